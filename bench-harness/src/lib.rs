@@ -1,0 +1,1 @@
+//! Load, latency and peer comparison of whole daemons, from outside.

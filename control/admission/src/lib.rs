@@ -1,0 +1,1 @@
+//! Dialling, accepting, handshakes, Hello, join, hand-over to shards.

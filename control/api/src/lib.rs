@@ -1,0 +1,1 @@
+//! gRPC services over the control plane and the shards.

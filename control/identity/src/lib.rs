@@ -1,0 +1,1 @@
+//! Node identity, mesh CA, join tokens, certificates.

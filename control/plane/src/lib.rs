@@ -1,0 +1,1 @@
+//! The control thread: links, flooding, path computation, streams, mesh lifecycle.

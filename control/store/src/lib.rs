@@ -1,0 +1,1 @@
+//! The embedded store: identity, mesh, members, streams across restarts.

@@ -1,0 +1,1 @@
+//! Exactly once from publisher to consumer: sender, receiver, duplicate removal, credit.

@@ -1,0 +1,1 @@
+//! The link between two nodes: egress queues by class, lane choice, health.

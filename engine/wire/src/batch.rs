@@ -1,0 +1,97 @@
+use crate::{DecodeError, FrameFlags, FrameHeader, FrameKind, LinkSequence, TrafficClass};
+
+/// One frame within a batch; its body is borrowed from the batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FrameRef<'a> {
+    /// Its header.
+    pub header: FrameHeader,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// The frames of a batch (the payload of one WebSocket message), in order.
+///
+/// Ends after the first error: what stands behind it cannot be found.
+#[derive(Clone, Debug)]
+pub struct FrameIter<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> FrameIter<'a> {
+    /// Reads the frames of `batch`.
+    #[must_use]
+    pub const fn new(batch: &'a [u8]) -> Self {
+        Self { rest: batch }
+    }
+
+    fn split_frame(&mut self) -> Result<FrameRef<'a>, DecodeError> {
+        let (header, rest) = FrameHeader::decode(self.rest)?;
+        let len = usize::try_from(header.body_len).unwrap_or(usize::MAX);
+        let Some((body, rest)) = rest.split_at_checked(len) else {
+            return Err(DecodeError::Truncated { what: "frame body", have_bytes: rest.len() });
+        };
+        self.rest = rest;
+        Ok(FrameRef { header, body })
+    }
+}
+
+impl<'a> Iterator for FrameIter<'a> {
+    type Item = Result<FrameRef<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let frame = self.split_frame();
+        if frame.is_err() {
+            self.rest = &[];
+        }
+        Some(frame)
+    }
+}
+
+/// Appends frames to a buffer.
+#[derive(Debug)]
+pub struct BatchWriter<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> BatchWriter<'a> {
+    /// Appends to `out`.
+    #[must_use]
+    pub const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
+    /// Appends a frame whose body is made of `parts`, one behind the other.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if the body is above its bound; nothing is appended.
+    pub fn frame(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        link_sequence: LinkSequence,
+        parts: &[&[u8]],
+    ) -> Result<(), DecodeError> {
+        let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let flags = FrameFlags::default();
+        let header = FrameHeader { kind, flags, class, body_len: body_len(len)?, link_sequence };
+        self.out.reserve(FrameHeader::LEN.saturating_add(len));
+        self.out.extend_from_slice(&header.encode());
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
+/// A body length that fits its bound.
+fn body_len(len: usize) -> Result<u32, DecodeError> {
+    let max = crate::FRAME_BODY_BYTES_MAX;
+    u32::try_from(len).ok().filter(|_| len <= max).ok_or_else(|| DecodeError::TooLarge {
+        what: "frame body",
+        value: u64::try_from(len).unwrap_or(u64::MAX),
+        max: u64::try_from(max).unwrap_or(u64::MAX),
+    })
+}

@@ -1,0 +1,186 @@
+use crate::{Crc32c, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass};
+
+/// What a frame carries. An unknown kind is skipped by its length, so that an older node lives
+/// beside a newer one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FrameKind {
+    /// [`crate::Hello`]: the first frame of a lane, in both directions.
+    Hello,
+    /// [`crate::LaneClose`]: the last frame of a lane, saying why.
+    Close,
+    /// A request to join the mesh, on a connection that is no lane yet.
+    JoinRequest,
+    /// The answer to it.
+    JoinReply,
+    /// [`crate::Heartbeat`] that wants an echo.
+    Ping,
+    /// The echo.
+    Pong,
+    /// For the neighbour's control plane: link state and the like.
+    LinkControl,
+    /// Routed; for the destination's control plane.
+    Datagram,
+    /// Routed; a source tells a destination where a stream begins.
+    StreamSync,
+    /// Routed; the destination's answer, and later its progress.
+    StreamAck,
+    /// Routed; a [`crate::Notice`] to a source about one of its paths.
+    Notice,
+    /// Routed; a record of a stream.
+    Record,
+    /// Not known to this version.
+    Unknown(u8),
+}
+
+impl FrameKind {
+    /// Its byte on the wire.
+    #[must_use]
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            Self::Hello => 0x01,
+            Self::Close => 0x02,
+            Self::JoinRequest => 0x03,
+            Self::JoinReply => 0x04,
+            Self::Ping => 0x10,
+            Self::Pong => 0x11,
+            Self::LinkControl => 0x20,
+            Self::Datagram => 0x30,
+            Self::StreamSync => 0x31,
+            Self::StreamAck => 0x32,
+            Self::Notice => 0x33,
+            Self::Record => 0x40,
+            Self::Unknown(byte) => byte,
+        }
+    }
+
+    /// The kind that `byte` names.
+    #[must_use]
+    pub const fn from_wire(byte: u8) -> Self {
+        match byte {
+            0x01 => Self::Hello,
+            0x02 => Self::Close,
+            0x03 => Self::JoinRequest,
+            0x04 => Self::JoinReply,
+            0x10 => Self::Ping,
+            0x11 => Self::Pong,
+            0x20 => Self::LinkControl,
+            0x30 => Self::Datagram,
+            0x31 => Self::StreamSync,
+            0x32 => Self::StreamAck,
+            0x33 => Self::Notice,
+            0x40 => Self::Record,
+            _ => Self::Unknown(byte),
+        }
+    }
+
+    /// True if a [`crate::RouteHeader`] stands at the front of the body.
+    #[must_use]
+    pub const fn is_routed(self) -> bool {
+        matches!(
+            self,
+            Self::Datagram | Self::StreamSync | Self::StreamAck | Self::Notice | Self::Record
+        )
+    }
+}
+
+/// Bits of a frame. Those unknown to this version are carried as they came.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct FrameFlags(pub u8);
+
+impl FrameFlags {
+    /// A relay on the way had a long queue (as ECN, RFC 3168). Reserved: nothing sets it yet.
+    pub const CONGESTION_EXPERIENCED: Self = Self(0b0000_0001);
+}
+
+/// The fixed header before every frame.
+///
+/// The checksum covers this header alone and is made anew at each hop; TLS protects the bytes
+/// between hops, a record's own checksum those from end to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FrameHeader {
+    /// What the body is.
+    pub kind: FrameKind,
+    /// Flag bits.
+    pub flags: FrameFlags,
+    /// Lane and order.
+    pub class: TrafficClass,
+    /// Length of the body in bytes, at most [`FRAME_BODY_BYTES_MAX`].
+    pub body_len: u32,
+    /// Counts frames that must survive a lane; 0 for those that need not.
+    pub link_sequence: LinkSequence,
+}
+
+impl FrameHeader {
+    /// Bytes on the wire.
+    pub const LEN: usize = 20;
+
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0_u8; Self::LEN];
+        let [kind, flags, class, _reserved, rest @ ..] = &mut out;
+        *kind = self.kind.to_wire();
+        *flags = self.flags.0;
+        *class = self.class.to_wire();
+        let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, ..] = rest;
+        [*l0, *l1, *l2, *l3] = self.body_len.to_le_bytes();
+        [*s0, *s1, *s2, *s3, *s4, *s5, *s6, *s7] = self.link_sequence.0.to_le_bytes();
+        let (covered, checksum) = out.split_at_mut(16);
+        checksum.copy_from_slice(&Crc32c::new().update(covered).finish().to_le_bytes());
+        out
+    }
+
+    /// Reads a header from the front of `input`; the header and the rest.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off, its checksum does not match, its class is unknown, its
+    /// reserved byte is not zero, or it announces more than [`FRAME_BODY_BYTES_MAX`].
+    pub fn decode(input: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        let Some((header, rest)) = input.split_first_chunk::<{ Self::LEN }>() else {
+            return Err(DecodeError::Truncated { what: "frame header", have_bytes: input.len() });
+        };
+        let [
+            kind,
+            flags,
+            class,
+            reserved,
+            l0,
+            l1,
+            l2,
+            l3,
+            s0,
+            s1,
+            s2,
+            s3,
+            s4,
+            s5,
+            s6,
+            s7,
+            sum @ ..,
+        ] = *header;
+        let announced = u32::from_le_bytes(sum);
+        let (covered, _) = header.split_at(16);
+        let found = Crc32c::new().update(covered).finish();
+        if found != announced {
+            return Err(DecodeError::Checksum { what: "frame header", found, announced });
+        }
+        if reserved != 0 {
+            let value = u64::from(reserved);
+            return Err(DecodeError::Invalid { what: "frame header's reserved byte", value });
+        }
+        let body_len = u32::from_le_bytes([l0, l1, l2, l3]);
+        let max = u32::try_from(FRAME_BODY_BYTES_MAX).unwrap_or(u32::MAX);
+        if body_len > max {
+            let (value, max) = (u64::from(body_len), u64::from(max));
+            return Err(DecodeError::TooLarge { what: "frame body", value, max });
+        }
+        let header = Self {
+            kind: FrameKind::from_wire(kind),
+            flags: FrameFlags(flags),
+            class: TrafficClass::from_wire(class)?,
+            body_len,
+            link_sequence: LinkSequence(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7])),
+        };
+        Ok((header, rest))
+    }
+}

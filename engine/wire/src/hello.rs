@@ -1,0 +1,188 @@
+use crate::reader::put_name;
+use crate::{
+    ByteReader, DecodeError, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, TrafficClass,
+};
+
+/// The newest version of the lane protocol that this code speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+/// The oldest.
+pub const PROTOCOL_VERSION_MIN: u16 = 1;
+
+/// Capability bits of [`Hello`]. Both sides use what both have.
+pub mod capability {
+    /// Routed frames carry strict source routes.
+    pub const STRICT_SOURCE_ROUTES: u64 = 1;
+}
+
+/// The first frame of a lane in both directions.
+///
+/// The node id here is what the sender believes; the receiver takes the one of the certificate and
+/// closes the lane if they differ.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hello {
+    /// Newest version that the sender speaks.
+    pub version_max: u16,
+    /// Oldest.
+    pub version_min: u16,
+    /// See [`capability`].
+    pub capabilities: u64,
+    /// The mesh.
+    pub mesh: MeshId,
+    /// The sender.
+    pub node: NodeId,
+    /// The sender's life.
+    pub incarnation: Incarnation,
+    /// Counts the dialler's connections for this lane; the acceptor echoes it.
+    pub link_epoch: LinkEpoch,
+    /// Which lane; the acceptor echoes it.
+    pub lane: LaneId,
+    /// Its class; the acceptor echoes it.
+    pub class: TrafficClass,
+    /// Largest frame body that the sender takes, in bytes.
+    pub frame_body_max: u32,
+    /// The sender's human name.
+    pub name: String,
+}
+
+impl Hello {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.version_max.to_le_bytes());
+        out.extend_from_slice(&self.version_min.to_le_bytes());
+        out.extend_from_slice(&self.capabilities.to_le_bytes());
+        out.extend_from_slice(self.mesh.as_bytes());
+        out.extend_from_slice(self.node.as_bytes());
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.extend_from_slice(&self.link_epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.lane.0.to_le_bytes());
+        out.push(self.class.to_wire());
+        out.extend_from_slice(&self.frame_body_max.to_le_bytes());
+        put_name(out, &self.name);
+    }
+
+    /// Bytes behind the name are left to later versions.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off or a field has no meaning.
+    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = ByteReader::new(input, "hello");
+        Ok(Self {
+            version_max: reader.u16()?,
+            version_min: reader.u16()?,
+            capabilities: reader.u64()?,
+            mesh: MeshId::from_bytes(reader.array()?),
+            node: NodeId::from_bytes(reader.array()?),
+            incarnation: Incarnation(reader.u64()?),
+            link_epoch: LinkEpoch(reader.u64()?),
+            lane: LaneId(reader.u16()?),
+            class: TrafficClass::from_wire(reader.u8()?)?,
+            frame_body_max: reader.u32()?,
+            name: reader.name()?.to_owned(),
+        })
+    }
+
+    /// The version that both sides speak: the lower of the two newest, if the other side still
+    /// speaks it.
+    #[must_use]
+    pub fn shared_version(&self) -> Option<u16> {
+        let version = self.version_max.min(PROTOCOL_VERSION);
+        (version >= self.version_min && version >= PROTOCOL_VERSION_MIN).then_some(version)
+    }
+}
+
+/// Why a lane is closed. Sent to the peer and shown to the operator.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CloseReason {
+    /// The node stops or leaves.
+    Shutdown,
+    /// Another connection serves this lane.
+    Superseded,
+    /// No version in common.
+    VersionNotShared,
+    /// Another mesh.
+    WrongMesh,
+    /// The certificate is another node's, expired, or not of this mesh.
+    IdentityRefused,
+    /// The frames could not be read.
+    ProtocolViolation,
+    /// Nothing was heard for too long.
+    Silent,
+    /// Too many connections or attempts.
+    RateLimited,
+    /// The join token is wrong, used or expired.
+    TokenRefused,
+    /// Two nodes with one name.
+    NameTaken,
+    /// The peer is this node.
+    SelfConnect,
+    /// Not known to this version.
+    Unknown(u16),
+}
+
+impl CloseReason {
+    const TABLE: [(Self, u16, &'static str); 11] = [
+        (Self::Shutdown, 1, "shutdown"),
+        (Self::Superseded, 2, "superseded by another connection"),
+        (Self::VersionNotShared, 3, "no protocol version in common"),
+        (Self::WrongMesh, 4, "wrong mesh"),
+        (Self::IdentityRefused, 5, "identity refused"),
+        (Self::ProtocolViolation, 6, "protocol violation"),
+        (Self::Silent, 7, "silent for too long"),
+        (Self::RateLimited, 8, "rate limited"),
+        (Self::TokenRefused, 9, "join token refused"),
+        (Self::NameTaken, 10, "node name is taken"),
+        (Self::SelfConnect, 11, "connected to itself"),
+    ];
+
+    /// Its number on the wire.
+    #[must_use]
+    pub fn to_wire(self) -> u16 {
+        if let Self::Unknown(number) = self {
+            return number;
+        }
+        Self::TABLE.iter().find(|(reason, ..)| *reason == self).map_or(0, |&(_, number, _)| number)
+    }
+
+    /// The reason that `number` names.
+    #[must_use]
+    pub fn from_wire(number: u16) -> Self {
+        Self::TABLE
+            .iter()
+            .find(|&&(_, known, _)| known == number)
+            .map_or(Self::Unknown(number), |&(reason, ..)| reason)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        Self::TABLE
+            .iter()
+            .find(|(reason, ..)| *reason == self)
+            .map_or("a reason of a newer version", |&(.., text)| text)
+    }
+}
+
+/// The last frame of a lane.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LaneClose {
+    /// Why.
+    pub reason: CloseReason,
+    /// What and where, for people; at most 255 bytes.
+    pub detail: String,
+}
+
+impl LaneClose {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.reason.to_wire().to_le_bytes());
+        put_name(out, &self.detail);
+    }
+
+    /// # Errors
+    /// [`DecodeError`] if it is cut off.
+    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = ByteReader::new(input, "lane close");
+        let reason = CloseReason::from_wire(reader.u16()?);
+        Ok(Self { reason, detail: reader.name()?.to_owned() })
+    }
+}

@@ -1,0 +1,55 @@
+//! Bytes on the wire: ids, monotonic time, frame header, route header, stream header, record batch,
+//! checksum, and the small messages that travel in frames.
+//!
+//! Owns the layouts that `docs/wire-format.md` describes and nothing else: no socket, no clock, no
+//! allocation by a length that was not checked first.
+//!
+//! **Invariant:** every decoder takes any bytes without a panic and answers with a value or a
+//! [`DecodeError`]. Integers are little-endian.
+#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
+
+mod batch;
+mod checksum;
+mod class;
+mod error;
+mod frame;
+mod hello;
+mod ids;
+mod join;
+mod limits;
+mod notice;
+mod reader;
+mod record;
+mod route;
+mod stream;
+mod stream_ack;
+mod stream_sync;
+mod time;
+mod varint;
+
+pub use batch::{BatchWriter, FrameIter, FrameRef};
+pub use checksum::{Crc32c, crc32c};
+pub use class::TrafficClass;
+pub use error::DecodeError;
+pub use frame::{FrameFlags, FrameHeader, FrameKind};
+pub use hello::{
+    CloseReason, Hello, LaneClose, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, capability,
+};
+pub use ids::{
+    AdjacencyIndex, BootEpoch, IdParseError, Incarnation, LaneId, LinkEpoch, LinkSequence, MeshId,
+    NodeId, PathId, ProducerId, ShardId, StreamId, StreamOffset, TenantId,
+};
+pub use join::{JoinReply, JoinRequest};
+pub use limits::{
+    BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX,
+    RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX,
+};
+pub use notice::{Heartbeat, Notice, NoticeReason};
+pub use reader::ByteReader;
+pub use record::{Record, RecordBuilder, RecordView};
+pub use route::{Hop, RouteHeader};
+pub use stream::StreamHeader;
+pub use stream_ack::StreamAck;
+pub use stream_sync::StreamSync;
+pub use time::MonoTime;
+pub use varint::{VARINT_U32_BYTES_MAX, put_varint, varint_len};

@@ -1,0 +1,27 @@
+//! Bounds that both ends of a lane share. A peer that exceeds one is closed with a named reason.
+
+/// Largest message of an application, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A record closes when its payload reaches this many bytes; a single larger message makes a record
+/// of its own.
+pub const RECORD_BYTES_TARGET: usize = 64 << 10;
+
+/// A record closes at this many messages.
+pub const RECORD_MESSAGES_MAX: usize = 1024;
+
+/// Largest body of a frame in bytes: a record of one largest message, its lengths and headers.
+pub const FRAME_BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (16 << 10);
+
+/// Largest batch of frames in one WebSocket message, in bytes.
+pub const BATCH_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX + (256 << 10);
+
+/// Longest strict source route, in hops.
+pub const HOPS_MAX: usize = 64;
+
+/// Longest human name on the wire, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 255;
+
+const _: () = assert!(RECORD_BYTES_TARGET <= MESSAGE_BYTES_MAX);
+const _: () = assert!(RECORD_MESSAGES_MAX * 5 < 16 << 10, "lengths fit into the frame's slack");
+const _: () = assert!(BATCH_BYTES_MAX > FRAME_BODY_BYTES_MAX);

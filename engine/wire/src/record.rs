@@ -1,0 +1,227 @@
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::varint::split_varint;
+use crate::{
+    BootEpoch, ByteReader, DecodeError, MESSAGE_BYTES_MAX, ProducerId, RECORD_BYTES_TARGET,
+    RECORD_MESSAGES_MAX, StreamHeader, StreamId, StreamOffset, TenantId,
+};
+
+/// Consecutive messages of one producer on one stream: the unit of everything. Cheap to clone.
+///
+/// Its body is the length of `lengths` (u32), the lengths, one varint a message, and the messages,
+/// one behind the other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Which messages.
+    pub header: StreamHeader,
+    /// One varint a message.
+    pub lengths: Bytes,
+    /// The messages.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// Makes a record and its checksum. `lengths` and `payload` must belong together, as
+    /// [`RecordBuilder`] sees to.
+    #[must_use]
+    pub fn new(mut header: StreamHeader, lengths: Bytes, payload: Bytes) -> Self {
+        header.checksum = header.checksum_over(&[&len_bytes(&lengths), &lengths, &payload]);
+        Self { header, lengths, payload }
+    }
+
+    /// Bytes that the record takes behind the route header.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        StreamHeader::LEN
+            .saturating_add(4)
+            .saturating_add(self.lengths.len())
+            .saturating_add(self.payload.len())
+    }
+
+    /// The parts that, one behind the other, are the record on the wire: header, length of the
+    /// lengths, lengths, messages.
+    pub fn with_parts<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
+        write(&[&self.header.encode(), &len_bytes(&self.lengths), &self.lengths, &self.payload])
+    }
+}
+
+fn len_bytes(lengths: &[u8]) -> [u8; 4] {
+    u32::try_from(lengths.len()).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// A record as received, borrowed from the lane's buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RecordView<'a> {
+    /// Which messages.
+    pub header: StreamHeader,
+    /// One varint a message.
+    pub lengths: &'a [u8],
+    /// The messages.
+    pub payload: &'a [u8],
+}
+
+impl<'a> RecordView<'a> {
+    /// Reads a whole record and checks it: checksum, every length, their sum.
+    ///
+    /// # Errors
+    /// [`DecodeError`] naming what is wrong.
+    pub fn decode(input: &'a [u8]) -> Result<Self, DecodeError> {
+        let (header, body) = StreamHeader::decode(input)?;
+        let found = header.checksum_over(&[body]);
+        if found != header.checksum {
+            let announced = header.checksum;
+            return Err(DecodeError::Checksum { what: "record", found, announced });
+        }
+        let mut reader = ByteReader::new(body, "record");
+        let lengths_len = reader.u32()?;
+        let lengths = reader.bytes(usize::try_from(lengths_len).unwrap_or(usize::MAX))?;
+        let payload = reader.rest();
+        let sum = sum_lengths(lengths, header.count)?;
+        if sum != payload.len() {
+            let value = u64::try_from(sum).unwrap_or(u64::MAX);
+            return Err(DecodeError::Invalid { what: "record's lengths", value });
+        }
+        Ok(Self { header, lengths, payload })
+    }
+
+    /// Copies the record out of the lane's buffer, in one allocation.
+    #[must_use]
+    pub fn to_record(&self) -> Record {
+        let len = self.lengths.len().saturating_add(self.payload.len());
+        let mut copy = BytesMut::with_capacity(len);
+        copy.put_slice(self.lengths);
+        copy.put_slice(self.payload);
+        let mut lengths = copy.freeze();
+        let payload = lengths.split_off(self.lengths.len());
+        Record { header: self.header, lengths, payload }
+    }
+}
+
+/// The sum of `count` lengths that fill `lengths` exactly.
+fn sum_lengths(mut lengths: &[u8], count: u32) -> Result<usize, DecodeError> {
+    let mut sum = 0_usize;
+    for _ in 0..count {
+        let (len, rest) = split_varint(lengths, "record's lengths")?;
+        lengths = rest;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > MESSAGE_BYTES_MAX {
+            return Err(DecodeError::TooLarge {
+                what: "message",
+                value: u64::try_from(len).unwrap_or(u64::MAX),
+                max: u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX),
+            });
+        }
+        sum = sum.saturating_add(len);
+    }
+    if lengths.is_empty() {
+        Ok(sum)
+    } else {
+        Err(DecodeError::Trailing { what: "record's lengths", bytes: lengths.len() })
+    }
+}
+
+impl Record {
+    /// The record without its first `skip` messages; `None` if none is left. The checksum is made
+    /// anew.
+    #[must_use]
+    pub fn without_first(&self, skip: u32) -> Option<Self> {
+        let count = self.header.count.checked_sub(skip).filter(|&left| left > 0)?;
+        if skip == 0 {
+            return Some(self.clone());
+        }
+        let mut rest: &[u8] = &self.lengths;
+        let mut bytes = 0_usize;
+        for _ in 0..skip {
+            let (len, tail) = split_varint(rest, "record's lengths").ok()?;
+            bytes = bytes.saturating_add(usize::try_from(len).ok()?);
+            rest = tail;
+        }
+        let lengths = self.lengths.slice_ref(rest);
+        let payload = self.payload.get(bytes..).map(|tail| self.payload.slice_ref(tail))?;
+        let header = StreamHeader {
+            producer_base: self.header.producer_base.saturating_add(u64::from(skip)),
+            stream_base: StreamOffset(self.header.stream_base.0.saturating_add(u64::from(skip))),
+            count,
+            ..self.header
+        };
+        Some(Self::new(header, lengths, payload))
+    }
+
+    /// The length of each message, in order.
+    pub fn message_lengths(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut rest: &[u8] = &self.lengths;
+        std::iter::from_fn(move || {
+            let (len, tail) = split_varint(rest, "record's lengths").ok()?;
+            rest = tail;
+            Some(len)
+        })
+    }
+}
+
+/// Cuts a producer's messages into records within their bounds.
+///
+/// Messages of one publish that fit one record are not copied; small publishes that follow each
+/// other share a record, so that a flood of single messages costs a header once per record.
+#[derive(Debug)]
+pub struct RecordBuilder {
+    tenant: TenantId,
+    stream: StreamId,
+    epoch: BootEpoch,
+}
+
+impl RecordBuilder {
+    /// Builds records of `stream` in the source's life `epoch`.
+    #[must_use]
+    pub const fn new(tenant: TenantId, stream: StreamId, epoch: BootEpoch) -> Self {
+        Self { tenant, stream, epoch }
+    }
+
+    /// Makes the record of `count` messages that start at `producer_base` and `stream_base`.
+    #[must_use]
+    pub fn record(
+        &self,
+        producer: ProducerId,
+        producer_base: u64,
+        stream_base: StreamOffset,
+        count: u32,
+        lengths: Bytes,
+        payload: Bytes,
+    ) -> Record {
+        let header = StreamHeader {
+            tenant: self.tenant,
+            stream: self.stream,
+            producer,
+            producer_base,
+            stream_base,
+            count,
+            born_epoch: self.epoch,
+            fence_epoch: self.epoch,
+            chunk_index: 0,
+            chunk_count: 1,
+            checksum: 0,
+        };
+        Record::new(header, lengths, payload)
+    }
+
+    /// How many messages, how many bytes of lengths and how many bytes of payload the next record
+    /// takes from the front of a run; at least one message. `None` if the run is empty or its
+    /// lengths do not describe it.
+    #[must_use]
+    pub fn cut(lengths: &[u8], payload_len: usize) -> Option<(u32, usize, usize)> {
+        let (mut count, mut bytes) = (0_u32, 0_usize);
+        let mut rest = lengths;
+        let messages_max = u32::try_from(RECORD_MESSAGES_MAX).ok()?;
+        while !rest.is_empty() && count < messages_max {
+            let (len, tail) = split_varint(rest, "record's lengths").ok()?;
+            let with = bytes.saturating_add(usize::try_from(len).ok()?);
+            if count > 0 && with > RECORD_BYTES_TARGET {
+                break;
+            }
+            count = count.saturating_add(1);
+            bytes = with;
+            rest = tail;
+        }
+        (count > 0 && bytes <= payload_len)
+            .then(|| (count, lengths.len().saturating_sub(rest.len()), bytes))
+    }
+}

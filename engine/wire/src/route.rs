@@ -1,0 +1,135 @@
+use crate::{AdjacencyIndex, ByteReader, DecodeError, HOPS_MAX, NodeId, PathId, put_varint};
+
+/// What the list says this node is to do with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hop {
+    /// The list is used up: the frame is for this node, or has gone astray.
+    Last,
+    /// Send over the adjacency with this index.
+    Via(AdjacencyIndex),
+}
+
+/// The strict source route at the front of a routed frame's body.
+///
+/// A view: the hops stay where they were received. A relay changes cursor and TTL in place with
+/// [`RouteHeader::advance`], so that the bytes behind are never moved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RouteHeader<'a> {
+    /// Where the frame was made.
+    pub source: NodeId,
+    /// Where it is to go.
+    pub destination: NodeId,
+    /// The source's name for the path, echoed in notices.
+    pub path: PathId,
+    /// Adjacencies that were used already.
+    pub cursor: u8,
+    /// How often a relay replaced the list by its backup, at most 2.
+    pub repairs: u8,
+    /// Hops that the frame may still take.
+    pub ttl: u8,
+    /// Entries in the list, at most [`HOPS_MAX`].
+    pub hop_count: u8,
+    /// The list: one adjacency index a hop, each a varint.
+    hops: &'a [u8],
+}
+
+impl<'a> RouteHeader<'a> {
+    /// Bytes before the list.
+    pub const FIXED_LEN: usize = 40;
+    /// Offset of the bytes that a relay changes: cursor, repairs, TTL.
+    const CURSOR_AT: usize = 37;
+
+    /// Appends a header with a list of `hops` and cursor 0. The TTL equals the number of hops: a
+    /// frame that takes more has gone astray.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if there are more than [`HOPS_MAX`] hops; nothing is appended.
+    pub fn encode(
+        out: &mut Vec<u8>,
+        source: NodeId,
+        destination: NodeId,
+        path: PathId,
+        hops: &[AdjacencyIndex],
+    ) -> Result<(), DecodeError> {
+        let too_many = || DecodeError::TooLarge {
+            what: "route's hops",
+            value: u64::try_from(hops.len()).unwrap_or(u64::MAX),
+            max: u64::try_from(HOPS_MAX).unwrap_or(u64::MAX),
+        };
+        if hops.len() > HOPS_MAX {
+            return Err(too_many());
+        }
+        let hop_count = u8::try_from(hops.len()).map_err(|_above| too_many())?;
+        out.extend_from_slice(source.as_bytes());
+        out.extend_from_slice(destination.as_bytes());
+        out.extend_from_slice(&path.0.to_le_bytes());
+        out.extend_from_slice(&[hop_count, 0, 0, hop_count]);
+        for hop in hops {
+            put_varint(out, hop.0);
+        }
+        Ok(())
+    }
+
+    /// Reads a header from the front of `body`; the header and the rest.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off, has too many hops, or its cursor lies behind its list.
+    pub fn decode(body: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
+        let mut reader = ByteReader::new(body, "route header");
+        let source = NodeId::from_bytes(reader.array()?);
+        let destination = NodeId::from_bytes(reader.array()?);
+        let path = PathId(reader.u32()?);
+        let [hop_count, cursor, repairs, ttl] = reader.array()?;
+        if usize::from(hop_count) > HOPS_MAX {
+            let (value, max) = (u64::from(hop_count), u64::try_from(HOPS_MAX).unwrap_or(u64::MAX));
+            return Err(DecodeError::TooLarge { what: "route's hops", value, max });
+        }
+        if cursor > hop_count {
+            return Err(DecodeError::Invalid { what: "route's cursor", value: u64::from(cursor) });
+        }
+        let list = reader.rest();
+        for _ in 0..hop_count {
+            reader.varint()?;
+        }
+        let rest = reader.rest();
+        let (hops, _) = list.split_at(list.len().saturating_sub(rest.len()));
+        Ok((Self { source, destination, path, cursor, repairs, ttl, hop_count, hops }, rest))
+    }
+
+    /// What is to be done here.
+    #[must_use]
+    pub fn next_hop(&self) -> Hop {
+        if self.cursor >= self.hop_count {
+            return Hop::Last;
+        }
+        let mut reader = ByteReader::new(self.hops, "route's hops");
+        for _ in 0..self.cursor {
+            if reader.varint().is_err() {
+                return Hop::Last;
+            }
+        }
+        reader.varint().map_or(Hop::Last, |index| Hop::Via(AdjacencyIndex(index)))
+    }
+
+    /// Marks one hop as taken, in the encoded header at the front of `body`.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] if the TTL is used up, [`DecodeError::Truncated`] if this is no
+    /// header; nothing is changed.
+    pub fn advance(body: &mut [u8]) -> Result<(), DecodeError> {
+        let have_bytes = body.len();
+        let Some([cursor, _repairs, ttl]) =
+            body.get_mut(Self::CURSOR_AT..).and_then(|tail| tail.first_chunk_mut::<3>())
+        else {
+            return Err(DecodeError::Truncated { what: "route header", have_bytes });
+        };
+        let Some(left) = ttl.checked_sub(1) else {
+            return Err(DecodeError::Invalid { what: "route's ttl", value: 0 });
+        };
+        *ttl = left;
+        *cursor = cursor.saturating_add(1);
+        Ok(())
+    }
+}
+
+const _: () = assert!(HOPS_MAX <= 64);

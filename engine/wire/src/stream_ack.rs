@@ -1,0 +1,89 @@
+use crate::{BootEpoch, ByteReader, DecodeError, ProducerId, StreamId, StreamOffset};
+
+/// Most producers that a stream keeps, and that one message lists.
+const PRODUCERS_MAX: usize = 1024;
+
+/// A destination's progress on one stream. Absolute, so that one lost or repeated is harmless.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StreamAck {
+    /// The stream.
+    pub stream: StreamId,
+    /// The source's epoch that this answers.
+    pub fence_epoch: BootEpoch,
+    /// The destination's own boot epoch: another one means that it lost what it held in memory.
+    pub receiver_epoch: BootEpoch,
+    /// Every offset below is here.
+    pub received: StreamOffset,
+    /// One behind the highest offset seen; above `received` there is a gap.
+    pub seen: StreamOffset,
+    /// Every offset below was consumed by every consumer: the source may forget it.
+    pub consumed: StreamOffset,
+    /// Payload bytes of the stream that the source may have sent in all since the sync, absolute
+    /// (as MAX_STREAM_DATA, RFC 9000 §19.10).
+    pub credit_bytes: u64,
+    /// The destination does not know the stream: the rest means nothing.
+    pub unknown: bool,
+    /// The destination knows where the stream ends.
+    pub ended: bool,
+    /// In the answer to a sync: each producer's next sequence at this destination.
+    pub producers: Vec<(ProducerId, u64)>,
+}
+
+impl StreamAck {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.stream.as_bytes());
+        out.extend_from_slice(&self.fence_epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.receiver_epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.received.0.to_le_bytes());
+        out.extend_from_slice(&self.seen.0.to_le_bytes());
+        out.extend_from_slice(&self.consumed.0.to_le_bytes());
+        out.extend_from_slice(&self.credit_bytes.to_le_bytes());
+        out.push(u8::from(self.unknown) | u8::from(self.ended) << 1);
+        let producers = self.producers.get(..PRODUCERS_MAX).unwrap_or(&self.producers);
+        out.extend_from_slice(&u16::try_from(producers.len()).unwrap_or(0).to_le_bytes());
+        for (producer, next) in producers {
+            out.extend_from_slice(&producer.0.to_le_bytes());
+            out.extend_from_slice(&next.to_le_bytes());
+        }
+    }
+
+    /// # Errors
+    /// [`DecodeError`] if it is cut off, too long, or contradicts itself.
+    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = ByteReader::new(input, "stream ack");
+        let mut ack = Self {
+            stream: StreamId::from_bytes(reader.array()?),
+            fence_epoch: BootEpoch(reader.u64()?),
+            receiver_epoch: BootEpoch(reader.u64()?),
+            received: StreamOffset(reader.u64()?),
+            seen: StreamOffset(reader.u64()?),
+            consumed: StreamOffset(reader.u64()?),
+            credit_bytes: reader.u64()?,
+            unknown: false,
+            ended: false,
+            producers: Vec::new(),
+        };
+        let flags = reader.u8()?;
+        if flags > 0b11 {
+            let value = u64::from(flags);
+            return Err(DecodeError::Invalid { what: "stream ack's flags", value });
+        }
+        ack.unknown = flags & 0b01 != 0;
+        ack.ended = flags & 0b10 != 0;
+        if ack.consumed > ack.received || ack.received > ack.seen {
+            let value = ack.received.0;
+            return Err(DecodeError::Invalid { what: "stream ack's order", value });
+        }
+        let count = usize::from(reader.u16()?);
+        if count > PRODUCERS_MAX {
+            let (value, max) = (u64::try_from(count).unwrap_or(0), 1024);
+            return Err(DecodeError::TooLarge { what: "stream ack's producers", value, max });
+        }
+        for _ in 0..count {
+            ack.producers.push((ProducerId(reader.u64()?), reader.u64()?));
+        }
+        reader.finish()?;
+        Ok(ack)
+    }
+}

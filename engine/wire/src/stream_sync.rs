@@ -1,0 +1,46 @@
+use crate::{BootEpoch, ByteReader, DecodeError, StreamId, StreamOffset};
+
+/// A source tells a destination where the stream goes on: sent when either of them began a new
+/// life, and repeated until a [`crate::StreamAck`] answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamSync {
+    /// The stream.
+    pub stream: StreamId,
+    /// The source's epoch; what an older one has in flight is refused from now on.
+    pub fence_epoch: BootEpoch,
+    /// First offset that the source still has. `None`: it has begun a new life, holds nothing, and
+    /// asks where to go on.
+    pub base: Option<StreamOffset>,
+    /// The stream was closed: nothing comes at or above this offset.
+    pub end: Option<StreamOffset>,
+}
+
+impl StreamSync {
+    /// Appends the message.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.stream.as_bytes());
+        out.extend_from_slice(&self.fence_epoch.0.to_le_bytes());
+        out.push(u8::from(self.base.is_some()) | u8::from(self.end.is_some()) << 1);
+        out.extend_from_slice(&self.base.unwrap_or_default().0.to_le_bytes());
+        out.extend_from_slice(&self.end.unwrap_or_default().0.to_le_bytes());
+    }
+
+    /// # Errors
+    /// [`DecodeError`] if it is cut off or too long.
+    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = ByteReader::new(input, "stream sync");
+        let stream = StreamId::from_bytes(reader.array()?);
+        let fence_epoch = BootEpoch(reader.u64()?);
+        let flags = reader.u8()?;
+        let base = StreamOffset(reader.u64()?);
+        let end = StreamOffset(reader.u64()?);
+        reader.finish()?;
+        if flags > 0b11 {
+            let value = u64::from(flags);
+            return Err(DecodeError::Invalid { what: "stream sync's flags", value });
+        }
+        let base = (flags & 0b01 != 0).then_some(base);
+        let end = (flags & 0b10 != 0).then_some(end);
+        Ok(Self { stream, fence_epoch, base, end })
+    }
+}

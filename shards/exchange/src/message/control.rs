@@ -1,0 +1,182 @@
+use std::net::{SocketAddr, TcpStream};
+
+use bytes::Bytes;
+use hawser_wire::{
+    BootEpoch, CloseReason, Incarnation, LaneId, LinkEpoch, NodeId, StreamId, StreamOffset,
+    TenantId, TrafficClass,
+};
+
+use super::ShardReport;
+
+/// A lane whose handshake is done, on its way to the shard that owns the link.
+#[derive(Debug)]
+pub struct LaneHandover<C> {
+    /// The neighbour, from its certificate.
+    pub peer: NodeId,
+    /// Its human name, from its Hello.
+    pub peer_name: String,
+    /// Its life.
+    pub peer_incarnation: Incarnation,
+    /// Which lane of the link.
+    pub lane: LaneId,
+    /// The lane's class.
+    pub class: TrafficClass,
+    /// Which connection for that lane.
+    pub epoch: LinkEpoch,
+    /// True if this node dialled.
+    pub dialled: bool,
+    /// Largest frame body that the peer takes, in bytes.
+    pub frame_body_max: u32,
+    /// The peer's address, for people.
+    pub remote: SocketAddr,
+    /// Connected, non-blocking.
+    pub socket: TcpStream,
+    /// TLS and WebSocket state with all bytes that were read or not yet sent.
+    pub session: C,
+}
+
+/// A stream's part at this node.
+#[derive(Clone, Debug)]
+pub struct StreamSpec {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// This node's boot counter.
+    pub epoch: BootEpoch,
+    /// If this node is the stream's source.
+    pub source: Option<SourceSpec>,
+    /// If this node is one of its destinations.
+    pub destination: Option<DestinationSpec>,
+}
+
+/// What a source needs to know.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// Where the messages go; this node itself may be among them.
+    pub destinations: Vec<NodeId>,
+    /// The stream was made in this life: it begins at offset 0. Otherwise the destinations are
+    /// asked where to go on.
+    pub fresh: bool,
+    /// The stream was closed by its application.
+    pub closing: bool,
+}
+
+/// What a destination needs to know.
+#[derive(Clone, Debug)]
+pub struct DestinationSpec {
+    /// The stream's source node.
+    pub source: NodeId,
+    /// Consumers that are kept, with the first offset that each has not confirmed.
+    pub consumers: Vec<(String, StreamOffset)>,
+}
+
+/// From the control thread to a shard.
+///
+/// Ring full: the control thread keeps the message in its own queue and tries again when the shard
+/// rings; lanes and streams then come up later, nothing is lost.
+#[derive(Debug)]
+pub enum ControlToShard<C> {
+    /// The shard owns this lane from now on.
+    LaneArrived(Box<LaneHandover<C>>),
+    /// Close the connection, if it is still the one with this epoch.
+    CloseLane {
+        /// The neighbour.
+        peer: NodeId,
+        /// The lane.
+        lane: LaneId,
+        /// The connection.
+        epoch: LinkEpoch,
+        /// Said to the peer.
+        reason: CloseReason,
+    },
+    /// Send to the neighbour's control thread.
+    LinkControl {
+        /// The neighbour.
+        peer: NodeId,
+        /// Opaque here.
+        body: Bytes,
+    },
+    /// Send to the control thread of any node, over the routed path. Best effort.
+    Datagram {
+        /// The node.
+        to: NodeId,
+        /// Opaque here.
+        body: Bytes,
+    },
+    /// Host this stream, or take its changed specification.
+    OpenStream(Box<StreamSpec>),
+    /// The application closed the stream at its source: take no more, deliver what there is.
+    CloseStream(StreamId),
+    /// Answer with [`ShardToControl::Report`].
+    Report,
+    /// Close every lane and end the thread.
+    Shutdown,
+}
+
+/// From a shard to the control thread.
+///
+/// Ring full: the shard keeps the message and tries again on a later turn. Link control frames are
+/// dropped instead when the shard's own queue is full too: link state is repeated by its flooding.
+#[derive(Debug)]
+pub enum ShardToControl {
+    /// The lane carries frames now.
+    LaneUp {
+        /// The neighbour.
+        peer: NodeId,
+        /// The lane.
+        lane: LaneId,
+        /// The connection.
+        epoch: LinkEpoch,
+    },
+    /// The lane is gone.
+    LaneDown {
+        /// The neighbour.
+        peer: NodeId,
+        /// The lane.
+        lane: LaneId,
+        /// The connection.
+        epoch: LinkEpoch,
+        /// For people.
+        reason: Box<str>,
+    },
+    /// From the neighbour's control thread.
+    LinkControl {
+        /// The neighbour.
+        from: NodeId,
+        /// Opaque here.
+        body: Bytes,
+    },
+    /// From another node's control thread.
+    Datagram {
+        /// The node, as its route header says.
+        from: NodeId,
+        /// Opaque here.
+        body: Bytes,
+    },
+    /// A destination answered that it does not know the stream: announce it again.
+    StreamUnknownAt {
+        /// The stream.
+        stream: StreamId,
+        /// The destination.
+        node: NodeId,
+    },
+    /// The stream was closed and everything is consumed; the shard has forgotten it.
+    StreamEnded(StreamId),
+    /// A consumer confirmed; to be kept durably. Coalesced by the receiver.
+    Committed {
+        /// The stream.
+        stream: StreamId,
+        /// The consumer.
+        consumer: Box<str>,
+        /// First offset that it has not confirmed.
+        next: StreamOffset,
+    },
+    /// The answer to [`ControlToShard::Report`].
+    Report(Box<ShardReport>),
+    /// Every lane is closed; the last message.
+    Stopped,
+}
+
+const _: () = assert!(size_of::<ControlToShard<()>>() <= 64);
+const _: () = assert!(size_of::<ShardToControl>() <= 64);

@@ -1,0 +1,36 @@
+use bytes::Bytes;
+use hawser_wire::{FrameKind, NodeId, TrafficClass};
+
+/// A routed frame between shards: its body starts with the route header.
+#[derive(Debug)]
+pub struct RoutedFrame {
+    /// What it is.
+    pub kind: FrameKind,
+    /// Its class.
+    pub class: TrafficClass,
+    /// Route header and the rest, copied out of the lane's buffer.
+    pub body: Bytes,
+}
+
+/// From one shard to another; acknowledgements and notices on the control ring, records on the
+/// data ring.
+///
+/// Ring full: on the data ring the sender acts as a relay whose queue is full: it drops and tells
+/// the source, which resends. On the control ring it keeps the frame.
+#[derive(Debug)]
+pub enum ShardToShard {
+    /// To be sent on a link that the receiver owns.
+    Egress {
+        /// The neighbour.
+        peer: NodeId,
+        /// The frame.
+        frame: RoutedFrame,
+    },
+    /// For a stream that the receiver hosts.
+    Ingress {
+        /// The frame.
+        frame: RoutedFrame,
+    },
+}
+
+const _: () = assert!(size_of::<ShardToShard>() <= 64);

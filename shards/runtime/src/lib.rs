@@ -1,0 +1,1 @@
+//! The shard loop: lanes on io_uring, forwarder, stream hosts.

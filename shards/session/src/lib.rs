@@ -1,0 +1,1 @@
+//! TLS 1.3 and WebSocket of one lane, without I/O.
