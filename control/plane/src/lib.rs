@@ -1,1 +1,48 @@
-//! The control thread: links, flooding, path computation, streams, mesh lifecycle.
+//! The control thread's own logic: links and their lanes, flooding and path computation, the
+//! stream catalogue, the mesh's lifecycle.
+//!
+//! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
+//! `dialler`, `adjacency`, `catalogue`, `announcements`, `opens`, `commits`, `reports`, `datagram`,
+//! `directory`. Beside them stand the parts that act: `lanes`, `topology`, `streams`, `lifecycle`,
+//! `joins`, `status` move what the machines say between the rings, the sockets of admission and the
+//! store.
+//!
+//! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
+//!
+//! **Invariant:** what a caller is told is done is durable.
+
+mod adjacency;
+mod announcements;
+mod catalogue;
+mod commits;
+mod config;
+mod control;
+mod datagram;
+mod dialler;
+mod directory;
+mod error;
+mod events;
+mod handle;
+mod joins;
+mod lanes;
+mod lifecycle;
+mod links;
+mod opens;
+mod plane;
+mod reports;
+mod shards;
+mod status;
+mod store_queue;
+mod streams;
+mod topology;
+mod view;
+
+pub use config::{LanePlan, PlaneConfig};
+pub use error::PlaneError;
+pub use handle::PlaneHandle;
+pub use hawser_store::StreamState;
+pub use plane::Plane;
+pub use view::{
+    EventKind, EventView, LaneView, LinkView, MeshState, MeshView, NodeRef, NodeView, OpenStream,
+    OpenedStream, StatusView, StreamRole, StreamStatusView, StreamView,
+};

@@ -1,1 +1,33 @@
-//! The embedded store: identity, mesh, members, streams across restarts.
+//! The embedded store: what a node must still know after a restart, in one `redb` file.
+//!
+//! Owns `state.redb` in the data directory: the node's key and boot counter, the mesh that it is
+//! in, join tokens, members, adjacency indices, addresses to dial, streams and their consumers.
+//! Payload is not here.
+//!
+//! **Invariant:** every write is one transaction and on disk before its function returns; with
+//! [`StoreThread`], before its answer is given.
+//!
+//! **Invariant:** the boot counter and the adjacency indices only grow, whatever else is cleared.
+
+mod codec;
+mod database;
+mod error;
+mod member;
+mod mesh;
+mod node;
+mod peer;
+mod stream;
+mod thread;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use database::{STATE_FILE, Store};
+pub use error::StoreError;
+pub use member::{MemberPut, MemberRecord};
+pub use mesh::MeshRecord;
+pub use node::NodeRecord;
+pub use stream::{StreamRecord, StreamState};
+pub use thread::{StoreHandle, StoreThread};
+pub use token::{Redeemed, TokenRecord};

@@ -1,1 +1,29 @@
-//! Exactly once from publisher to consumer: sender, receiver, duplicate removal, credit.
+//! Exactly once from a publisher to a consumer: the source's and the destination's half of a
+//! stream, duplicate removal by message range, end-to-end acknowledgement, credit and resend.
+//!
+//! Owns what a stream is between its two hosts: offsets, outbox, frontiers, consumers. Knows no
+//! link: the driver sends what `poll_transmit` and `poll_ack` hand out over any path and says when
+//! a path changed.
+//!
+//! **Invariant:** offsets are gapless at the source (I3); an ordered consumer never sees `o + 1`
+//! before `o` (I10); the consumed frontier only grows (I6); the source forgets a message only when
+//! every consumer at every destination has it. All of it lives in memory: a journal will make it
+//! outlive both hosts.
+#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
+
+mod consumers;
+mod destination;
+mod limits;
+mod outbox;
+mod producers;
+mod receiver;
+mod reorder;
+mod sender;
+
+#[cfg(test)]
+mod tests;
+
+pub use consumers::{ConsumerError, ConsumerStart};
+pub use limits::DeliveryLimits;
+pub use receiver::{RecordOutcome, StreamReceiver};
+pub use sender::{PublishError, PublishOutcome, StreamSender, Transmit, TransmitBody};

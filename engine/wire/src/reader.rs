@@ -89,12 +89,15 @@ impl<'a> ByteReader<'a> {
     /// # Errors
     /// [`DecodeError`] if it is cut off or not UTF-8.
     pub fn name(&mut self) -> Result<&'a str, DecodeError> {
-        let len = usize::from(self.u8()?);
-        let bytes = self.bytes(len)?;
-        std::str::from_utf8(bytes).map_err(|error| DecodeError::Invalid {
+        let mut ahead = *self;
+        let len = usize::from(ahead.u8()?);
+        let bytes = ahead.bytes(len)?;
+        let name = std::str::from_utf8(bytes).map_err(|error| DecodeError::Invalid {
             what: self.what,
             value: u64::try_from(error.valid_up_to()).unwrap_or(u64::MAX),
-        })
+        })?;
+        *self = ahead;
+        Ok(name)
     }
 
     /// Nothing may be left.

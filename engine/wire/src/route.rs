@@ -1,5 +1,8 @@
 use crate::{AdjacencyIndex, ByteReader, DecodeError, HOPS_MAX, NodeId, PathId, put_varint};
 
+/// Source, destination, path, number of hops, cursor, repairs, TTL.
+const FIXED_LEN: usize = 40;
+
 /// What the list says this node is to do with a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hop {
@@ -11,8 +14,8 @@ pub enum Hop {
 
 /// The strict source route at the front of a routed frame's body.
 ///
-/// A view: the hops stay where they were received. A relay changes cursor and TTL in place with
-/// [`RouteHeader::advance`], so that the bytes behind are never moved.
+/// A view: the hops stay where they were received. A relay changes cursor and TTL alone, with
+/// [`RouteHeader::split_advanced`]; the bytes behind go on as they came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RouteHeader<'a> {
     /// Where the frame was made.
@@ -35,9 +38,7 @@ pub struct RouteHeader<'a> {
 
 impl<'a> RouteHeader<'a> {
     /// Bytes before the list.
-    pub const FIXED_LEN: usize = 40;
-    /// Offset of the bytes that a relay changes: cursor, repairs, TTL.
-    const CURSOR_AT: usize = 37;
+    pub const FIXED_LEN: usize = FIXED_LEN;
 
     /// Appends a header with a list of `hops` and cursor 0. The TTL equals the number of hops: a
     /// frame that takes more has gone astray.
@@ -111,24 +112,26 @@ impl<'a> RouteHeader<'a> {
         reader.varint().map_or(Hop::Last, |index| Hop::Via(AdjacencyIndex(index)))
     }
 
-    /// Marks one hop as taken, in the encoded header at the front of `body`.
+    /// Splits an encoded header (and what follows it) into its fixed part, with one hop marked as
+    /// taken, and the unchanged rest: what a relay sends on.
     ///
     /// # Errors
     /// [`DecodeError::Invalid`] if the TTL is used up, [`DecodeError::Truncated`] if this is no
-    /// header; nothing is changed.
-    pub fn advance(body: &mut [u8]) -> Result<(), DecodeError> {
+    /// header.
+    pub fn split_advanced(body: &[u8]) -> Result<([u8; FIXED_LEN], &[u8]), DecodeError> {
         let have_bytes = body.len();
-        let Some([cursor, _repairs, ttl]) =
-            body.get_mut(Self::CURSOR_AT..).and_then(|tail| tail.first_chunk_mut::<3>())
-        else {
+        let Some((fixed, rest)) = body.split_first_chunk::<FIXED_LEN>() else {
             return Err(DecodeError::Truncated { what: "route header", have_bytes });
         };
-        let Some(left) = ttl.checked_sub(1) else {
-            return Err(DecodeError::Invalid { what: "route's ttl", value: 0 });
-        };
-        *ttl = left;
-        *cursor = cursor.saturating_add(1);
-        Ok(())
+        let mut fixed = *fixed;
+        if let Some([cursor, _repairs, ttl]) = fixed.last_chunk_mut::<3>() {
+            let Some(left) = ttl.checked_sub(1) else {
+                return Err(DecodeError::Invalid { what: "route's ttl", value: 0 });
+            };
+            *ttl = left;
+            *cursor = cursor.saturating_add(1);
+        }
+        Ok((fixed, rest))
     }
 }
 

@@ -21,7 +21,8 @@ pub struct StreamAck {
     /// Payload bytes of the stream that the source may have sent in all since the sync, absolute
     /// (as MAX_STREAM_DATA, RFC 9000 §19.10).
     pub credit_bytes: u64,
-    /// The destination does not know the stream: the rest means nothing.
+    /// The destination does not know the stream, or not where it goes on: the rest means nothing,
+    /// and a [`crate::StreamSync`] is wanted.
     pub unknown: bool,
     /// The destination knows where the stream ends.
     pub ended: bool,
@@ -30,6 +31,27 @@ pub struct StreamAck {
 }
 
 impl StreamAck {
+    /// Says that the stream, or where it goes on, is not known here in the life `receiver_epoch`.
+    #[must_use]
+    pub const fn unknown(
+        stream: StreamId,
+        fence_epoch: BootEpoch,
+        receiver_epoch: BootEpoch,
+    ) -> Self {
+        Self {
+            stream,
+            fence_epoch,
+            receiver_epoch,
+            received: StreamOffset(0),
+            seen: StreamOffset(0),
+            consumed: StreamOffset(0),
+            credit_bytes: 0,
+            unknown: true,
+            ended: false,
+            producers: Vec::new(),
+        }
+    }
+
     /// Appends the message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.stream.as_bytes());

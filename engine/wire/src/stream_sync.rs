@@ -26,7 +26,7 @@ impl StreamSync {
     }
 
     /// # Errors
-    /// [`DecodeError`] if it is cut off or too long.
+    /// [`DecodeError`] if it is cut off, too long, or has a value where its flags say there is none.
     pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = ByteReader::new(input, "stream sync");
         let stream = StreamId::from_bytes(reader.array()?);
@@ -39,8 +39,16 @@ impl StreamSync {
             let value = u64::from(flags);
             return Err(DecodeError::Invalid { what: "stream sync's flags", value });
         }
-        let base = (flags & 0b01 != 0).then_some(base);
-        let end = (flags & 0b10 != 0).then_some(end);
+        let base = present(flags & 0b01 != 0, base)?;
+        let end = present(flags & 0b10 != 0, end)?;
         Ok(Self { stream, fence_epoch, base, end })
     }
+}
+
+/// An offset that is there, or zeros in the place of one that is not.
+fn present(flag: bool, offset: StreamOffset) -> Result<Option<StreamOffset>, DecodeError> {
+    if !flag && offset.0 != 0 {
+        return Err(DecodeError::Invalid { what: "stream sync's absent offset", value: offset.0 });
+    }
+    Ok(flag.then_some(offset))
 }

@@ -1,1 +1,29 @@
-//! The shard loop: lanes on io_uring, forwarder, stream hosts.
+//! The shard: one pinned thread with an io_uring of its own that owns links, lanes and streams.
+//!
+//! Drives the machines of `engine/link` and `engine/delivery` and the lane sessions of
+//! `hawser-session` between sockets and rings. Every turn of its loop takes what is there
+//! (routes, rings, completed reads), lets the machines run, and hands out what they made (batches to
+//! sockets, messages to rings); only then does it wait.
+//!
+//! **Invariant:** everything a shard owns is one `&mut` of synchronous state; nothing is borrowed
+//! across an await, nothing is locked, and a peer's bytes never end in a panic. A shard that panics
+//! all the same ends the process.
+
+mod clock;
+mod config;
+mod dispatch;
+mod host;
+mod io;
+mod lane;
+mod links;
+mod monoio_io;
+mod outlet;
+mod publishers;
+mod report;
+mod shard;
+mod streams;
+mod subscriptions;
+mod thread;
+
+pub use config::{IoDriver, ShardConfig, ShardError};
+pub use thread::{ShardThread, spawn_shard};

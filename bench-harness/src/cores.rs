@@ -1,0 +1,158 @@
+//! Which process runs on which cores.
+//!
+//! A daemon pins its threads, so two daemons that were left to themselves would choose the same
+//! cores and fight. The harness therefore says for every process where it runs. The peer's servers
+//! are left as they come (unpinned); its clients get the cores that ours get.
+
+/// Cores of one node's threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeCores {
+    pub(crate) control: usize,
+    /// One API thread each.
+    pub(crate) api: Vec<usize>,
+    /// One shard each.
+    pub(crate) shards: Vec<usize>,
+}
+
+/// Where everything of a run goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// Publisher or pinger.
+    pub(crate) near_client: Vec<usize>,
+    /// Subscriber or echo.
+    pub(crate) far_client: Vec<usize>,
+    /// In the order of the row: A, B, C.
+    pub(crate) nodes: Vec<NodeCores>,
+    /// Source, relays and sink of the chain; an empty list is any core.
+    pub(crate) chain: Vec<Vec<usize>>,
+}
+
+/// A row of the table: ordinals among the cores that there are.
+struct Row {
+    hops: usize,
+    /// The row serves machines with at least so many cores.
+    cores_min: usize,
+    near_client: usize,
+    far_client: usize,
+    /// (control, api, shard) of each node.
+    nodes: &'static [(usize, usize, usize)],
+}
+
+/// For each number of links, the roomiest row that fits is taken.
+///
+/// Two cores, one link: each core carries one end with its node. Publishing and subscribing cost
+/// about the same, and what passes from application to API thread to shard stays in one core's
+/// caches; only ciphertext crosses.
+///
+/// Two cores, two links: the ends as before. The relay has one shard, so it must be on one of them;
+/// it joins the publisher's side, which has no messages to take apart.
+///
+/// From there on, a core for each process that works hard, in the order of the row, then a core
+/// for each node's shard apart from its API thread. Control threads do little and stay with the API
+/// threads.
+const TABLE: &[Row] = &[
+    Row { hops: 1, cores_min: 1, near_client: 0, far_client: 0, nodes: &[(0, 0, 0), (0, 0, 0)] },
+    Row { hops: 1, cores_min: 2, near_client: 0, far_client: 1, nodes: &[(0, 0, 0), (1, 1, 1)] },
+    Row { hops: 1, cores_min: 4, near_client: 0, far_client: 3, nodes: &[(1, 1, 1), (2, 2, 2)] },
+    Row { hops: 1, cores_min: 6, near_client: 0, far_client: 5, nodes: &[(1, 1, 2), (4, 4, 3)] },
+    Row {
+        hops: 2,
+        cores_min: 1,
+        near_client: 0,
+        far_client: 0,
+        nodes: &[(0, 0, 0), (0, 0, 0), (0, 0, 0)],
+    },
+    Row {
+        hops: 2,
+        cores_min: 2,
+        near_client: 0,
+        far_client: 1,
+        nodes: &[(0, 0, 0), (0, 0, 0), (1, 1, 1)],
+    },
+    Row {
+        hops: 2,
+        cores_min: 3,
+        near_client: 0,
+        far_client: 2,
+        nodes: &[(0, 0, 0), (1, 1, 1), (2, 2, 2)],
+    },
+    Row {
+        hops: 2,
+        cores_min: 5,
+        near_client: 0,
+        far_client: 4,
+        nodes: &[(1, 1, 1), (2, 2, 2), (3, 3, 3)],
+    },
+    Row {
+        hops: 2,
+        cores_min: 7,
+        near_client: 0,
+        far_client: 6,
+        nodes: &[(1, 1, 2), (3, 3, 3), (5, 5, 4)],
+    },
+];
+
+impl Placement {
+    /// The placement of a run over `hops` links on a machine with these `cores`. None if the table
+    /// knows no such run.
+    pub(crate) fn new(hops: usize, cores: &[usize]) -> Option<Self> {
+        let row = TABLE
+            .iter()
+            .filter(|row| row.hops == hops && row.cores_min <= cores.len())
+            .max_by_key(|row| row.cores_min)?;
+        let core = |ordinal: usize| cores.get(ordinal).copied();
+        let nodes = row.nodes.iter().map(|&(control, api, shard)| {
+            Some(NodeCores {
+                control: core(control)?,
+                api: vec![core(api)?],
+                shards: vec![core(shard)?],
+            })
+        });
+        Some(Self {
+            near_client: vec![core(row.near_client)?],
+            far_client: vec![core(row.far_client)?],
+            nodes: nodes.collect::<Option<_>>()?,
+            chain: chain(hops + 2, cores),
+        })
+    }
+}
+
+/// A chain of `sockets` sockets has one stage more than sockets. Neighbours share a core as far as
+/// they can, the sink's half being the larger one: measured on two cores, this carries up to twice
+/// of what alternating or unpinned stages do, and a third more than the larger half at the source.
+fn chain(sockets: usize, cores: &[usize]) -> Vec<Vec<usize>> {
+    let stages = sockets + 1;
+    let core = |stage: usize| cores.get(((stage + 1) * cores.len() - 1) / stages).copied();
+    (0..stages).filter_map(|stage| Some(vec![core(stage)?])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_machine_has_a_place_for_everything() {
+        for count in 1..=16 {
+            // Numbers with gaps, as in a container.
+            let cores: Vec<usize> = (0..count).map(|n| 3 + 2 * n).collect();
+            for hops in 1..=2 {
+                let placement = Placement::new(hops, &cores).unwrap();
+                assert_eq!(placement.nodes.len(), hops + 1);
+                assert_eq!(placement.chain.len(), hops + 3);
+                let mut used = [placement.near_client, placement.far_client].concat();
+                for node in placement.nodes {
+                    used.push(node.control);
+                    used.extend(node.api.iter().chain(&node.shards));
+                }
+                used.extend(placement.chain.iter().flatten());
+                assert!(used.iter().all(|core| cores.contains(core)), "{count} cores: {used:?}");
+                if count > 1 {
+                    used.sort_unstable();
+                    used.dedup();
+                    assert!(used.len() > 1, "{count} cores: all on one");
+                }
+            }
+            assert_eq!(Placement::new(3, &cores), None);
+        }
+    }
+}

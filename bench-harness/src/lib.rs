@@ -1,1 +1,0 @@
-//! Load, latency and peer comparison of whole daemons, from outside.

@@ -1,0 +1,151 @@
+//! The program as its user meets it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: what cannot go on fails the test"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn bench(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hawser-bench"));
+    command.args(args.split_whitespace());
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+/// The nats-server that `scripts/test` has installed.
+fn nats_server() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/bin".into()])
+        .map(|directory| directory.join("nats-server"))
+        .find(|path| path.is_file())
+        .expect("no nats-server on the PATH: scripts/test installs it")
+}
+
+/// Processes whose command line names `directory`.
+fn processes_within(directory: &Path) -> Vec<u32> {
+    let needle = directory.as_os_str().as_encoded_bytes();
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(needle.len()).any(|window| window == needle)
+        })
+        .collect()
+}
+
+/// Waits until `condition` holds; the processes that it is about belong to others.
+fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A comparison that goes on for long, with everything it makes under a directory of its own.
+fn start_long_run() -> (Child, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let child = bench("nats --seconds 600 --nats")
+        .arg(nats_server())
+        .env("TMPDIR", directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let servers = || processes_within(directory.path()).len();
+    await_that("two servers and their directory", || servers() == 2);
+    (child, directory)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id().try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn the_chain_is_one_json_line() {
+    let output = output(&mut bench("chain --hops 2 --seconds 0.1 --json"));
+    assert!(output.status.success(), "{output:?}");
+    let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(row["hops"], 2);
+    assert!(row["chain_bytes_per_s"].as_f64().unwrap() > 1e6);
+    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1);
+}
+
+#[test]
+fn the_peer_carries_every_message_over_one_link_and_two() {
+    for hops in [1, 2] {
+        let line = format!("nats --hops {hops} --payload 1000 --warmup 0.1 --seconds 0.3 --json");
+        let output = output(bench(&line).arg("--nats").arg(nats_server()));
+        assert!(output.status.success(), "{output:?}");
+        let row: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(row["peer"].as_str().unwrap().starts_with("nats-server 2."), "{row}");
+        assert_eq!((&row["lost"], &row["duplicated"]), (&Value::from(0), &Value::from(0)), "{row}");
+        assert!(row["msgs_per_s"].as_f64().unwrap() > 100.0, "{row}");
+        assert!(row["lone_p50_us"].as_f64().unwrap() > 1.0, "{row}");
+    }
+}
+
+#[test]
+fn a_signal_ends_everything_and_leaves_nothing() {
+    for end in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let (mut child, directory) = start_long_run();
+        signal(&child, end);
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{end:?}");
+        assert_eq!(processes_within(directory.path()), Vec::<u32>::new(), "{end:?}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "{end:?}");
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("hawser-bench: "), "{said}");
+    }
+}
+
+#[test]
+fn not_even_a_killed_harness_leaves_a_process() {
+    let (mut child, directory) = start_long_run();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    await_that("the servers' end", || processes_within(directory.path()).is_empty());
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let output = output(&mut bench("load --hawser /no/such/hawser"));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/no/such/hawser: no such file"), "{said}");
+
+    let output = self::output(&mut bench("nats --nats /bin/true"));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("/bin/true is no nats-server"), "{said}");
+}
+
+#[test]
+fn a_node_that_ends_is_told_with_its_last_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let hawser = directory.path().join("hawser");
+    fs::write(&hawser, "#!/bin/sh\necho 'no such luck' >&2\nexit 7\n").unwrap();
+    fs::set_permissions(&hawser, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = output(bench("load --seconds 0.1 --hawser").arg(&hawser));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("node a ended: exit status: 7\nno such luck"), "{said}");
+    assert!(output.stdout.is_empty());
+}

@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+const CEILING_FIRST: Duration = Duration::from_millis(100);
+const CEILING_LAST: Duration = Duration::from_secs(30);
+
+/// How long to wait before the next attempt to dial: a random part ("full jitter") of a ceiling
+/// that doubles from 100 ms to 30 s, so that nodes which lost the same relay do not return at the
+/// same instant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Backoff {
+    ceiling: Duration,
+}
+
+impl Backoff {
+    /// At its shortest.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ceiling: CEILING_FIRST }
+    }
+
+    /// The wait before the next attempt; the one after it is up to twice as long. `entropy` is
+    /// random and evenly spread.
+    pub fn next(&mut self, entropy: u64) -> Duration {
+        let ceiling_nanos = self.ceiling.as_nanos();
+        self.ceiling = self.ceiling.saturating_mul(2).min(CEILING_LAST);
+        // The ceiling is below 2^35 ns: the product fits, its upper half is evenly spread.
+        let nanos = (ceiling_nanos * u128::from(entropy)) >> 64;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// After a success: at its shortest again.
+    pub const fn reset(&mut self) {
+        self.ceiling = CEILING_FIRST;
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SplitMix64: entropy that is the same on every run.
+    fn draw(state: &mut u64) -> u64 {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn ceiling(attempt: u32) -> Duration {
+        Duration::from_millis(100 << attempt.min(9)).min(Duration::from_secs(30))
+    }
+
+    #[test]
+    fn never_above_the_ceiling_whatever_the_entropy() {
+        for seed in 0..200 {
+            let (mut backoff, mut state) = (Backoff::new(), seed);
+            for attempt in 0..40 {
+                let wait = backoff.next(draw(&mut state));
+                assert!(wait < ceiling(attempt), "seed {seed}, attempt {attempt}: {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ends_of_the_range_are_reached() {
+        let (mut low, mut high) = (Backoff::new(), Backoff::new());
+        for attempt in 0..40 {
+            assert_eq!(low.next(0), Duration::ZERO);
+            let short_of = ceiling(attempt) - high.next(u64::MAX);
+            assert!(short_of <= Duration::from_nanos(1), "attempt {attempt}: {short_of:?}");
+        }
+    }
+
+    #[test]
+    fn waits_are_evenly_spread() {
+        let mut state = 7;
+        let mut quarters = [0_u32; 4];
+        for _ in 0..10_000 {
+            let mut backoff = Backoff::new();
+            let wait = backoff.next(draw(&mut state));
+            quarters[usize::try_from(wait.as_millis() / 25).unwrap()] += 1;
+        }
+        assert!(quarters.iter().all(|count| (2_300..2_700).contains(count)), "{quarters:?}");
+    }
+
+    #[test]
+    fn success_starts_over() {
+        let mut backoff = Backoff::new();
+        for _ in 0..100 {
+            backoff.next(u64::MAX);
+        }
+        assert!(backoff.next(u64::MAX) > Duration::from_secs(29));
+        backoff.reset();
+        assert_eq!(backoff, Backoff::new());
+        assert!(backoff.next(u64::MAX) < Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,33 @@
+use std::fmt;
+use std::sync::Arc;
+
+use hawser_wire::{Incarnation, MeshId, NodeId};
+use rustls::{ClientConfig, ServerConfig};
+
+/// This node, as it presents itself to its peers.
+#[derive(Clone)]
+pub struct LocalNode {
+    /// Its id.
+    pub node: NodeId,
+    /// Its human name.
+    pub name: String,
+    /// The mesh that it is a member of.
+    pub mesh: MeshId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// TLS for dialling.
+    pub client: Arc<ClientConfig>,
+    /// TLS for accepting.
+    pub server: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for LocalNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalNode")
+            .field("node", &self.node)
+            .field("name", &self.name)
+            .field("mesh", &self.mesh)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! One accepted connection, from its first byte to a lane, an admission, or a refusal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hawser_exchange::LaneHandover;
+use hawser_identity::{PeerIdentity, csr_node, peer_identity};
+use hawser_session::LaneSession;
+use hawser_wire::{CloseReason, FrameKind, Hello, JoinRequest, LaneClose};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::connection::{Answer, Connection, Deadline};
+use crate::hello::{LaneName, check_hello, own_hello};
+use crate::http::{HttpRefusal, Target, answer_request};
+use crate::{Accepted, AdmissionLimits, Fault, JoinAttempt, LocalNode, Stage};
+
+/// Why a connection came to nothing, and what the peer has been or is to be told.
+#[derive(Debug)]
+enum Failure {
+    Fault(Fault),
+    Http(HttpRefusal),
+    Close(LaneClose),
+    /// The peer closed, with its reason.
+    ClosedByPeer(LaneClose),
+    /// Nobody takes the result: this node stops.
+    Stopping,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<LaneClose> for Failure {
+    fn from(close: LaneClose) -> Self {
+        Self::Close(close)
+    }
+}
+
+/// What the request was for, once it has been answered with an upgrade.
+enum Upgraded {
+    Lane(PeerIdentity),
+    Join,
+}
+
+/// Serves the connection; refusals are reported, best effort, so that a flood of them waits for
+/// nobody.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    remote: SocketAddr,
+    local: Arc<LocalNode>,
+    limits: AdmissionLimits,
+    sink: mpsc::Sender<Accepted>,
+) {
+    let sink = &sink;
+    let deadline = Deadline::after(limits.handshake_timeout);
+    if let Err(error) = socket.set_nodelay(true) {
+        return report(sink, remote, error.to_string());
+    }
+    let session = match LaneSession::server(Arc::clone(&local.server)) {
+        Ok(session) => session,
+        Err(error) => return report(sink, remote, error.to_string()),
+    };
+    let mut connection = Connection::new(socket, session, remote, deadline);
+    let failure = match upgrade(&mut connection, limits).await {
+        Ok(Upgraded::Lane(peer)) => match serve_lane(&mut connection, &local, &peer).await {
+            Ok((hello, frame_body_max)) => {
+                return hand_over(connection, hello, peer, frame_body_max, sink).await;
+            }
+            Err(failure) => failure,
+        },
+        Ok(Upgraded::Join) => match serve_join(&mut connection, sink).await {
+            Ok(()) => return connection.finish().await,
+            Err(failure) => failure,
+        },
+        Err(failure) => failure,
+    };
+    refuse(connection, failure, sink).await;
+}
+
+async fn upgrade(
+    connection: &mut Connection,
+    limits: AdmissionLimits,
+) -> Result<Upgraded, Failure> {
+    connection.tls_handshake().await?;
+    connection.enter(Stage::Upgrade, limits.request_bytes_max);
+    let head = match connection.read_head().await {
+        Err(Fault::TooLarge { .. }) => return Err(Failure::Http(HttpRefusal::HEAD_TOO_LARGE)),
+        head => head?,
+    };
+    let (target, response) = answer_request(&head).map_err(Failure::Http)?;
+    // A request can only be read once the whole handshake is done, the client's certificate and
+    // its proof of possession included: what is absent now stays absent.
+    let upgraded = match (target, connection.session().peer_certificates()) {
+        (Target::Join, _) => Upgraded::Join,
+        (Target::Lane, None | Some([])) => {
+            return Err(Failure::Http(HttpRefusal::NO_CERTIFICATE));
+        }
+        (Target::Lane, Some(certificates)) => {
+            Upgraded::Lane(peer_identity(certificates).map_err(|error| LaneClose {
+                reason: CloseReason::IdentityRefused,
+                detail: error.to_string(),
+            })?)
+        }
+    };
+    connection.send_plaintext(&response).await?;
+    let stage = match upgraded {
+        Upgraded::Lane(_) => Stage::Hello,
+        Upgraded::Join => Stage::Join,
+    };
+    connection.enter(stage, limits.request_bytes_max);
+    Ok(upgraded)
+}
+
+async fn serve_lane(
+    connection: &mut Connection,
+    local: &LocalNode,
+    peer: &PeerIdentity,
+) -> Result<(Hello, u32), Failure> {
+    let body = match connection.read_frame(FrameKind::Hello).await? {
+        Answer::Body(body) => body,
+        Answer::Close(close) => return Err(Failure::ClosedByPeer(close)),
+    };
+    let hello =
+        Hello::decode(&body).map_err(|source| Fault::Decode { stage: Stage::Hello, source })?;
+    let frame_body_max = check_hello(&hello, peer, local)?;
+    let mut answer = Vec::new();
+    own_hello(local, LaneName::of(&hello)).encode(&mut answer);
+    connection.send_frame(FrameKind::Hello, &answer).await?;
+    Ok((hello, frame_body_max))
+}
+
+async fn hand_over(
+    connection: Connection,
+    hello: Hello,
+    peer: PeerIdentity,
+    frame_body_max: u32,
+    sink: &mpsc::Sender<Accepted>,
+) {
+    let remote = connection.remote();
+    let (socket, session) = match connection.into_parts() {
+        Ok(parts) => parts,
+        Err(fault) => return report(sink, remote, fault.to_string()),
+    };
+    let handover = LaneHandover {
+        peer: peer.node,
+        peer_name: peer.name,
+        peer_incarnation: hello.incarnation,
+        lane: hello.lane,
+        class: hello.class,
+        epoch: hello.link_epoch,
+        dialled: false,
+        frame_body_max,
+        remote,
+        socket,
+        session,
+    };
+    // Nobody takes it: this node stops, and the connection closes with the value.
+    let _stopping = sink.send(Accepted::Lane(Box::new(handover))).await;
+}
+
+async fn serve_join(
+    connection: &mut Connection,
+    sink: &mpsc::Sender<Accepted>,
+) -> Result<(), Failure> {
+    let stage = Stage::Join;
+    let body = match connection.read_frame(FrameKind::JoinRequest).await? {
+        Answer::Body(body) => body,
+        Answer::Close(close) => return Err(Failure::ClosedByPeer(close)),
+    };
+    let request = JoinRequest::decode(&body).map_err(|source| Fault::Decode { stage, source })?;
+    let node = csr_node(&request.csr).map_err(|error| LaneClose {
+        reason: CloseReason::IdentityRefused,
+        detail: error.to_string(),
+    })?;
+    let (answer, answered) = oneshot::channel();
+    let attempt = JoinAttempt { remote: connection.remote(), request, node, answer };
+    let deadline = connection.deadline();
+    let decided = deadline
+        .limit(stage, async {
+            sink.send(Accepted::Join(attempt)).await.ok()?;
+            answered.await.ok()
+        })
+        .await?;
+    let reply = decided.ok_or(Failure::Stopping)??;
+    let mut body = Vec::new();
+    reply.encode(&mut body);
+    connection.send_frame(FrameKind::JoinReply, &body).await?;
+    Ok(())
+}
+
+async fn refuse(mut connection: Connection, failure: Failure, sink: &mpsc::Sender<Accepted>) {
+    let remote = connection.remote();
+    match failure {
+        Failure::Fault(fault) => {
+            report(sink, remote, fault.to_string());
+            connection.refuse_fault(&fault).await;
+        }
+        Failure::Http(refusal) => {
+            let status = refusal.status.as_u16();
+            report(sink, remote, format!("HTTP {status}: {}", refusal.text));
+            if connection.send_plaintext(&refusal.encode()).await.is_ok() {
+                connection.finish().await;
+            }
+        }
+        Failure::Close(close) => {
+            report(sink, remote, format!("{}: {}", close.reason.text(), close.detail));
+            connection.refuse(&close).await;
+        }
+        Failure::ClosedByPeer(LaneClose { reason, detail }) => {
+            report(sink, remote, format!("closed by the peer: {}: {detail}", reason.text()));
+            connection.finish().await;
+        }
+        Failure::Stopping => {
+            let detail = "the node stops".to_owned();
+            connection.refuse(&LaneClose { reason: CloseReason::Shutdown, detail }).await;
+        }
+    }
+}
+
+/// Best effort: if the receiver is behind, only the log has it.
+pub(crate) fn report(sink: &mpsc::Sender<Accepted>, remote: SocketAddr, reason: String) {
+    tracing::debug!(%remote, reason, "connection refused");
+    let _receiver_is_behind = sink.try_send(Accepted::Refused { remote, reason });
+}

@@ -1,0 +1,212 @@
+use std::time::Duration;
+
+use hawser_plane::{OpenStream, PlaneHandle};
+use hawser_proto::v1::mesh_service_server::MeshService;
+use hawser_proto::v1::{
+    AddRouteReq, BroadcastResult, Chunk, DbUpdate, DropRouteReq, EvictNodeReq, Filter,
+    IssueTokenReq, JoinMeshReq, JoinToken, LaneList, LeaveMeshReq, LinkList, MeshEvent, MeshStatus,
+    MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService,
+    SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus,
+    TopologyStatus,
+};
+use hawser_wire::NodeId;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events};
+use crate::hub::Hub;
+use crate::mesh_status::{lane_status, link_status, mesh_status, stream_status};
+use crate::plane_status::plane_status;
+use crate::publish_call::run_publish_call;
+use crate::publish_unary::UnaryPublishers;
+use crate::request_check::not_yet;
+
+/// Results that wait for a publisher: they are cumulative, so few are enough.
+const RESULTS_WAITING: usize = 2;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// `hawser.v1.MeshService`.
+pub(crate) struct MeshApi {
+    plane: PlaneHandle,
+    hub: Hub,
+    unary: UnaryPublishers,
+    stop: watch::Receiver<bool>,
+}
+
+impl MeshApi {
+    pub(crate) fn new(plane: PlaneHandle, hub: Hub, stop: watch::Receiver<bool>) -> Self {
+        let unary = UnaryPublishers::new(hub.clone(), plane.clone());
+        Self { plane, hub, unary, stop }
+    }
+
+    async fn status(&self) -> Answer<MeshStatus> {
+        let view = self.plane.status().await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(mesh_status(view)))
+    }
+}
+
+#[tonic::async_trait]
+impl MeshService for MeshApi {
+    type PublishClientDataBatchesStream = ReceiverStream<Result<PublishResult, Status>>;
+    type WatchMeshEventsStream = ReceiverStream<Result<MeshEvent, Status>>;
+
+    async fn seed_mesh(&self, request: Request<SeedMeshReq>) -> Answer<MeshStatus> {
+        let SeedMeshReq { name, description } = request.into_inner();
+        self.plane.seed_mesh(name, description).await.map_err(|error| plane_status(&error))?;
+        self.status().await
+    }
+
+    async fn join_mesh(&self, request: Request<JoinMeshReq>) -> Answer<MeshStatus> {
+        let JoinMeshReq { token, address } = request.into_inner();
+        self.plane.join_mesh(token, given(address)).await.map_err(|error| plane_status(&error))?;
+        self.status().await
+    }
+
+    async fn start_mesh(&self, _: Request<StartMeshReq>) -> Answer<MeshStatus> {
+        self.plane.start_mesh().await.map_err(|error| plane_status(&error))?;
+        self.status().await
+    }
+
+    async fn stop_mesh(&self, _: Request<StopMeshReq>) -> Answer<MeshStatus> {
+        self.plane.stop_mesh().await.map_err(|error| plane_status(&error))?;
+        self.status().await
+    }
+
+    async fn leave_mesh(&self, _: Request<LeaveMeshReq>) -> Answer<SuccessStatus> {
+        self.plane.leave_mesh().await.map_err(|error| plane_status(&error))?;
+        let message = "left the mesh; the node keeps its identity".to_owned();
+        Ok(Response::new(SuccessStatus { success: true, message }))
+    }
+
+    async fn evict_node(&self, _: Request<EvictNodeReq>) -> Answer<MeshStatus> {
+        not_yet("EvictNode", "the replicated list of members")
+    }
+
+    async fn issue_token(&self, request: Request<IssueTokenReq>) -> Answer<JoinToken> {
+        let IssueTokenReq { ttl_seconds, node_id, address } = request.into_inner();
+        let node = given(node_id).map(|text| parse_node(&text)).transpose()?;
+        let ttl = Duration::from_secs(u64::from(ttl_seconds));
+        let (token, expires_unix_s) = self
+            .plane
+            .issue_token(ttl, node, given(address))
+            .await
+            .map_err(|error| plane_status(&error))?;
+        Ok(Response::new(JoinToken { token, expires_unix_s }))
+    }
+
+    async fn add_route(&self, _: Request<AddRouteReq>) -> Answer<TopologyStatus> {
+        not_yet("AddRoute", "operator routes in the path computation")
+    }
+
+    async fn drop_route(&self, _: Request<DropRouteReq>) -> Answer<TopologyStatus> {
+        not_yet("DropRoute", "operator routes in the path computation")
+    }
+
+    async fn send_node_update(&self, _: Request<NodeUpdate>) -> Answer<BroadcastResult> {
+        not_yet("SendNodeUpdate", "the ordered update log of the mesh")
+    }
+
+    async fn send_mesh_update(&self, _: Request<MeshUpdate>) -> Answer<BroadcastResult> {
+        not_yet("SendMeshUpdate", "the ordered update log of the mesh")
+    }
+
+    async fn send_internal_db_update(&self, _: Request<DbUpdate>) -> Answer<BroadcastResult> {
+        not_yet("SendInternalDBUpdate", "the ordered update log of the mesh")
+    }
+
+    async fn open_client_data_stream(
+        &self,
+        request: Request<OpenClientDataStreamReq>,
+    ) -> Answer<StreamHandle> {
+        let request = request.into_inner();
+        let open = OpenStream {
+            tenant: request.tenant_id,
+            name: request.name,
+            destinations: request.dst_nodes,
+            qos: local_qos(request.qos)?,
+        };
+        let opened = self.plane.open_stream(open).await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(StreamHandle {
+            stream_id: opened.stream.to_string(),
+            pending_dst_nodes: opened.pending.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn close_client_data_stream(&self, request: Request<StreamHandle>) -> Answer<()> {
+        let named = request.into_inner().stream_id;
+        let view = self.plane.resolve_stream(&named).await.map_err(|error| plane_status(&error))?;
+        self.plane.close_stream(view.stream).await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(()))
+    }
+
+    async fn publish_client_data(&self, request: Request<Chunk>) -> Answer<PublishResult> {
+        self.unary.publish(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn publish_client_data_batches(
+        &self,
+        request: Request<Streaming<PublishBatch>>,
+    ) -> Answer<Self::PublishClientDataBatchesStream> {
+        let (results, results_from) = mpsc::channel(RESULTS_WAITING);
+        let batches = request.into_inner();
+        tokio::spawn(run_publish_call(self.hub.clone(), self.plane.clone(), batches, results));
+        Ok(Response::new(ReceiverStream::new(results_from)))
+    }
+
+    async fn get_mesh_status(&self, _: Request<()>) -> Answer<MeshStatus> {
+        self.status().await
+    }
+
+    async fn watch_mesh_events(
+        &self,
+        request: Request<Filter>,
+    ) -> Answer<Self::WatchMeshEventsStream> {
+        let kinds = wanted_kinds(request.get_ref())?;
+        let (watcher, watched) = mpsc::channel(EVENTS_WAITING);
+        tokio::spawn(watch_events(self.plane.events(), kinds, watcher, self.stop.clone()));
+        Ok(Response::new(ReceiverStream::new(watched)))
+    }
+
+    async fn list_links(&self, _: Request<()>) -> Answer<LinkList> {
+        let links = self.plane.links().await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(LinkList { links: links.into_iter().map(link_status).collect() }))
+    }
+
+    async fn list_lanes(&self, _: Request<()>) -> Answer<LaneList> {
+        let lanes = self.plane.lanes().await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(LaneList { lanes: lanes.into_iter().map(lane_status).collect() }))
+    }
+
+    async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {
+        let streams = self.plane.streams().await.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(StreamList { streams: streams.into_iter().map(stream_status).collect() }))
+    }
+}
+
+/// Protobuf's empty string stands for "not given".
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn parse_node(text: &str) -> Result<NodeId, Status> {
+    text.parse().map_err(|error| {
+        Status::invalid_argument(format!("node_id {text:?} is no node's id: {error}"))
+    })
+}
+
+fn local_qos(qos: i32) -> Result<u8, Status> {
+    match QualityOfService::try_from(qos) {
+        Ok(QualityOfService::Local) => Ok(0),
+        Ok(QualityOfService::AtMostOnce) => {
+            not_yet("qos AT_MOST_ONCE", "streams that keep nothing; use LOCAL")
+        }
+        Ok(QualityOfService::Quorum) => {
+            not_yet("qos QUORUM", "consensus groups of a stream's nodes; use LOCAL")
+        }
+        Err(_unknown) => Err(Status::invalid_argument(format!(
+            "qos {qos} is none: 0 is LOCAL, 1 AT_MOST_ONCE, 2 QUORUM"
+        ))),
+    }
+}

@@ -1,0 +1,218 @@
+//! Everything that the control thread owns, and the ways by which it acts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hawser_admission::{Accepted, LocalNode};
+use hawser_identity::{Credentials, NodeKey, random_u64};
+use hawser_routing::{Flooding, RouteSnapshot, RouteTable};
+use hawser_store::MeshRecord;
+use hawser_wire::{BootEpoch, Incarnation, MonoTime, NodeId, ShardId, StreamId};
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::adjacency::Adjacencies;
+use crate::announcements::Announcements;
+use crate::catalogue::Catalogue;
+use crate::commits::Commits;
+use crate::config::PlaneConfig;
+use crate::dialler::Dialler;
+use crate::events::Events;
+use crate::links::Links;
+use crate::opens::Opens;
+use crate::reports::Reports;
+use crate::shards::Shards;
+use crate::store_queue::StoreQueue;
+
+/// What is to happen on the loop when something outside it is done.
+pub(crate) type Continuation = Box<dyn FnOnce(&mut Control) + Send>;
+
+/// The mesh that this node is in.
+pub(crate) struct Mesh {
+    pub(crate) record: MeshRecord,
+    pub(crate) credentials: Credentials,
+    pub(crate) local: Arc<LocalNode>,
+}
+
+/// Lanes are accepted as long as this lives.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    pub(crate) task: AbortHandle,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The state of the control plane. Its parts are pure or narrow; the files beside this one move
+/// what they say between them: `lanes`, `topology`, `streams`, `lifecycle`, `status`.
+pub(crate) struct Control {
+    pub(crate) config: PlaneConfig,
+    pub(crate) key: Arc<NodeKey>,
+    pub(crate) node: NodeId,
+    pub(crate) boot: u64,
+    clock: Instant,
+
+    pub(crate) shards: Shards,
+    pub(crate) store: StoreQueue,
+    pub(crate) events: Events,
+    pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
+    continuations: mpsc::UnboundedSender<Continuation>,
+    pub(crate) accepted: mpsc::Sender<Accepted>,
+
+    pub(crate) mesh: Option<Mesh>,
+    /// Addresses to dial that the store keeps.
+    pub(crate) peers: Vec<String>,
+    /// A seed or a join is on its way.
+    pub(crate) entering: bool,
+    /// Counts the times that lanes were taken up or given up; what began in an earlier one and
+    /// ends in a later one is dropped.
+    pub(crate) run: u64,
+    pub(crate) listening: Option<Listening>,
+    /// Attempts to dial or to join, ended with the plane.
+    attempts: JoinSet<()>,
+
+    pub(crate) links: Links,
+    pub(crate) dialler: Dialler,
+    /// Human names of neighbours, from their Hello.
+    pub(crate) peer_names: BTreeMap<NodeId, String>,
+    pub(crate) adjacencies: Adjacencies,
+    pub(crate) flooding: Flooding,
+    pub(crate) lsdb_changed: bool,
+    pub(crate) refresh_due: Option<MonoTime>,
+    pub(crate) latencies_due: Option<MonoTime>,
+    pub(crate) route_table: RouteTable,
+    pub(crate) routes: Arc<RouteSnapshot>,
+    /// Links on the path to each node that can be reached.
+    pub(crate) hops: BTreeMap<NodeId, usize>,
+    /// Nodes that were announced as joined.
+    pub(crate) known: BTreeSet<NodeId>,
+
+    pub(crate) catalogue: Catalogue,
+    pub(crate) announcements: Announcements,
+    pub(crate) opens: Opens,
+    /// Streams that are on their way to the store for the first time.
+    pub(crate) storing: BTreeSet<StreamId>,
+    pub(crate) commits: Commits,
+    pub(crate) reports: Reports,
+    /// Shards that have not said their last word.
+    pub(crate) unstopped: BTreeSet<ShardId>,
+}
+
+/// What a [`Control`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: PlaneConfig,
+    pub(crate) key: NodeKey,
+    pub(crate) boot: u64,
+    pub(crate) shards: Shards,
+    pub(crate) store: StoreQueue,
+    pub(crate) events: Events,
+    pub(crate) adjacencies: Adjacencies,
+    pub(crate) peers: Vec<String>,
+    pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
+    pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
+    pub(crate) accepted: mpsc::Sender<Accepted>,
+}
+
+impl Control {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let node = parts.key.node_id();
+        let plan = parts.config.lanes;
+        Self {
+            config: parts.config,
+            key: Arc::new(parts.key),
+            node,
+            boot: parts.boot,
+            clock: Instant::now(),
+            unstopped: (0..parts.shards.count()).map(ShardId).collect(),
+            shards: parts.shards,
+            store: parts.store,
+            events: parts.events,
+            api_credentials: parts.api_credentials,
+            continuations: parts.continuations,
+            accepted: parts.accepted,
+            mesh: None,
+            peers: parts.peers,
+            entering: false,
+            run: 0,
+            listening: None,
+            attempts: JoinSet::new(),
+            links: Links::new(node),
+            dialler: Dialler::new(node, plan),
+            peer_names: BTreeMap::new(),
+            adjacencies: parts.adjacencies,
+            flooding: Flooding::new(node),
+            lsdb_changed: false,
+            refresh_due: None,
+            latencies_due: None,
+            route_table: RouteTable::new(),
+            routes: Arc::default(),
+            hops: BTreeMap::new(),
+            known: BTreeSet::new(),
+            catalogue: Catalogue::new(node),
+            announcements: Announcements::default(),
+            opens: Opens::default(),
+            storing: BTreeSet::new(),
+            commits: Commits::default(),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Time since this life began.
+    pub(crate) fn now(&self) -> MonoTime {
+        MonoTime::ZERO.saturating_add(self.clock.elapsed())
+    }
+
+    /// The instant that the loop sleeps until.
+    pub(crate) fn instant(&self, time: MonoTime) -> Instant {
+        self.clock + time.saturating_since(MonoTime::ZERO)
+    }
+
+    pub(crate) const fn incarnation(&self) -> Incarnation {
+        Incarnation(self.boot)
+    }
+
+    pub(crate) const fn boot_epoch(&self) -> BootEpoch {
+        BootEpoch(self.boot)
+    }
+
+    /// Dials and accepts.
+    pub(crate) fn is_running(&self) -> bool {
+        self.mesh.as_ref().is_some_and(|mesh| !mesh.record.stopped)
+    }
+
+    /// Runs `work` beside the loop and its result's continuation on the loop.
+    pub(crate) fn spawn<F>(&mut self, work: F)
+    where
+        F: Future<Output = Continuation> + Send + 'static,
+    {
+        // Ended ones are only kept until somebody looks.
+        while self.attempts.try_join_next().is_some() {}
+        let continuations = self.continuations.clone();
+        self.attempts.spawn(async move {
+            let continuation = work.await;
+            // The loop is gone at the very end.
+            let _loop_gone = continuations.send(continuation);
+        });
+    }
+
+    /// Ends every attempt to dial or to join.
+    pub(crate) fn abort_attempts(&mut self) {
+        self.attempts.abort_all();
+    }
+}
+
+/// Wall clock, for certificates, tokens and records alone.
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// Random, for jitter. A system without randomness gives none.
+pub(crate) fn entropy() -> u64 {
+    random_u64().unwrap_or(u64::MAX / 2)
+}

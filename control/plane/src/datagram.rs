@@ -1,0 +1,292 @@
+//! What control planes tell each other over routed paths, and the envelope of what neighbours tell
+//! each other over their link.
+//!
+//! Both begin with a kind byte. An unknown kind is skipped, so that an older node lives beside a
+//! newer one. Bytes behind the last field are left to later versions. Integers are little-endian;
+//! texts have one byte of length.
+
+use hawser_wire::{ByteReader, DecodeError, NAME_BYTES_MAX, NodeId, StreamId};
+
+/// Most destinations of a stream.
+pub(crate) const DESTINATIONS_MAX: usize = 256;
+
+/// Longest tenant or stream name, in bytes.
+pub(crate) const STREAM_NAME_BYTES_MAX: usize = 128;
+
+/// A source tells a destination of a stream. Repeated until it is confirmed or refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StreamAnnounce {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its tenant's name.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// Quality of service, as the API numbers it.
+    pub qos: u8,
+    /// The application has closed it; what it holds is still delivered.
+    pub closing: bool,
+    /// When it was opened, Unix time in seconds.
+    pub created_unix_s: u64,
+    /// All destinations.
+    pub destinations: Vec<NodeId>,
+}
+
+/// Why a destination will not have a stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RefuseReason {
+    /// It hosts as many as it may.
+    TooMany,
+    /// The announcement makes no sense to it.
+    Invalid,
+    /// Its store failed.
+    StoreFailed,
+    /// Not known to this version.
+    Unknown(u8),
+}
+
+/// One message between control planes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::enum_variant_names, reason = "streams are what is talked about so far")]
+pub(crate) enum Datagram {
+    /// See [`StreamAnnounce`].
+    StreamAnnounce(StreamAnnounce),
+    /// The destination has stored the stream and hosts it.
+    StreamConfirm(StreamId),
+    /// The destination will not have it.
+    StreamRefuse {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        reason: RefuseReason,
+        /// For people.
+        detail: String,
+    },
+    /// The source has no such stream: nothing will come on it.
+    StreamGone(StreamId),
+}
+
+const STREAM_ANNOUNCE: u8 = 1;
+const STREAM_CONFIRM: u8 = 2;
+const STREAM_REFUSE: u8 = 3;
+const STREAM_GONE: u8 = 4;
+
+impl Datagram {
+    /// The message's bytes. Texts are cut to their bounds, which callers have checked.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::StreamAnnounce(announce) => {
+                out.push(STREAM_ANNOUNCE);
+                out.extend_from_slice(announce.stream.as_bytes());
+                put_text(&mut out, &announce.tenant);
+                put_text(&mut out, &announce.name);
+                out.push(announce.qos);
+                out.push(u8::from(announce.closing));
+                out.extend_from_slice(&announce.created_unix_s.to_le_bytes());
+                let destinations =
+                    announce.destinations.get(..DESTINATIONS_MAX).unwrap_or(&announce.destinations);
+                out.extend_from_slice(
+                    &u16::try_from(destinations.len()).unwrap_or(0).to_le_bytes(),
+                );
+                for node in destinations {
+                    out.extend_from_slice(node.as_bytes());
+                }
+            }
+            Self::StreamConfirm(stream) => {
+                out.push(STREAM_CONFIRM);
+                out.extend_from_slice(stream.as_bytes());
+            }
+            Self::StreamRefuse { stream, reason, detail } => {
+                out.push(STREAM_REFUSE);
+                out.extend_from_slice(stream.as_bytes());
+                out.push(reason.to_wire());
+                put_text(&mut out, detail);
+            }
+            Self::StreamGone(stream) => {
+                out.push(STREAM_GONE);
+                out.extend_from_slice(stream.as_bytes());
+            }
+        }
+        out
+    }
+
+    /// Reads a message; `None` if its kind is not known to this version.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off or a field is out of its bounds.
+    pub(crate) fn decode(input: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let mut reader = ByteReader::new(input, "datagram");
+        let message = match reader.u8()? {
+            STREAM_ANNOUNCE => Self::StreamAnnounce(decode_announce(&mut reader)?),
+            STREAM_CONFIRM => Self::StreamConfirm(StreamId::from_bytes(reader.array()?)),
+            STREAM_REFUSE => Self::StreamRefuse {
+                stream: StreamId::from_bytes(reader.array()?),
+                reason: RefuseReason::from_wire(reader.u8()?),
+                detail: reader.name()?.to_owned(),
+            },
+            STREAM_GONE => Self::StreamGone(StreamId::from_bytes(reader.array()?)),
+            _ => return Ok(None),
+        };
+        Ok(Some(message))
+    }
+}
+
+fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, DecodeError> {
+    let stream = StreamId::from_bytes(reader.array()?);
+    let tenant = stream_name(reader, "datagram's tenant")?;
+    let name = stream_name(reader, "datagram's stream name")?;
+    let qos = reader.u8()?;
+    let closing = match reader.u8()? {
+        0 => false,
+        1 => true,
+        byte => {
+            return Err(DecodeError::Invalid { what: "datagram's state", value: byte.into() });
+        }
+    };
+    let created_unix_s = reader.u64()?;
+    let count = reader.u16()?;
+    if usize::from(count) > DESTINATIONS_MAX {
+        let max = u64::try_from(DESTINATIONS_MAX).unwrap_or(u64::MAX);
+        let value = u64::from(count);
+        return Err(DecodeError::TooLarge { what: "datagram's destinations", value, max });
+    }
+    let mut destinations = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        destinations.push(NodeId::from_bytes(reader.array()?));
+    }
+    Ok(StreamAnnounce { stream, tenant, name, qos, closing, created_unix_s, destinations })
+}
+
+fn stream_name(reader: &mut ByteReader<'_>, what: &'static str) -> Result<String, DecodeError> {
+    let name = reader.name()?;
+    if name.is_empty() || name.len() > STREAM_NAME_BYTES_MAX {
+        let max = u64::try_from(STREAM_NAME_BYTES_MAX).unwrap_or(u64::MAX);
+        let value = u64::try_from(name.len()).unwrap_or(u64::MAX);
+        return Err(DecodeError::TooLarge { what, value, max });
+    }
+    Ok(name.to_owned())
+}
+
+/// Appends a text as [`ByteReader::name`] reads it, cut to its bound at a character.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let text = text.get(..text.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default();
+    out.push(u8::try_from(text.len()).unwrap_or(0));
+    out.extend_from_slice(text.as_bytes());
+}
+
+impl RefuseReason {
+    const fn to_wire(self) -> u8 {
+        match self {
+            Self::TooMany => 1,
+            Self::Invalid => 2,
+            Self::StoreFailed => 3,
+            Self::Unknown(byte) => byte,
+        }
+    }
+
+    const fn from_wire(byte: u8) -> Self {
+        match byte {
+            1 => Self::TooMany,
+            2 => Self::Invalid,
+            3 => Self::StoreFailed,
+            _ => Self::Unknown(byte),
+        }
+    }
+}
+
+const LINK_FLOODING: u8 = 1;
+
+/// The body of a link control frame that carries a flooding message.
+pub(crate) fn flooding_envelope(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len().saturating_add(1));
+    out.push(LINK_FLOODING);
+    out.extend_from_slice(message);
+    out
+}
+
+/// The flooding message in the body of a link control frame; `None` if it carries something else.
+pub(crate) fn open_flooding_envelope(body: &[u8]) -> Option<&[u8]> {
+    match body.split_first() {
+        Some((&LINK_FLOODING, message)) => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announce() -> StreamAnnounce {
+        StreamAnnounce {
+            stream: StreamId::from_bytes([7; 16]),
+            tenant: "default".into(),
+            name: "orders".into(),
+            qos: 0,
+            closing: true,
+            created_unix_s: 1_700_000_000,
+            destinations: vec![NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16])],
+        }
+    }
+
+    #[test]
+    fn every_message_comes_back() {
+        let stream = StreamId::from_bytes([9; 16]);
+        for message in [
+            Datagram::StreamAnnounce(announce()),
+            Datagram::StreamConfirm(stream),
+            Datagram::StreamRefuse {
+                stream,
+                reason: RefuseReason::TooMany,
+                detail: "65536 streams".into(),
+            },
+            Datagram::StreamGone(stream),
+        ] {
+            let bytes = message.encode();
+            assert_eq!(Datagram::decode(&bytes), Ok(Some(message.clone())));
+            for cut in 0..bytes.len() {
+                assert!(Datagram::decode(&bytes[..cut]).is_err(), "{message:?} cut at {cut}");
+            }
+            let longer = [bytes.as_slice(), b"of a later version"].concat();
+            assert_eq!(Datagram::decode(&longer), Ok(Some(message)));
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_are_skipped() {
+        assert_eq!(Datagram::decode(&[0xfe, 1, 2, 3]), Ok(None));
+        assert_eq!(open_flooding_envelope(&[0xfe, 1]), None);
+        assert_eq!(open_flooding_envelope(&[]), None);
+        assert_eq!(open_flooding_envelope(&flooding_envelope(b"lsa")), Some(&b"lsa"[..]));
+    }
+
+    #[test]
+    fn counts_are_checked_before_they_are_trusted() {
+        let mut bytes = Datagram::StreamAnnounce(announce()).encode();
+        let at = bytes.len() - 2 * NodeId::LEN - 2;
+        bytes[at..at + 2].copy_from_slice(&u16::MAX.to_le_bytes());
+        assert!(matches!(Datagram::decode(&bytes), Err(DecodeError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn long_and_empty_names_are_refused() {
+        for name in [String::new(), "n".repeat(STREAM_NAME_BYTES_MAX + 1)] {
+            let message = Datagram::StreamAnnounce(StreamAnnounce { name, ..announce() });
+            assert!(Datagram::decode(&message.encode()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_at_a_character() {
+        let message = Datagram::StreamRefuse {
+            stream: StreamId::from_bytes([9; 16]),
+            reason: RefuseReason::Invalid,
+            detail: "é".repeat(200),
+        };
+        let Ok(Some(Datagram::StreamRefuse { detail, .. })) = Datagram::decode(&message.encode())
+        else {
+            panic!("not read back");
+        };
+        assert_eq!(detail, "é".repeat(127));
+    }
+}

@@ -1,0 +1,180 @@
+use hawser_identity::IdentityError;
+use hawser_store::StoreError;
+use hawser_wire::{CloseReason, NodeId, StreamId};
+use thiserror::Error;
+
+/// Why the control plane cannot do what it was asked. Unless a variant says otherwise nothing was
+/// changed, and the same call may be made again.
+#[derive(Debug, Error)]
+pub enum PlaneError {
+    /// The caller needs a mesh first.
+    #[error(
+        "this node is in no mesh: seed one (`hawser mesh seed`) or join one (`hawser mesh join`)"
+    )]
+    NoMesh,
+    /// A node is in one mesh at a time.
+    #[error("this node is in the mesh {name:?} already: leave it first (`hawser mesh leave`)")]
+    AlreadyInMesh {
+        /// The mesh it is in.
+        name: String,
+    },
+    /// The mesh was stopped at this node by an operator.
+    #[error("the mesh is stopped at this node: start it first (`hawser mesh start`)")]
+    MeshStopped,
+    /// Only the node that holds the certificate authority can do this.
+    #[error(
+        "this node does not hold the certificate authority of mesh {mesh:?}: ask the node that \
+         seeded it"
+    )]
+    NoAuthority {
+        /// The mesh.
+        mesh: String,
+    },
+    /// Neither a node's name nor its id.
+    #[error("no node {name:?} is known in this mesh{}", did_you_mean(nearest.as_deref()))]
+    UnknownNode {
+        /// As the caller wrote it.
+        name: String,
+        /// The most similar name that exists.
+        nearest: Option<String>,
+    },
+    /// Several nodes have this name.
+    #[error("the name {name:?} is shared by the nodes {}: use an id", list(candidates))]
+    AmbiguousName {
+        /// As the caller wrote it.
+        name: String,
+        /// Who has it.
+        candidates: Vec<NodeId>,
+    },
+    /// Neither a stream's name nor its id at this node.
+    #[error("no stream {stream:?} is known at this node{}", did_you_mean(nearest.as_deref()))]
+    UnknownStream {
+        /// As the caller wrote it.
+        stream: String,
+        /// The most similar name that exists.
+        nearest: Option<String>,
+    },
+    /// Several streams have this name.
+    #[error("the name {name:?} is shared by the streams {}: use an id", list(candidates))]
+    AmbiguousStream {
+        /// As the caller wrote it.
+        name: String,
+        /// Who has it.
+        candidates: Vec<StreamId>,
+    },
+    /// A stream of this name and tenant exists and is another one.
+    #[error("the stream {name:?} exists already with other {what}: close it or take another name")]
+    StreamDiffers {
+        /// The name.
+        name: String,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The stream was closed and still delivers what it holds.
+    #[error(
+        "the stream {name:?} is closed and still delivers what it holds; its name is free after that"
+    )]
+    StreamClosing {
+        /// The name.
+        name: String,
+    },
+    /// Only a stream's source can do this.
+    #[error("the stream {stream} begins at another node, {source_node}: ask that one")]
+    NotSource {
+        /// The stream.
+        stream: StreamId,
+        /// Where it begins.
+        source_node: NodeId,
+    },
+    /// A name or a number that breaks its rule.
+    #[error("{what} {value:?} is not allowed: {rule}")]
+    NameInvalid {
+        /// What was named.
+        what: &'static str,
+        /// As the caller wrote it.
+        value: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The text is no join token, or it is expired or for another node.
+    #[error("the join token cannot be used: {detail}")]
+    TokenInvalid {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// This node has no address that a joining node could dial.
+    #[error("no address for joining nodes: name one, or configure `listen` or `advertise`")]
+    NoAddress,
+    /// Lanes cannot be accepted.
+    #[error(
+        "cannot accept lanes at {address}: {detail}; free the port or configure another `listen`"
+    )]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The data directory belongs to a node with another name, which its certificate carries.
+    #[error(
+        "the data directory belongs to node {stored:?} in mesh {mesh:?}, the configuration says \
+         {configured:?}: correct the name, or take another data directory"
+    )]
+    NameFixed {
+        /// In the data directory.
+        stored: String,
+        /// In the configuration.
+        configured: String,
+        /// The mesh.
+        mesh: String,
+    },
+    /// The other node refused.
+    #[error("refused by {address}: {}: {detail}", reason.text())]
+    Refused {
+        /// Who.
+        address: String,
+        /// Why.
+        reason: CloseReason,
+        /// In its words.
+        detail: String,
+    },
+    /// The other node could not be reached, or broke off.
+    #[error("cannot reach {address}: {detail}")]
+    Unreachable {
+        /// Who.
+        address: String,
+        /// What happened.
+        detail: String,
+    },
+    /// Not in this version.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+    },
+    /// As many as there may be.
+    #[error("this node has {max} {what} already, which is the most it takes")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// The store failed. What was to be written may or may not be there.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key or a certificate is not what it should be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The node stops.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,260 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use hawser_wire::{NodeId, StreamId};
+use rustls::ServerConfig;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    EventView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError, StatusView,
+    StreamStatusView, StreamView,
+};
+
+/// Where a command's answer goes.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, PlaneError>>;
+
+/// What a [`PlaneHandle`] asks of the control thread.
+#[derive(Debug)]
+pub(crate) enum Command {
+    SeedMesh {
+        name: String,
+        description: String,
+        answer: Answer<()>,
+    },
+    JoinMesh {
+        token: String,
+        address: Option<String>,
+        answer: Answer<()>,
+    },
+    StartMesh {
+        answer: Answer<()>,
+    },
+    StopMesh {
+        answer: Answer<()>,
+    },
+    LeaveMesh {
+        answer: Answer<()>,
+    },
+    IssueToken {
+        ttl: Duration,
+        node: Option<NodeId>,
+        address: Option<String>,
+        answer: Answer<(String, u64)>,
+    },
+    Status {
+        answer: Answer<StatusView>,
+    },
+    Links {
+        answer: Answer<Vec<LinkView>>,
+    },
+    Lanes {
+        answer: Answer<Vec<LaneView>>,
+    },
+    Streams {
+        answer: Answer<Vec<StreamStatusView>>,
+    },
+    OpenStream {
+        request: OpenStream,
+        answer: Answer<OpenedStream>,
+    },
+    CloseStream {
+        stream: StreamId,
+        answer: Answer<()>,
+    },
+    ResolveStream {
+        stream: String,
+        answer: Answer<StreamView>,
+    },
+}
+
+/// How other threads speak with the control plane. Cheap to clone.
+///
+/// Every call waits for the control thread's answer; one whose future is dropped is carried out
+/// all the same. All of them answer [`PlaneError::Stopping`] once the plane is gone.
+#[derive(Clone, Debug)]
+pub struct PlaneHandle {
+    node: NodeId,
+    name: Arc<str>,
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<EventView>,
+    credentials: watch::Receiver<Option<Arc<ServerConfig>>>,
+}
+
+impl PlaneHandle {
+    pub(crate) const fn new(
+        node: NodeId,
+        name: Arc<str>,
+        commands: mpsc::Sender<Command>,
+        events: broadcast::Sender<EventView>,
+        credentials: watch::Receiver<Option<Arc<ServerConfig>>>,
+    ) -> Self {
+        Self { node, name, commands, events, credentials }
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Its human name.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.name
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, PlaneError> {
+        let (answer, reply) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_closed| PlaneError::Stopping)?;
+        reply.await.map_err(|_dropped| PlaneError::Stopping)?
+    }
+
+    /// Makes this node the first of a new mesh and the holder of its certificate authority. When
+    /// it answers, lanes are accepted if `listen` is configured.
+    ///
+    /// # Errors
+    /// [`PlaneError::AlreadyInMesh`], [`PlaneError::NameInvalid`] (1 to 63 characters of
+    /// `[a-z0-9-]`), [`PlaneError::Listen`], [`PlaneError::Store`].
+    pub async fn seed_mesh(
+        &self,
+        name: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Result<(), PlaneError> {
+        let (name, description) = (name.into(), description.into());
+        self.ask(|answer| Command::SeedMesh { name, description, answer }).await
+    }
+
+    /// Joins the mesh that `token` names, by way of `address` (host:port) or else the token's own,
+    /// and keeps dialling that address from then on.
+    ///
+    /// # Errors
+    /// [`PlaneError::AlreadyInMesh`], [`PlaneError::TokenInvalid`], [`PlaneError::Refused`],
+    /// [`PlaneError::Unreachable`], [`PlaneError::Store`]. A token that was granted but whose
+    /// answer was lost is used up.
+    pub async fn join_mesh(
+        &self,
+        token: impl Into<String>,
+        address: Option<String>,
+    ) -> Result<(), PlaneError> {
+        let token = token.into();
+        self.ask(|answer| Command::JoinMesh { token, address, answer }).await
+    }
+
+    /// Takes part again after [`Self::stop_mesh`]; nothing happens if it does already.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::Listen`], [`PlaneError::Store`].
+    pub async fn start_mesh(&self) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::StartMesh { answer }).await
+    }
+
+    /// Closes every lane and neither dials nor accepts until [`Self::start_mesh`], restarts of the
+    /// process included. Membership and streams are kept.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::Store`].
+    pub async fn stop_mesh(&self) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::StopMesh { answer }).await
+    }
+
+    /// Closes every lane and forgets certificate, members, tokens, peers and streams.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::Store`].
+    pub async fn leave_mesh(&self) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::LeaveMesh { answer }).await
+    }
+
+    /// A single-use token for one node to join with, and when it expires (Unix time in seconds).
+    ///
+    /// `ttl` zero means one hour. `node` binds the token to that node's key. `address` (host:port)
+    /// is what the joining node dials; by default what this node advertises.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::NoAuthority`], [`PlaneError::NoAddress`],
+    /// [`PlaneError::Store`].
+    pub async fn issue_token(
+        &self,
+        ttl: Duration,
+        node: Option<NodeId>,
+        address: Option<String>,
+    ) -> Result<(String, u64), PlaneError> {
+        self.ask(|answer| Command::IssueToken { ttl, node, address, answer }).await
+    }
+
+    /// The whole state at a glance.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopping`].
+    pub async fn status(&self) -> Result<StatusView, PlaneError> {
+        self.ask(|answer| Command::Status { answer }).await
+    }
+
+    /// This node's links, those included that are down but have been up in this life; in the
+    /// order of their peers' ids.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopping`].
+    pub async fn links(&self) -> Result<Vec<LinkView>, PlaneError> {
+        self.ask(|answer| Command::Links { answer }).await
+    }
+
+    /// This node's lanes that are up, in the order of their peers' ids.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopping`].
+    pub async fn lanes(&self) -> Result<Vec<LaneView>, PlaneError> {
+        self.ask(|answer| Command::Lanes { answer }).await
+    }
+
+    /// The streams that begin or end here, in the order of their names.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopping`].
+    pub async fn streams(&self) -> Result<Vec<StreamStatusView>, PlaneError> {
+        self.ask(|answer| Command::Streams { answer }).await
+    }
+
+    /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for
+    /// their confirmations. The same name and tenant again returns the same stream.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::NameInvalid`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::StreamDiffers`], [`PlaneError::StreamClosing`],
+    /// [`PlaneError::Unsupported`], [`PlaneError::TooMany`], [`PlaneError::Store`]. Also
+    /// [`PlaneError::Refused`] if a destination will not have it; the stream is removed then.
+    pub async fn open_stream(&self, request: OpenStream) -> Result<OpenedStream, PlaneError> {
+        self.ask(|answer| Command::OpenStream { request, answer }).await
+    }
+
+    /// Ends a stream at its source: takes no more, still delivers what there is. Closing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownStream`], [`PlaneError::NotSource`], [`PlaneError::Store`].
+    pub async fn close_stream(&self, stream: StreamId) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::CloseStream { stream, answer }).await
+    }
+
+    /// The stream with this id, or with this name where that is unambiguous at this node.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownStream`], [`PlaneError::AmbiguousStream`].
+    pub async fn resolve_stream(&self, stream: &str) -> Result<StreamView, PlaneError> {
+        let stream = stream.to_owned();
+        self.ask(|answer| Command::ResolveStream { stream, answer }).await
+    }
+
+    /// Every event from now on. A watcher that lags more than 1,024 events behind loses the oldest.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<EventView> {
+        self.events.subscribe()
+    }
+
+    /// TLS for the API's TCP listener: certificates of the mesh's members only. `None` while the
+    /// node is in no mesh.
+    #[must_use]
+    pub fn mesh_credentials(&self) -> watch::Receiver<Option<Arc<ServerConfig>>> {
+        self.credentials.clone()
+    }
+}

@@ -1,0 +1,182 @@
+//! Letting a node in: one decision at the store of the node that holds the authority.
+
+use hawser_identity::{MeshAuthority, check_node_name, token_digest};
+use hawser_store::{MemberPut, MemberRecord, MeshRecord, Redeemed, Store, StoreError};
+use hawser_wire::{CloseReason, JoinReply, JoinRequest, LaneClose, NodeId};
+
+use crate::lifecycle::CERTIFICATE_VALIDITY;
+
+/// Decides about a node that asks to be let in. Runs on the store's thread, where decisions follow
+/// each other: a token is used up once, and only for a request that is otherwise good.
+///
+/// # Errors
+/// What the asker is told. The token is not used up, unless the store failed.
+pub(crate) fn admit(
+    store: &Store,
+    mesh: &MeshRecord,
+    request: &JoinRequest,
+    node: NodeId,
+    now_unix_s: u64,
+) -> Result<JoinReply, LaneClose> {
+    let Some(key) = &mesh.authority_key else {
+        let detail = "this node does not hold the certificate authority: join by way of the node \
+                      that seeded the mesh";
+        return Err(refusal(CloseReason::TokenRefused, detail));
+    };
+    check_node_name(&request.name)
+        .map_err(|error| refusal(CloseReason::IdentityRefused, &error.to_string()))?;
+    let members = store.members().map_err(|error| failed(&error))?;
+    if let Some(other) =
+        members.iter().find(|member| member.name == request.name && member.node != node)
+    {
+        return Err(name_taken(&request.name, other.node));
+    }
+    let (_node, certificate) = MeshAuthority::from_parts(&mesh.authority, key)
+        .and_then(|authority| {
+            authority.sign_csr(&request.csr, &request.name, now_unix_s, CERTIFICATE_VALIDITY)
+        })
+        .map_err(|error| refusal(CloseReason::IdentityRefused, &error.to_string()))?;
+    let redeemed = store.redeem_token(token_digest(&request.secret), node, now_unix_s);
+    let why = match redeemed.map_err(|error| failed(&error))? {
+        Redeemed::Granted => None,
+        Redeemed::Unknown => Some("it was not issued by this node"),
+        Redeemed::Used => Some("it was used before"),
+        Redeemed::Expired => Some("it has expired"),
+        Redeemed::OtherNode => Some("it is for another node"),
+    };
+    if let Some(why) = why {
+        return Err(refusal(CloseReason::TokenRefused, why));
+    }
+    let member = MemberRecord {
+        node,
+        name: request.name.clone(),
+        certificate: certificate.clone(),
+        joined_unix_s: now_unix_s,
+    };
+    match store.put_member(&member).map_err(|error| failed(&error))? {
+        MemberPut::Inserted => Ok(JoinReply {
+            mesh: mesh.mesh,
+            mesh_name: mesh.name.clone(),
+            certificate,
+            authority: mesh.authority.clone(),
+        }),
+        MemberPut::NameTaken { by } => Err(name_taken(&request.name, by)),
+    }
+}
+
+/// What the asker is told when the store failed: not more than that.
+pub(crate) fn failed(error: &StoreError) -> LaneClose {
+    tracing::error!(%error, "a join could not be decided");
+    refusal(CloseReason::Shutdown, "the node's store failed; see its log")
+}
+
+fn name_taken(name: &str, by: NodeId) -> LaneClose {
+    refusal(CloseReason::NameTaken, &format!("{name:?} is node {by}"))
+}
+
+fn refusal(reason: CloseReason, detail: &str) -> LaneClose {
+    LaneClose { reason, detail: detail.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hawser_identity::NodeKey;
+    use hawser_store::TokenRecord;
+    use hawser_wire::MeshId;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+    const SECRET: [u8; 32] = [5; 32];
+
+    struct Fixture {
+        store: Store,
+        mesh: MeshRecord,
+        _directory: tempfile::TempDir,
+    }
+
+    fn fixture() -> Fixture {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(directory.path()).expect("store");
+        let id = MeshId::from_bytes([1; 16]);
+        let authority = MeshAuthority::generate(id, "test", NOW).expect("authority");
+        let mesh = MeshRecord {
+            mesh: id,
+            name: "test".into(),
+            description: String::new(),
+            certificate: Vec::new(),
+            authority: authority.certificate_der().to_vec(),
+            authority_key: Some(Zeroizing::new(authority.key_pkcs8().to_vec())),
+            stopped: false,
+        };
+        let token = TokenRecord { expires_unix_s: NOW + 60, node: None };
+        store.put_token(token_digest(&SECRET), token).expect("token");
+        Fixture { store, mesh, _directory: directory }
+    }
+
+    fn request(key: &NodeKey, name: &str, secret: [u8; 32]) -> JoinRequest {
+        let csr = key.csr("x").expect("request");
+        JoinRequest { secret: secret.to_vec(), csr, name: name.into() }
+    }
+
+    fn check(
+        fixture: &Fixture,
+        key: &NodeKey,
+        request: &JoinRequest,
+        now: u64,
+        expected: Option<CloseReason>,
+    ) {
+        let decision = admit(&fixture.store, &fixture.mesh, request, key.node_id(), now);
+        assert_eq!(decision.as_ref().err().map(|close| close.reason), expected, "{decision:?}");
+    }
+
+    #[test]
+    fn a_token_lets_one_node_in_once() {
+        let fixture = fixture();
+        let (first, second) =
+            (NodeKey::generate().expect("key"), NodeKey::generate().expect("key"));
+        check(&fixture, &first, &request(&first, "a", SECRET), NOW, None);
+        let refused = Some(CloseReason::TokenRefused);
+        check(&fixture, &first, &request(&first, "a", SECRET), NOW, refused);
+        check(&fixture, &second, &request(&second, "b", SECRET), NOW, refused);
+        let members = fixture.store.members().expect("members");
+        assert_eq!(members.len(), 1);
+        assert_eq!(members[0].node, first.node_id());
+    }
+
+    #[test]
+    fn a_request_that_is_refused_leaves_the_token_unused() {
+        let fixture = fixture();
+        let key = NodeKey::generate().expect("key");
+        let taken = MemberRecord {
+            node: NodeId::from_bytes([9; 16]),
+            name: "taken".into(),
+            certificate: Vec::new(),
+            joined_unix_s: NOW,
+        };
+        fixture.store.put_member(&taken).expect("member");
+        let name_taken = Some(CloseReason::NameTaken);
+        check(&fixture, &key, &request(&key, "taken", SECRET), NOW, name_taken);
+        let refused = Some(CloseReason::IdentityRefused);
+        check(&fixture, &key, &request(&key, "../x", SECRET), NOW, refused);
+        let malformed = JoinRequest { csr: vec![1, 2, 3], ..request(&key, "a", SECRET) };
+        check(&fixture, &key, &malformed, NOW, refused);
+        check(&fixture, &key, &request(&key, "a", SECRET), NOW, None);
+    }
+
+    #[test]
+    fn wrong_and_old_tokens_are_refused() {
+        let fixture = fixture();
+        let key = NodeKey::generate().expect("key");
+        let refused = Some(CloseReason::TokenRefused);
+        check(&fixture, &key, &request(&key, "a", [6; 32]), NOW, refused);
+        let late = NOW + Duration::from_secs(61).as_secs();
+        check(&fixture, &key, &request(&key, "a", SECRET), late, refused);
+        let no_authority =
+            Fixture { mesh: MeshRecord { authority_key: None, ..fixture.mesh.clone() }, ..fixture };
+        check(&no_authority, &key, &request(&key, "a", SECRET), NOW, refused);
+    }
+}

@@ -1,0 +1,324 @@
+//! Which connection serves which lane of which link: the registry, and the rule that decides
+//! between two connections for one lane. Pure.
+//!
+//! **Invariant:** per neighbour and lane at most one connection is registered, and all connections
+//! of a neighbour belong to the newest life of it that was seen.
+
+use std::collections::BTreeMap;
+
+use hawser_wire::{Incarnation, LaneId, LinkEpoch, NodeId};
+
+/// A connection whose handshake is done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Connection {
+    /// The neighbour.
+    pub peer: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Which lane it is for.
+    pub lane: LaneId,
+    /// The dialler's count.
+    pub epoch: LinkEpoch,
+    /// This node dialled.
+    pub dialled: bool,
+}
+
+/// A registered connection that must be closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Superseded {
+    /// The lane.
+    pub lane: LaneId,
+    /// The connection.
+    pub epoch: LinkEpoch,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// It serves its lane from now on.
+    Serve {
+        /// To be closed first.
+        superseded: Vec<Superseded>,
+        /// The link was up in an older life of the neighbour, and is down now.
+        link_ended: bool,
+    },
+    /// Another one serves the lane, or the neighbour has begun a newer life.
+    Refuse,
+}
+
+/// What a shard's word about a lane changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LinkChange {
+    /// Nothing: the word is about a connection that was replaced.
+    Stale,
+    /// The lane changed, the link did not.
+    Lane,
+    /// The lane changed, and with it the link: its first lane is up, or its last is gone.
+    Link,
+}
+
+#[derive(Debug)]
+struct Lane {
+    epoch: LinkEpoch,
+    dialled: bool,
+    up: bool,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    incarnation: Incarnation,
+    /// As last told to the loop. Stays true while a lane is replaced.
+    up: bool,
+    lanes: BTreeMap<LaneId, Lane>,
+}
+
+/// All lanes of this node.
+#[derive(Debug)]
+pub(crate) struct Links {
+    local: NodeId,
+    links: BTreeMap<NodeId, Link>,
+}
+
+impl Links {
+    pub(crate) const fn new(local: NodeId) -> Self {
+        Self { local, links: BTreeMap::new() }
+    }
+
+    /// Decides about a connection and registers it if it is to serve.
+    ///
+    /// A newer life of the neighbour ends all connections of the older one. Within one life: of
+    /// two connections that crossed, the one that the smaller id dialled lives; of two that the
+    /// same side dialled, the newer. Both ends come to the same verdict.
+    pub(crate) fn offer(&mut self, offered: &Connection) -> Verdict {
+        let link = self.links.entry(offered.peer).or_default();
+        if offered.incarnation < link.incarnation {
+            return Verdict::Refuse;
+        }
+        let mut superseded = Vec::new();
+        let mut link_ended = false;
+        if offered.incarnation > link.incarnation {
+            link.incarnation = offered.incarnation;
+            link_ended = std::mem::take(&mut link.up);
+            let old = std::mem::take(&mut link.lanes);
+            superseded
+                .extend(old.into_iter().map(|(lane, old)| Superseded { lane, epoch: old.epoch }));
+        }
+        if let Some(current) = link.lanes.get(&offered.lane) {
+            let offered_lives = if current.dialled == offered.dialled {
+                offered.epoch > current.epoch
+            } else {
+                offered.dialled == (self.local < offered.peer)
+            };
+            if !offered_lives {
+                return Verdict::Refuse;
+            }
+            superseded.push(Superseded { lane: offered.lane, epoch: current.epoch });
+        }
+        let lane = Lane { epoch: offered.epoch, dialled: offered.dialled, up: false };
+        link.lanes.insert(offered.lane, lane);
+        Verdict::Serve { superseded, link_ended }
+    }
+
+    /// A shard says that the lane carries frames.
+    pub(crate) fn handle_lane_up(
+        &mut self,
+        peer: NodeId,
+        lane: LaneId,
+        epoch: LinkEpoch,
+    ) -> LinkChange {
+        let Some(link) = self.links.get_mut(&peer) else { return LinkChange::Stale };
+        match link.lanes.get_mut(&lane) {
+            Some(entry) if entry.epoch == epoch && !entry.up => entry.up = true,
+            _ => return LinkChange::Stale,
+        }
+        if std::mem::replace(&mut link.up, true) { LinkChange::Lane } else { LinkChange::Link }
+    }
+
+    /// A shard says that the lane is gone.
+    pub(crate) fn handle_lane_down(
+        &mut self,
+        peer: NodeId,
+        lane: LaneId,
+        epoch: LinkEpoch,
+    ) -> LinkChange {
+        let Some(link) = self.links.get_mut(&peer) else { return LinkChange::Stale };
+        match link.lanes.get(&lane) {
+            Some(entry) if entry.epoch == epoch => drop(link.lanes.remove(&lane)),
+            _ => return LinkChange::Stale,
+        }
+        // A lane that is being replaced may come up yet; the shard will say.
+        if link.up && link.lanes.is_empty() {
+            link.up = false;
+            LinkChange::Link
+        } else {
+            LinkChange::Lane
+        }
+    }
+
+    /// A connection is registered for the lane, up or about to be.
+    pub(crate) fn is_served(&self, peer: NodeId, lane: LaneId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.lanes.contains_key(&lane))
+    }
+
+    /// The lane carries frames.
+    pub(crate) fn is_lane_up(&self, peer: NodeId, lane: LaneId) -> bool {
+        self.links.get(&peer).and_then(|link| link.lanes.get(&lane)).is_some_and(|lane| lane.up)
+    }
+
+    /// A lane carries frames, or replaces one that did.
+    pub(crate) fn is_link_up(&self, peer: NodeId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.up)
+    }
+
+    /// Forgets every connection and returns them all, to be closed.
+    pub(crate) fn take_all(&mut self) -> Vec<(NodeId, Superseded)> {
+        let mut all = Vec::new();
+        for (&peer, link) in &mut self.links {
+            link.up = false;
+            for (lane, entry) in std::mem::take(&mut link.lanes) {
+                all.push((peer, Superseded { lane, epoch: entry.epoch }));
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: NodeId = NodeId::from_bytes([1; 16]);
+    const LARGE: NodeId = NodeId::from_bytes([2; 16]);
+
+    fn connection(peer: NodeId, incarnation: u64, epoch: u64, dialled: bool) -> Connection {
+        Connection {
+            peer,
+            incarnation: Incarnation(incarnation),
+            lane: LaneId(0),
+            epoch: LinkEpoch(epoch),
+            dialled,
+        }
+    }
+
+    fn serves(superseded: Vec<Superseded>) -> Verdict {
+        Verdict::Serve { superseded, link_ended: false }
+    }
+
+    fn replaces(epoch: u64) -> Verdict {
+        serves(vec![Superseded { lane: LaneId(0), epoch: LinkEpoch(epoch) }])
+    }
+
+    #[test]
+    fn crossing_connections_end_with_the_same_one_at_both_ends() {
+        // Either order of arrival, at either end: the one that SMALL dialled lives.
+        for small_first in [true, false] {
+            for (local, peer) in [(SMALL, LARGE), (LARGE, SMALL)] {
+                let mut links = Links::new(local);
+                let by_small = connection(peer, 1, 10, local == SMALL);
+                let by_large = connection(peer, 1, 20, local == LARGE);
+                if small_first {
+                    assert_eq!(links.offer(&by_small), serves(vec![]));
+                    assert_eq!(links.offer(&by_large), Verdict::Refuse);
+                } else {
+                    assert_eq!(links.offer(&by_large), serves(vec![]));
+                    assert_eq!(links.offer(&by_small), replaces(20));
+                }
+                assert_eq!(links.handle_lane_up(peer, LaneId(0), LinkEpoch(10)), LinkChange::Link);
+                assert_eq!(
+                    links.handle_lane_down(peer, LaneId(0), LinkEpoch(20)),
+                    LinkChange::Stale
+                );
+                assert!(links.is_link_up(peer));
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_from_one_side_the_newer_lives() {
+        for dialled in [true, false] {
+            let mut links = Links::new(SMALL);
+            assert_eq!(links.offer(&connection(LARGE, 1, 5, dialled)), serves(vec![]));
+            assert_eq!(links.offer(&connection(LARGE, 1, 4, dialled)), Verdict::Refuse);
+            assert_eq!(links.offer(&connection(LARGE, 1, 5, dialled)), Verdict::Refuse);
+            assert_eq!(links.offer(&connection(LARGE, 1, 6, dialled)), replaces(5));
+        }
+    }
+
+    #[test]
+    fn a_newer_life_ends_every_lane_of_the_older() {
+        let mut links = Links::new(SMALL);
+        let bulk = |incarnation, epoch| Connection {
+            lane: LaneId(2),
+            ..connection(LARGE, incarnation, epoch, false)
+        };
+        assert_eq!(links.offer(&connection(LARGE, 1, 50, false)), serves(vec![]));
+        assert_eq!(links.offer(&bulk(1, 51)), serves(vec![]));
+        // The new life counts from the beginning, and crosses what this node had dialled.
+        assert_eq!(
+            links.offer(&bulk(2, 1)),
+            serves(vec![
+                Superseded { lane: LaneId(0), epoch: LinkEpoch(50) },
+                Superseded { lane: LaneId(2), epoch: LinkEpoch(51) },
+            ])
+        );
+        assert!(!links.is_served(LARGE, LaneId(0)));
+        assert_eq!(links.offer(&connection(LARGE, 1, 99, false)), Verdict::Refuse);
+    }
+
+    #[test]
+    fn a_link_is_up_from_its_first_lane_to_its_last() {
+        let mut links = Links::new(SMALL);
+        let bulk = Connection { lane: LaneId(2), ..connection(LARGE, 1, 2, true) };
+        links.offer(&connection(LARGE, 1, 1, true));
+        links.offer(&bulk);
+        assert!(!links.is_link_up(LARGE));
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Link);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Stale);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Link);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Stale);
+        assert!(!links.is_link_up(LARGE));
+    }
+
+    #[test]
+    fn a_lane_that_dies_before_it_is_up_changes_no_link() {
+        let mut links = Links::new(SMALL);
+        links.offer(&connection(LARGE, 1, 1, true));
+        assert!(links.is_served(LARGE, LaneId(0)));
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
+        assert!(!links.is_served(LARGE, LaneId(0)));
+        assert_eq!(links.offer(&connection(LARGE, 1, 2, true)), serves(vec![]));
+    }
+
+    #[test]
+    fn a_replaced_lane_keeps_the_link_up_a_new_life_does_not() {
+        let mut links = Links::new(SMALL);
+        links.offer(&connection(LARGE, 1, 1, false));
+        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1));
+        assert_eq!(links.offer(&connection(LARGE, 1, 2, false)), replaces(1));
+        assert!(links.is_link_up(LARGE));
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(2)), LinkChange::Lane);
+        assert_eq!(links.offer(&connection(LARGE, 1, 3, false)), replaces(2));
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(3)), LinkChange::Link);
+
+        links.offer(&connection(LARGE, 1, 4, false));
+        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(4));
+        let superseded = vec![Superseded { lane: LaneId(0), epoch: LinkEpoch(4) }];
+        let verdict = links.offer(&connection(LARGE, 2, 1, false));
+        assert_eq!(verdict, Verdict::Serve { superseded, link_ended: true });
+        assert!(!links.is_link_up(LARGE));
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Link);
+    }
+
+    #[test]
+    fn taking_all_forgets_them() {
+        let mut links = Links::new(SMALL);
+        links.offer(&connection(LARGE, 1, 1, true));
+        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1));
+        let all = links.take_all();
+        assert_eq!(all, [(LARGE, Superseded { lane: LaneId(0), epoch: LinkEpoch(1) })]);
+        assert!(!links.is_link_up(LARGE));
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Stale);
+    }
+}

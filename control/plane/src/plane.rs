@@ -1,0 +1,349 @@
+//! The loop of the control thread.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hawser_admission::Accepted;
+use hawser_exchange::{ControlPorts, ControlToShard, ShardToControl};
+use hawser_identity::{NodeKey, check_node_name, peer_identity};
+use hawser_session::LaneSession;
+use hawser_store::{MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord};
+use hawser_wire::{AdjacencyIndex, MonoTime, NodeId, ShardId, StreamOffset};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep_until, timeout};
+use zeroize::Zeroizing;
+
+use crate::adjacency::Adjacencies;
+use crate::control::{Continuation, Control, Mesh, Parts};
+use crate::events::Events;
+use crate::handle::Command;
+use crate::reports::ReportUse;
+use crate::shards::Shards;
+use crate::store_queue::StoreQueue;
+use crate::{PlaneConfig, PlaneError, PlaneHandle};
+
+/// Calls that wait for the loop's attention before their callers do.
+const COMMANDS_MAX: usize = 256;
+/// Connections that wait for it before the acceptor does.
+const ACCEPTED_MAX: usize = 64;
+/// Continuations that are run in one turn.
+const CONTINUATIONS_PER_TURN: usize = 64;
+/// Shards are given so long to close their lanes at the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// The store is given so long to write the last of it.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The control plane of one node.
+pub struct Plane {
+    control: Control,
+    commands: mpsc::Receiver<Command>,
+    accepted: mpsc::Receiver<Accepted>,
+    continuations: mpsc::UnboundedReceiver<Continuation>,
+}
+
+/// What the store knows at start.
+struct Kept {
+    key: NodeKey,
+    boot: u64,
+    mesh: Option<MeshRecord>,
+    peers: Vec<String>,
+    adjacencies: Vec<(AdjacencyIndex, NodeId)>,
+    streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
+}
+
+impl Plane {
+    /// Restores the node from its store, raising its boot counter, or makes its identity if this is
+    /// its first start. Streams are on their way to the shards when it returns; lanes are accepted
+    /// from then on if the node is in a mesh, and dialled once [`Plane::run`] runs.
+    ///
+    /// Must be called within the tokio runtime that runs the plane.
+    ///
+    /// # Errors
+    /// [`PlaneError::Listen`] if `listen` is configured and cannot be used, in a mesh or not;
+    /// [`PlaneError::NameFixed`] if the store belongs to a member with another name;
+    /// [`PlaneError::Identity`] if the name is not allowed or what the store keeps does not belong
+    /// together; [`PlaneError::Store`].
+    pub async fn new(
+        config: PlaneConfig,
+        store: StoreHandle,
+        ports: ControlPorts<LaneSession>,
+    ) -> Result<(Self, PlaneHandle), PlaneError> {
+        check_node_name(&config.node_name)?;
+        let kept = load(&store, config.node_name.clone()).await?;
+        let name: Arc<str> = config.node_name.as_str().into();
+        let (continuation_sender, continuations) = mpsc::unbounded_channel();
+        let (accepted_sender, accepted) = mpsc::channel(ACCEPTED_MAX);
+        let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let (credentials_sender, credentials) = watch::channel(None);
+        let events = Events::new();
+        let event_sender = events.sender();
+        let mut control = Control::new(Parts {
+            config,
+            key: kept.key,
+            boot: kept.boot,
+            shards: Shards::new(ports),
+            store: StoreQueue::start(store, continuation_sender.clone()),
+            events,
+            adjacencies: Adjacencies::new(kept.adjacencies),
+            peers: kept.peers,
+            api_credentials: credentials_sender,
+            continuations: continuation_sender,
+            accepted: accepted_sender,
+        });
+        control.restore(kept.mesh, kept.streams)?;
+        control.shards.flush();
+        let handle =
+            PlaneHandle::new(control.node, name, command_sender, event_sender, credentials);
+        Ok((Self { control, commands, accepted, continuations }, handle))
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.control.node
+    }
+
+    /// How often this node has been started, from 1: its incarnation and its boot epoch.
+    #[must_use]
+    pub const fn boot(&self) -> u64 {
+        self.control.boot
+    }
+
+    /// Where lanes are accepted now, if they are.
+    #[must_use]
+    pub fn listening(&self) -> Option<std::net::SocketAddr> {
+        self.control.listening.as_ref().map(|listening| listening.address)
+    }
+
+    /// Serves until `shutdown` is ready; then closes every lane, stops the shards (2 s at most) and
+    /// writes what is not durable yet.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { mut control, mut commands, mut accepted, mut continuations } = self;
+        tokio::pin!(shutdown);
+        loop {
+            control.advance();
+            let wake = control.poll_timeout().map(|time| control.instant(time));
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(command) = commands.recv() => control.handle_command(command),
+                Some(accepted) = accepted.recv() => control.handle_accepted(accepted),
+                Some(continuation) = continuations.recv() => {
+                    continuation(&mut control);
+                    for _ in 1..CONTINUATIONS_PER_TURN {
+                        let Ok(continuation) = continuations.try_recv() else { break };
+                        continuation(&mut control);
+                    }
+                }
+                () = poll_fn(|cx| control.shards.poll_work(cx)) => control.take_from_shards(),
+                () = sleep_maybe(wake), if wake.is_some() => {}
+            }
+        }
+        drop((commands, accepted));
+        stop(control, continuations).await;
+    }
+}
+
+async fn sleep_maybe(wake: Option<std::time::Instant>) {
+    if let Some(wake) = wake {
+        sleep_until(wake.into()).await;
+    }
+}
+
+/// Stops the shards, then writes what is not durable yet.
+async fn stop(mut control: Control, mut continuations: mpsc::UnboundedReceiver<Continuation>) {
+    control.listening = None;
+    control.abort_attempts();
+    control.shards.send_to_all(|| ControlToShard::Shutdown);
+    let stopped = timeout(STOP_PATIENCE, async {
+        loop {
+            control.shards.flush();
+            control.forget_abandoned();
+            if control.unstopped.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = poll_fn(|cx| control.shards.poll_work(cx)) => control.take_from_shards(),
+                Some(continuation) = continuations.recv() => continuation(&mut control),
+            }
+        }
+    });
+    if stopped.await.is_err() {
+        tracing::warn!(shards = ?control.unstopped, "shards did not stop in time");
+    }
+    let commits = control.commits.drain();
+    if !commits.is_empty() {
+        control.store.run(move |store| store.put_consumers(&commits), |_, _| ());
+    }
+    // Continuations hold answers that nobody waits for any more.
+    drop(continuations);
+    if timeout(STORE_PATIENCE, control.store.finish()).await.is_err() {
+        tracing::error!("the store did not finish in time");
+    }
+}
+
+impl Control {
+    fn restore(
+        &mut self,
+        mesh: Option<MeshRecord>,
+        streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
+    ) -> Result<(), PlaneError> {
+        let Some(record) = mesh else {
+            return self.check_listen();
+        };
+        let leaf = CertificateDer::from(record.certificate.as_slice());
+        let stored = peer_identity(&[leaf])?.name;
+        if stored != self.config.node_name {
+            let configured = self.config.node_name.clone();
+            return Err(PlaneError::NameFixed { stored, configured, mesh: record.name });
+        }
+        for (record, consumers) in streams {
+            self.host(&record, false, consumers);
+            if record.source == self.node {
+                self.announce(&record);
+            }
+            self.catalogue.insert(record);
+        }
+        let mesh = Mesh::new(record, &self.key, &self.config.node_name, self.incarnation())?;
+        let acceptor = if mesh.record.stopped { None } else { self.bind(&mesh)? };
+        self.take_part(mesh, acceptor);
+        Ok(())
+    }
+
+    /// Does all that is due, in the order of cause and effect, and wakes the shards.
+    fn advance(&mut self) {
+        self.dial_due();
+        self.advance_topology();
+        self.announce_due();
+        self.answer_overdue_opens();
+        self.write_commits();
+        self.advance_reports();
+        self.shards.flush();
+    }
+
+    /// When something is due next.
+    fn poll_timeout(&self) -> Option<MonoTime> {
+        let running = self.is_running();
+        [
+            self.dialler.poll_timeout(&self.links).filter(|_| running),
+            self.adjacencies.poll_timeout().filter(|_| running),
+            self.flooding.poll_timeout().filter(|_| running),
+            self.refresh_due.filter(|_| running),
+            self.latencies_due.filter(|_| running),
+            self.announcements.poll_timeout(),
+            self.opens.poll_timeout(),
+            self.commits.poll_timeout(),
+            self.reports.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::SeedMesh { name, description, answer } => {
+                self.seed_mesh(name, description, answer);
+            }
+            Command::JoinMesh { token, address, answer } => {
+                self.join_mesh(&token, address, answer);
+            }
+            Command::StartMesh { answer } => self.start_mesh(answer),
+            Command::StopMesh { answer } => self.stop_mesh(answer),
+            Command::LeaveMesh { answer } => self.leave_mesh(answer),
+            Command::IssueToken { ttl, node, address, answer } => {
+                self.issue_token(ttl, node, address, answer);
+            }
+            Command::Status { answer } => self.reports.ask(ReportUse::Status(answer)),
+            Command::Links { answer } => self.reports.ask(ReportUse::Links(answer)),
+            Command::Lanes { answer } => self.reports.ask(ReportUse::Lanes(answer)),
+            Command::Streams { answer } => self.reports.ask(ReportUse::Streams(answer)),
+            Command::OpenStream { request, answer } => self.open_stream(request, answer),
+            Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
+            Command::ResolveStream { stream, answer } => {
+                let _caller_gone = answer.send(self.resolve_stream(&stream));
+            }
+        }
+    }
+
+    fn take_from_shards(&mut self) {
+        for (shard, message) in self.shards.take() {
+            self.handle_shard(shard, message);
+        }
+    }
+
+    fn handle_shard(&mut self, shard: ShardId, message: ShardToControl) {
+        match message {
+            ShardToControl::LaneUp { peer, lane, epoch } => self.handle_lane_up(peer, lane, epoch),
+            ShardToControl::LaneDown { peer, lane, epoch, reason } => {
+                self.handle_lane_down(peer, lane, epoch, &reason);
+            }
+            ShardToControl::LinkControl { from, body } => self.handle_link_control(from, &body),
+            ShardToControl::Datagram { from, body } => self.handle_datagram(from, &body),
+            ShardToControl::StreamUnknownAt { stream, node } => {
+                self.handle_stream_unknown(stream, node);
+            }
+            ShardToControl::StreamEnded(stream) => self.handle_stream_ended(stream),
+            ShardToControl::Committed { stream, consumer, next } => {
+                let now = self.now();
+                self.commits.add(now, stream, consumer, next);
+            }
+            ShardToControl::Report(report) => self.reports.handle_report(*report),
+            ShardToControl::Stopped => drop(self.unstopped.remove(&shard)),
+        }
+    }
+
+    /// A shard whose thread is gone says nothing any more.
+    fn forget_abandoned(&mut self) {
+        let abandoned: Vec<_> = self.shards.abandoned().collect();
+        for shard in abandoned {
+            self.unstopped.remove(&shard);
+        }
+    }
+}
+
+/// Reads everything that is kept, and makes the node's identity if there is none.
+async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
+    let fresh = NodeKey::generate()?;
+    let fresh_pkcs8 = Zeroizing::new(fresh.pkcs8().to_vec());
+    let (pkcs8, kept) = store
+        .run(move |store| {
+            let mesh = store.mesh()?;
+            let pkcs8 = node_key(store, &name, fresh_pkcs8, mesh.is_none())?;
+            let mut streams = Vec::new();
+            for record in store.streams()? {
+                let consumers = store.consumers(record.stream)?;
+                streams.push((record, consumers));
+            }
+            let boot = store.next_boot()?;
+            Ok((pkcs8, (boot, mesh, store.peers()?, store.adjacencies()?, streams)))
+        })
+        .await?;
+    let (boot, mesh, peers, adjacencies, streams) = kept;
+    let key = NodeKey::from_pkcs8(&pkcs8)?;
+    Ok(Kept { key, boot, mesh, peers, adjacencies, streams })
+}
+
+/// The node's key as kept, else `fresh`, kept from now on. A node in no mesh takes the name of its
+/// configuration.
+fn node_key(
+    store: &Store,
+    name: &str,
+    fresh: Zeroizing<Vec<u8>>,
+    may_rename: bool,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    match store.node()? {
+        Some(kept) if kept.name == name || !may_rename => Ok(kept.key_pkcs8),
+        Some(kept) => {
+            let renamed = NodeRecord { key_pkcs8: kept.key_pkcs8, name: name.to_owned() };
+            store.set_node(&renamed)?;
+            Ok(renamed.key_pkcs8)
+        }
+        None => {
+            let record = NodeRecord { key_pkcs8: fresh, name: name.to_owned() };
+            store.set_node(&record)?;
+            Ok(record.key_pkcs8)
+        }
+    }
+}

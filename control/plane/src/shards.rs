@@ -1,0 +1,134 @@
+//! The control thread's ends of the rings with the shards, and what waits for room in them.
+//!
+//! **Invariant:** messages to one shard leave in the order in which they were given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hawser_exchange::{
+    ControlPorts, ControlShardPort, ControlToShard, Doorbell, Full, RoutePublisher, ShardToControl,
+};
+use hawser_routing::RouteSnapshot;
+use hawser_session::LaneSession;
+use hawser_wire::{NodeId, ShardId, StreamId};
+
+/// Messages that are taken from one shard before another's turn.
+const TAKE_MAX: usize = 256;
+
+/// What the control plane says to a shard.
+pub(crate) type ToShard = ControlToShard<LaneSession>;
+
+struct Port {
+    rings: ControlShardPort<LaneSession>,
+    waiting: VecDeque<ToShard>,
+    unrung: bool,
+}
+
+/// Every shard.
+pub(crate) struct Shards {
+    bell: Arc<Doorbell>,
+    routes: RoutePublisher,
+    ports: Vec<Port>,
+    count: u16,
+}
+
+impl Shards {
+    pub(crate) fn new(ports: ControlPorts<LaneSession>) -> Self {
+        let ControlPorts { bell, shards, routes } = ports;
+        let count = u16::try_from(shards.len()).unwrap_or(u16::MAX);
+        let ports = shards
+            .into_iter()
+            .map(|rings| Port { rings, waiting: VecDeque::new(), unrung: false })
+            .collect();
+        Self { bell, routes, ports, count }
+    }
+
+    pub(crate) const fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// To the shard that owns the link to `peer`.
+    pub(crate) fn send_to_link(&mut self, peer: NodeId, message: ToShard) {
+        self.send(ShardId::of_peer(peer, self.count), message);
+    }
+
+    /// To the shard that hosts `stream`.
+    pub(crate) fn send_to_stream(&mut self, stream: StreamId, message: ToShard) {
+        self.send(ShardId::of_stream(stream, self.count), message);
+    }
+
+    /// To every shard.
+    pub(crate) fn send_to_all(&mut self, message: impl Fn() -> ToShard) {
+        for port in &mut self.ports {
+            port.waiting.push_back(message());
+        }
+    }
+
+    fn send(&mut self, shard: ShardId, message: ToShard) {
+        if let Some(port) = self.ports.get_mut(usize::from(shard.0)) {
+            port.waiting.push_back(message);
+        }
+    }
+
+    /// Messages that wait for room, over all shards.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ports.iter().map(|port| port.waiting.len()).sum()
+    }
+
+    /// Makes a snapshot the current one; the bells ring with the next [`Self::flush`].
+    pub(crate) fn publish(&mut self, snapshot: Arc<RouteSnapshot>) {
+        self.routes.publish(snapshot);
+        for port in &mut self.ports {
+            port.unrung = true;
+        }
+    }
+
+    /// Moves what waits into the rings as far as there is room, and wakes the shards once each.
+    pub(crate) fn flush(&mut self) {
+        for port in &mut self.ports {
+            while let Some(message) = port.waiting.pop_front() {
+                match port.rings.to.try_send(message) {
+                    Ok(()) => port.unrung = true,
+                    Err(Full(message)) => {
+                        port.waiting.push_front(message);
+                        break;
+                    }
+                }
+            }
+            if std::mem::take(&mut port.unrung) {
+                port.rings.to.ring();
+            }
+        }
+    }
+
+    /// Ready when a shard has said something, or has room for what waits.
+    pub(crate) fn poll_work(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.poll_sleep(cx, || {
+            self.ports.iter().any(|port| {
+                !port.rings.from.is_empty()
+                    || (!port.waiting.is_empty() && port.rings.to.free_slots() > 0)
+            })
+        })
+    }
+
+    /// What the shards have said, a bounded number from each.
+    pub(crate) fn take(&mut self) -> Vec<(ShardId, ShardToControl)> {
+        let mut taken = Vec::new();
+        for (shard, port) in (0_u16..).zip(&mut self.ports) {
+            for _ in 0..TAKE_MAX {
+                let Some(message) = port.rings.from.try_recv() else { break };
+                taken.push((ShardId(shard), message));
+            }
+        }
+        taken
+    }
+
+    /// Shards whose thread is gone.
+    pub(crate) fn abandoned(&self) -> impl Iterator<Item = ShardId> + '_ {
+        (0_u16..)
+            .zip(&self.ports)
+            .filter(|(_, port)| port.rings.to.is_abandoned())
+            .map(|(shard, _)| ShardId(shard))
+    }
+}

@@ -1,0 +1,198 @@
+//! The map of the mesh: this node's advertisement, flooding, shortest paths, route snapshots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hawser_exchange::{ControlToShard, ShardReport};
+use hawser_identity::{node_id, verify};
+use hawser_routing::{Flooding, Lsa, RejectReason, shortest_paths};
+use hawser_wire::NodeId;
+
+use crate::EventKind;
+use crate::control::Control;
+use crate::datagram::{flooding_envelope, open_flooding_envelope};
+use crate::directory::{LSA_FLAG_LEFT, members};
+use crate::reports::ReportUse;
+
+/// Flooding waits while more messages than this wait for room in the rings.
+const WAITING_MAX: usize = 1024;
+/// An advertisement is made anew after so long, even without a change.
+const REFRESH: Duration = Duration::from_secs(30 * 60);
+/// Heartbeats of a link that came up are given so long before its latency is read.
+const LATENCY_FIRST: Duration = Duration::from_millis(500);
+/// Latencies are read this often.
+const LATENCY_EVERY: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// The first lane of a link is up.
+    pub(crate) fn handle_link_up(&mut self, peer: NodeId) {
+        let now = self.now();
+        self.flooding.handle_neighbour_up(now, peer);
+        let sample = now.saturating_add(LATENCY_FIRST);
+        self.latencies_due = Some(self.latencies_due.map_or(sample, |due| due.min(sample)));
+        if self.adjacencies.handle_link_up(now, peer) {
+            self.store.run(
+                move |store| store.adjacency_index(peer),
+                move |control, index| match index {
+                    Ok(index) => {
+                        let now = control.now();
+                        control.adjacencies.handle_index(now, peer, index);
+                    }
+                    Err(error) => {
+                        let detail = format!("no adjacency index, the link is not used: {error}");
+                        control.events.emit(EventKind::Refused, Some(peer), detail);
+                    }
+                },
+            );
+        }
+    }
+
+    /// The last lane of a link is gone.
+    pub(crate) fn handle_link_lost(&mut self, peer: NodeId) {
+        let now = self.now();
+        self.flooding.handle_neighbour_down(now, peer);
+        self.adjacencies.handle_link_down(now, peer);
+    }
+
+    /// A neighbour's control plane says something.
+    pub(crate) fn handle_link_control(&mut self, from: NodeId, body: &[u8]) {
+        let Some(message) = open_flooding_envelope(body) else {
+            tracing::debug!(%from, "link message of unknown kind");
+            return;
+        };
+        let now = self.now();
+        match self.flooding.handle_message(now, from, message, &mut is_own_word) {
+            Ok(changed) => self.lsdb_changed |= changed,
+            Err(reason @ (RejectReason::NotNeighbour { .. } | RejectReason::UnknownKind(_))) => {
+                tracing::debug!(%from, %reason, "flooding message skipped");
+            }
+            Err(reason) => {
+                self.events.emit(EventKind::Refused, Some(from), reason.to_string());
+            }
+        }
+        if self.flooding.must_originate() {
+            self.adjacencies.gather(now);
+        }
+    }
+
+    /// Makes this node's advertisement anew, signed, and floods it.
+    pub(crate) fn originate(&mut self, flags: u8) {
+        let now = self.now();
+        let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
+        let mut lsa = Lsa {
+            origin: self.node,
+            incarnation,
+            sequence,
+            name: self.config.node_name.clone(),
+            address: self.advertised_address().unwrap_or_default(),
+            public_key: self.key.public_key(),
+            flags,
+            adjacencies: self.adjacencies.told(),
+            signature: [0; 64],
+        };
+        lsa.signature = self.key.sign(&lsa.signed_bytes());
+        match self.flooding.originate(now, lsa) {
+            Ok(()) => self.lsdb_changed = true,
+            Err(error) => tracing::error!(%error, "cannot advertise this node"),
+        }
+        self.refresh_due = Some(now.saturating_add(REFRESH));
+    }
+
+    /// Tells the mesh that this node leaves it.
+    pub(crate) fn originate_last(&mut self) {
+        self.originate(LSA_FLAG_LEFT);
+        self.transmit_flooding();
+    }
+
+    /// Where this node's lanes can be dialled.
+    pub(crate) fn advertised_address(&self) -> Option<String> {
+        self.config.advertise.clone().or_else(|| {
+            let address = self.listening.as_ref()?.address;
+            (!address.ip().is_unspecified()).then(|| address.to_string())
+        })
+    }
+
+    /// What is due of the map, in the order of cause and effect.
+    pub(crate) fn advance_topology(&mut self) {
+        if !self.is_running() {
+            return;
+        }
+        let now = self.now();
+        let refresh = self.refresh_due.is_some_and(|due| due <= now);
+        if self.adjacencies.take_due(now) || refresh {
+            self.originate(0);
+        }
+        if self.flooding.poll_timeout().is_some_and(|due| due <= now) {
+            self.flooding.handle_timeout(now);
+        }
+        self.transmit_flooding();
+        if self.latencies_due.is_some_and(|due| due <= now) {
+            self.latencies_due = Some(now.saturating_add(LATENCY_EVERY));
+            self.reports.ask(ReportUse::Latencies);
+        }
+        if std::mem::take(&mut self.lsdb_changed) {
+            self.compute_routes();
+        }
+    }
+
+    fn transmit_flooding(&mut self) {
+        while self.shards.waiting() < WAITING_MAX {
+            let Some((peer, message)) = self.flooding.poll_transmit() else { break };
+            let body = flooding_envelope(&message).into();
+            self.shards.send_to_link(peer, ControlToShard::LinkControl { peer, body });
+        }
+    }
+
+    /// Computes paths from the database as it is and publishes them.
+    pub(crate) fn compute_routes(&mut self) {
+        let now = self.now();
+        let lsdb = self.flooding.lsdb();
+        let paths = shortest_paths(lsdb, self.node);
+        self.hops = paths.iter().map(|(&node, path)| (node, path.hops.len())).collect();
+        let snapshot = self.route_table.update(lsdb.digest(), paths, self.adjacencies.indices());
+        self.routes = Arc::new(snapshot);
+        self.shards.publish(Arc::clone(&self.routes));
+        self.announcements.handle_routes_changed(now);
+
+        let members: std::collections::BTreeSet<NodeId> =
+            members(self.flooding.lsdb()).map(|lsa| lsa.origin).collect();
+        let joined: Vec<_> = members.difference(&self.known).copied().collect();
+        let left: Vec<_> = self.known.difference(&members).copied().collect();
+        self.known = members;
+        for (nodes, kind) in [(joined, EventKind::NodeJoined), (left, EventKind::NodeLeft)] {
+            for node in nodes.into_iter().filter(|&node| node != self.node) {
+                let name = self.flooding.lsdb().get(node).map_or("", |lsa| lsa.name.as_str());
+                let detail = format!("node {name}");
+                self.events.emit(kind, Some(node), detail);
+            }
+        }
+        let (generation, reachable) = (self.routes.generation, self.hops.len());
+        let detail = format!("generation {generation}, paths to {reachable} nodes");
+        self.events.emit(EventKind::RoutesChanged, None, detail);
+    }
+
+    /// Takes the latencies out of a round of reports.
+    pub(crate) fn handle_latencies(&mut self, reports: &[ShardReport]) {
+        let now = self.now();
+        for link in reports.iter().flat_map(|report| &report.links) {
+            self.adjacencies.handle_rtt(now, link.peer, link.rtt);
+        }
+    }
+
+    /// Forgets the map; indices stay. Shards get a snapshot without paths.
+    pub(crate) fn clear_topology(&mut self) {
+        self.flooding = Flooding::new(self.node);
+        self.adjacencies.clear();
+        self.refresh_due = None;
+        self.latencies_due = None;
+        self.lsdb_changed = false;
+        self.known.clear();
+        self.compute_routes();
+    }
+}
+
+/// Whether an advertisement is its origin's own word.
+fn is_own_word(lsa: &Lsa) -> bool {
+    node_id(&lsa.public_key) == lsa.origin
+        && verify(&lsa.public_key, &lsa.signed_bytes(), &lsa.signature)
+}

@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use hawser_wire::StreamOffset;
+use thiserror::Error;
+
+/// Where a consumer wants to begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConsumerStart {
+    /// Behind what it confirmed; a new one at the first message that is still there.
+    Resume,
+    /// At this offset.
+    At(StreamOffset),
+}
+
+/// A consumer's request that cannot be met; nothing changed.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum ConsumerError {
+    /// Messages below are gone.
+    #[error("messages below offset {} are gone", floor.0)]
+    OutOfRange {
+        /// First offset that is still here.
+        floor: StreamOffset,
+    },
+    /// The stream has as many consumers as it may have.
+    #[error("the stream has {max} consumers already")]
+    TooMany {
+        /// The bound.
+        max: usize,
+    },
+    /// It confirms what it was never given.
+    #[error("confirmed beyond offset {}", end.0)]
+    Ahead {
+        /// Behind the last message received.
+        end: StreamOffset,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Consumer {
+    /// First offset not delivered to its present subscription.
+    pub(crate) cursor: StreamOffset,
+    /// First offset not confirmed.
+    pub(crate) confirmed: StreamOffset,
+}
+
+/// The consumers of a stream at one destination, by name. Each gets every message.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    known: BTreeMap<Box<str>, Consumer>,
+}
+
+impl Consumers {
+    pub(crate) fn restore(&mut self, name: &str, confirmed: StreamOffset) {
+        self.known.insert(name.into(), Consumer { cursor: confirmed, confirmed });
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Consumer> {
+        self.known.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Consumer> {
+        self.known.get_mut(name)
+    }
+
+    /// Begins a subscription; the offset it begins at.
+    pub(crate) fn attach(
+        &mut self,
+        name: &str,
+        start: ConsumerStart,
+        floor: StreamOffset,
+        max: usize,
+    ) -> Result<StreamOffset, ConsumerError> {
+        if let ConsumerStart::At(offset) = start
+            && offset < floor
+        {
+            return Err(ConsumerError::OutOfRange { floor });
+        }
+        let count = self.known.len();
+        let known = match self.known.get_mut(name) {
+            Some(known) => known,
+            None if count >= max => return Err(ConsumerError::TooMany { max }),
+            None => {
+                let confirmed = match start {
+                    ConsumerStart::Resume => floor,
+                    ConsumerStart::At(offset) => offset,
+                };
+                let fresh = Consumer { cursor: confirmed, confirmed };
+                self.known.entry(name.into()).or_insert(fresh)
+            }
+        };
+        known.cursor = match start {
+            ConsumerStart::Resume => known.confirmed.max(floor),
+            ConsumerStart::At(offset) => offset,
+        };
+        Ok(known.cursor)
+    }
+
+    /// Every consumer confirmed what is below; `None` without a consumer.
+    pub(crate) fn confirmed(&self) -> Option<StreamOffset> {
+        self.known.values().map(|consumer| consumer.confirmed).min()
+    }
+}

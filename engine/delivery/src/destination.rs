@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamOffset};
+
+use crate::DeliveryLimits;
+
+/// First wait for an answer to a sync; doubles up to [`SYNC_RETRY_MAX`].
+const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
+const SYNC_RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// How far source and destination agree.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SyncState {
+    /// The source began a new life and asks where the stream goes on.
+    Asking,
+    /// The destination is told where it goes on.
+    Telling,
+    /// Records flow.
+    Ready,
+}
+
+/// What the source knows of one destination.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) node: NodeId,
+    pub(crate) sync: SyncState,
+    /// First offset that this destination was told; credit counts from here.
+    pub(crate) base: StreamOffset,
+    /// Outbox bytes before `base`.
+    pub(crate) base_bytes: u64,
+    pub(crate) receiver_epoch: Option<BootEpoch>,
+    pub(crate) received: StreamOffset,
+    pub(crate) consumed: StreamOffset,
+    pub(crate) credit_bytes: u64,
+    /// Number of the next record to send.
+    pub(crate) next_number: u64,
+    /// Records below were sent at least once.
+    pub(crate) sent_number: u64,
+    pub(crate) reachable: bool,
+    /// The destination knows where the closed stream ends.
+    pub(crate) end_acked: bool,
+    /// When the next sync is due; while `Ready` only for the end of a closed stream.
+    pub(crate) sync_at: Option<MonoTime>,
+    sync_retry: Duration,
+    /// The sync that is due only asks for credit.
+    querying: bool,
+    /// When to probe if nothing moves.
+    pub(crate) resend_at: Option<MonoTime>,
+    /// The first unreceived record is to be sent once more.
+    pub(crate) probe: bool,
+    /// A gap at this offset was answered by a resend at this time.
+    gap_resent: Option<(StreamOffset, MonoTime)>,
+    /// Smoothed round trip of record and acknowledgement (RFC 6298 §2); zero before the first.
+    pub(crate) srtt: Duration,
+    /// A record being timed: it ends at this offset and was sent at this time.
+    pub(crate) timed: Option<(StreamOffset, MonoTime)>,
+}
+
+impl Destination {
+    pub(crate) fn new(node: NodeId, sync: SyncState) -> Self {
+        Self {
+            node,
+            sync,
+            base: StreamOffset(0),
+            base_bytes: 0,
+            receiver_epoch: None,
+            received: StreamOffset(0),
+            consumed: StreamOffset(0),
+            credit_bytes: 0,
+            next_number: 0,
+            sent_number: 0,
+            reachable: false,
+            end_acked: false,
+            sync_at: Some(MonoTime::ZERO),
+            sync_retry: SYNC_RETRY_MIN,
+            querying: false,
+            resend_at: None,
+            probe: false,
+            gap_resent: None,
+            srtt: Duration::ZERO,
+            timed: None,
+        }
+    }
+
+    /// Begins to agree anew, at once.
+    pub(crate) fn restart_sync(&mut self, sync: SyncState) {
+        self.sync = sync;
+        self.receiver_epoch = None;
+        self.credit_bytes = 0;
+        self.end_acked = false;
+        self.querying = false;
+        self.sync_at = Some(MonoTime::ZERO);
+        self.sync_retry = SYNC_RETRY_MIN;
+        self.resend_at = None;
+        self.probe = false;
+        self.timed = None;
+    }
+
+    /// A sync was sent; sets the time of the next.
+    pub(crate) fn sync_sent(&mut self, now: MonoTime) {
+        self.sync_at = Some(now.saturating_add(self.sync_retry));
+        self.sync_retry = self.sync_retry.saturating_mul(2).min(SYNC_RETRY_MAX);
+    }
+
+    /// The path changed or came back: what is under way may be lost. Repeats at once.
+    pub(crate) fn path_changed(&mut self) {
+        if self.sync_at.is_some() {
+            self.sync_at = Some(MonoTime::ZERO);
+            self.sync_retry = SYNC_RETRY_MIN;
+        }
+        self.timed = None;
+    }
+
+    /// How long to wait for progress.
+    pub(crate) fn wait(&self, limits: &DeliveryLimits) -> Duration {
+        limits.resend_after.max(self.srtt.saturating_mul(4))
+    }
+
+    /// Credit is used up: a sync, which is answered with the present credit, is due in a while.
+    pub(crate) fn query_credit(&mut self, now: MonoTime, limits: &DeliveryLimits) {
+        if self.sync_at.is_none() {
+            self.sync_retry = self.wait(limits);
+            self.sync_at = Some(now.saturating_add(self.sync_retry));
+            self.querying = true;
+        }
+    }
+
+    /// The destination answered: no need to ask.
+    pub(crate) const fn forget_query(&mut self) {
+        if self.querying {
+            self.querying = false;
+            self.sync_at = None;
+        }
+    }
+
+    /// May a gap at `received` be answered by a resend? Once per gap and round trip.
+    pub(crate) fn gap_wants_resend(&mut self, now: MonoTime, received: StreamOffset) -> bool {
+        let wait = self.srtt.saturating_mul(2).max(Duration::from_millis(10));
+        let wants = self
+            .gap_resent
+            .is_none_or(|(at, when)| at != received || now.saturating_since(when) > wait);
+        if wants {
+            self.gap_resent = Some((received, now));
+        }
+        wants
+    }
+
+    /// Takes a round-trip sample if the timed record has arrived.
+    pub(crate) fn sample_rtt(&mut self, now: MonoTime) {
+        if let Some((end, sent)) = self.timed
+            && self.received >= end
+        {
+            let sample = now.saturating_since(sent);
+            self.srtt = if self.srtt.is_zero() {
+                sample
+            } else {
+                self.srtt.saturating_mul(7).saturating_add(sample).checked_div(8).unwrap_or(sample)
+            };
+            self.timed = None;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+/// Bounds of one stream at one node.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveryLimits {
+    /// Payload bytes that a destination holds for its consumers; its end-to-end credit.
+    pub window_bytes: u64,
+    /// Payload bytes that a source holds before it stops taking more from publishers.
+    pub outbox_bytes: u64,
+    /// Producers of one stream.
+    pub producers_max: usize,
+    /// Consumers of one stream at one destination.
+    pub consumers_max: usize,
+    /// Without progress for this long (or four round trips, if that is more) the source probes.
+    pub resend_after: Duration,
+    /// A consumer's progress alone is acknowledged after this time at the latest.
+    pub consumed_ack_after: Duration,
+}
+
+impl Default for DeliveryLimits {
+    fn default() -> Self {
+        Self {
+            window_bytes: 8 << 20,
+            outbox_bytes: 16 << 20,
+            producers_max: 256,
+            consumers_max: 64,
+            resend_after: Duration::from_secs(1),
+            consumed_ack_after: Duration::from_millis(20),
+        }
+    }
+}

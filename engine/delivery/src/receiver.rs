@@ -1,0 +1,382 @@
+use std::collections::VecDeque;
+
+use hawser_wire::{
+    BootEpoch, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId, StreamOffset,
+    StreamSync,
+};
+
+use crate::consumers::Consumers;
+use crate::reorder::Reorder;
+use crate::{ConsumerError, ConsumerStart, DeliveryLimits};
+
+/// A record may begin below the credit and end above it.
+const OVERSHOOT_BYTES: u64 = 1 << 20;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RecordOutcome {
+    /// New messages can be delivered.
+    Delivered,
+    /// It was here before, and is acknowledged again.
+    Duplicate,
+    /// It came before its turn and waits.
+    Early,
+    /// It belongs to an earlier life of its source, or to one that has not introduced itself.
+    Fenced,
+    /// The source sent more than it was granted, or contradicts itself.
+    Refused,
+}
+
+/// The destination's half of a stream.
+#[derive(Debug)]
+pub struct StreamReceiver {
+    stream: StreamId,
+    /// This node's life.
+    epoch: BootEpoch,
+    limits: DeliveryLimits,
+    /// The source's life; `None` before its first sync in this node's life.
+    fence: Option<BootEpoch>,
+    /// The source has said where the stream goes on.
+    told: bool,
+    /// Every offset below was received.
+    frontier: StreamOffset,
+    /// One behind the highest offset seen.
+    seen: StreamOffset,
+    early: Reorder,
+    /// Received in order, not consumed by all.
+    buffer: VecDeque<Record>,
+    /// Number of the first record of `buffer`, counted from 0 and never reused.
+    first_number: u64,
+    buffered_bytes: u64,
+    /// Payload bytes taken since the source said where the stream goes on.
+    taken_bytes: u64,
+    /// First offset that is still here.
+    floor: StreamOffset,
+    consumed: StreamOffset,
+    consumers: Consumers,
+    /// Each producer's next sequence. Never forgotten by time (I4).
+    producers: std::collections::BTreeMap<ProducerId, u64>,
+    end: Option<StreamOffset>,
+    /// A source sends records in a life that it has not introduced: it takes this node for the one
+    /// that it was before it lost its memory, and must be told.
+    stranger: Option<BootEpoch>,
+    ack_urgent: bool,
+    ack_with_producers: bool,
+    consumed_ack_at: Option<MonoTime>,
+    /// Credit in the last acknowledgement.
+    granted_bytes: u64,
+}
+
+impl StreamReceiver {
+    /// A destination of `stream` in this node's life `epoch`, with the consumers that are kept and
+    /// the first offset that each has not confirmed.
+    #[must_use]
+    pub fn new<'a>(
+        stream: StreamId,
+        epoch: BootEpoch,
+        consumers: impl IntoIterator<Item = (&'a str, StreamOffset)>,
+        limits: DeliveryLimits,
+    ) -> Self {
+        let mut known = Consumers::default();
+        for (name, confirmed) in consumers {
+            known.restore(name, confirmed);
+        }
+        Self {
+            stream,
+            epoch,
+            limits,
+            fence: None,
+            told: false,
+            frontier: StreamOffset(0),
+            seen: StreamOffset(0),
+            early: Reorder::default(),
+            buffer: VecDeque::new(),
+            first_number: 0,
+            buffered_bytes: 0,
+            taken_bytes: 0,
+            floor: StreamOffset(0),
+            consumed: StreamOffset(0),
+            consumers: known,
+            producers: std::collections::BTreeMap::new(),
+            end: None,
+            stranger: None,
+            ack_urgent: false,
+            ack_with_producers: false,
+            consumed_ack_at: None,
+            granted_bytes: 0,
+        }
+    }
+
+    /// Offset behind the last message received without a gap.
+    #[must_use]
+    pub const fn frontier(&self) -> StreamOffset {
+        self.frontier
+    }
+
+    /// Every consumer has what is below.
+    #[must_use]
+    pub const fn consumed(&self) -> StreamOffset {
+        self.consumed
+    }
+
+    /// Payload bytes held.
+    #[must_use]
+    pub const fn buffered_bytes(&self) -> u64 {
+        self.buffered_bytes.saturating_add(self.early.bytes())
+    }
+
+    /// The stream is closed and ends here.
+    #[must_use]
+    pub const fn end(&self) -> Option<StreamOffset> {
+        self.end
+    }
+
+    /// The source says where the stream goes on, or asks.
+    pub fn handle_sync(&mut self, sync: &StreamSync) {
+        if self.fence.is_some_and(|fence| sync.fence_epoch < fence) {
+            return;
+        }
+        if self.fence != Some(sync.fence_epoch) {
+            self.fence = Some(sync.fence_epoch);
+            self.told = false;
+            self.early.clear();
+            self.seen = self.frontier;
+        }
+        self.ack_urgent = true;
+        self.stranger = None;
+        let Some(base) = sync.base else {
+            self.ack_with_producers = true;
+            return;
+        };
+        if !self.told {
+            self.told = true;
+            self.taken_bytes = 0;
+            self.granted_bytes = 0;
+            if base > self.frontier {
+                // What lies between was acknowledged to nobody; its producers publish it again.
+                self.frontier = base;
+                self.seen = self.seen.max(base);
+                if self.buffer.is_empty() {
+                    self.floor = base;
+                }
+            }
+            self.recompute_consumed();
+        }
+        if let Some(end) = sync.end {
+            self.end = Some(end);
+        }
+    }
+
+    /// The path to the source changed: the last acknowledgement may be lost.
+    pub const fn handle_path(&mut self) {
+        if self.fence.is_some() {
+            self.ack_urgent = true;
+        }
+    }
+
+    /// Takes a record; it is copied out of the lane's buffer only if it is new.
+    pub fn handle_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
+        let header = &view.header;
+        if self.fence != Some(header.fence_epoch) || !self.told {
+            if self.fence.is_none_or(|fence| fence <= header.fence_epoch) {
+                self.stranger = Some(header.fence_epoch);
+            }
+            return RecordOutcome::Fenced;
+        }
+        if self.end.is_some_and(|end| header.stream_end() > end) {
+            return RecordOutcome::Refused;
+        }
+        self.ack_urgent = true;
+        if header.stream_end() <= self.frontier || self.early.contains(header.stream_base) {
+            return RecordOutcome::Duplicate;
+        }
+        let bytes = u64::try_from(view.payload.len()).unwrap_or(u64::MAX);
+        let held = self.buffered_bytes().saturating_add(bytes);
+        if held > self.limits.window_bytes.saturating_add(OVERSHOOT_BYTES) {
+            return RecordOutcome::Refused;
+        }
+        self.seen = self.seen.max(header.stream_end());
+        if header.stream_base > self.frontier {
+            self.early.insert(view.to_record());
+            return RecordOutcome::Early;
+        }
+        self.take(&view.to_record());
+        while let Some(record) = self.early.pop_due(self.frontier) {
+            self.take(&record);
+        }
+        // A consumer of an earlier life may have confirmed what comes only now.
+        if self.consumers.confirmed().is_some_and(|confirmed| confirmed > self.consumed) {
+            self.recompute_consumed();
+        }
+        RecordOutcome::Delivered
+    }
+
+    /// Puts a record that begins at or below the frontier behind the others.
+    fn take(&mut self, record: &Record) {
+        let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+        let known = self.frontier.0.saturating_sub(record.header.stream_base.0);
+        let Some(record) = u32::try_from(known).ok().and_then(|skip| record.without_first(skip))
+        else {
+            return;
+        };
+        self.taken_bytes = self.taken_bytes.saturating_add(bytes);
+        self.frontier = record.header.stream_end();
+        let next_seq = self.producers.entry(record.header.producer).or_insert(1);
+        let published = next_seq.saturating_sub(record.header.producer_base);
+        *next_seq = (*next_seq).max(record.header.producer_end());
+        // A producer that published again after its source began a new life.
+        let skip = u32::try_from(published).unwrap_or(u32::MAX);
+        if let Some(record) = record.without_first(skip) {
+            let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+            self.buffered_bytes = self.buffered_bytes.saturating_add(bytes);
+            self.buffer.push_back(record);
+        }
+    }
+
+    /// Begins or resumes a consumer's subscription; the first offset that it will get.
+    ///
+    /// # Errors
+    /// [`ConsumerError`]; nothing changed.
+    pub fn attach(
+        &mut self,
+        consumer: &str,
+        start: ConsumerStart,
+    ) -> Result<StreamOffset, ConsumerError> {
+        let max = self.limits.consumers_max;
+        self.consumers.attach(consumer, start, self.floor, max)
+    }
+
+    /// The first offset that a consumer has not confirmed; `None` for one that is not known.
+    #[must_use]
+    pub fn confirmed(&self, consumer: &str) -> Option<StreamOffset> {
+        self.consumers.get(consumer).map(|known| known.confirmed)
+    }
+
+    /// The next messages for a consumer, if there are any.
+    pub fn poll_deliver(&mut self, consumer: &str) -> Option<Record> {
+        let known = self.consumers.get_mut(consumer)?;
+        let index = self.buffer.partition_point(|r| r.header.stream_end() <= known.cursor);
+        let record = self.buffer.get(index)?;
+        let skip = known.cursor.0.saturating_sub(record.header.stream_base.0);
+        let record = record.without_first(u32::try_from(skip).ok()?)?;
+        known.cursor = record.header.stream_end();
+        Some(record)
+    }
+
+    /// The consumer has got everything that there will ever be.
+    #[must_use]
+    pub fn is_exhausted(&self, consumer: &str) -> bool {
+        self.end.is_some_and(|end| {
+            self.frontier >= end
+                && self.consumers.get(consumer).is_some_and(|known| {
+                    known.cursor >= end
+                        || self
+                            .buffer
+                            .back()
+                            .is_none_or(|last| known.cursor >= last.header.stream_end())
+                })
+        })
+    }
+
+    /// A consumer confirms everything below `next`; true if that is news.
+    ///
+    /// # Errors
+    /// [`ConsumerError`]; nothing changed.
+    pub fn handle_commit(
+        &mut self,
+        now: MonoTime,
+        consumer: &str,
+        next: StreamOffset,
+    ) -> Result<bool, ConsumerError> {
+        if next > self.frontier {
+            return Err(ConsumerError::Ahead { end: self.frontier });
+        }
+        let floor = self.floor;
+        if self.consumers.get(consumer).is_none() {
+            self.attach(consumer, ConsumerStart::At(next.max(floor)))?;
+        }
+        let Some(known) = self.consumers.get_mut(consumer) else { return Ok(false) };
+        if next <= known.confirmed {
+            return Ok(false);
+        }
+        known.confirmed = next;
+        let before = self.consumed;
+        self.recompute_consumed();
+        if self.consumed > before && self.consumed_ack_at.is_none() {
+            self.consumed_ack_at = Some(now.saturating_add(self.limits.consumed_ack_after));
+        }
+        Ok(true)
+    }
+
+    /// Raises the consumed frontier to what every consumer confirmed and drops what lies below.
+    fn recompute_consumed(&mut self) {
+        let Some(confirmed) = self.consumers.confirmed() else { return };
+        self.consumed = self.consumed.max(confirmed.min(self.frontier));
+        while let Some(record) =
+            self.buffer.pop_front_if(|record| record.header.stream_end() <= self.consumed)
+        {
+            let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+            self.buffered_bytes = self.buffered_bytes.saturating_sub(bytes);
+            self.first_number = self.first_number.saturating_add(1);
+            self.floor = record.header.stream_end();
+        }
+    }
+
+    /// Absolute credit: what was taken, and what there is still room for.
+    fn credit_bytes(&self) -> u64 {
+        let room = self.limits.window_bytes.saturating_sub(self.buffered_bytes());
+        self.taken_bytes.saturating_add(room)
+    }
+
+    /// The acknowledgement that is due, if one is.
+    pub fn poll_ack(&mut self, now: MonoTime) -> Option<StreamAck> {
+        if let Some(fence_epoch) = self.stranger.take() {
+            return Some(StreamAck::unknown(self.stream, fence_epoch, self.epoch));
+        }
+        let fence_epoch = self.fence?;
+        let credit_bytes = self.credit_bytes();
+        let grown = credit_bytes.saturating_sub(self.granted_bytes);
+        let due = self.ack_urgent
+            || self.consumed_ack_at.is_some_and(|at| at <= now)
+            || (self.consumed_ack_at.is_some() && grown >= self.limits.window_bytes >> 2);
+        if !due {
+            return None;
+        }
+        let producers = if std::mem::take(&mut self.ack_with_producers) {
+            self.producers.iter().map(|(&producer, &next)| (producer, next)).collect()
+        } else {
+            Vec::new()
+        };
+        self.ack_urgent = false;
+        self.consumed_ack_at = None;
+        self.granted_bytes = credit_bytes;
+        Some(StreamAck {
+            stream: self.stream,
+            fence_epoch,
+            receiver_epoch: self.epoch,
+            received: self.frontier,
+            seen: self.seen.max(self.frontier),
+            consumed: self.consumed,
+            credit_bytes,
+            unknown: false,
+            ended: self.end.is_some(),
+            producers,
+        })
+    }
+
+    /// When [`Self::poll_ack`] has something to say without another event.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        if self.ack_urgent || self.stranger.is_some() {
+            Some(MonoTime::ZERO)
+        } else {
+            self.consumed_ack_at
+        }
+    }
+
+    /// Closed, and every consumer has everything.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.consumed >= end)
+    }
+}

@@ -1,0 +1,499 @@
+use bytes::Bytes;
+use hawser_wire::{
+    BootEpoch, MonoTime, NodeId, ProducerId, Record, RecordBuilder, StreamAck, StreamId,
+    StreamOffset, StreamSync, TenantId,
+};
+use thiserror::Error;
+
+use crate::DeliveryLimits;
+use crate::destination::{Destination, SyncState};
+use crate::outbox::Outbox;
+use crate::producers::Producers;
+
+/// What is to be sent to a destination.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub destination: NodeId,
+    /// What.
+    pub body: TransmitBody,
+}
+
+/// See [`Transmit`].
+#[derive(Debug)]
+pub enum TransmitBody {
+    /// Control class.
+    Sync(StreamSync),
+    /// Bulk class.
+    Record(Record),
+}
+
+/// A publish that was taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PublishOutcome {
+    /// Messages that had been published before and were removed.
+    pub duplicates: u32,
+    /// What the producer has acknowledged so far; repeated for it if everything was a duplicate.
+    pub acked_seq: u64,
+}
+
+/// A publish that was not taken; nothing changed.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum PublishError {
+    /// Sequences must follow each other.
+    #[error("sequence {expected_seq} is next, got {got_seq}")]
+    SequenceGap {
+        /// What should have come.
+        expected_seq: u64,
+        /// What came.
+        got_seq: u64,
+    },
+    /// The stream has as many producers as it may have.
+    #[error("the stream has {max} producers already")]
+    TooManyProducers {
+        /// The bound.
+        max: usize,
+    },
+    /// The stream was closed.
+    #[error("the stream is closed")]
+    Closed,
+    /// The lengths do not describe the payload.
+    #[error("lengths do not describe the payload")]
+    Malformed,
+}
+
+/// The source's half of a stream.
+#[derive(Debug)]
+pub struct StreamSender {
+    stream: StreamId,
+    epoch: BootEpoch,
+    limits: DeliveryLimits,
+    outbox: Outbox,
+    producers: Producers,
+    destinations: Vec<Destination>,
+    /// Records below were reported as acknowledged.
+    acked_number: u64,
+    closing: bool,
+    /// Destinations that answered what they have, while the source is asking.
+    answered: Vec<NodeId>,
+    /// Destination to look at first, so that each gets its turn.
+    turn: usize,
+    unknown_at: Vec<NodeId>,
+}
+
+impl StreamSender {
+    /// A stream of `tenant` to `destinations` in the source's life `epoch`.
+    ///
+    /// If it is `fresh` it begins at offset 0. Otherwise the destinations are asked where it goes
+    /// on, and nothing can be published before all have answered.
+    #[must_use]
+    pub fn new(
+        tenant: TenantId,
+        stream: StreamId,
+        epoch: BootEpoch,
+        destinations: &[NodeId],
+        fresh: bool,
+        limits: DeliveryLimits,
+    ) -> Self {
+        let sync = if fresh { SyncState::Telling } else { SyncState::Asking };
+        Self {
+            stream,
+            epoch,
+            limits,
+            outbox: Outbox::new(RecordBuilder::new(tenant, stream, epoch), StreamOffset(0)),
+            producers: Producers::default(),
+            destinations: destinations.iter().map(|&node| Destination::new(node, sync)).collect(),
+            acked_number: 0,
+            closing: false,
+            answered: Vec::new(),
+            turn: 0,
+            unknown_at: Vec::new(),
+        }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Every destination.
+    pub fn destinations(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.destinations.iter().map(|destination| destination.node)
+    }
+
+    /// Offset behind the last message published.
+    #[must_use]
+    pub const fn end(&self) -> StreamOffset {
+        self.outbox.next_offset()
+    }
+
+    /// Every destination has what is below.
+    #[must_use]
+    pub fn acked(&self) -> StreamOffset {
+        self.destinations.iter().map(|d| d.received).min().unwrap_or_else(|| self.end())
+    }
+
+    /// Payload bytes held.
+    #[must_use]
+    pub const fn buffered_bytes(&self) -> u64 {
+        self.outbox.buffered_bytes()
+    }
+
+    /// Payload bytes that publishers may add before they have to wait.
+    #[must_use]
+    pub const fn room_bytes(&self) -> u64 {
+        self.limits.outbox_bytes.saturating_sub(self.outbox.buffered_bytes())
+    }
+
+    /// Offsets can be given out. False while destinations are asked where the stream goes on.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.destinations.iter().all(|destination| destination.sync != SyncState::Asking)
+    }
+
+    /// The stream was closed by its application.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Closed, and every consumer has everything.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.closing
+            && self.is_ready()
+            && self.destinations.iter().all(|d| d.end_acked && d.consumed >= self.end())
+    }
+
+    /// The sequence that `producer` is to use next, and what it has acknowledged.
+    ///
+    /// # Errors
+    /// [`PublishError`] if it may not publish; nothing changed.
+    pub fn open_producer(&mut self, producer: ProducerId) -> Result<(u64, u64), PublishError> {
+        if self.closing {
+            return Err(PublishError::Closed);
+        }
+        let max = self.limits.producers_max;
+        if self.producers.get(producer).is_none() && self.producers.len() >= max {
+            return Err(PublishError::TooManyProducers { max });
+        }
+        let known = self.producers.entry(producer);
+        Ok((known.next_seq, known.acked_seq))
+    }
+
+    /// The last sequence that `producer` published; 0 before the first.
+    #[must_use]
+    pub fn last_seq(&self, producer: ProducerId) -> u64 {
+        self.producers.get(producer).map_or(0, |known| known.next_seq.saturating_sub(1))
+    }
+
+    /// Takes consecutive messages of a producer, without those that it published before.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing changed.
+    pub fn handle_publish(
+        &mut self,
+        producer: ProducerId,
+        first_seq: u64,
+        count: u32,
+        lengths: Bytes,
+        payload: Bytes,
+    ) -> Result<PublishOutcome, PublishError> {
+        let (next_seq, acked_seq) = self.open_producer(producer)?;
+        if first_seq > next_seq {
+            let expected_seq = next_seq;
+            return Err(PublishError::SequenceGap { expected_seq, got_seq: first_seq });
+        }
+        let known = next_seq.saturating_sub(first_seq);
+        let duplicates = u32::try_from(known).map_or(count, |known| known.min(count));
+        let (lengths, payload) =
+            without_first(lengths, payload, duplicates).ok_or(PublishError::Malformed)?;
+        if duplicates < count {
+            let entry = self.producers.entry(producer);
+            entry.next_seq = first_seq.saturating_add(u64::from(count));
+            self.outbox.push(producer, next_seq, lengths, payload);
+        }
+        Ok(PublishOutcome { duplicates, acked_seq })
+    }
+
+    /// The application closed the stream: nothing more is taken.
+    pub fn handle_close(&mut self) {
+        self.closing = true;
+        for destination in &mut self.destinations {
+            destination.sync_at = Some(MonoTime::ZERO);
+        }
+    }
+
+    /// A path to `node` appeared, changed or vanished.
+    ///
+    /// Everything that the destination has not confirmed is sent again over the new path.
+    pub fn handle_path(&mut self, node: NodeId, reachable: bool) {
+        let outbox = &self.outbox;
+        for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
+            destination.reachable = reachable;
+            if reachable {
+                destination.path_changed();
+                destination.next_number = outbox.number_at(destination.received);
+                destination.resend_at = None;
+            }
+        }
+    }
+
+    /// A relay dropped a record on its way to `node`.
+    pub fn handle_dropped(&mut self, now: MonoTime, node: NodeId) {
+        let outbox = &self.outbox;
+        for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
+            let received = destination.received;
+            if destination.gap_wants_resend(now, received) {
+                destination.next_number = outbox.number_at(received);
+            }
+        }
+    }
+
+    /// A destination's progress. Acknowledgements of another life of this node are ignored.
+    pub fn handle_ack(&mut self, now: MonoTime, from: NodeId, ack: &StreamAck) {
+        if ack.fence_epoch != self.epoch {
+            return;
+        }
+        let Some(index) = self.destinations.iter().position(|d| d.node == from) else { return };
+        let Some(destination) = self.destinations.get_mut(index) else { return };
+        if ack.unknown {
+            if destination.sync != SyncState::Asking {
+                destination.restart_sync(SyncState::Telling);
+            }
+            destination.sync_sent(now);
+            self.unknown_at.push(from);
+            return;
+        }
+        if ack.received > self.outbox.next_offset() && destination.sync != SyncState::Asking {
+            return; // Claims what was never sent.
+        }
+        match destination.sync {
+            SyncState::Asking => return self.handle_answer(from, ack),
+            SyncState::Telling => {
+                destination.sync = SyncState::Ready;
+                destination.receiver_epoch = Some(ack.receiver_epoch);
+                destination.sync_at = self.closing.then_some(MonoTime::ZERO);
+                destination.received = ack.received;
+                destination.consumed = destination.consumed.max(ack.consumed);
+                destination.next_number = self.outbox.number_at(ack.received);
+            }
+            SyncState::Ready if destination.receiver_epoch != Some(ack.receiver_epoch) => {
+                // It began a new life and lost what its consumers had not taken.
+                destination.restart_sync(SyncState::Telling);
+                destination.received = destination.consumed;
+                return;
+            }
+            SyncState::Ready => {}
+        }
+        let progressed = ack.received > destination.received;
+        destination.received = destination.received.max(ack.received);
+        destination.consumed = destination.consumed.max(ack.consumed);
+        destination.credit_bytes = destination.credit_bytes.max(ack.credit_bytes);
+        if ack.ended && self.closing {
+            destination.end_acked = true;
+            destination.sync_at = None;
+        }
+        destination.sample_rtt(now);
+        if progressed {
+            let in_flight = self.outbox.number_at(destination.received) < destination.next_number;
+            destination.resend_at =
+                in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
+            destination.forget_query();
+        }
+        if ack.seen > ack.received && destination.gap_wants_resend(now, ack.received) {
+            destination.next_number = self.outbox.number_at(ack.received);
+        }
+        self.advance();
+    }
+
+    /// A destination answered, to a source in a new life, what it has.
+    fn handle_answer(&mut self, from: NodeId, ack: &StreamAck) {
+        if self.answered.contains(&from) {
+            return;
+        }
+        if !self.answered.is_empty() {
+            self.producers.retain_listed(&ack.producers);
+        }
+        for &(producer, next_seq) in &ack.producers {
+            if self.answered.is_empty() || self.producers.get(producer).is_some() {
+                self.producers.restore(producer, next_seq);
+            }
+        }
+        self.answered.push(from);
+        if let Some(destination) = self.destinations.iter_mut().find(|d| d.node == from) {
+            destination.received = ack.received;
+            destination.sync_at = None;
+        }
+        if self.answered.len() < self.destinations.len() {
+            return;
+        }
+        // The stream goes on where the destination that has most does. What another one lacks was
+        // acknowledged to nobody, and its producers publish it again.
+        let start = self.destinations.iter().map(|d| d.received).max().unwrap_or_default();
+        self.outbox.start_at(start);
+        for destination in &mut self.destinations {
+            destination.restart_sync(SyncState::Telling);
+            destination.base = start;
+            destination.received = start;
+            destination.consumed = start;
+        }
+        self.answered.clear();
+    }
+
+    /// Draws the consequences of a destination's progress.
+    fn advance(&mut self) {
+        let acked = self.acked();
+        while let Some(stored) = self.outbox.get(self.acked_number) {
+            let header = &stored.record.header;
+            if header.stream_end() > acked {
+                break;
+            }
+            let (producer, through) = (header.producer, header.producer_end().saturating_sub(1));
+            self.producers.acknowledge(producer, through);
+            self.acked_number = self.acked_number.saturating_add(1);
+        }
+        if let Some(consumed) = self.destinations.iter().map(|d| d.consumed).min() {
+            self.outbox.trim(consumed.min(acked));
+        }
+    }
+
+    /// Probes destinations where nothing has moved for too long.
+    pub fn handle_timeout(&mut self, now: MonoTime) {
+        for destination in &mut self.destinations {
+            if destination.resend_at.is_some_and(|at| at <= now) {
+                destination.probe = true;
+                destination.resend_at = None;
+                destination.timed = None;
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] or [`Self::poll_transmit`] has something to do without another
+    /// event.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonoTime> {
+        self.destinations
+            .iter()
+            .filter(|destination| destination.reachable)
+            .flat_map(|destination| [destination.resend_at, destination.sync_at])
+            .flatten()
+            .min()
+    }
+
+    /// The next producer whose acknowledged sequence rose, and that sequence.
+    pub fn poll_acked(&mut self) -> Option<(ProducerId, u64)> {
+        self.producers.poll_acked()
+    }
+
+    /// The next destination that answered that it does not know the stream.
+    pub fn poll_unknown(&mut self) -> Option<NodeId> {
+        self.unknown_at.pop()
+    }
+
+    /// The next thing to send, if a destination can take one. `ready(node)` says whether its path
+    /// takes a record now.
+    pub fn poll_transmit(
+        &mut self,
+        now: MonoTime,
+        mut ready: impl FnMut(NodeId) -> bool,
+    ) -> Option<Transmit> {
+        let count = self.destinations.len();
+        for step in 0..count {
+            let index = self.turn.saturating_add(step).checked_rem(count)?;
+            let destination = self.destinations.get(index)?;
+            if !destination.reachable {
+                continue;
+            }
+            if destination.sync_at.is_some_and(|at| at <= now) {
+                return Some(self.transmit_sync(now, index));
+            }
+            if destination.sync == SyncState::Ready
+                && (self.has_record_for(destination))
+                && ready(destination.node)
+                && let Some(transmit) = self.transmit_record(now, index)
+            {
+                self.turn = index.saturating_add(1);
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
+    fn has_record_for(&self, destination: &Destination) -> bool {
+        destination.probe
+            || destination.next_number < self.outbox.end_number()
+            || self.outbox.has_open()
+    }
+
+    fn transmit_sync(&mut self, now: MonoTime, index: usize) -> Transmit {
+        let end = self.closing.then(|| self.outbox.next_offset());
+        let (stream, fence_epoch) = (self.stream, self.epoch);
+        let mut base = None;
+        let mut node = NodeId::default();
+        if let Some(destination) = self.destinations.get_mut(index) {
+            if destination.sync == SyncState::Telling && destination.receiver_epoch.is_none() {
+                destination.base = destination.base.max(destination.consumed);
+                let number = self.outbox.number_at(destination.base);
+                destination.base_bytes = self.outbox.bytes_before(number);
+            }
+            destination.sync_sent(now);
+            node = destination.node;
+            base = (destination.sync != SyncState::Asking).then_some(destination.base);
+        }
+        let end = end.filter(|_| base.is_some());
+        let sync = StreamSync { stream, fence_epoch, base, end };
+        Transmit { destination: node, body: TransmitBody::Sync(sync) }
+    }
+
+    fn transmit_record(&mut self, now: MonoTime, index: usize) -> Option<Transmit> {
+        let destination = self.destinations.get_mut(index)?;
+        let number = if destination.probe {
+            destination.probe = false;
+            self.outbox.number_at(destination.received)
+        } else {
+            if destination.next_number >= self.outbox.end_number() {
+                self.outbox.close_open();
+            }
+            destination.next_number.max(self.outbox.first_number())
+        };
+        let stored = self.outbox.get(number)?;
+        // A record may begin below the credit and end above it, so that the largest message always
+        // gets through; the destination allows for one.
+        if stored.bytes_before.saturating_sub(destination.base_bytes) >= destination.credit_bytes {
+            // The grant that ends this may be lost: ask for it again, as TCP probes a closed window.
+            destination.query_credit(now, &self.limits);
+            return None;
+        }
+        let record = stored.record.clone();
+        if number >= destination.next_number {
+            destination.next_number = number.saturating_add(1);
+        }
+        if number >= destination.sent_number {
+            destination.sent_number = number.saturating_add(1);
+            if destination.timed.is_none() {
+                destination.timed = Some((record.header.stream_end(), now));
+            }
+        }
+        if destination.resend_at.is_none() {
+            destination.resend_at = Some(now.saturating_add(destination.wait(&self.limits)));
+        }
+        let body = TransmitBody::Record(record);
+        Some(Transmit { destination: destination.node, body })
+    }
+}
+
+/// Lengths and payload without the first `skip` messages; `None` if the lengths end before.
+fn without_first(mut lengths: Bytes, mut payload: Bytes, skip: u32) -> Option<(Bytes, Bytes)> {
+    for _ in 0..skip {
+        let mut reader = hawser_wire::ByteReader::new(&lengths, "lengths");
+        let len = usize::try_from(reader.varint().ok()?).ok()?;
+        lengths = lengths.slice_ref(reader.rest());
+        if len > payload.len() {
+            return None;
+        }
+        payload = payload.split_off(len);
+    }
+    Some((lengths, payload))
+}

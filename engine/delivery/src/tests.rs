@@ -1,0 +1,386 @@
+//! A source and a destination in memory, with a path between them that loses, repeats and delays
+//! by a seed. A failure prints the seed.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "a test that overflows or misses fails, as it should"
+)]
+
+use bytes::Bytes;
+use hawser_wire::{
+    BootEpoch, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, RecordView, StreamAck, StreamId,
+    StreamOffset, StreamSync, TenantId, put_varint,
+};
+
+use crate::{
+    ConsumerStart, DeliveryLimits, PublishError, RecordOutcome, StreamReceiver, StreamSender,
+    TransmitBody,
+};
+
+const SOURCE: NodeId = NodeId::from_bytes([1; 16]);
+const DESTINATION: NodeId = NodeId::from_bytes([2; 16]);
+const STREAM: StreamId = StreamId::from_bytes([3; 16]);
+const PRODUCER: ProducerId = ProducerId(7);
+const CONSUMER: &str = "app";
+
+fn limits() -> DeliveryLimits {
+    DeliveryLimits { window_bytes: 128 << 10, outbox_bytes: 256 << 10, ..DeliveryLimits::default() }
+}
+
+fn at(millis: u64) -> MonoTime {
+    MonoTime::from_nanos((millis + 1) * 1_000_000)
+}
+
+/// Messages `first..first + count`, each its own number in eight bytes and some padding.
+fn messages(first: u64, count: u64) -> (Bytes, Bytes) {
+    let (mut lengths, mut payload) = (Vec::new(), Vec::new());
+    for seq in first..first + count {
+        let padding = (seq % 500) as usize;
+        put_varint(&mut lengths, 8 + padding as u32);
+        payload.extend_from_slice(&seq.to_le_bytes());
+        payload.resize(payload.len() + padding, 0);
+    }
+    (lengths.into(), payload.into())
+}
+
+fn sender(epoch: u64, fresh: bool) -> StreamSender {
+    let tenant = TenantId::from_bytes([9; 16]);
+    let mut sender =
+        StreamSender::new(tenant, STREAM, BootEpoch(epoch), &[DESTINATION], fresh, limits());
+    sender.handle_path(DESTINATION, true);
+    sender
+}
+
+fn receiver(epoch: u64, consumers: &[(&str, u64)]) -> StreamReceiver {
+    let consumers = consumers.iter().map(|&(name, next)| (name, StreamOffset(next)));
+    StreamReceiver::new(STREAM, BootEpoch(epoch), consumers, limits())
+}
+
+/// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+enum Packet {
+    Sync(StreamSync),
+    Record(Vec<u8>),
+    Ack(StreamAck),
+}
+
+/// Both hosts, the path between them, and the two applications.
+struct World {
+    random: Seeded,
+    now: u64,
+    sender: StreamSender,
+    receiver: StreamReceiver,
+    /// When each packet arrives.
+    path: Vec<(u64, Packet)>,
+    loss_percent: u64,
+    published: u64,
+    acked: u64,
+    got: Vec<u64>,
+    epochs: u64,
+}
+
+impl World {
+    fn new(seed: u64, loss_percent: u64) -> Self {
+        let mut receiver = receiver(1, &[]);
+        receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
+        Self {
+            random: Seeded(seed),
+            now: 0,
+            sender: sender(1, true),
+            receiver,
+            path: Vec::new(),
+            loss_percent,
+            published: 0,
+            acked: 0,
+            got: Vec::new(),
+            epochs: 1,
+        }
+    }
+
+    fn send(&mut self, packet: Packet) {
+        if self.random.below(100) >= self.loss_percent {
+            let delay = 1 + self.random.below(5);
+            self.path.push((self.now + delay, packet));
+        }
+    }
+
+    fn arrive(&mut self) {
+        let (due, later) =
+            std::mem::take(&mut self.path).into_iter().partition(|&(when, _)| when <= self.now);
+        self.path = later;
+        let due: Vec<(u64, Packet)> = due;
+        for (_, packet) in due {
+            match packet {
+                Packet::Sync(sync) => self.receiver.handle_sync(&sync),
+                Packet::Record(bytes) => {
+                    let outcome = self.receiver.handle_record(&RecordView::decode(&bytes).unwrap());
+                    assert_ne!(outcome, RecordOutcome::Refused, "credit is never exceeded");
+                }
+                Packet::Ack(ack) => self.sender.handle_ack(at(self.now), DESTINATION, &ack),
+            }
+        }
+    }
+
+    /// One millisecond.
+    fn step(&mut self, publish: bool) {
+        self.now += 1;
+        self.arrive();
+        let now = at(self.now);
+        if publish && self.sender.is_ready() && self.sender.room_bytes() > 32 << 10 {
+            // Producers repeat what is not acknowledged, and more besides.
+            let again = self.random.below(20).min(self.published);
+            let count = 1 + self.random.below(30);
+            let (lengths, payload) = messages(self.published - again + 1, count + again);
+            let first = self.published - again + 1;
+            let total = (count + again) as u32;
+            let (next, _) = self.sender.open_producer(PRODUCER).unwrap();
+            if first <= next {
+                self.sender.handle_publish(PRODUCER, first, total, lengths, payload).unwrap();
+                self.published += count;
+            } else {
+                self.published = next - 1;
+            }
+        }
+        if self.sender.poll_timeout().is_some_and(|due| due <= now) {
+            self.sender.handle_timeout(now);
+        }
+        while let Some(transmit) = self.sender.poll_transmit(now, |_| true) {
+            match transmit.body {
+                TransmitBody::Sync(sync) => self.send(Packet::Sync(sync)),
+                TransmitBody::Record(record) => {
+                    let bytes = record.with_parts(|parts| parts.concat());
+                    self.send(Packet::Record(bytes));
+                }
+            }
+        }
+        while let Some((_, acked)) = self.sender.poll_acked() {
+            assert!(acked >= self.acked, "acknowledgements only grow");
+            self.acked = acked;
+        }
+        self.consume(now);
+        if let Some(ack) = self.receiver.poll_ack(now) {
+            self.send(Packet::Ack(ack));
+        }
+        let bound = limits().window_bytes + RECORD_BYTES_TARGET as u64;
+        assert!(self.receiver.buffered_bytes() <= bound, "memory is bounded");
+    }
+
+    fn consume(&mut self, now: MonoTime) {
+        if self.random.below(3) == 0 {
+            return; // A consumer that is slow now and then.
+        }
+        while let Some(record) = self.receiver.poll_deliver(CONSUMER) {
+            let mut at_byte = 0;
+            for len in record.message_lengths() {
+                let message = &record.payload[at_byte..at_byte + len as usize];
+                self.got.push(u64::from_le_bytes(message[..8].try_into().unwrap()));
+                at_byte += len as usize;
+            }
+            let next = record.header.stream_end();
+            self.receiver.handle_commit(now, CONSUMER, next).unwrap();
+        }
+    }
+
+    /// The source loses its memory; its publisher goes on from what was acknowledged.
+    fn restart_source(&mut self) {
+        self.epochs += 1;
+        self.sender = sender(self.epochs, false);
+        self.published = self.acked;
+    }
+
+    /// The destination loses its memory, but for what consumers confirmed.
+    fn restart_destination(&mut self) {
+        self.epochs += 1;
+        let confirmed = self.receiver.confirmed(CONSUMER).unwrap();
+        self.receiver = receiver(self.epochs, &[(CONSUMER, confirmed.0)]);
+        self.receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
+    }
+
+    fn drain(&mut self) {
+        let until = self.now + 120_000;
+        while self.now < until && (self.got.len() as u64) < self.published {
+            self.step(false);
+        }
+    }
+
+    fn check(&self, seed: u64) {
+        let wrong = self.got.iter().zip(1..).position(|(&got, expected)| got != expected);
+        assert_eq!(wrong, None, "in order, seed {seed}: {:?}", wrong.map(|at| self.got[at]));
+        assert_eq!(self.got.len() as u64, self.published, "every message once, seed {seed}");
+    }
+}
+
+#[test]
+fn a_path_that_loses_and_reorders_loses_nothing_in_the_end() {
+    for seed in 0..40 {
+        let mut world = World::new(seed, seed % 4 * 10);
+        for _ in 0..400 {
+            world.step(true);
+        }
+        world.drain();
+        world.check(seed);
+        assert!(world.published > 500, "the world published, seed {seed}");
+    }
+}
+
+#[test]
+fn either_host_may_lose_its_memory() {
+    for seed in 100..140 {
+        let mut world = World::new(seed, 10);
+        for step in 0..1000 {
+            world.step(true);
+            match (step, seed % 2) {
+                (300, 0) | (600, 1) => world.restart_source(),
+                (300, 1) | (600, 0) => world.restart_destination(),
+                _ => {}
+            }
+        }
+        world.drain();
+        world.check(seed);
+    }
+}
+
+#[test]
+fn a_slow_consumer_stops_the_publisher_and_nothing_else() {
+    let mut world = World::new(1, 0);
+    let mut refused_room = false;
+    for _ in 0..300 {
+        world.now += 1;
+        world.arrive();
+        let now = at(world.now);
+        if world.sender.room_bytes() > 32 << 10 {
+            let (lengths, payload) = messages(world.published + 1, 20);
+            world
+                .sender
+                .handle_publish(PRODUCER, world.published + 1, 20, lengths, payload)
+                .unwrap();
+            world.published += 20;
+        } else {
+            refused_room = true;
+        }
+        while let Some(transmit) = world.sender.poll_transmit(now, |_| true) {
+            match transmit.body {
+                TransmitBody::Sync(sync) => world.send(Packet::Sync(sync)),
+                TransmitBody::Record(record) => {
+                    world.send(Packet::Record(record.with_parts(|parts| parts.concat())));
+                }
+            }
+        }
+        if let Some(ack) = world.receiver.poll_ack(now) {
+            world.send(Packet::Ack(ack));
+        }
+    }
+    assert!(refused_room, "the outbox filled up");
+    assert!(world.receiver.buffered_bytes() >= limits().window_bytes / 2);
+    world.drain();
+    world.check(1);
+}
+
+#[test]
+fn a_closed_stream_ends_where_it_was_closed() {
+    let mut world = World::new(5, 20);
+    for _ in 0..50 {
+        world.step(true);
+    }
+    world.sender.handle_close();
+    let (lengths, payload) = messages(1, 1);
+    assert_eq!(
+        world.sender.handle_publish(PRODUCER, world.published + 1, 1, lengths, payload),
+        Err(PublishError::Closed)
+    );
+    for _ in 0..60_000 {
+        world.step(false);
+        if world.sender.is_finished() && world.receiver.is_finished() {
+            break;
+        }
+    }
+    assert!(world.sender.is_finished() && world.receiver.is_finished());
+    assert!(world.receiver.is_exhausted(CONSUMER));
+    world.check(5);
+}
+
+#[test]
+fn ranges_are_trimmed_and_gaps_refused() {
+    let mut sender = sender(1, true);
+    let publish = |sender: &mut StreamSender, first: u64, count: u64| {
+        let (lengths, payload) = messages(first, count);
+        sender
+            .handle_publish(PRODUCER, first, count as u32, lengths, payload)
+            .map(|outcome| outcome.duplicates)
+    };
+    assert_eq!(publish(&mut sender, 1, 10), Ok(0));
+    assert_eq!(publish(&mut sender, 5, 10), Ok(6));
+    assert_eq!(publish(&mut sender, 1, 14), Ok(14));
+    assert_eq!(sender.end(), StreamOffset(14));
+    let gap = PublishError::SequenceGap { expected_seq: 15, got_seq: 16 };
+    assert_eq!(publish(&mut sender, 16, 1), Err(gap));
+    assert_eq!(sender.end(), StreamOffset(14));
+}
+
+#[test]
+fn small_publishes_share_a_record() {
+    let mut world = World::new(9, 0);
+    for seq in 1..=100 {
+        let (lengths, payload) = messages(seq, 1);
+        world.sender.handle_publish(PRODUCER, seq, 1, lengths, payload).unwrap();
+    }
+    world.published = 100;
+    let mut records = 0;
+    for _ in 0..10 {
+        world.now += 1;
+        world.arrive();
+        let now = at(world.now);
+        while let Some(transmit) = world.sender.poll_transmit(now, |_| true) {
+            match transmit.body {
+                TransmitBody::Sync(sync) => world.send(Packet::Sync(sync)),
+                TransmitBody::Record(record) => {
+                    records += 1;
+                    world.send(Packet::Record(record.with_parts(|parts| parts.concat())));
+                }
+            }
+        }
+        if let Some(ack) = world.receiver.poll_ack(now) {
+            world.send(Packet::Ack(ack));
+        }
+    }
+    assert_eq!(records, 1);
+    world.drain();
+    world.check(9);
+}
+
+#[test]
+fn nobody_else_is_believed() {
+    let mut world = World::new(2, 0);
+    for _ in 0..20 {
+        world.step(true);
+    }
+    let before = world.sender.acked();
+    let lie = StreamAck {
+        stream: STREAM,
+        fence_epoch: BootEpoch(1),
+        receiver_epoch: BootEpoch(1),
+        received: StreamOffset(u64::MAX),
+        seen: StreamOffset(u64::MAX),
+        consumed: StreamOffset(u64::MAX),
+        credit_bytes: u64::MAX,
+        unknown: false,
+        ended: false,
+        producers: Vec::new(),
+    };
+    world.sender.handle_ack(at(world.now), SOURCE, &lie);
+    world.sender.handle_ack(at(world.now), DESTINATION, &lie);
+    assert_eq!(world.sender.acked(), before);
+}

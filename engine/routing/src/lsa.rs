@@ -1,0 +1,203 @@
+//! The link-state advertisement: what one node says about itself and its neighbours.
+
+use hawser_wire::{AdjacencyIndex, ByteReader, DecodeError, Incarnation, NAME_BYTES_MAX, NodeId};
+
+/// Most adjacencies of one node.
+pub const ADJACENCIES_MAX: usize = 1024;
+
+/// Longest encoding of an [`Lsa`], in bytes.
+pub const LSA_BYTES_MAX: usize =
+    FIXED_BYTES + 2 * (1 + NAME_BYTES_MAX) + ADJACENCIES_MAX * ADJACENCY_BYTES;
+
+/// Version, origin, incarnation, sequence, public key, flags, count, signature.
+const FIXED_BYTES: usize = 1 + 16 + 8 + 8 + 32 + 1 + 2 + SIGNATURE_BYTES;
+const ADJACENCY_BYTES: usize = 16 + 4 + 4;
+const SIGNATURE_BYTES: usize = 64;
+/// Layout of the encoding; raised when it changes.
+const ENCODING_VERSION: u8 = 1;
+/// Stands before the bytes that are signed, so that a signature over anything else is none here.
+const SIGNATURE_CONTEXT: &[u8] = b"hawser lsa v1\0";
+
+/// One direction of a link as its near end sees it. It counts only while the far end lists the
+/// near one too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Adjacency {
+    /// The far end.
+    pub neighbour: NodeId,
+    /// The origin's durable name for it, as source routes carry it.
+    pub index: AdjacencyIndex,
+    /// One-way latency in microseconds: the metric.
+    pub latency_us: u32,
+}
+
+/// A link-state advertisement.
+///
+/// One value has one encoding: adjacencies are encoded in the order of their neighbours, one per
+/// neighbour, none to the origin itself, at most [`ADJACENCIES_MAX`]; what does not fit is left
+/// out. A decoded one is always in that form.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lsa {
+    /// Who says it.
+    pub origin: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Counts the advertisements of that life, from 1.
+    pub sequence: u64,
+    /// Its human name; at most 255 bytes, cut at a character.
+    pub name: String,
+    /// Where its lanes can be dialled, or empty; at most 255 bytes, cut at a character.
+    pub address: String,
+    /// Its Ed25519 public key, from which `origin` is derived.
+    pub public_key: [u8; 32],
+    /// Reserved for what a path computer must know of the node (draining, no transit). Bits
+    /// without a meaning yet are carried as they came.
+    pub flags: u8,
+    /// Its links that are up.
+    pub adjacencies: Vec<Adjacency>,
+    /// Ed25519, over [`Lsa::signed_bytes`].
+    pub signature: [u8; 64],
+}
+
+/// Which of two advertisements of one origin is newer: the greater.
+///
+/// The hash decides where incarnation and sequence are equal and the contents are not, as after a
+/// node was restored from an old disk. It is no proof of anything; the signature is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LsaVersion {
+    /// The origin's life.
+    pub incarnation: Incarnation,
+    /// Within that life.
+    pub sequence: u64,
+    /// FNV-1a, 64 bits, over the encoding.
+    pub hash: u64,
+}
+
+impl LsaVersion {
+    /// Bytes on the wire.
+    pub(crate) const LEN: usize = 24;
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(&self.hash.to_le_bytes());
+    }
+
+    pub(crate) fn decode(reader: &mut ByteReader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            incarnation: Incarnation(reader.u64()?),
+            sequence: reader.u64()?,
+            hash: reader.u64()?,
+        })
+    }
+}
+
+impl Lsa {
+    /// The version of the advertisement that has `encoding`.
+    pub(crate) fn version_of(&self, encoding: &[u8]) -> LsaVersion {
+        LsaVersion { incarnation: self.incarnation, sequence: self.sequence, hash: fnv1a(encoding) }
+    }
+
+    /// What the signature covers: a context string, then the encoding up to the signature.
+    #[must_use]
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let mut out = SIGNATURE_CONTEXT.to_vec();
+        self.encode_unsigned(&mut out);
+        out
+    }
+
+    /// Appends the advertisement; at most [`LSA_BYTES_MAX`] bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_unsigned(out);
+        out.extend_from_slice(&self.signature);
+    }
+
+    fn encode_unsigned(&self, out: &mut Vec<u8>) {
+        let adjacencies = self.ordered_adjacencies();
+        out.push(ENCODING_VERSION);
+        out.extend_from_slice(self.origin.as_bytes());
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(&self.public_key);
+        out.push(self.flags);
+        put_text(out, &self.name);
+        put_text(out, &self.address);
+        out.extend_from_slice(&u16::try_from(adjacencies.len()).unwrap_or(0).to_le_bytes());
+        for link in adjacencies {
+            out.extend_from_slice(link.neighbour.as_bytes());
+            out.extend_from_slice(&link.index.0.to_le_bytes());
+            out.extend_from_slice(&link.latency_us.to_le_bytes());
+        }
+    }
+
+    /// The adjacencies as they are encoded.
+    pub(crate) fn ordered_adjacencies(&self) -> Vec<Adjacency> {
+        let others = self.adjacencies.iter().filter(|link| link.neighbour != self.origin);
+        let mut adjacencies: Vec<Adjacency> = others.copied().collect();
+        adjacencies.sort_by_key(|link| link.neighbour);
+        adjacencies.dedup_by_key(|link| link.neighbour);
+        adjacencies.truncate(ADJACENCIES_MAX);
+        adjacencies
+    }
+
+    /// Reads an advertisement. The signature is not checked here.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off, too long, of another version, or not in the one form that
+    /// [`Lsa::encode`] writes.
+    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = ByteReader::new(input, "link-state advertisement");
+        let version = reader.u8()?;
+        if version != ENCODING_VERSION {
+            let value = u64::from(version);
+            return Err(DecodeError::Invalid { what: "link-state advertisement's version", value });
+        }
+        let mut lsa = Self {
+            origin: NodeId::from_bytes(reader.array()?),
+            incarnation: Incarnation(reader.u64()?),
+            sequence: reader.u64()?,
+            public_key: reader.array()?,
+            flags: reader.u8()?,
+            name: reader.name()?.to_owned(),
+            address: reader.name()?.to_owned(),
+            adjacencies: Vec::new(),
+            signature: [0; SIGNATURE_BYTES],
+        };
+        let count = reader.u16()?;
+        let what = "link-state advertisement's adjacencies";
+        if usize::from(count) > ADJACENCIES_MAX {
+            return Err(DecodeError::TooLarge { what, value: u64::from(count), max: 1024 });
+        }
+        let mut before = None;
+        for position in 0..count {
+            let link = Adjacency {
+                neighbour: NodeId::from_bytes(reader.array()?),
+                index: AdjacencyIndex(reader.u32()?),
+                latency_us: reader.u32()?,
+            };
+            if link.neighbour == lsa.origin || before >= Some(link.neighbour) {
+                return Err(DecodeError::Invalid { what, value: u64::from(position) });
+            }
+            before = Some(link.neighbour);
+            lsa.adjacencies.push(link);
+        }
+        lsa.signature = reader.array()?;
+        reader.finish()?;
+        Ok(lsa)
+    }
+}
+
+const _: () = assert!(ADJACENCIES_MAX == 1024, "as the decoder's error says");
+
+/// Appends a text as [`ByteReader::name`] reads it, cut to [`NAME_BYTES_MAX`] at a character.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let text = text.get(..text.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default();
+    out.push(u8::try_from(text.len()).unwrap_or(0));
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// FNV-1a with 64 bits (draft-eastlake-fnv §5): small, the same on every machine.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

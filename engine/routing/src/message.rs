@@ -1,0 +1,180 @@
+//! What flooding says to a neighbour: one kind byte, then the body.
+
+use bytes::Bytes;
+use hawser_wire::{ByteReader, DecodeError, NodeId};
+
+use crate::{LSA_BYTES_MAX, Lsa, LsaVersion};
+
+/// Longest flooding message, in bytes.
+pub const FLOODING_MESSAGE_BYTES_MAX: usize = 512 << 10;
+
+/// Most entries in one message that lists origins.
+pub(crate) const ENTRIES_MAX: usize = 4096;
+
+const ENTRY_BYTES: usize = NodeId::LEN + LsaVersion::LEN;
+
+const _: () =
+    assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
+const _: () = assert!(LSA_BYTES_MAX < FLOODING_MESSAGE_BYTES_MAX);
+
+const KIND_LSA: u8 = 1;
+const KIND_ACK: u8 = 2;
+const KIND_DIGEST: u8 = 3;
+const KIND_SUMMARY: u8 = 4;
+const KIND_REQUEST: u8 = 5;
+
+/// A message between neighbours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Message {
+    /// An advertisement, its own or passed on; to be acknowledged.
+    Lsa { lsa: Box<Lsa>, version: LsaVersion, encoding: Bytes },
+    /// These were taken note of and need not be sent again.
+    Ack(Vec<(NodeId, LsaVersion)>),
+    /// The digest of the sender's whole database.
+    Digest(u64),
+    /// Everything that the sender has of the origins from `first` to `last`, both inclusive (as
+    /// the CSNP of ISO 10589 §9.9): what is not listed it has not.
+    Summary { first: NodeId, last: NodeId, entries: Vec<(NodeId, LsaVersion)> },
+    /// The sender wants the advertisements of these origins.
+    Request(Vec<NodeId>),
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MessageError {
+    UnknownKind(u8),
+    Decode(DecodeError),
+}
+
+impl From<DecodeError> for MessageError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl Message {
+    /// A message with the advertisement that has this encoding.
+    pub(crate) fn encode_lsa(encoding: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(encoding.len().saturating_add(1));
+        out.push(KIND_LSA);
+        out.extend_from_slice(encoding);
+        out
+    }
+
+    pub(crate) fn encode_ack(entries: &[(NodeId, LsaVersion)]) -> Vec<u8> {
+        let mut out = vec![KIND_ACK];
+        put_entries(&mut out, entries);
+        out
+    }
+
+    pub(crate) fn encode_digest(digest: u64) -> Vec<u8> {
+        let mut out = vec![KIND_DIGEST];
+        out.extend_from_slice(&digest.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn encode_summary(
+        first: NodeId,
+        last: NodeId,
+        entries: &[(NodeId, LsaVersion)],
+    ) -> Vec<u8> {
+        let mut out = vec![KIND_SUMMARY];
+        out.extend_from_slice(first.as_bytes());
+        out.extend_from_slice(last.as_bytes());
+        put_entries(&mut out, entries);
+        out
+    }
+
+    pub(crate) fn encode_request(origins: &[NodeId]) -> Vec<u8> {
+        let mut out = vec![KIND_REQUEST];
+        put_count(&mut out, origins.len());
+        for origin in origins {
+            out.extend_from_slice(origin.as_bytes());
+        }
+        out
+    }
+
+    /// Reads a message.
+    pub(crate) fn decode(input: &[u8]) -> Result<Self, MessageError> {
+        if input.len() > FLOODING_MESSAGE_BYTES_MAX {
+            let value = u64::try_from(input.len()).unwrap_or(u64::MAX);
+            let max = u64::try_from(FLOODING_MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
+            return Err(DecodeError::TooLarge { what: "flooding message", value, max }.into());
+        }
+        let mut reader = ByteReader::new(input, "flooding message");
+        let kind = reader.u8()?;
+        let message = match kind {
+            KIND_LSA => {
+                let encoding = reader.bytes(reader.rest().len())?;
+                let lsa = Box::new(Lsa::decode(encoding)?);
+                let version = lsa.version_of(encoding);
+                Self::Lsa { lsa, version, encoding: Bytes::copy_from_slice(encoding) }
+            }
+            KIND_ACK => Self::Ack(entries(&mut reader)?),
+            KIND_DIGEST => Self::Digest(reader.u64()?),
+            KIND_SUMMARY => {
+                let first = NodeId::from_bytes(reader.array()?);
+                let last = NodeId::from_bytes(reader.array()?);
+                let entries = entries(&mut reader)?;
+                let outside =
+                    |(origin, _): &(NodeId, LsaVersion)| *origin < first || *origin > last;
+                if first > last || entries.iter().any(outside) {
+                    let error =
+                        DecodeError::Invalid { what: "link-state summary's range", value: 0 };
+                    return Err(error.into());
+                }
+                Self::Summary { first, last, entries }
+            }
+            KIND_REQUEST => {
+                let count = count(&mut reader)?;
+                let mut origins = Vec::new();
+                for _ in 0..count {
+                    origins.push(NodeId::from_bytes(reader.array()?));
+                }
+                Self::Request(origins)
+            }
+            kind => return Err(MessageError::UnknownKind(kind)),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    debug_assert!(count <= ENTRIES_MAX, "callers cut their lists");
+    out.extend_from_slice(&u16::try_from(count).unwrap_or(0).to_le_bytes());
+}
+
+fn count(reader: &mut ByteReader<'_>) -> Result<u16, DecodeError> {
+    let count = reader.u16()?;
+    if usize::from(count) > ENTRIES_MAX {
+        let (value, max) = (u64::from(count), 4096);
+        return Err(DecodeError::TooLarge { what: "flooding message's entries", value, max });
+    }
+    Ok(count)
+}
+
+fn put_entries(out: &mut Vec<u8>, entries: &[(NodeId, LsaVersion)]) {
+    put_count(out, entries.len());
+    for (origin, version) in entries {
+        out.extend_from_slice(origin.as_bytes());
+        version.encode(out);
+    }
+}
+
+/// Entries in strictly ascending order of their origins.
+fn entries(reader: &mut ByteReader<'_>) -> Result<Vec<(NodeId, LsaVersion)>, DecodeError> {
+    let count = count(reader)?;
+    let mut entries: Vec<(NodeId, LsaVersion)> = Vec::new();
+    for position in 0..count {
+        let origin = NodeId::from_bytes(reader.array()?);
+        if entries.last().is_some_and(|(before, _)| *before >= origin) {
+            let value = u64::from(position);
+            return Err(DecodeError::Invalid { what: "flooding message's order", value });
+        }
+        entries.push((origin, LsaVersion::decode(reader)?));
+    }
+    Ok(entries)
+}
+
+const _: () = assert!(ENTRIES_MAX == 4096, "as the decoder's error says");

@@ -1,0 +1,196 @@
+//! What flooding keeps for one neighbour: what it must be sent, and what it has not acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hawser_wire::{MonoTime, NodeId};
+
+use crate::message::{ENTRIES_MAX, Message};
+use crate::{LsaVersion, Lsdb, ORIGINS_MAX};
+
+/// An advertisement that was not acknowledged for this long is sent again.
+pub(crate) const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
+/// Digests are exchanged this often.
+const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// A neighbour that has not sent a digest yet is sent ours this often.
+const DIGEST_UNANSWERED_EVERY: Duration = Duration::from_secs(1);
+/// A neighbour gets at most one summary of the whole database in this time, however often its
+/// digest differs.
+const SUMMARY_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of advertisements that may be unacknowledged before no more are sent.
+const WINDOW_BYTES: usize = 256 << 10;
+
+const FIRST_ID: NodeId = NodeId::from_bytes([0; 16]);
+const LAST_ID: NodeId = NodeId::from_bytes([0xff; 16]);
+
+/// Flooding's state for one neighbour.
+///
+/// **Invariant:** every set is keyed by origin and an origin enters it only if the database holds
+/// it, or up to [`ORIGINS_MAX`]; so no neighbour makes this grow. What is sent for an origin is
+/// always its newest advertisement, looked up when it is sent.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    /// To be sent.
+    unsent: BTreeSet<NodeId>,
+    /// Sent and not acknowledged; never also in `unsent`.
+    unacked: BTreeMap<NodeId, Unacked>,
+    unacked_bytes: usize,
+    /// Acknowledgements that are due.
+    acks: BTreeMap<NodeId, LsaVersion>,
+    /// Origins whose advertisement the neighbour is to be asked for.
+    wanted: BTreeSet<NodeId>,
+    /// Where the summary that is being sent goes on.
+    summary_next: Option<NodeId>,
+    summary_started: Option<MonoTime>,
+    digest_due: MonoTime,
+    digest_heard: bool,
+}
+
+#[derive(Debug)]
+struct Unacked {
+    sent: MonoTime,
+    bytes: usize,
+}
+
+impl Neighbour {
+    /// A neighbour whose link has just come up: the digest is due at once.
+    pub(crate) const fn new(now: MonoTime) -> Self {
+        Self {
+            unsent: BTreeSet::new(),
+            unacked: BTreeMap::new(),
+            unacked_bytes: 0,
+            acks: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            summary_next: None,
+            summary_started: None,
+            digest_due: now,
+            digest_heard: false,
+        }
+    }
+
+    /// The database has a new advertisement of `origin` that the neighbour must get.
+    pub(crate) fn send(&mut self, origin: NodeId) {
+        self.forget_unacked(origin);
+        self.unsent.insert(origin);
+    }
+
+    /// The neighbour lacks the advertisement of `origin`; if it is on its way, its acknowledgement
+    /// or the timeout decides.
+    pub(crate) fn send_if_idle(&mut self, origin: NodeId) {
+        if !self.unacked.contains_key(&origin) {
+            self.unsent.insert(origin);
+        }
+    }
+
+    /// The neighbour has the newest advertisement of `origin`.
+    pub(crate) fn settled(&mut self, origin: NodeId) {
+        self.unsent.remove(&origin);
+        self.wanted.remove(&origin);
+        self.forget_unacked(origin);
+    }
+
+    fn forget_unacked(&mut self, origin: NodeId) {
+        if let Some(unacked) = self.unacked.remove(&origin) {
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(unacked.bytes);
+        }
+    }
+
+    /// The neighbour is to be told that this version arrived.
+    pub(crate) fn acknowledge(&mut self, origin: NodeId, version: LsaVersion) {
+        if self.acks.len() < ORIGINS_MAX {
+            self.acks.insert(origin, version);
+        }
+    }
+
+    /// The neighbour has something newer of `origin`.
+    pub(crate) fn want(&mut self, origin: NodeId) {
+        if self.wanted.len() < ORIGINS_MAX {
+            self.wanted.insert(origin);
+        }
+    }
+
+    /// The neighbour's digest came; `equal` if it is ours.
+    pub(crate) fn handle_digest(&mut self, now: MonoTime, equal: bool) {
+        self.digest_heard = true;
+        let rested = self
+            .summary_started
+            .is_none_or(|started| now.saturating_since(started) >= SUMMARY_EVERY);
+        if !equal && rested {
+            self.summary_next = Some(FIRST_ID);
+            self.summary_started = Some(now);
+        }
+    }
+
+    /// Moves what was not acknowledged in time back to what must be sent.
+    pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
+        let late: Vec<NodeId> = self
+            .unacked
+            .iter()
+            .filter(|(_, unacked)| unacked.sent.saturating_add(RETRANSMIT_AFTER) <= now)
+            .map(|(origin, _)| *origin)
+            .collect();
+        for origin in late {
+            self.forget_unacked(origin);
+            self.unsent.insert(origin);
+        }
+    }
+
+    /// When [`Neighbour::handle_timeout`] or [`Neighbour::poll_transmit`] has something to do next.
+    pub(crate) fn poll_timeout(&self) -> MonoTime {
+        self.unacked
+            .values()
+            .map(|unacked| unacked.sent.saturating_add(RETRANSMIT_AFTER))
+            .fold(self.digest_due, MonoTime::min)
+    }
+
+    /// The next message for the neighbour.
+    pub(crate) fn poll_transmit(&mut self, now: MonoTime, lsdb: &Lsdb) -> Option<Vec<u8>> {
+        if !self.acks.is_empty() {
+            let rest = self.acks.keys().nth(ENTRIES_MAX).copied();
+            let rest = rest.map(|origin| self.acks.split_off(&origin)).unwrap_or_default();
+            let now: Vec<_> = std::mem::replace(&mut self.acks, rest).into_iter().collect();
+            return Some(Message::encode_ack(&now));
+        }
+        if !self.wanted.is_empty() {
+            let rest = self.wanted.iter().nth(ENTRIES_MAX).copied();
+            let rest = rest.map(|origin| self.wanted.split_off(&origin)).unwrap_or_default();
+            let now: Vec<_> = std::mem::replace(&mut self.wanted, rest).into_iter().collect();
+            return Some(Message::encode_request(&now));
+        }
+        if self.digest_due <= now {
+            let every = if self.digest_heard { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
+            self.digest_due = now.saturating_add(every);
+            return Some(Message::encode_digest(lsdb.digest()));
+        }
+        if self.unacked_bytes < WINDOW_BYTES {
+            while let Some(origin) = self.unsent.pop_first() {
+                let Some(encoding) = lsdb.encoding(origin) else { continue };
+                let unacked = Unacked { sent: now, bytes: encoding.len() };
+                self.unacked_bytes = self.unacked_bytes.saturating_add(unacked.bytes);
+                self.unacked.insert(origin, unacked);
+                return Some(Message::encode_lsa(encoding));
+            }
+        }
+        self.next_summary(lsdb)
+    }
+
+    fn next_summary(&mut self, lsdb: &Lsdb) -> Option<Vec<u8>> {
+        let first = self.summary_next.take()?;
+        let mut versions = lsdb.versions(first..);
+        let entries: Vec<_> = versions.by_ref().take(ENTRIES_MAX).collect();
+        let last = match (entries.last(), versions.next()) {
+            (Some((origin, _)), Some(_)) => {
+                self.summary_next = successor(*origin);
+                *origin
+            }
+            _ => LAST_ID,
+        };
+        Some(Message::encode_summary(first, last, &entries))
+    }
+}
+
+/// The id behind `id` in the order of ids.
+fn successor(id: NodeId) -> Option<NodeId> {
+    let next = u128::from_be_bytes(*id.as_bytes()).checked_add(1)?;
+    Some(NodeId::from_bytes(next.to_be_bytes()))
+}

@@ -1,0 +1,80 @@
+#![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod codec;
+mod flooding;
+mod mesh;
+mod paths;
+
+use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
+
+use crate::{Adjacency, Lsa};
+
+/// Nodes are numbered, and ordered by their numbers.
+fn node(number: u8) -> NodeId {
+    let mut bytes = [0; 16];
+    bytes[15] = number;
+    NodeId::from_bytes(bytes)
+}
+
+fn millis(ms: u64) -> MonoTime {
+    MonoTime::from_nanos(ms * 1_000_000)
+}
+
+/// An advertisement that [`holds`] accepts. The index of a neighbour is its number.
+fn lsa(origin: u8, incarnation: u64, sequence: u64, links: &[(u8, u32)]) -> Lsa {
+    let link = |(neighbour, latency_us): &(u8, u32)| Adjacency {
+        neighbour: node(*neighbour),
+        index: AdjacencyIndex(u32::from(*neighbour)),
+        latency_us: *latency_us,
+    };
+    seal(Lsa {
+        origin: node(origin),
+        incarnation: Incarnation(incarnation),
+        sequence,
+        name: format!("node-{origin}"),
+        address: String::new(),
+        public_key: [origin; 32],
+        flags: 0,
+        adjacencies: links.iter().map(link).collect(),
+        signature: [0; 64],
+    })
+}
+
+/// A checksum in the signature's place: real signatures are the driver's, behind the closure.
+fn seal(mut lsa: Lsa) -> Lsa {
+    lsa.signature = tag(&lsa);
+    lsa
+}
+
+fn tag(lsa: &Lsa) -> [u8; 64] {
+    let mut tag = [0; 64];
+    tag[..4].copy_from_slice(&hawser_wire::crc32c(&lsa.signed_bytes()).to_le_bytes());
+    tag
+}
+
+/// What `verify` answers in these tests: key and origin belong together, and so do signature and
+/// content.
+fn holds(lsa: &Lsa) -> bool {
+    lsa.origin == node(lsa.public_key[0]) && lsa.signature == tag(lsa)
+}
+
+/// `SplitMix64`: seeded, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}

@@ -1,0 +1,199 @@
+use hawser_wire::{AdjacencyIndex, DecodeError, Incarnation, NodeId};
+use proptest::prelude::*;
+
+use super::{lsa, node, seal};
+use crate::message::Message;
+use crate::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaVersion};
+
+fn encoded(lsa: &Lsa) -> Vec<u8> {
+    let mut out = Vec::new();
+    lsa.encode(&mut out);
+    out
+}
+
+fn any_node() -> impl Strategy<Value = NodeId> {
+    any::<[u8; 16]>().prop_map(NodeId::from_bytes)
+}
+
+prop_compose! {
+    fn any_adjacency()(neighbour in any_node(), index in any::<u32>(), latency_us in any::<u32>())
+        -> Adjacency {
+        Adjacency { neighbour, index: AdjacencyIndex(index), latency_us }
+    }
+}
+
+prop_compose! {
+    fn any_lsa()(
+        origin in any_node(),
+        incarnation in any::<u64>(),
+        sequence in any::<u64>(),
+        name in ".{0,80}",
+        address in ".{0,300}",
+        public_key in any::<[u8; 32]>(),
+        flags in any::<u8>(),
+        adjacencies in prop::collection::vec(any_adjacency(), 0..40),
+        half in any::<[u8; 32]>(),
+    ) -> Lsa {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&half);
+        signature[32..].copy_from_slice(&half);
+        let incarnation = Incarnation(incarnation);
+        Lsa { origin, incarnation, sequence, name, address, public_key, flags, adjacencies, signature }
+    }
+}
+
+fn any_versions() -> impl Strategy<Value = Vec<(NodeId, LsaVersion)>> {
+    prop::collection::btree_map(any::<[u8; 16]>(), any::<(u64, u64, u64)>(), 0..40).prop_map(
+        |map| {
+            map.into_iter()
+                .map(|(origin, (incarnation, sequence, hash))| {
+                    let incarnation = Incarnation(incarnation);
+                    (NodeId::from_bytes(origin), LsaVersion { incarnation, sequence, hash })
+                })
+                .collect()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_advertisement_comes_back_in_its_one_form(lsa in any_lsa()) {
+        let bytes = encoded(&lsa);
+        prop_assert!(bytes.len() <= LSA_BYTES_MAX);
+        let back = Lsa::decode(&bytes).unwrap();
+        prop_assert_eq!(&encoded(&back), &bytes);
+        prop_assert_eq!(back.signed_bytes(), lsa.signed_bytes());
+        prop_assert_eq!(&back.adjacencies, &lsa.ordered_adjacencies());
+        prop_assert!(lsa.name.starts_with(&back.name) && lsa.address.starts_with(&back.address));
+        prop_assert_eq!((back.origin, back.incarnation), (lsa.origin, lsa.incarnation));
+        prop_assert_eq!((back.sequence, back.flags), (lsa.sequence, lsa.flags));
+        prop_assert_eq!((back.public_key, back.signature), (lsa.public_key, lsa.signature));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoders_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(lsa) = Lsa::decode(&bytes) {
+            prop_assert_eq!(encoded(&lsa), bytes.clone());
+        }
+        let _any = Message::decode(&bytes);
+        for kind in 0..8 {
+            let mut message = vec![kind];
+            message.extend_from_slice(&bytes);
+            let _any = Message::decode(&message);
+        }
+    }
+
+    #[test]
+    fn a_damaged_advertisement_is_refused_or_another_one(
+        lsa in any_lsa(), at in any::<prop::sample::Index>(), bit in 0..8_u8,
+    ) {
+        let mut bytes = encoded(&lsa);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(other) = Lsa::decode(&bytes) {
+            prop_assert_eq!(encoded(&other), bytes);
+        }
+    }
+
+    #[test]
+    fn a_cut_advertisement_is_refused(lsa in any_lsa(), at in any::<prop::sample::Index>()) {
+        let bytes = encoded(&lsa);
+        prop_assert!(Lsa::decode(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn messages_come_back(
+        lsa in any_lsa(), entries in any_versions(), digest in any::<u64>(),
+        origins in prop::collection::vec(any_node(), 0..40),
+    ) {
+        let lsa = Lsa::decode(&encoded(&lsa)).unwrap();
+        let encoding = encoded(&lsa);
+        let version = lsa.version_of(&encoding);
+        let (first, last) = (NodeId::from_bytes([0; 16]), NodeId::from_bytes([0xff; 16]));
+        for (bytes, message) in [
+            (Message::encode_ack(&entries), Message::Ack(entries.clone())),
+            (Message::encode_digest(digest), Message::Digest(digest)),
+            (Message::encode_request(&origins), Message::Request(origins)),
+            (
+                Message::encode_summary(first, last, &entries),
+                Message::Summary { first, last, entries },
+            ),
+            (
+                Message::encode_lsa(&encoding),
+                Message::Lsa { lsa: Box::new(lsa), version, encoding: encoding.into() },
+            ),
+        ] {
+            prop_assert_eq!(Message::decode(&bytes), Ok(message));
+            for cut in 0..bytes.len() {
+                prop_assert!(Message::decode(&bytes[..cut]).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_layout_is_as_written_down() {
+    let bytes = encoded(&lsa(1, 2, 3, &[(9, 100), (4, 7)]));
+    let mut expected = vec![1];
+    expected.extend_from_slice(node(1).as_bytes());
+    expected.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend_from_slice(&[1; 32]);
+    expected.extend_from_slice(b"\x00\x06node-1\x00\x02\x00");
+    for (neighbour, latency_us) in [(4, 7), (9, 100)] {
+        expected.extend_from_slice(node(neighbour).as_bytes());
+        expected.extend_from_slice(&[neighbour, 0, 0, 0, latency_us, 0, 0, 0]);
+    }
+    let (unsigned, signature) = bytes.split_at(bytes.len() - 64);
+    assert_eq!(unsigned, expected);
+    assert_eq!(signature, lsa(1, 2, 3, &[(4, 7), (9, 100)]).signature);
+}
+
+#[test]
+fn what_does_not_fit_is_left_out() {
+    let mut full = lsa(1, 1, 1, &[(1, 5), (2, 6), (2, 7)]);
+    assert_eq!(full.ordered_adjacencies().len(), 1, "not itself, and each neighbour once");
+    for number in 0..2000_u32 {
+        let mut neighbour = [0xff; 16];
+        neighbour[..4].copy_from_slice(&number.to_be_bytes());
+        let neighbour = NodeId::from_bytes(neighbour);
+        full.adjacencies.push(Adjacency { neighbour, index: AdjacencyIndex(1), latency_us: 1 });
+    }
+    full.name = "é".repeat(200);
+    full.address = "a".repeat(400);
+    let bytes = encoded(&seal(full));
+    assert!(bytes.len() <= LSA_BYTES_MAX);
+    let back = Lsa::decode(&bytes).unwrap();
+    assert_eq!(back.adjacencies.len(), ADJACENCIES_MAX);
+    assert_eq!((back.name.len(), back.address.len()), (254, 255));
+}
+
+#[test]
+fn adjacencies_out_of_order_twice_or_too_many_are_refused() {
+    let good = encoded(&lsa(1, 1, 1, &[(3, 5), (4, 6)]));
+    let count_at = good.len() - 64 - 2 * 24 - 2;
+    let neighbour_at = |position: usize| count_at + 2 + position * 24 + 15;
+    let cases = [(neighbour_at(0), 4), (neighbour_at(0), 9), (neighbour_at(1), 1)];
+    for (at, value) in cases {
+        let mut bad = good.clone();
+        bad[at] = value;
+        assert!(matches!(Lsa::decode(&bad), Err(DecodeError::Invalid { .. })), "{at} {value}");
+    }
+    let mut bad = good.clone();
+    bad[count_at..count_at + 2].copy_from_slice(&1025_u16.to_le_bytes());
+    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::TooLarge { value: 1025, .. })));
+    let mut bad = good;
+    bad[0] = 2;
+    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::Invalid { value: 2, .. })));
+}
+
+#[test]
+fn a_summary_that_lists_outside_of_its_range_is_refused() {
+    let version = LsaVersion { incarnation: Incarnation(1), sequence: 1, hash: 1 };
+    let entries = [(node(3), version), (node(5), version)];
+    assert!(Message::decode(&Message::encode_summary(node(3), node(5), &entries)).is_ok());
+    assert!(Message::decode(&Message::encode_summary(node(4), node(5), &entries)).is_err());
+    assert!(Message::decode(&Message::encode_summary(node(3), node(4), &entries)).is_err());
+    assert!(Message::decode(&Message::encode_summary(node(5), node(3), &[])).is_err());
+    let swapped = [(node(5), version), (node(3), version)];
+    assert!(Message::decode(&Message::encode_ack(&swapped)).is_err());
+}

@@ -1,0 +1,309 @@
+use hawser_wire::{Incarnation, MonoTime, NodeId};
+
+use super::{holds, lsa, millis, node};
+use crate::message::Message;
+use crate::{
+    FLOODING_MESSAGE_BYTES_MAX, Flooding, Lsa, Lsdb, ORIGINS_MAX, OriginateError, RejectReason,
+};
+
+fn as_message(lsa: &Lsa) -> Vec<u8> {
+    let mut encoding = Vec::new();
+    lsa.encode(&mut encoding);
+    Message::encode_lsa(&encoding)
+}
+
+/// Everything that is to be sent now.
+fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
+    std::iter::from_fn(|| flooding.poll_transmit())
+        .map(|(to, bytes)| (to, Message::decode(&bytes).unwrap()))
+        .collect()
+}
+
+fn advertised(messages: &[(NodeId, Message)]) -> Vec<(NodeId, NodeId)> {
+    let lsa = |(to, message): &(NodeId, Message)| match message {
+        Message::Lsa { lsa, .. } => Some((*to, lsa.origin)),
+        _ => None,
+    };
+    messages.iter().filter_map(lsa).collect()
+}
+
+/// Node 1 with these neighbours up at time zero, and nothing left to send.
+fn with_neighbours(neighbours: &[u8]) -> Flooding {
+    let mut flooding = Flooding::new(node(1));
+    for neighbour in neighbours {
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour));
+    }
+    drain(&mut flooding);
+    flooding
+}
+
+#[test]
+fn an_advertisement_goes_to_all_but_its_sender_and_is_acknowledged() {
+    let mut flooding = with_neighbours(&[2, 3, 4]);
+    let message = as_message(&lsa(9, 1, 1, &[]));
+    assert_eq!(flooding.handle_message(millis(1), node(3), &message, &mut holds), Ok(true));
+    let sent = drain(&mut flooding);
+    assert_eq!(advertised(&sent), [(node(2), node(9)), (node(4), node(9))]);
+    let version = flooding.lsdb().version(node(9)).unwrap();
+    assert!(sent.contains(&(node(3), Message::Ack(vec![(node(9), version)]))));
+}
+
+#[test]
+fn it_is_repeated_every_second_until_acknowledged() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    flooding.originate(millis(5), lsa(1, 1, 1, &[])).unwrap();
+    assert_eq!(advertised(&drain(&mut flooding)).len(), 2);
+    assert_eq!(flooding.poll_timeout(), Some(millis(1000)), "the unanswered digest");
+    flooding.handle_timeout(millis(1004));
+    assert_eq!(advertised(&drain(&mut flooding)), []);
+    assert_eq!(flooding.poll_timeout(), Some(millis(1005)));
+    flooding.handle_timeout(millis(1005));
+    assert_eq!(advertised(&drain(&mut flooding)).len(), 2);
+
+    let version = flooding.lsdb().version(node(1)).unwrap();
+    let ack = Message::encode_ack(&[(node(1), version)]);
+    assert_eq!(flooding.handle_message(millis(1010), node(2), &ack, &mut holds), Ok(false));
+    flooding.handle_timeout(millis(2005));
+    assert_eq!(advertised(&drain(&mut flooding)), [(node(3), node(1))]);
+}
+
+#[test]
+fn an_acknowledgement_of_an_older_version_settles_nothing() {
+    let mut flooding = with_neighbours(&[2]);
+    flooding.originate(millis(0), lsa(1, 1, 1, &[])).unwrap();
+    let old = flooding.lsdb().version(node(1)).unwrap();
+    flooding.originate(millis(1), lsa(1, 1, 2, &[])).unwrap();
+    drain(&mut flooding);
+    let ack = Message::encode_ack(&[(node(1), old)]);
+    assert_eq!(flooding.handle_message(millis(2), node(2), &ack, &mut holds), Ok(false));
+    flooding.handle_timeout(millis(1001));
+    assert_eq!(advertised(&drain(&mut flooding)), [(node(2), node(1))]);
+}
+
+#[test]
+fn a_silent_neighbour_makes_nothing_grow() {
+    let mut flooding = with_neighbours(&[2]);
+    for sequence in 1..=1000 {
+        flooding.originate(millis(sequence), lsa(1, 1, sequence, &[])).unwrap();
+    }
+    assert_eq!(advertised(&drain(&mut flooding)).len(), 1, "the newest alone");
+    flooding.handle_timeout(millis(5000));
+    let sent = drain(&mut flooding);
+    assert_eq!(advertised(&sent).len(), 1);
+    assert!(sent.iter().any(|(_, message)| matches!(message, Message::Lsa { version, .. }
+        if version.sequence == 1000)));
+}
+
+#[test]
+fn a_signature_is_checked_only_if_the_advertisement_is_newer() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let mut checks = 0;
+    let mut verify = |lsa: &Lsa| {
+        checks += 1;
+        holds(lsa)
+    };
+    let (old, new) = (as_message(&lsa(9, 1, 1, &[])), as_message(&lsa(9, 1, 2, &[])));
+    assert_eq!(flooding.handle_message(millis(1), node(2), &new, &mut verify), Ok(true));
+    assert_eq!(flooding.handle_message(millis(2), node(2), &new, &mut verify), Ok(false));
+    assert_eq!(flooding.handle_message(millis(3), node(3), &new, &mut verify), Ok(false));
+    drain(&mut flooding);
+    assert_eq!(flooding.handle_message(millis(4), node(3), &old, &mut verify), Ok(false));
+    assert_eq!(checks, 1);
+    assert_eq!(advertised(&drain(&mut flooding)), [(node(3), node(9))], "it is told the newer");
+}
+
+#[test]
+fn a_forged_advertisement_changes_nothing() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let mut wrong_signature = lsa(9, 1, 1, &[]);
+    wrong_signature.signature[0] ^= 1;
+    let mut wrong_key = lsa(9, 1, 1, &[]);
+    wrong_key.public_key = [8; 32];
+    for forged in [wrong_signature, super::seal(wrong_key)] {
+        assert_eq!(
+            flooding.handle_message(millis(1), node(2), &as_message(&forged), &mut holds),
+            Err(RejectReason::Unverified { origin: node(9) })
+        );
+    }
+    assert_eq!((flooding.lsdb().len(), flooding.lsdb().digest()), (0, 0));
+    assert_eq!(drain(&mut flooding), []);
+}
+
+#[test]
+fn bad_messages_are_named() {
+    let mut flooding = with_neighbours(&[2]);
+    let mut handle =
+        |from, message: &[u8]| flooding.handle_message(millis(1), node(from), message, &mut holds);
+    assert_eq!(handle(7, &[3]), Err(RejectReason::NotNeighbour { from: node(7) }));
+    assert_eq!(handle(2, &[99, 1, 2]), Err(RejectReason::UnknownKind(99)));
+    assert!(matches!(handle(2, &[]), Err(RejectReason::Malformed(_))));
+    let huge = vec![1; FLOODING_MESSAGE_BYTES_MAX + 1];
+    assert!(matches!(handle(2, &huge), Err(RejectReason::Malformed(_))));
+}
+
+#[test]
+fn an_earlier_life_is_overtaken() {
+    let mut flooding = with_neighbours(&[2]);
+    assert_eq!(flooding.next_version(Incarnation(3)), (Incarnation(3), 1));
+    flooding.originate(millis(0), lsa(1, 3, 1, &[])).unwrap();
+    assert_eq!(flooding.next_version(Incarnation(3)), (Incarnation(3), 2));
+    drain(&mut flooding);
+
+    // An old word of this life or an earlier one is answered, and that is all.
+    let old = as_message(&lsa(1, 2, 50, &[]));
+    assert_eq!(flooding.handle_message(millis(1), node(2), &old, &mut holds), Ok(false));
+    assert!(!flooding.must_originate());
+
+    // A forged one must not make it count.
+    let mut forged = lsa(1, 8, 77, &[]);
+    forged.signature[0] ^= 1;
+    let forged = as_message(&forged);
+    assert!(flooding.handle_message(millis(2), node(2), &forged, &mut holds).is_err());
+    assert!(!flooding.must_originate());
+
+    let newer = as_message(&lsa(1, 5, 9, &[(4, 4)]));
+    assert_eq!(flooding.handle_message(millis(3), node(2), &newer, &mut holds), Ok(false));
+    assert!(flooding.must_originate());
+    assert_eq!(flooding.lsdb().get(node(1)).unwrap().sequence, 1, "it is not believed");
+    assert_eq!(flooding.next_version(Incarnation(3)), (Incarnation(5), 10));
+    assert_eq!(
+        flooding.originate(millis(4), lsa(1, 3, 2, &[])),
+        Err(OriginateError::NotNewer { incarnation: Incarnation(3), sequence: 2 })
+    );
+    assert!(flooding.must_originate());
+    drain(&mut flooding);
+    flooding.originate(millis(4), lsa(1, 5, 10, &[])).unwrap();
+    assert!(!flooding.must_originate());
+    assert_eq!(advertised(&drain(&mut flooding)), [(node(2), node(1))]);
+    // The next life is above it of its own accord.
+    assert_eq!(flooding.next_version(Incarnation(6)), (Incarnation(6), 1));
+}
+
+#[test]
+fn the_same_version_with_other_content_is_decided_alike_everywhere() {
+    let (one, other) = (lsa(9, 1, 1, &[(2, 5)]), lsa(9, 1, 1, &[(3, 5)]));
+    let mut databases = [Lsdb::new(), Lsdb::new()];
+    let order = [[&one, &other], [&other, &one]];
+    for (database, order) in databases.iter_mut().zip(order) {
+        for lsa in order {
+            let _either = database.insert(lsa.clone());
+        }
+    }
+    assert_eq!(databases[0].digest(), databases[1].digest());
+    assert_eq!(databases[0].get(node(9)), databases[1].get(node(9)));
+
+    // A node whose own word is out twice overtakes both.
+    let mut flooding = with_neighbours(&[2]);
+    flooding.originate(millis(0), lsa(1, 1, 1, &[(2, 5)])).unwrap();
+    let twin = as_message(&lsa(1, 1, 1, &[(3, 5)]));
+    flooding.handle_message(millis(1), node(2), &twin, &mut holds).unwrap();
+    if flooding.must_originate() {
+        assert_eq!(flooding.next_version(Incarnation(1)), (Incarnation(1), 2));
+    } else {
+        assert_eq!(advertised(&drain(&mut flooding)), [(node(2), node(1))]);
+    }
+}
+
+#[test]
+fn only_own_advertisements_are_originated() {
+    let mut flooding = with_neighbours(&[2]);
+    assert_eq!(
+        flooding.originate(millis(0), lsa(2, 1, 1, &[])),
+        Err(OriginateError::OtherOrigin { origin: node(2) })
+    );
+    assert!(flooding.lsdb().is_empty());
+}
+
+#[test]
+fn a_full_database_refuses_new_origins_and_renews_known_ones() {
+    let numbered = |number: u32, sequence| {
+        let mut lsa = lsa(9, 1, sequence, &[]);
+        let mut id = [7; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        lsa.origin = NodeId::from_bytes(id);
+        lsa
+    };
+    let mut flooding = with_neighbours(&[2]);
+    let mut handle =
+        |lsa: &Lsa| flooding.handle_message(millis(1), node(2), &as_message(lsa), &mut |_| true);
+    for number in 0..u32::try_from(ORIGINS_MAX).unwrap() {
+        assert_eq!(handle(&numbered(number, 1)), Ok(true));
+    }
+    let one_more = numbered(1 << 20, 1);
+    assert_eq!(handle(&one_more), Err(RejectReason::Full { origin: one_more.origin }));
+    assert_eq!(handle(&numbered(5, 2)), Ok(true));
+    assert_eq!(flooding.lsdb().len(), ORIGINS_MAX);
+
+    // Large summaries and acknowledgements come in several messages, each within its bounds.
+    let mut listed = 0;
+    flooding.handle_message(millis(2), node(2), &Message::encode_digest(1), &mut holds).unwrap();
+    let mut next = Some(NodeId::from_bytes([0; 16]));
+    for (_, message) in drain(&mut flooding) {
+        if let Message::Summary { first, last, entries } = message {
+            assert!(next.is_some_and(|next| next == first), "no gap between two summaries");
+            let last = u128::from_be_bytes(*last.as_bytes());
+            next = last.checked_add(1).map(|next| NodeId::from_bytes(next.to_be_bytes()));
+            listed += entries.len();
+        }
+    }
+    assert_eq!((listed, next), (ORIGINS_MAX, None));
+}
+
+#[test]
+fn what_is_on_its_way_to_a_neighbour_is_bounded() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let links: Vec<(u8, u32)> = (10..250).map(|neighbour| (neighbour, 1)).collect();
+    for origin in 10..250 {
+        let message = as_message(&lsa(origin, 1, 1, &links));
+        flooding.handle_message(millis(1), node(2), &message, &mut holds).unwrap();
+    }
+    let sent = drain(&mut flooding);
+    let first = advertised(&sent).len();
+    let bytes = 6000;
+    assert!((40..=50).contains(&first), "{first} of about {bytes} bytes");
+    // Acknowledged ones make room for the next.
+    let acks: Vec<_> = sent
+        .iter()
+        .filter_map(|(_, message)| match message {
+            Message::Lsa { lsa, version, .. } => Some((lsa.origin, *version)),
+            _ => None,
+        })
+        .collect();
+    let ack = Message::encode_ack(&acks);
+    flooding.handle_message(millis(2), node(3), &ack, &mut holds).unwrap();
+    assert_eq!(advertised(&drain(&mut flooding)).len(), first);
+}
+
+#[test]
+fn digests_are_exchanged_at_link_up_and_every_ten_seconds() {
+    let mut flooding = Flooding::new(node(1));
+    flooding.handle_neighbour_up(millis(0), node(2));
+    assert_eq!(drain(&mut flooding), [(node(2), Message::Digest(0))]);
+    // Unanswered: it may be lost.
+    assert_eq!(flooding.poll_timeout(), Some(millis(1000)));
+    flooding.handle_timeout(millis(1000));
+    assert_eq!(drain(&mut flooding), [(node(2), Message::Digest(0))]);
+    let digest = Message::encode_digest(0);
+    flooding.handle_message(millis(1100), node(2), &digest, &mut holds).unwrap();
+    flooding.handle_timeout(millis(2000));
+    assert_eq!(drain(&mut flooding), [(node(2), Message::Digest(0))]);
+    assert_eq!(flooding.poll_timeout(), Some(millis(12_000)));
+    flooding.handle_neighbour_down(millis(3000), node(2));
+    assert_eq!((flooding.poll_timeout(), drain(&mut flooding)), (None, vec![]));
+}
+
+#[test]
+fn a_neighbour_that_repeats_its_digest_gets_one_summary_a_second() {
+    let mut flooding = with_neighbours(&[2]);
+    let summaries = |flooding: &mut Flooding| {
+        let sent = drain(flooding);
+        sent.iter().filter(|(_, message)| matches!(message, Message::Summary { .. })).count()
+    };
+    let digest = Message::encode_digest(77);
+    for time in [1, 2, 3, 900] {
+        flooding.handle_message(millis(time), node(2), &digest, &mut holds).unwrap();
+        assert_eq!(summaries(&mut flooding), usize::from(time == 1));
+    }
+    flooding.handle_message(millis(1001), node(2), &digest, &mut holds).unwrap();
+    assert_eq!(summaries(&mut flooding), 1);
+}

@@ -1,0 +1,209 @@
+//! The document's vectors, value by value, in both directions.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use hawser_wire::{
+    AdjacencyIndex, BootEpoch, ByteReader, CloseReason, DecodeError, FRAME_BODY_BYTES_MAX,
+    FrameFlags, FrameHeader, FrameKind, Heartbeat, Hello, Incarnation, JoinReply, JoinRequest,
+    LaneClose, LaneId, LinkEpoch, LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId,
+    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
+    StreamOffset, StreamSync, TenantId, TrafficClass, capability, put_varint,
+};
+
+use crate::layouts::{LAYOUTS, advanced, hops, record_bytes, written};
+use crate::vectors::{labels, vector};
+
+const MESH: MeshId = MeshId::from_bytes(*b"hawser-mesh-0001");
+const NODE_A: NodeId = NodeId::from_bytes(sixteen_from(0xa0));
+const NODE_B: NodeId = NodeId::from_bytes(sixteen_from(0xb0));
+const NODE_C: NodeId = NodeId::from_bytes(sixteen_from(0xc0));
+const TENANT: TenantId = TenantId::from_bytes(sixteen_from(0x70));
+const STREAM: StreamId = StreamId::from_bytes(sixteen_from(0x50));
+const PRODUCER: ProducerId = ProducerId(0x1122_3344_5566_7788);
+
+const fn sixteen_from(first: u8) -> [u8; 16] {
+    let mut bytes = [first; 16];
+    let mut at = 0;
+    while at < 16 {
+        bytes[at as usize] = first + at;
+        at += 1;
+    }
+    bytes
+}
+
+/// `value` is encoded to the vector, and the vector decoded to `value`.
+fn check<T: Debug + PartialEq>(
+    label: &str,
+    value: &T,
+    encode: impl FnOnce(&T, &mut Vec<u8>),
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) {
+    assert_eq!(written(|out| encode(value, out)), vector(label), "{label}");
+    assert_eq!(decode(vector(label)).as_ref(), Ok(value), "{label}");
+}
+
+const VARINTS: [(&str, u32); 5] = [
+    ("varint-zero", 0),
+    ("varint-127", 127),
+    ("varint-128", 128),
+    ("varint-16384", 16_384),
+    ("varint-max", u32::MAX),
+];
+
+#[test]
+fn the_document_and_the_tests_name_the_same_vectors() {
+    let tested: BTreeSet<&str> = LAYOUTS
+        .iter()
+        .flat_map(|layout| layout.vectors.iter().copied())
+        .chain(VARINTS.map(|(label, _)| label))
+        // Tested where their layouts live.
+        .chain(["batch", "lsa"])
+        .collect();
+    assert_eq!(labels().collect::<BTreeSet<_>>(), tested);
+}
+
+#[test]
+fn varints() {
+    for (label, value) in VARINTS {
+        check(
+            label,
+            &value,
+            |&value, out| put_varint(out, value),
+            |input| ByteReader::new(input, "varint").varint(),
+        );
+    }
+}
+
+#[test]
+fn frame_header() {
+    let header = FrameHeader {
+        kind: FrameKind::Record,
+        flags: FrameFlags(0),
+        class: TrafficClass::Bulk,
+        body_len: 300,
+        link_sequence: LinkSequence(7),
+    };
+    assert_eq!(header.encode(), vector("frame-header"));
+    assert_eq!(FrameHeader::decode(vector("frame-header")), Ok((header, &[][..])));
+}
+
+#[test]
+fn lane_messages() {
+    let hello = Hello {
+        version_max: 1,
+        version_min: 1,
+        capabilities: capability::STRICT_SOURCE_ROUTES,
+        mesh: MESH,
+        node: NODE_A,
+        incarnation: Incarnation(3),
+        link_epoch: LinkEpoch(9),
+        lane: LaneId(2),
+        class: TrafficClass::Bulk,
+        frame_body_max: u32::try_from(FRAME_BODY_BYTES_MAX).unwrap(),
+        name: "athens".to_owned(),
+    };
+    check("hello", &hello, Hello::encode, Hello::decode);
+
+    let close = LaneClose { reason: CloseReason::WrongMesh, detail: "mesh of another".to_owned() };
+    check("lane-close", &close, LaneClose::encode, LaneClose::decode);
+
+    let heartbeat = Heartbeat { sent_nanos: 1_000_000_007 };
+    check(
+        "heartbeat",
+        &heartbeat,
+        |heartbeat, out| out.extend_from_slice(&heartbeat.encode()),
+        Heartbeat::decode,
+    );
+}
+
+#[test]
+fn join_messages() {
+    let secret = (0xe0..=0xff).collect();
+    let request = JoinRequest { secret, csr: vec![0x30, 3, 2, 1, 0], name: "corfu".to_owned() };
+    check("join-request", &request, JoinRequest::encode, JoinRequest::decode);
+
+    let reply = JoinReply {
+        mesh: MESH,
+        mesh_name: "aegean".to_owned(),
+        certificate: vec![0x30, 1, 0],
+        authority: vec![0x30, 2, 5, 0],
+    };
+    check("join-reply", &reply, JoinReply::encode, JoinReply::decode);
+}
+
+#[test]
+fn route_header_and_what_a_relay_changes_in_it() {
+    let list = [1, 300, 70_000].map(AdjacencyIndex);
+    let mut body = Vec::new();
+    RouteHeader::encode(&mut body, NODE_A, NODE_C, PathId(17), &list).unwrap();
+    assert_eq!(body, vector("route-header"));
+
+    let (header, rest) = RouteHeader::decode(vector("route-header")).unwrap();
+    assert_eq!((header.source, header.destination), (NODE_A, NODE_C));
+    assert_eq!((header.path, header.cursor, header.repairs, header.ttl), (PathId(17), 0, 0, 3));
+    assert_eq!((hops(&header).as_slice(), rest), (&list[..], &[][..]));
+
+    assert_eq!(advanced(&body).unwrap(), vector("route-header-after-one-hop"));
+}
+
+#[test]
+fn record_and_its_header() {
+    let messages = [b"hello".to_vec(), Vec::new(), vec![0x2e; 130]];
+    let (lengths, payload) = crate::strategies::run(&messages);
+    let mut record = RecordBuilder::new(TENANT, STREAM, BootEpoch(5)).record(
+        PRODUCER,
+        41,
+        StreamOffset(40),
+        3,
+        lengths,
+        payload,
+    );
+    // Sent again by a later life of its source: the checksum stays.
+    record.header.fence_epoch = BootEpoch(6);
+    assert_eq!(record_bytes(&record), vector("record"));
+    assert_eq!(RecordView::decode(vector("record")).unwrap().to_record(), record);
+
+    assert_eq!(record.header.encode(), vector("stream-header"));
+    assert_eq!(StreamHeader::decode(vector("stream-header")), Ok((record.header, &[][..])));
+}
+
+#[test]
+fn stream_messages() {
+    let sync = |fence_epoch, base, end| StreamSync {
+        stream: STREAM,
+        fence_epoch: BootEpoch(fence_epoch),
+        base: Option::map(base, StreamOffset),
+        end: Option::map(end, StreamOffset),
+    };
+    for (label, value) in [
+        ("stream-sync", sync(6, Some(40), None)),
+        ("stream-sync-closed", sync(6, Some(40), Some(43))),
+        ("stream-sync-new-life", sync(7, None, None)),
+    ] {
+        check(label, &value, StreamSync::encode, StreamSync::decode);
+    }
+
+    let ack = StreamAck {
+        stream: STREAM,
+        fence_epoch: BootEpoch(6),
+        receiver_epoch: BootEpoch(2),
+        received: StreamOffset(43),
+        seen: StreamOffset(50),
+        consumed: StreamOffset(40),
+        credit_bytes: 8 << 20,
+        unknown: false,
+        ended: true,
+        producers: vec![(PRODUCER, 44), (ProducerId(9), 1)],
+    };
+    check("stream-ack", &ack, StreamAck::encode, StreamAck::decode);
+
+    let notice = Notice {
+        path: PathId(17),
+        reason: NoticeReason::Congested,
+        at: NODE_B,
+        destination: NODE_C,
+        stream: STREAM,
+    };
+    check("notice", &notice, Notice::encode, Notice::decode);
+}

@@ -1,0 +1,211 @@
+//! Any value of each type that can be encoded.
+
+use bytes::Bytes;
+use hawser_wire::{
+    AdjacencyIndex, BootEpoch, CloseReason, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader,
+    FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneClose, LaneId, LinkEpoch,
+    LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId, ProducerId, Record, RecordBuilder,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
+    put_varint,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(crate) fn node() -> impl Strategy<Value = NodeId> {
+    any::<[u8; 16]>().prop_map(NodeId::from_bytes)
+}
+
+pub(crate) fn stream() -> impl Strategy<Value = StreamId> {
+    any::<[u8; 16]>().prop_map(StreamId::from_bytes)
+}
+
+fn mesh() -> impl Strategy<Value = MeshId> {
+    any::<[u8; 16]>().prop_map(MeshId::from_bytes)
+}
+
+fn tenant() -> impl Strategy<Value = TenantId> {
+    any::<[u8; 16]>().prop_map(TenantId::from_bytes)
+}
+
+fn epoch() -> impl Strategy<Value = BootEpoch> {
+    any::<u64>().prop_map(BootEpoch)
+}
+
+pub(crate) fn class() -> impl Strategy<Value = TrafficClass> {
+    select(TrafficClass::ALL.as_slice())
+}
+
+pub(crate) fn kind() -> impl Strategy<Value = FrameKind> {
+    any::<u8>().prop_map(FrameKind::from_wire)
+}
+
+/// At most 255 bytes of UTF-8.
+fn name() -> impl Strategy<Value = String> {
+    "\\PC{0,60}"
+}
+
+pub(crate) fn frame_header() -> impl Strategy<Value = FrameHeader> {
+    let len_max = u32::try_from(FRAME_BODY_BYTES_MAX).unwrap();
+    (kind(), any::<u8>(), class(), 0..=len_max, any::<u64>()).prop_map(
+        |(kind, flags, class, body_len, sequence)| FrameHeader {
+            kind,
+            flags: FrameFlags(flags),
+            class,
+            body_len,
+            link_sequence: LinkSequence(sequence),
+        },
+    )
+}
+
+pub(crate) fn hops() -> impl Strategy<Value = Vec<AdjacencyIndex>> {
+    vec(any::<u32>().prop_map(AdjacencyIndex), 0..=64)
+}
+
+pub(crate) fn path() -> impl Strategy<Value = PathId> {
+    any::<u32>().prop_map(PathId)
+}
+
+prop_compose! {
+    pub(crate) fn stream_header()(
+        (tenant, stream, producer) in (tenant(), stream(), any::<u64>()),
+        (producer_base, stream_base) in (1..u64::MAX - 1024, 0..u64::MAX - 1024),
+        (born_epoch, fence_epoch) in (epoch(), epoch()),
+        count in 1..=1024_u32,
+        (chunk_index, more) in (0..1000_u16, 1..1000_u16),
+        checksum: u32,
+    ) -> StreamHeader {
+        StreamHeader {
+            tenant,
+            stream,
+            producer: ProducerId(producer),
+            producer_base,
+            stream_base: StreamOffset(stream_base),
+            count,
+            born_epoch,
+            fence_epoch,
+            chunk_index,
+            chunk_count: chunk_index + more,
+            checksum,
+        }
+    }
+}
+
+pub(crate) fn messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    vec(vec(any::<u8>(), 0..200), 1..40)
+}
+
+/// Lengths and payload of `messages`.
+pub(crate) fn run(messages: &[Vec<u8>]) -> (Bytes, Bytes) {
+    let mut lengths = Vec::new();
+    for message in messages {
+        put_varint(&mut lengths, u32::try_from(message.len()).unwrap());
+    }
+    (lengths.into(), messages.concat().into())
+}
+
+prop_compose! {
+    pub(crate) fn record()(
+        (tenant, stream, epoch, producer) in (tenant(), stream(), epoch(), any::<u64>()),
+        (producer_base, stream_base) in (1..u64::MAX / 2, 0..u64::MAX / 2),
+        messages in messages(),
+    ) -> (Record, Vec<Vec<u8>>) {
+        let (lengths, payload) = run(&messages);
+        let record = RecordBuilder::new(tenant, stream, epoch).record(
+            ProducerId(producer),
+            producer_base,
+            StreamOffset(stream_base),
+            u32::try_from(messages.len()).unwrap(),
+            lengths,
+            payload,
+        );
+        (record, messages)
+    }
+}
+
+prop_compose! {
+    pub(crate) fn hello()(
+        (version_max, version_min, capabilities) in any::<(u16, u16, u64)>(),
+        (mesh, node, class, name) in (mesh(), node(), class(), name()),
+        (incarnation, link_epoch, lane, frame_body_max) in any::<(u64, u64, u16, u32)>(),
+    ) -> Hello {
+        Hello {
+            version_max,
+            version_min,
+            capabilities,
+            mesh,
+            node,
+            incarnation: Incarnation(incarnation),
+            link_epoch: LinkEpoch(link_epoch),
+            lane: LaneId(lane),
+            class,
+            frame_body_max,
+            name,
+        }
+    }
+}
+
+pub(crate) fn lane_close() -> impl Strategy<Value = LaneClose> {
+    let number = prop_oneof![0..20_u16, any::<u16>()];
+    (number, name())
+        .prop_map(|(number, detail)| LaneClose { reason: CloseReason::from_wire(number), detail })
+}
+
+fn blob() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..300)
+}
+
+pub(crate) fn join_request() -> impl Strategy<Value = JoinRequest> {
+    let parts = (blob(), blob(), name());
+    parts.prop_map(|(secret, csr, name)| JoinRequest { secret, csr, name })
+}
+
+pub(crate) fn join_reply() -> impl Strategy<Value = JoinReply> {
+    (mesh(), name(), blob(), blob()).prop_map(|(mesh, mesh_name, certificate, authority)| {
+        JoinReply { mesh, mesh_name, certificate, authority }
+    })
+}
+
+pub(crate) fn notice() -> impl Strategy<Value = Notice> {
+    let reason = prop_oneof![
+        Just(NoticeReason::NoAdjacency),
+        Just(NoticeReason::Congested),
+        Just(NoticeReason::HopsExceeded),
+        Just(NoticeReason::NotForThisNode),
+        (5..=u8::MAX).prop_map(NoticeReason::Unknown),
+    ];
+    (path(), reason, node(), node(), stream()).prop_map(
+        |(path, reason, at, destination, stream)| Notice { path, reason, at, destination, stream },
+    )
+}
+
+pub(crate) fn stream_sync() -> impl Strategy<Value = StreamSync> {
+    let offset = || any::<Option<u64>>().prop_map(|offset| offset.map(StreamOffset));
+    (stream(), epoch(), offset(), offset())
+        .prop_map(|(stream, fence_epoch, base, end)| StreamSync { stream, fence_epoch, base, end })
+}
+
+prop_compose! {
+    pub(crate) fn stream_ack()(
+        (stream, fence_epoch, receiver_epoch) in (stream(), epoch(), epoch()),
+        mut offsets in any::<[u64; 3]>(),
+        (credit_bytes, unknown, ended) in any::<(u64, bool, bool)>(),
+        producers in vec(any::<(u64, u64)>(), 0..20),
+    ) -> StreamAck {
+        offsets.sort_unstable();
+        let [consumed, received, seen] = offsets.map(StreamOffset);
+        let producers = producers.into_iter().map(|(id, next)| (ProducerId(id), next)).collect();
+        StreamAck {
+            stream,
+            fence_epoch,
+            receiver_epoch,
+            received,
+            seen,
+            consumed,
+            credit_bytes,
+            unknown,
+            ended,
+            producers,
+        }
+    }
+}

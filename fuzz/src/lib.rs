@@ -1,0 +1,86 @@
+//! What the targets check: no panic, and whatever decodes would be encoded to the same bytes.
+
+#[allow(dead_code, reason = "the golden vectors' labels are for the tests")]
+#[path = "../../engine/wire/tests/wire/layouts.rs"]
+mod layouts;
+
+use std::time::Duration;
+
+use hawser_routing::{Flooding, Lsa};
+use hawser_session::{Inbox, Role};
+use hawser_wire::{FrameHeader, FrameIter, MonoTime, NodeId};
+
+/// The layout of this name.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn layout(name: &str, input: &[u8]) {
+    let layout = layouts::LAYOUTS.iter().find(|layout| layout.name == name);
+    let _ = layout.expect("a layout of that name").check(input);
+}
+
+/// A batch of frames.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn batch(input: &[u8]) {
+    let mut again = Vec::new();
+    let mut errors = 0;
+    for frame in FrameIter::new(input) {
+        assert_eq!(errors, 0, "a frame behind an error");
+        match frame {
+            Ok(frame) => {
+                assert_eq!(
+                    FrameHeader::decode(&frame.header.encode()),
+                    Ok((frame.header, &[][..]))
+                );
+                again.extend_from_slice(&frame.header.encode());
+                again.extend_from_slice(frame.body);
+            }
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(input.starts_with(&again) && (errors == 1 || again == input));
+}
+
+/// A link-state advertisement.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn lsa(input: &[u8]) {
+    if let Ok(lsa) = Lsa::decode(input) {
+        let mut again = Vec::new();
+        lsa.encode(&mut again);
+        assert_eq!(again, input);
+    }
+}
+
+/// A conversation with the flooding of a node: messages of a neighbour, each behind two bytes of
+/// length. Every signature is taken for good.
+pub fn flooding(mut input: &[u8]) {
+    let neighbour = NodeId::from_bytes([1; 16]);
+    let mut now = MonoTime::ZERO;
+    let mut flooding = Flooding::new(NodeId::from_bytes([0; 16]));
+    flooding.handle_neighbour_up(now, neighbour);
+    while let Some((len, rest)) = input.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
+        let (message, rest) = rest.split_at(len);
+        input = rest;
+        let _ = flooding.handle_message(now, neighbour, message, &mut |_| true);
+        now = now.saturating_add(Duration::from_millis(700));
+        flooding.handle_timeout(now);
+        while flooding.poll_transmit().is_some() {}
+    }
+}
+
+/// WebSocket frames, as either side would get them.
+pub fn web_socket(input: &[u8]) {
+    for role in [Role::Client, Role::Server] {
+        let mut inbox = Inbox::from(input.to_vec());
+        while let Ok(Some(message)) = inbox.next_message(role) {
+            for frame in FrameIter::new(message) {
+                let _ = frame;
+            }
+        }
+    }
+}

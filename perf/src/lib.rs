@@ -1,1 +1,0 @@
-//! Micro-benchmarks of one component in process.

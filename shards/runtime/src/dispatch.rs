@@ -1,0 +1,283 @@
+use std::collections::HashMap;
+
+use bytes::{BufMut, BytesMut};
+use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
+use hawser_wire::{
+    FrameKind, Hop, NodeId, Notice, NoticeReason, RouteHeader, ShardId, StreamHeader, StreamId,
+    TrafficClass,
+};
+
+use crate::io::ShardIo;
+use crate::links::Links;
+use crate::outlet::Outlet;
+
+/// Most slices that a body is made of, with the route header in front.
+const PARTS_MAX: usize = 8;
+
+/// Rings to another shard.
+#[derive(Debug)]
+pub(crate) struct PeerOutlets {
+    pub(crate) control: Outlet<ShardToShard>,
+    pub(crate) data: Outlet<ShardToShard>,
+}
+
+/// What became of a frame that was to leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sent {
+    /// It waits in the queue of its next hop.
+    Queued,
+    /// There is no path, or its first link is down.
+    NoRoute,
+    /// The queue of the next hop is full.
+    Full,
+}
+
+/// A route header ready to be sent, and where to.
+#[derive(Debug)]
+struct EncodedRoute {
+    neighbour: NodeId,
+    header: Vec<u8>,
+}
+
+/// Where routed frames go: this node, a link of this shard, or another shard.
+///
+/// Keeps no state per path: a relay follows the frame's own list.
+#[derive(Debug)]
+pub(crate) struct Forwarder<I> {
+    pub(crate) local: NodeId,
+    pub(crate) shard: ShardId,
+    shard_count: u16,
+    pub(crate) links: Links<I>,
+    pub(crate) routes: RouteReader,
+    encoded: HashMap<NodeId, EncodedRoute>,
+    pub(crate) peers: Vec<Option<PeerOutlets>>,
+}
+
+impl<I: ShardIo> Forwarder<I> {
+    pub(crate) fn new(
+        local: NodeId,
+        shard: ShardId,
+        shard_count: u16,
+        links: Links<I>,
+        routes: RouteReader,
+        peers: Vec<Option<PeerOutlets>>,
+    ) -> Self {
+        Self { local, shard, shard_count, links, routes, encoded: HashMap::new(), peers }
+    }
+
+    /// Takes the newest route snapshot; true if it is another one.
+    pub(crate) fn refresh_routes(&mut self) -> bool {
+        let changed = self.routes.refresh();
+        if changed {
+            self.encoded.clear();
+        }
+        changed
+    }
+
+    /// The shard that hosts `stream`.
+    pub(crate) fn host_of(&self, stream: StreamId) -> ShardId {
+        ShardId::of_stream(stream, self.shard_count)
+    }
+
+    fn encoded_route(&mut self, to: NodeId) -> Option<&EncodedRoute> {
+        if !self.encoded.contains_key(&to) {
+            let snapshot = self.routes.current();
+            let route = snapshot.route_to(to)?;
+            let neighbour = snapshot.neighbour(*route.hops.first()?)?;
+            let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN + route.hops.len() * 2);
+            RouteHeader::encode(&mut header, self.local, to, route.path, &route.hops).ok()?;
+            let (fixed, hops) = RouteHeader::split_advanced(&header).ok()?;
+            let header = [&fixed[..], hops].concat();
+            self.encoded.insert(to, EncodedRoute { neighbour, header });
+        }
+        self.encoded.get(&to)
+    }
+
+    /// Own streams may send more of `class` towards `to`.
+    pub(crate) fn is_ready(&mut self, to: NodeId, class: TrafficClass) -> bool {
+        if to == self.local {
+            return true;
+        }
+        let Some(neighbour) = self.encoded_route(to).map(|route| route.neighbour) else {
+            return false;
+        };
+        let owner = ShardId::of_peer(neighbour, self.shard_count);
+        if owner == self.shard {
+            self.links.has_room(neighbour, class)
+        } else {
+            self.peer_outlets(owner).is_some_and(|outlets| outlets.data.backlog() == 0)
+        }
+    }
+
+    fn peer_outlets(&mut self, shard: ShardId) -> Option<&mut PeerOutlets> {
+        self.peers.get_mut(usize::from(shard.0))?.as_mut()
+    }
+
+    /// Sends a frame of this node's own to `to`, which is another node.
+    pub(crate) fn send(
+        &mut self,
+        to: NodeId,
+        kind: FrameKind,
+        class: TrafficClass,
+        parts: &[&[u8]],
+    ) -> Sent {
+        let Some(route) = self.encoded_route(to) else { return Sent::NoRoute };
+        let neighbour = route.neighbour;
+        // The header is lent out and put back, so that nothing is copied to please the borrow.
+        let header = std::mem::take(
+            &mut self
+                .encoded
+                .entry(to)
+                .or_insert_with(|| EncodedRoute { neighbour, header: Vec::new() })
+                .header,
+        );
+        let sent = self.push_to(neighbour, kind, class, &header, parts);
+        if let Some(route) = self.encoded.get_mut(&to) {
+            route.header = header;
+        }
+        sent
+    }
+
+    fn push_to(
+        &mut self,
+        neighbour: NodeId,
+        kind: FrameKind,
+        class: TrafficClass,
+        header: &[u8],
+        parts: &[&[u8]],
+    ) -> Sent {
+        let owner = ShardId::of_peer(neighbour, self.shard_count);
+        if owner == self.shard {
+            if !self.links.is_up(neighbour) {
+                return Sent::NoRoute;
+            }
+            let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
+            for (slot, part) in
+                all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
+            {
+                *slot = part;
+            }
+            return match self.links.push(neighbour, kind, class, &all) {
+                Ok(()) => Sent::Queued,
+                Err(_full) => Sent::Full,
+            };
+        }
+        let frame = routed_frame(kind, class, header, parts);
+        self.push_to_shard(owner, ShardToShard::Egress { peer: neighbour, frame }, class)
+    }
+
+    fn push_to_shard(
+        &mut self,
+        owner: ShardId,
+        message: ShardToShard,
+        class: TrafficClass,
+    ) -> Sent {
+        let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
+        if class == TrafficClass::Control {
+            outlets.control.push(message);
+            return Sent::Queued;
+        }
+        if outlets.data.backlog() > 0 {
+            return Sent::Full;
+        }
+        outlets.data.push(message);
+        Sent::Queued
+    }
+
+    /// A frame that another shard wants on a link of ours. Its route is advanced already.
+    pub(crate) fn egress(&mut self, peer: NodeId, frame: &RoutedFrame) {
+        let sent = if self.links.is_up(peer) {
+            match self.links.push(peer, frame.kind, frame.class, &[&frame.body]) {
+                Ok(()) => Sent::Queued,
+                Err(_full) => Sent::Full,
+            }
+        } else {
+            Sent::NoRoute
+        };
+        self.tell_source(sent, frame.kind, &frame.body);
+    }
+
+    /// Hands a frame for a stream to the shard that hosts it.
+    pub(crate) fn push_host(
+        &mut self,
+        host: ShardId,
+        kind: FrameKind,
+        class: TrafficClass,
+        body: &[u8],
+    ) {
+        let frame = routed_frame(kind, class, &[], &[body]);
+        let sent = self.push_to_shard(host, ShardToShard::Ingress { frame }, class);
+        self.tell_source(sent, kind, body);
+    }
+
+    /// Sends a frame that came from a neighbour on its way.
+    pub(crate) fn forward(&mut self, kind: FrameKind, class: TrafficClass, body: &[u8]) {
+        let Ok((route, _)) = RouteHeader::decode(body) else { return };
+        let Hop::Via(index) = route.next_hop() else {
+            self.notify(route, NoticeReason::NotForThisNode, kind, body);
+            return;
+        };
+        let Ok((fixed, rest)) = RouteHeader::split_advanced(body) else {
+            self.notify(route, NoticeReason::HopsExceeded, kind, body);
+            return;
+        };
+        let Some(neighbour) = self.routes.current().neighbour(index) else {
+            self.notify(route, NoticeReason::NoAdjacency, kind, body);
+            return;
+        };
+        let sent = self.push_to(neighbour, kind, class, &fixed, &[rest]);
+        self.tell_source(sent, kind, body);
+    }
+
+    fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
+        let reason = match sent {
+            Sent::Queued => return,
+            Sent::NoRoute => NoticeReason::NoAdjacency,
+            Sent::Full => NoticeReason::Congested,
+        };
+        if let Ok((route, _)) = RouteHeader::decode(body) {
+            self.notify(route, reason, kind, body);
+        }
+    }
+
+    /// Tells the source of a dropped record; other frames are repeated without being asked for.
+    fn notify(
+        &mut self,
+        route: RouteHeader<'_>,
+        reason: NoticeReason,
+        kind: FrameKind,
+        body: &[u8],
+    ) {
+        if kind != FrameKind::Record || route.source == self.local {
+            return;
+        }
+        let Ok((_, rest)) = RouteHeader::decode(body) else { return };
+        let Ok((header, _)) = StreamHeader::decode(rest) else { return };
+        let notice = Notice {
+            path: route.path,
+            reason,
+            at: self.local,
+            destination: route.destination,
+            stream: header.stream,
+        };
+        let mut out = Vec::with_capacity(64);
+        notice.encode(&mut out);
+        // Best effort: without a path back the source's own timer does it.
+        let _lost = self.send(route.source, FrameKind::Notice, TrafficClass::Control, &[&out]);
+    }
+}
+
+fn routed_frame(
+    kind: FrameKind,
+    class: TrafficClass,
+    header: &[u8],
+    parts: &[&[u8]],
+) -> RoutedFrame {
+    let len = parts.iter().fold(header.len(), |sum, part| sum + part.len());
+    let mut body = BytesMut::with_capacity(len);
+    body.put_slice(header);
+    for part in parts {
+        body.put_slice(part);
+    }
+    RoutedFrame { kind, class, body: body.freeze() }
+}

@@ -1,0 +1,464 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hawser_delivery::{
+    ConsumerError, ConsumerStart, DeliveryLimits, PublishError, RecordOutcome, StreamReceiver,
+    StreamSender,
+};
+use hawser_exchange::{
+    PublishedBatch, Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec,
+    SubscribeEnd, SubscribeRequest,
+};
+use hawser_wire::{MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset};
+
+use crate::outlet::Outlet;
+use crate::publishers::{CallId, Publishers, refused};
+use crate::subscriptions::{Subscription, Subscriptions};
+
+/// What consumers confirmed is handed to the store at most this often.
+const COMMITS_EVERY: Duration = Duration::from_millis(50);
+
+/// Rings towards one API thread.
+#[derive(Debug)]
+pub(crate) struct ApiOutlets {
+    pub(crate) control: Outlet<ShardToApi>,
+    pub(crate) data: Outlet<ShardToApiData>,
+}
+
+/// Rings out of the shard, other than to shards.
+#[derive(Debug)]
+pub(crate) struct Outward {
+    pub(crate) control: Outlet<ShardToControl>,
+    pub(crate) apis: Vec<ApiOutlets>,
+}
+
+impl Outward {
+    pub(crate) fn push_api(&mut self, api: usize, message: ShardToApi) {
+        if let Some(outlets) = self.apis.get_mut(api) {
+            outlets.control.push(message);
+        }
+    }
+
+    fn push_api_data(&mut self, api: usize, message: ShardToApiData) {
+        if let Some(outlets) = self.apis.get_mut(api) {
+            outlets.data.push(message);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, (api, session): CallId, refusal: Refusal) {
+        self.push_api(api, refused(session, refusal));
+    }
+
+    pub(crate) fn end_subscription(&mut self, (api, session): CallId, end: SubscribeEnd) {
+        self.push_api_data(api, ShardToApiData::End { session, end });
+    }
+}
+
+/// One stream at this node: its source, its destination, or both, and the calls of applications.
+#[derive(Debug)]
+pub(crate) struct StreamHost {
+    stream: StreamId,
+    /// Where it comes from, if this node is a destination.
+    source: Option<NodeId>,
+    pub(crate) sender: Option<StreamSender>,
+    pub(crate) receiver: Option<StreamReceiver>,
+    publishers: Publishers,
+    subscriptions: Subscriptions,
+    /// Calls that wait until the stream knows where it goes on.
+    opening: Vec<(CallId, ProducerId)>,
+    /// Last known path to each other node of the stream.
+    paths: BTreeMap<NodeId, Option<PathId>>,
+    commits: BTreeMap<Box<str>, StreamOffset>,
+    commits_at: Option<MonoTime>,
+    ended: bool,
+}
+
+impl StreamHost {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        Self {
+            stream,
+            source: None,
+            sender: None,
+            receiver: None,
+            publishers: Publishers::default(),
+            subscriptions: Subscriptions::default(),
+            opening: Vec::new(),
+            paths: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            commits_at: None,
+            ended: false,
+        }
+    }
+
+    /// Takes the stream's specification; roles that it has already stay as they are.
+    pub(crate) fn handle_spec(&mut self, spec: &StreamSpec, limits: DeliveryLimits) {
+        if let Some(source) = &spec.source
+            && self.sender.is_none()
+        {
+            let mut sender = StreamSender::new(
+                spec.tenant,
+                spec.stream,
+                spec.epoch,
+                &source.destinations,
+                source.fresh,
+                limits,
+            );
+            if source.closing {
+                sender.handle_close();
+            }
+            self.sender = Some(sender);
+        }
+        if let Some(destination) = &spec.destination
+            && self.receiver.is_none()
+        {
+            self.source = Some(destination.source);
+            let consumers =
+                destination.consumers.iter().map(|(name, offset)| (name.as_str(), *offset));
+            self.receiver = Some(StreamReceiver::new(spec.stream, spec.epoch, consumers, limits));
+        }
+    }
+
+    /// The node that the stream comes from, if it ends here.
+    pub(crate) const fn source(&self) -> Option<NodeId> {
+        self.source
+    }
+
+    /// Looks at the paths to the stream's other nodes; `path_to` gives the path's id.
+    pub(crate) fn handle_routes(
+        &mut self,
+        local: NodeId,
+        mut path_to: impl FnMut(NodeId) -> Option<PathId>,
+    ) {
+        if let Some(sender) = &mut self.sender {
+            let nodes: Vec<NodeId> = sender.destinations().collect();
+            for node in nodes {
+                let path = if node == local { Some(PathId(0)) } else { path_to(node) };
+                if self.paths.insert(node, path) != Some(path) {
+                    sender.handle_path(node, path.is_some());
+                }
+            }
+        }
+        if let (Some(receiver), Some(source)) = (&mut self.receiver, self.source)
+            && source != local
+        {
+            let path = path_to(source);
+            if self.paths.insert(source, path) != Some(path) && path.is_some() {
+                receiver.handle_path();
+            }
+        }
+    }
+
+    pub(crate) fn handle_open_publish(
+        &mut self,
+        call: CallId,
+        producer: ProducerId,
+        outward: &mut Outward,
+    ) {
+        let Some(sender) = &mut self.sender else {
+            outward.refuse(call, Refusal::UnknownStream);
+            return;
+        };
+        if !sender.is_ready() {
+            self.opening.push((call, producer));
+            return;
+        }
+        match sender.open_producer(producer) {
+            Ok((next_seq, acked_seq)) => {
+                let room = sender.room_bytes();
+                let (earlier, granted_bytes) = self.publishers.open(call, producer, room);
+                if let Some(earlier) = earlier {
+                    outward.refuse(earlier, Refusal::TakenOver);
+                }
+                let (api, session) = call;
+                let opened = ShardToApi::PublishOpened { session, next_seq, granted_bytes };
+                outward.push_api(api, opened);
+                let duplicates = 0;
+                let progress = ShardToApi::Published { session, acked_seq, duplicates };
+                outward.push_api(api, progress);
+            }
+            Err(error) => outward.refuse(call, refusal_of(error)),
+        }
+    }
+
+    pub(crate) fn handle_publish(
+        &mut self,
+        call: CallId,
+        batch: PublishedBatch,
+        outward: &mut Outward,
+    ) {
+        let (Some(sender), Some(publisher)) = (&mut self.sender, self.publishers.get(call)) else {
+            return; // The call was refused or taken over, and is told so.
+        };
+        let producer = publisher.producer;
+        let bytes = u64::try_from(batch.payload.len()).unwrap_or(u64::MAX);
+        let PublishedBatch { first_seq, count, lengths, payload } = batch;
+        match sender.handle_publish(producer, first_seq, count, lengths, payload) {
+            Ok(outcome) => {
+                self.publishers.handle_taken(call, bytes, outcome.duplicates);
+                if outcome.duplicates > 0 {
+                    let seq = outcome.acked_seq;
+                    self.publishers
+                        .handle_acked(producer, seq, u64::MAX)
+                        .into_iter()
+                        .for_each(|(api, message)| outward.push_api(api, message));
+                }
+            }
+            Err(error) => {
+                self.publishers.remove(call);
+                outward.refuse(call, refusal_of(error));
+            }
+        }
+    }
+
+    pub(crate) fn handle_end_publish(&mut self, call: CallId, abandoned: bool) {
+        self.opening.retain(|&(opening, _)| opening != call);
+        let acked = self.publishers.get(call).zip(self.sender.as_mut()).is_some_and(
+            |(publisher, sender)| {
+                sender
+                    .open_producer(publisher.producer)
+                    .is_ok_and(|(next_seq, acked_seq)| acked_seq.saturating_add(1) >= next_seq)
+            },
+        );
+        if abandoned || acked {
+            self.publishers.remove(call);
+        } else {
+            self.publishers.handle_end(call);
+        }
+    }
+
+    pub(crate) fn handle_subscribe(
+        &mut self,
+        now: MonoTime,
+        api: usize,
+        request: SubscribeRequest,
+        outward: &mut Outward,
+    ) {
+        let call = (api, request.session);
+        let Some(receiver) = &mut self.receiver else {
+            outward.refuse(call, Refusal::UnknownStream);
+            return;
+        };
+        let start = match request.start {
+            hawser_exchange::ConsumerStart::Resume => ConsumerStart::Resume,
+            hawser_exchange::ConsumerStart::At(offset) => ConsumerStart::At(offset),
+        };
+        match receiver.attach(&request.consumer, start) {
+            Ok(next) => {
+                // A new consumer holds the stream from now on, also after a restart.
+                if let Some(confirmed) = receiver.confirmed(&request.consumer) {
+                    self.note_commit(now, &request.consumer, confirmed);
+                }
+                let subscription = Subscription {
+                    consumer: request.consumer,
+                    manual_commit: request.manual_commit,
+                    granted_bytes: request.granted_bytes,
+                    delivered_bytes: 0,
+                };
+                if let Some(earlier) = self.subscriptions.open(call, subscription) {
+                    outward.end_subscription(earlier, SubscribeEnd::TakenOver);
+                }
+                let session = request.session;
+                outward.push_api(api, ShardToApi::SubscribeOpened { session, next });
+            }
+            Err(error) => outward.refuse(call, refusal_of_consumer(error)),
+        }
+    }
+
+    pub(crate) fn handle_subscribe_credit(&mut self, call: CallId, granted_bytes: u64) {
+        if let Some(subscription) = self.subscriptions.get_mut(call) {
+            subscription.granted_bytes = subscription.granted_bytes.max(granted_bytes);
+        }
+    }
+
+    pub(crate) fn handle_handed_out(&mut self, now: MonoTime, call: CallId, next: StreamOffset) {
+        let Some(subscription) = self.subscriptions.get_mut(call) else { return };
+        if subscription.manual_commit {
+            return;
+        }
+        let consumer = subscription.consumer.clone();
+        // Beyond what was received cannot be: it was handed out.
+        let _never_ahead = self.commit(now, &consumer, next);
+    }
+
+    pub(crate) fn handle_commit(
+        &mut self,
+        now: MonoTime,
+        call: CallId,
+        consumer: &str,
+        next: StreamOffset,
+        outward: &mut Outward,
+    ) {
+        if self.receiver.is_none() {
+            outward.refuse(call, Refusal::UnknownStream);
+            return;
+        }
+        let (api, session) = call;
+        match self.commit(now, consumer, next) {
+            Ok(()) => outward.push_api(api, ShardToApi::CommitDone { session }),
+            Err(error) => outward.refuse(call, refusal_of_consumer(error)),
+        }
+    }
+
+    fn commit(
+        &mut self,
+        now: MonoTime,
+        consumer: &str,
+        next: StreamOffset,
+    ) -> Result<(), ConsumerError> {
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        if receiver.handle_commit(now, consumer, next)? {
+            self.note_commit(now, consumer, next);
+        }
+        Ok(())
+    }
+
+    fn note_commit(&mut self, now: MonoTime, consumer: &str, next: StreamOffset) {
+        match self.commits.get_mut(consumer) {
+            Some(noted) => *noted = next,
+            None => {
+                self.commits.insert(consumer.into(), next);
+            }
+        }
+        self.commits_at.get_or_insert_with(|| now.saturating_add(COMMITS_EVERY));
+    }
+
+    pub(crate) fn handle_end_subscribe(&mut self, call: CallId) {
+        self.subscriptions.remove(call);
+    }
+
+    pub(crate) fn handle_close(&mut self) {
+        if let Some(sender) = &mut self.sender {
+            sender.handle_close();
+        }
+    }
+
+    pub(crate) fn handle_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
+        self.receiver
+            .as_mut()
+            .map_or(RecordOutcome::Refused, |receiver| receiver.handle_record(view))
+    }
+
+    /// Ends every call: the node stops.
+    pub(crate) fn handle_shutdown(&mut self, outward: &mut Outward) {
+        for (call, _) in std::mem::take(&mut self.opening) {
+            outward.refuse(call, Refusal::ShuttingDown);
+        }
+        for call in self.publishers.drain() {
+            outward.refuse(call, Refusal::ShuttingDown);
+        }
+        for call in self.subscriptions.drain() {
+            outward.end_subscription(call, SubscribeEnd::ShuttingDown);
+        }
+    }
+
+    /// Hands out what the machines have come to, towards applications and control.
+    pub(crate) fn settle(&mut self, now: MonoTime, outward: &mut Outward) {
+        self.settle_publishers(outward);
+        self.deliver(outward);
+        if self.commits_at.is_some_and(|at| at <= now) {
+            self.commits_at = None;
+            let stream = self.stream;
+            for (consumer, next) in std::mem::take(&mut self.commits) {
+                outward.control.push(ShardToControl::Committed { stream, consumer, next });
+            }
+        }
+        let finished = self.sender.as_ref().is_none_or(StreamSender::is_finished)
+            && self.receiver.as_ref().is_none_or(StreamReceiver::is_finished)
+            && (self.sender.is_some() || self.receiver.is_some());
+        if finished && !self.ended && self.subscriptions.is_empty() && self.commits.is_empty() {
+            self.ended = true;
+            outward.control.push(ShardToControl::StreamEnded(self.stream));
+        }
+    }
+
+    fn settle_publishers(&mut self, outward: &mut Outward) {
+        let Some(sender) = &mut self.sender else { return };
+        while let Some(node) = sender.poll_unknown() {
+            let stream = self.stream;
+            outward.control.push(ShardToControl::StreamUnknownAt { stream, node });
+        }
+        while let Some((producer, acked_seq)) = sender.poll_acked() {
+            let last_seq = sender.last_seq(producer);
+            if let Some((api, message)) =
+                self.publishers.handle_acked(producer, acked_seq, last_seq)
+            {
+                outward.push_api(api, message);
+            }
+        }
+        for (api, grant) in self.publishers.grants(sender.room_bytes()) {
+            outward.push_api(api, grant);
+        }
+        if sender.is_ready() && !self.opening.is_empty() {
+            for (call, producer) in std::mem::take(&mut self.opening) {
+                self.handle_open_publish(call, producer, outward);
+            }
+        }
+    }
+
+    fn deliver(&mut self, outward: &mut Outward) {
+        let Some(receiver) = &mut self.receiver else { return };
+        let mut over = Vec::new();
+        for ((api, session), subscription) in self.subscriptions.iter_mut() {
+            while subscription.delivered_bytes < subscription.granted_bytes
+                && let Some(record) = receiver.poll_deliver(&subscription.consumer)
+            {
+                let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX).max(1);
+                subscription.delivered_bytes = subscription.delivered_bytes.saturating_add(bytes);
+                let record = Box::new(record);
+                outward.push_api_data(api, ShardToApiData::Deliver { session, record });
+            }
+            if receiver.is_exhausted(&subscription.consumer) {
+                over.push((api, session));
+            }
+        }
+        for call in over {
+            self.subscriptions.remove(call);
+            outward.end_subscription(call, SubscribeEnd::StreamEnded);
+        }
+    }
+
+    /// The next time that the stream wants to be looked at without another event.
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        let sender = self.sender.as_ref().and_then(StreamSender::poll_timeout);
+        let receiver = self.receiver.as_ref().and_then(StreamReceiver::poll_timeout);
+        [sender, receiver, self.commits_at].into_iter().flatten().min()
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = StreamReport> + '_ {
+        let source = self.sender.as_ref().map(|sender| StreamReport {
+            stream: self.stream,
+            source: true,
+            end: sender.end(),
+            acked: sender.acked(),
+            buffered_bytes: sender.buffered_bytes(),
+        });
+        let destination = self.receiver.as_ref().map(|receiver| StreamReport {
+            stream: self.stream,
+            source: false,
+            end: receiver.frontier(),
+            acked: receiver.consumed(),
+            buffered_bytes: receiver.buffered_bytes(),
+        });
+        source.into_iter().chain(destination)
+    }
+}
+
+const fn refusal_of(error: PublishError) -> Refusal {
+    match error {
+        PublishError::SequenceGap { expected_seq, got_seq } => {
+            Refusal::SequenceGap { expected_seq, got_seq }
+        }
+        PublishError::TooManyProducers { max } => Refusal::TooMany { what: "producers", max },
+        PublishError::Closed => Refusal::StreamClosed,
+        // The API thread checks the lengths before it sends them.
+        PublishError::Malformed => Refusal::SequenceGap { expected_seq: 0, got_seq: 0 },
+    }
+}
+
+const fn refusal_of_consumer(error: ConsumerError) -> Refusal {
+    match error {
+        ConsumerError::OutOfRange { floor } => Refusal::OutOfRange { floor },
+        ConsumerError::TooMany { max } => Refusal::TooMany { what: "consumers", max },
+        ConsumerError::Ahead { end } => Refusal::CommitAhead { end },
+    }
+}

@@ -1,0 +1,38 @@
+use std::io;
+use std::net::TcpStream;
+
+/// One connection of this shard; never reused.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct LaneKey(pub(crate) u64);
+
+/// An operation that is done, with the buffer that was lent to it.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// Bytes were appended to the buffer; none: the peer has closed its side.
+    Read { key: LaneKey, buffer: Vec<u8>, result: io::Result<usize> },
+    /// All of the buffer was written, or the connection is broken.
+    Written { key: LaneKey, buffer: Vec<u8>, result: io::Result<()> },
+}
+
+/// Owned-buffer input and output of a shard: at most one read and one write in flight a lane.
+///
+/// The one place that knows which runtime carries the shard, so that a raw ring can take its place.
+pub(crate) trait ShardIo {
+    /// Takes a connected socket.
+    ///
+    /// # Errors
+    /// If the driver does not take it; the socket is closed.
+    fn open(&mut self, key: LaneKey, socket: TcpStream) -> io::Result<()>;
+
+    /// Reads once, behind what the buffer holds. Never cancelled: only [`Self::close`] ends it.
+    fn read(&mut self, key: LaneKey, buffer: Vec<u8>);
+
+    /// Writes all of the buffer.
+    fn write(&mut self, key: LaneKey, buffer: Vec<u8>);
+
+    /// Ends the connection. Completions of what is in flight may still come.
+    fn close(&mut self, key: LaneKey);
+
+    /// The next operation that is done.
+    fn poll_completion(&mut self) -> Option<Completion>;
+}

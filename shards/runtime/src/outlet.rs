@@ -1,0 +1,49 @@
+use std::collections::VecDeque;
+
+use hawser_exchange::Sender;
+
+/// The sending end of a ring with a queue behind it for what did not fit.
+///
+/// What enters is bounded by credit or by what it is (one report for one request), so that the
+/// queue is, too.
+#[derive(Debug)]
+pub(crate) struct Outlet<T> {
+    sender: Sender<T>,
+    waiting: VecDeque<T>,
+    /// Something was sent since the bell was last rung.
+    unrung: bool,
+}
+
+impl<T> Outlet<T> {
+    pub(crate) const fn new(sender: Sender<T>) -> Self {
+        Self { sender, waiting: VecDeque::new(), unrung: false }
+    }
+
+    pub(crate) fn push(&mut self, message: T) {
+        self.waiting.push_back(message);
+        self.fill();
+    }
+
+    /// Messages that wait for room in the ring.
+    pub(crate) fn backlog(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn fill(&mut self) {
+        while let Some(message) = self.waiting.pop_front() {
+            if let Err(full) = self.sender.try_send(message) {
+                self.waiting.push_front(full.0);
+                return;
+            }
+            self.unrung = true;
+        }
+    }
+
+    /// Moves what fits into the ring and wakes the receiver, once for all that was sent.
+    pub(crate) fn flush(&mut self) {
+        self.fill();
+        if std::mem::take(&mut self.unrung) {
+            self.sender.ring();
+        }
+    }
+}

@@ -1,0 +1,473 @@
+use bytes::Bytes;
+use hawser_exchange::{
+    ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
+};
+use hawser_session::{Inbox, LaneSession};
+use hawser_wire::{
+    BootEpoch, CloseReason, FrameIter, FrameKind, FrameRef, Heartbeat, Hop, LaneClose, MonoTime,
+    NodeId, RouteHeader, TrafficClass,
+};
+use tracing::{debug, info};
+
+use crate::config::ShardConfig;
+use crate::dispatch::{Forwarder, PeerOutlets};
+use crate::host::{ApiOutlets, Outward};
+use crate::io::{Completion, LaneKey, ShardIo};
+use crate::links::{LaneEvent, Links};
+use crate::outlet::Outlet;
+use crate::report::shard_report;
+use crate::streams::{Streams, stream_of};
+
+/// Messages taken from one ring before the next has its turn.
+const RING_BATCH_MAX: usize = 256;
+/// Link control frames that may wait for the control thread; more are dropped and flooded again.
+const CONTROL_BACKLOG_MAX: usize = 4096;
+
+/// Receiving ends of the rings.
+struct Inward {
+    control: Receiver<ControlToShard<LaneSession>>,
+    apis: Vec<(Receiver<ApiToShard>, Receiver<ApiData>)>,
+    peers: Vec<(Receiver<ShardToShard>, Receiver<ShardToShard>)>,
+}
+
+/// Everything that one shard owns.
+pub(crate) struct Shard<I> {
+    inward: Inward,
+    pub(crate) outward: Outward,
+    pub(crate) forwarder: Forwarder<I>,
+    pub(crate) streams: Streams,
+    /// This node's life, learned with the first stream.
+    epoch: BootEpoch,
+    stopping: bool,
+    stopped: bool,
+}
+
+impl<I: ShardIo> Shard<I> {
+    pub(crate) fn new(ports: ShardPorts<LaneSession>, config: &ShardConfig, io: I) -> Self {
+        let mut apis_in = Vec::new();
+        let mut apis_out = Vec::new();
+        for api in ports.apis {
+            apis_in.push((api.control_from, api.data_from));
+            apis_out.push(ApiOutlets {
+                control: Outlet::new(api.control_to),
+                data: Outlet::new(api.data_to),
+            });
+        }
+        let mut peers_in = Vec::new();
+        let mut peers_out = Vec::new();
+        for peer in ports.peers {
+            peers_out.push(peer.map(|peer| {
+                peers_in.push((peer.control_from, peer.data_from));
+                PeerOutlets {
+                    control: Outlet::new(peer.control_to),
+                    data: Outlet::new(peer.data_to),
+                }
+            }));
+        }
+        let links = Links::new(io, config.health, config.relay_queue_bytes);
+        let count = ports.shard_count;
+        Self {
+            inward: Inward { control: ports.control.from, apis: apis_in, peers: peers_in },
+            outward: Outward { control: Outlet::new(ports.control.to), apis: apis_out },
+            forwarder: Forwarder::new(
+                config.local,
+                ports.shard,
+                count,
+                links,
+                ports.routes,
+                peers_out,
+            ),
+            streams: Streams::new(config.delivery),
+            epoch: BootEpoch(0),
+            stopping: false,
+            stopped: false,
+        }
+    }
+
+    /// Every lane is closed and the control thread knows it.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// One turn: takes what is there, lets the machines run, hands out what they made. True if
+    /// there was anything to do.
+    pub(crate) fn turn(&mut self, now: MonoTime) -> bool {
+        let mut worked = false;
+        if self.forwarder.refresh_routes() {
+            self.streams.handle_routes(&self.forwarder);
+            worked = true;
+        }
+        worked |= self.drain_control(now);
+        worked |= self.drain_peers(now);
+        worked |= self.drain_completions(now);
+        worked |= self.drain_apis(now);
+        self.forwarder.links.handle_timeout(now);
+        worked |= self.streams.run(now, &mut self.forwarder, &mut self.outward);
+        self.forwarder.links.flush(now);
+        self.report_lane_events();
+        self.flush_rings();
+        if self.stopping && !self.stopped && !self.forwarder.links.has_lanes() {
+            self.stopped = true;
+            self.outward.control.push(ShardToControl::Stopped);
+            self.outward.control.flush();
+        }
+        worked
+    }
+
+    /// The next time that something is due.
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        let links = self.forwarder.links.poll_timeout();
+        [links, self.streams.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// A ring holds something. Looked at before the shard goes to sleep.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.inward.control.is_empty()
+            || self
+                .inward
+                .apis
+                .iter()
+                .any(|(control, data)| !control.is_empty() || !data.is_empty())
+            || self
+                .inward
+                .peers
+                .iter()
+                .any(|(control, data)| !control.is_empty() || !data.is_empty())
+            || self.forwarder.routes.is_outdated()
+    }
+
+    fn flush_rings(&mut self) {
+        self.outward.control.flush();
+        for api in &mut self.outward.apis {
+            api.control.flush();
+            api.data.flush();
+        }
+        for peer in self.forwarder.peers.iter_mut().flatten() {
+            peer.control.flush();
+            peer.data.flush();
+        }
+    }
+
+    fn drain_control(&mut self, now: MonoTime) -> bool {
+        let mut worked = false;
+        for _ in 0..RING_BATCH_MAX {
+            let Some(message) = self.inward.control.try_recv() else { break };
+            worked = true;
+            self.handle_control(now, message);
+        }
+        worked
+    }
+
+    fn handle_control(&mut self, now: MonoTime, message: ControlToShard<LaneSession>) {
+        match message {
+            ControlToShard::LaneArrived(handover) => {
+                let key = self.forwarder.links.add(now, *handover);
+                // Frames may have come in behind the Hello.
+                self.handle_ciphertext(now, key);
+            }
+            ControlToShard::CloseLane { peer, lane, epoch, reason } => {
+                if let Some(key) = self.forwarder.links.find(peer, lane, epoch) {
+                    self.forwarder.links.start_close(now, key, reason, "");
+                }
+            }
+            ControlToShard::LinkControl { peer, body } => {
+                let class = TrafficClass::Control;
+                // Flooding repeats what is not acknowledged.
+                let _dropped =
+                    self.forwarder.links.push(peer, FrameKind::LinkControl, class, &[&body]);
+            }
+            ControlToShard::Datagram { to, body } => {
+                let class = TrafficClass::Control;
+                let _best_effort = self.forwarder.send(to, FrameKind::Datagram, class, &[&body]);
+            }
+            ControlToShard::OpenStream(spec) => {
+                self.epoch = spec.epoch;
+                self.streams.handle_spec(&spec, &self.forwarder);
+            }
+            ControlToShard::CloseStream(stream) => self.streams.handle_close(stream),
+            ControlToShard::Report => {
+                let report = shard_report(self);
+                self.outward.control.push(ShardToControl::Report(report));
+            }
+            ControlToShard::Shutdown => {
+                self.stopping = true;
+                self.streams.handle_shutdown(&mut self.outward);
+                self.forwarder.links.start_close_all(now, CloseReason::Shutdown);
+            }
+        }
+    }
+
+    fn drain_apis(&mut self, now: MonoTime) -> bool {
+        let mut worked = false;
+        for (api, (control, data)) in self.inward.apis.iter_mut().enumerate() {
+            for _ in 0..RING_BATCH_MAX {
+                let Some(message) = control.try_recv() else { break };
+                worked = true;
+                self.streams.handle_api(now, api, message, &mut self.outward);
+            }
+            for _ in 0..RING_BATCH_MAX {
+                let Some(message) = data.try_recv() else { break };
+                worked = true;
+                self.streams.handle_api_data(api, message, &mut self.outward);
+            }
+        }
+        worked
+    }
+
+    fn drain_peers(&mut self, now: MonoTime) -> bool {
+        let mut messages = Vec::new();
+        for (control, data) in &mut self.inward.peers {
+            for ring in [control, data] {
+                for _ in 0..RING_BATCH_MAX {
+                    let Some(message) = ring.try_recv() else { break };
+                    messages.push(message);
+                }
+            }
+        }
+        let worked = !messages.is_empty();
+        for message in messages {
+            match message {
+                ShardToShard::Egress { peer, frame } => self.forwarder.egress(peer, &frame),
+                ShardToShard::Ingress { frame } => {
+                    self.handle_routed(now, frame.kind, frame.class, &frame.body);
+                }
+            }
+        }
+        worked
+    }
+
+    fn drain_completions(&mut self, now: MonoTime) -> bool {
+        let mut worked = false;
+        while let Some(completion) = self.forwarder.links.io.poll_completion() {
+            worked = true;
+            match completion {
+                Completion::Read { key, buffer, result } => {
+                    self.handle_read(now, key, buffer, result);
+                }
+                Completion::Written { key, buffer, result: Ok(()) } => {
+                    self.forwarder.links.handle_written(key, buffer);
+                }
+                Completion::Written { key, result: Err(error), .. } => {
+                    self.forwarder.links.drop_lane(now, key, &format!("write failed: {error}"));
+                }
+            }
+        }
+        worked
+    }
+
+    fn handle_read(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        buffer: Vec<u8>,
+        result: std::io::Result<usize>,
+    ) {
+        let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
+        let bytes = match result {
+            Ok(0) => {
+                self.forwarder.links.drop_lane(now, key, "closed by the peer");
+                return;
+            }
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let why = format!("read failed: {error}");
+                self.forwarder.links.drop_lane(now, key, &why);
+                return;
+            }
+        };
+        lane.return_read_buffer(buffer, bytes);
+        lane.health.handle_bytes();
+        self.handle_ciphertext(now, key);
+    }
+
+    /// Decrypts what the lane has read, handles it, and reads on.
+    fn handle_ciphertext(&mut self, now: MonoTime, key: LaneKey) {
+        let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
+        match lane.session.process() {
+            Ok(progress) => {
+                self.handle_plaintext(now, key);
+                if progress.peer_closed {
+                    self.forwarder.links.drop_lane(now, key, "closed by the peer");
+                } else {
+                    self.forwarder.links.read_more(key);
+                }
+            }
+            Err(error) => self.refuse(now, key, &error.to_string()),
+        }
+    }
+
+    /// Handles every whole message that the lane holds.
+    fn handle_plaintext(&mut self, now: MonoTime, key: LaneKey) {
+        let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
+        if lane.closing.is_some() {
+            return;
+        }
+        let (peer, role) = (lane.peer, lane.session.role());
+        let mut inbox = lane.session.take_inbox();
+        let broken = self.handle_messages(now, key, peer, &mut inbox, role);
+        if let Some(lane) = self.forwarder.links.lane_mut(key)
+            && let Err(error) = lane.session.put_inbox(inbox)
+        {
+            self.refuse(now, key, &error.to_string());
+            return;
+        }
+        if let Some(why) = broken {
+            self.refuse(now, key, &why);
+        }
+        self.forwarder.links.want_write(key);
+    }
+
+    /// Why the lane cannot go on, if it cannot.
+    fn handle_messages(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        inbox: &mut Inbox,
+        role: hawser_session::Role,
+    ) -> Option<String> {
+        let mut frames = 0;
+        let broken = loop {
+            let message = match inbox.next_message(role) {
+                Ok(Some(message)) => message,
+                Ok(None) => break None,
+                Err(violation) => break Some(violation.to_string()),
+            };
+            let mut broken = None;
+            for frame in FrameIter::new(message) {
+                match frame {
+                    Ok(frame) => {
+                        frames += 1;
+                        broken = self.handle_frame(now, key, peer, frame);
+                    }
+                    Err(error) => broken = Some(error.to_string()),
+                }
+                if broken.is_some() {
+                    break;
+                }
+            }
+            if broken.is_some() {
+                break broken;
+            }
+        };
+        if let Some(lane) = self.forwarder.links.lane_mut(key) {
+            lane.received_frames = lane.received_frames.saturating_add(frames);
+        }
+        broken
+    }
+
+    /// Closes a lane whose peer broke the protocol, and says so on both sides.
+    fn refuse(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        if let Some(lane) = self.forwarder.links.lane_mut(key) {
+            info!(peer = %lane.peer, lane = lane.lane.0, why, "lane closed: protocol violation");
+        }
+        self.forwarder.links.start_close(now, key, CloseReason::ProtocolViolation, why);
+    }
+
+    fn handle_frame(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: FrameRef<'_>,
+    ) -> Option<String> {
+        let FrameRef { header, body } = frame;
+        match header.kind {
+            FrameKind::Ping => {
+                if Heartbeat::decode(body).is_err() {
+                    return Some("a heartbeat that is none".to_owned());
+                }
+                if let Some(lane) = self.forwarder.links.lane_mut(key) {
+                    lane.push_own(FrameKind::Pong, body);
+                }
+            }
+            FrameKind::Pong => {
+                let lane = self.forwarder.links.lane_mut(key);
+                if let (Some(lane), Ok(heartbeat)) = (lane, Heartbeat::decode(body)) {
+                    lane.health.handle_echo(now, MonoTime::from_nanos(heartbeat.sent_nanos));
+                }
+            }
+            FrameKind::LinkControl => {
+                let body = Bytes::copy_from_slice(body);
+                self.push_control_frame(ShardToControl::LinkControl { from: peer, body });
+            }
+            FrameKind::Close => {
+                let why = LaneClose::decode(body).map_or_else(
+                    |_malformed| "closed by the peer".to_owned(),
+                    |close| format!("peer: {}: {}", close.reason.text(), close.detail),
+                );
+                self.forwarder.links.drop_lane(now, key, why.trim_end_matches(": "));
+            }
+            FrameKind::Hello | FrameKind::JoinRequest | FrameKind::JoinReply => {
+                return Some("a handshake frame on a lane that is up".to_owned());
+            }
+            FrameKind::Unknown(_) => {}
+            kind if kind.is_routed() => return self.handle_arrived(now, kind, header.class, body),
+            _ => {}
+        }
+        None
+    }
+
+    /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
+    /// themselves, and a neighbour must not fill our memory.
+    fn push_control_frame(&mut self, message: ShardToControl) {
+        if self.outward.control.backlog() < CONTROL_BACKLOG_MAX {
+            self.outward.control.push(message);
+        }
+    }
+
+    /// A routed frame came over a lane: it is for this node, or to be sent on.
+    fn handle_arrived(
+        &mut self,
+        now: MonoTime,
+        kind: FrameKind,
+        class: TrafficClass,
+        body: &[u8],
+    ) -> Option<String> {
+        let route = match RouteHeader::decode(body) {
+            Ok((route, _)) => route,
+            Err(error) => return Some(error.to_string()),
+        };
+        if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
+            self.handle_routed(now, kind, class, body);
+        } else {
+            self.forwarder.forward(kind, class, body);
+        }
+        None
+    }
+
+    /// A routed frame is for this node: for its control thread, or for the shard of a stream.
+    fn handle_routed(&mut self, now: MonoTime, kind: FrameKind, class: TrafficClass, body: &[u8]) {
+        let Ok((route, rest)) = RouteHeader::decode(body) else { return };
+        let from = route.source;
+        if kind == FrameKind::Datagram {
+            let body = Bytes::copy_from_slice(rest);
+            self.push_control_frame(ShardToControl::Datagram { from, body });
+            return;
+        }
+        let Some(stream) = stream_of(kind, rest) else {
+            debug!(%from, ?kind, "routed frame about no stream");
+            return;
+        };
+        let host = self.forwarder.host_of(stream);
+        if host == self.forwarder.shard {
+            let epoch = self.epoch;
+            self.streams.handle_frame(now, from, kind, rest, epoch, &mut self.forwarder);
+        } else {
+            self.forwarder.push_host(host, kind, class, body);
+        }
+    }
+
+    fn report_lane_events(&mut self) {
+        while let Some(event) = self.forwarder.links.poll_event() {
+            let message = match event {
+                LaneEvent::Up { peer, lane, epoch } => ShardToControl::LaneUp { peer, lane, epoch },
+                LaneEvent::Down { peer, lane, epoch, reason } => {
+                    let reason = reason.into_boxed_str();
+                    ShardToControl::LaneDown { peer, lane, epoch, reason }
+                }
+            };
+            self.outward.control.push(message);
+        }
+    }
+}

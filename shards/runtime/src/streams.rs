@@ -1,0 +1,363 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use hawser_delivery::{DeliveryLimits, RecordOutcome, Transmit, TransmitBody};
+use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec};
+use hawser_wire::{
+    BootEpoch, FrameKind, MonoTime, NodeId, Notice, RecordView, StreamAck, StreamHeader, StreamId,
+    StreamSync, TrafficClass,
+};
+use tracing::debug;
+
+use crate::dispatch::{Forwarder, Sent};
+use crate::host::{Outward, StreamHost};
+use crate::io::ShardIo;
+
+/// Records that one stream may send before the next has its turn.
+const RECORDS_PER_TURN: usize = 16;
+
+/// The streams that this shard hosts.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    limits: DeliveryLimits,
+    hosts: BTreeMap<StreamId, StreamHost>,
+    /// Streams that something happened to since they were last settled.
+    touched: BTreeSet<StreamId>,
+    /// Streams that want to be looked at, by time.
+    timers: BTreeSet<(MonoTime, StreamId)>,
+    timer_of: BTreeMap<StreamId, MonoTime>,
+    scratch: Vec<u8>,
+}
+
+impl Streams {
+    pub(crate) const fn new(limits: DeliveryLimits) -> Self {
+        Self {
+            limits,
+            hosts: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The host of a stream that something is about to happen to.
+    fn touch(&mut self, stream: StreamId) -> Option<&mut StreamHost> {
+        let host = self.hosts.get_mut(&stream)?;
+        self.touched.insert(stream);
+        Some(host)
+    }
+
+    pub(crate) fn handle_spec<I: ShardIo>(&mut self, spec: &StreamSpec, forwarder: &Forwarder<I>) {
+        let limits = self.limits;
+        let host = self.hosts.entry(spec.stream).or_insert_with(|| StreamHost::new(spec.stream));
+        host.handle_spec(spec, limits);
+        self.touched.insert(spec.stream);
+        self.handle_routes_of(spec.stream, forwarder);
+    }
+
+    /// The application closed the stream.
+    pub(crate) fn handle_close(&mut self, stream: StreamId) {
+        if let Some(host) = self.touch(stream) {
+            host.handle_close();
+        }
+    }
+
+    /// The route snapshot changed.
+    pub(crate) fn handle_routes<I: ShardIo>(&mut self, forwarder: &Forwarder<I>) {
+        let streams: Vec<StreamId> = self.hosts.keys().copied().collect();
+        for stream in streams {
+            self.touched.insert(stream);
+            self.handle_routes_of(stream, forwarder);
+        }
+    }
+
+    fn handle_routes_of<I: ShardIo>(&mut self, stream: StreamId, forwarder: &Forwarder<I>) {
+        let snapshot = forwarder.routes.current();
+        if let Some(host) = self.hosts.get_mut(&stream) {
+            host.handle_routes(forwarder.local, |node| {
+                snapshot.route_to(node).map(|route| route.path)
+            });
+        }
+    }
+
+    pub(crate) fn handle_api(
+        &mut self,
+        now: MonoTime,
+        api: usize,
+        message: ApiToShard,
+        outward: &mut Outward,
+    ) {
+        match message {
+            ApiToShard::OpenPublish { session, stream, producer } => match self.touch(stream) {
+                Some(host) => host.handle_open_publish((api, session), producer, outward),
+                None => outward.refuse((api, session), Refusal::UnknownStream),
+            },
+            ApiToShard::OpenSubscribe(request) => match self.touch(request.stream) {
+                Some(host) => host.handle_subscribe(now, api, *request, outward),
+                None => outward.refuse((api, request.session), Refusal::UnknownStream),
+            },
+            ApiToShard::SubscribeCredit { session, stream, granted_bytes } => {
+                if let Some(host) = self.touch(stream) {
+                    host.handle_subscribe_credit((api, session), granted_bytes);
+                }
+            }
+            ApiToShard::HandedOut { session, stream, next } => {
+                if let Some(host) = self.touch(stream) {
+                    host.handle_handed_out(now, (api, session), next);
+                }
+            }
+            ApiToShard::Commit { session, stream, consumer, next } => match self.touch(stream) {
+                Some(host) => host.handle_commit(now, (api, session), &consumer, next, outward),
+                None => outward.refuse((api, session), Refusal::UnknownStream),
+            },
+            ApiToShard::EndSubscribe { session, stream } => {
+                if let Some(host) = self.touch(stream) {
+                    host.handle_end_subscribe((api, session));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn handle_api_data(&mut self, api: usize, message: ApiData, outward: &mut Outward) {
+        match message {
+            ApiData::Publish { session, stream, batch } => {
+                if let Some(host) = self.touch(stream) {
+                    host.handle_publish((api, session), *batch, outward);
+                }
+            }
+            ApiData::EndPublish { session, stream, abandoned } => {
+                if let Some(host) = self.touch(stream) {
+                    host.handle_end_publish((api, session), abandoned);
+                }
+            }
+        }
+    }
+
+    /// A frame for one of our streams arrived. `from` is what its route header says; only the
+    /// stream's own nodes are listened to.
+    pub(crate) fn handle_frame<I: ShardIo>(
+        &mut self,
+        now: MonoTime,
+        from: NodeId,
+        kind: FrameKind,
+        body: &[u8],
+        epoch: BootEpoch,
+        forwarder: &mut Forwarder<I>,
+    ) {
+        match kind {
+            FrameKind::StreamSync => {
+                let Ok(sync) = StreamSync::decode(body) else { return };
+                match self.touch(sync.stream) {
+                    Some(host) if host.source() == Some(from) => {
+                        if let Some(receiver) = &mut host.receiver {
+                            receiver.handle_sync(&sync);
+                        }
+                    }
+                    Some(_) => {
+                        debug!(stream = %sync.stream, %from, "sync from another node than the source");
+                    }
+                    None => answer_unknown(from, &sync, epoch, forwarder),
+                }
+            }
+            FrameKind::StreamAck => {
+                let Ok(ack) = StreamAck::decode(body) else { return };
+                if let Some(sender) = self.touch(ack.stream).and_then(|host| host.sender.as_mut()) {
+                    sender.handle_ack(now, from, &ack);
+                }
+            }
+            FrameKind::Notice => {
+                let Ok(notice) = Notice::decode(body) else { return };
+                if let Some(sender) =
+                    self.touch(notice.stream).and_then(|host| host.sender.as_mut())
+                {
+                    sender.handle_dropped(now, notice.destination);
+                }
+            }
+            FrameKind::Record => self.handle_record(from, body),
+            _ => {}
+        }
+    }
+
+    fn handle_record(&mut self, from: NodeId, body: &[u8]) {
+        let view = match RecordView::decode(body) {
+            Ok(view) => view,
+            Err(error) => {
+                debug!(%from, %error, "record dropped");
+                return;
+            }
+        };
+        let stream = view.header.stream;
+        match self.touch(stream) {
+            Some(host) if host.source() == Some(from) => {
+                let outcome = host.handle_record(&view);
+                if outcome == RecordOutcome::Refused {
+                    debug!(%stream, %from, "record refused: beyond credit or end");
+                }
+            }
+            _ => debug!(%stream, %from, "record of a stream that does not come from there"),
+        }
+    }
+
+    /// Lets every touched stream deliver, acknowledge and send. True if something was sent.
+    pub(crate) fn run<I: ShardIo>(
+        &mut self,
+        now: MonoTime,
+        forwarder: &mut Forwarder<I>,
+        outward: &mut Outward,
+    ) -> bool {
+        while let Some(&(at, stream)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.timer_of.remove(&stream);
+            if let Some(sender) = self.touch(stream).and_then(|host| host.sender.as_mut()) {
+                sender.handle_timeout(now);
+            }
+        }
+        let mut sent = false;
+        for stream in std::mem::take(&mut self.touched) {
+            let Some(host) = self.hosts.get_mut(&stream) else { continue };
+            let mut again = false;
+            for _ in 0..RECORDS_PER_TURN {
+                let mut blocked = false;
+                let next = host.sender.as_mut().and_then(|sender| {
+                    sender.poll_transmit(now, |node| {
+                        let ready = forwarder.is_ready(node, TrafficClass::Bulk);
+                        blocked |= !ready;
+                        ready
+                    })
+                });
+                again = blocked || next.is_some();
+                let Some(transmit) = next else { break };
+                sent = true;
+                transmit_from(now, host, &transmit, forwarder, &mut self.scratch);
+            }
+            acknowledge_from(now, host, forwarder, &mut self.scratch);
+            host.settle(now, outward);
+            let timer = host.poll_timeout();
+            if again {
+                self.touched.insert(stream);
+            }
+            self.set_timer(stream, timer);
+        }
+        sent
+    }
+
+    fn set_timer(&mut self, stream: StreamId, at: Option<MonoTime>) {
+        if let Some(old) = self.timer_of.remove(&stream) {
+            self.timers.remove(&(old, stream));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, stream));
+            self.timer_of.insert(stream, at);
+        }
+    }
+
+    /// When a stream wants to be looked at next.
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    pub(crate) fn handle_shutdown(&mut self, outward: &mut Outward) {
+        for host in self.hosts.values_mut() {
+            host.handle_shutdown(outward);
+        }
+    }
+
+    pub(crate) fn reports(&self) -> Vec<StreamReport> {
+        self.hosts.values().flat_map(StreamHost::reports).collect()
+    }
+}
+
+/// Sends what the source's half wants sent; to this very node without leaving the shard.
+fn transmit_from<I: ShardIo>(
+    now: MonoTime,
+    host: &mut StreamHost,
+    transmit: &Transmit,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) {
+    let to = transmit.destination;
+    if to == forwarder.local {
+        match &transmit.body {
+            TransmitBody::Sync(sync) => {
+                if let Some(receiver) = &mut host.receiver {
+                    receiver.handle_sync(sync);
+                }
+            }
+            TransmitBody::Record(record) => {
+                let view = RecordView {
+                    header: record.header,
+                    lengths: &record.lengths,
+                    payload: &record.payload,
+                };
+                host.handle_record(&view);
+            }
+        }
+        acknowledge_from(now, host, forwarder, scratch);
+        return;
+    }
+    let sent = match &transmit.body {
+        TransmitBody::Sync(sync) => {
+            scratch.clear();
+            sync.encode(scratch);
+            forwarder.send(to, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
+        }
+        TransmitBody::Record(record) => record
+            .with_parts(|parts| forwarder.send(to, FrameKind::Record, TrafficClass::Bulk, parts)),
+    };
+    if sent != Sent::Queued
+        && let Some(sender) = &mut host.sender
+    {
+        sender.handle_dropped(now, to);
+    }
+}
+
+/// Sends the acknowledgement that the destination's half owes, if any.
+fn acknowledge_from<I: ShardIo>(
+    now: MonoTime,
+    host: &mut StreamHost,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) {
+    let Some(source) = host.source() else { return };
+    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now)) else {
+        return;
+    };
+    if source == forwarder.local {
+        if let Some(sender) = &mut host.sender {
+            sender.handle_ack(now, source, &ack);
+        }
+        return;
+    }
+    scratch.clear();
+    ack.encode(scratch);
+    // Without a path it is lost, and sent anew when there is one again.
+    let _sent = forwarder.send(source, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
+}
+
+/// Tells a source that its stream is not known here.
+fn answer_unknown<I: ShardIo>(
+    from: NodeId,
+    sync: &StreamSync,
+    epoch: BootEpoch,
+    forwarder: &mut Forwarder<I>,
+) {
+    let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
+    let mut out = Vec::with_capacity(128);
+    ack.encode(&mut out);
+    let _sent = forwarder.send(from, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
+}
+
+/// The stream that a routed frame is about, if it is about one.
+pub(crate) fn stream_of(kind: FrameKind, body: &[u8]) -> Option<StreamId> {
+    match kind {
+        FrameKind::Record => StreamHeader::decode(body).ok().map(|(header, _)| header.stream),
+        FrameKind::Notice => Notice::decode(body).ok().map(|notice| notice.stream),
+        FrameKind::StreamSync | FrameKind::StreamAck => {
+            body.first_chunk::<{ StreamId::LEN }>().map(|bytes| StreamId::from_bytes(*bytes))
+        }
+        _ => None,
+    }
+}

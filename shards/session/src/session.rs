@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::SessionError;
+use crate::inbox::Inbox;
+use crate::mask::{MaskSource, apply_mask};
+use crate::tls::Tls;
+use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
+
+/// Free bytes that [`LaneSession::send_built`] needs in front of a message.
+pub const MESSAGE_PREFIX: usize = HEADER_BYTES_MAX;
+
+/// Which end of the connection this is: the one that dialled is the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Dialled; masks its frames.
+    Client,
+    /// Accepted; does not.
+    Server,
+}
+
+/// Where the connection stands after [`LaneSession::process`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// Application data cannot be sent yet.
+    pub handshaking: bool,
+    /// The peer has closed its side properly.
+    pub peer_closed: bool,
+}
+
+/// TLS and WebSocket state of one lane, with all bytes that are under way in this process.
+#[derive(Debug)]
+pub struct LaneSession {
+    role: Role,
+    tls: Tls,
+    masks: MaskSource,
+    /// Ciphertext read, not yet processed.
+    incoming: Vec<u8>,
+    /// Plaintext, not yet consumed.
+    inbox: Inbox,
+    /// Ciphertext to be written.
+    outgoing: Vec<u8>,
+}
+
+impl LaneSession {
+    /// The dialling side.
+    ///
+    /// # Errors
+    /// [`SessionError::Tls`] if the configuration cannot make a connection.
+    pub fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, SessionError> {
+        let masks = MaskSource::new(config.crypto_provider().secure_random);
+        Ok(Self::new(Role::Client, Tls::client(config, name)?, masks))
+    }
+
+    /// The accepting side.
+    ///
+    /// # Errors
+    /// [`SessionError::Tls`] if the configuration cannot make a connection.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Self, SessionError> {
+        let masks = MaskSource::new(config.crypto_provider().secure_random);
+        Ok(Self::new(Role::Server, Tls::server(config)?, masks))
+    }
+
+    fn new(role: Role, tls: Tls, masks: MaskSource) -> Self {
+        Self {
+            role,
+            tls,
+            masks,
+            incoming: Vec::new(),
+            inbox: Inbox::default(),
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The peer's certificates, leaf first, once the handshake has got them.
+    #[must_use]
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.tls.peer_certificates()
+    }
+
+    /// Ciphertext from the socket is appended here; then [`Self::process`] is called.
+    pub const fn read_buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.incoming
+    }
+
+    /// Takes the read buffer, with a partial record at its front, to hand it to a read in flight.
+    #[must_use]
+    pub fn take_read_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.incoming)
+    }
+
+    /// Brings the read buffer back.
+    pub fn put_read_buffer(&mut self, buffer: Vec<u8>) {
+        self.incoming = buffer;
+    }
+
+    /// Decrypts what was read and advances the handshake.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the connection cannot go on; what is unsent may hold an alert for the
+    /// peer.
+    pub fn process(&mut self) -> Result<Progress, SessionError> {
+        let progress =
+            self.tls.process(&mut self.incoming, &mut self.outgoing, self.inbox.plaintext_mut())?;
+        Ok(Progress {
+            handshaking: !progress.may_send && !progress.peer_closed,
+            peer_closed: progress.peer_closed,
+        })
+    }
+
+    /// The decrypted bytes.
+    pub const fn inbox(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+
+    /// Takes the decrypted bytes out, so that they can be read while the session sends.
+    #[must_use]
+    pub fn take_inbox(&mut self) -> Inbox {
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// Brings them back, and answers the pings that were among them.
+    ///
+    /// # Errors
+    /// [`SessionError`] if an answer cannot be sent.
+    pub fn put_inbox(&mut self, mut inbox: Inbox) -> Result<(), SessionError> {
+        let pings = inbox.take_pings();
+        self.inbox = inbox;
+        for ping in pings {
+            self.send_frame(Opcode::Pong, &ping)?;
+        }
+        Ok(())
+    }
+
+    /// The next whole message, copied out. For the few messages of a handshake.
+    ///
+    /// # Errors
+    /// [`SessionError::WebSocket`] if the peer broke the protocol.
+    pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, SessionError> {
+        let mut inbox = self.take_inbox();
+        let message = inbox.next_message(self.role).map(|message| message.map(|m| m.to_vec()));
+        self.put_inbox(inbox)?;
+        Ok(message?)
+    }
+
+    /// Encrypts bytes that are no WebSocket frame: the HTTP handshake.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the TLS handshake is not done.
+    pub fn send_plaintext(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        self.tls.encrypt(bytes, &mut self.outgoing)
+    }
+
+    /// Encrypts one binary message.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it cannot be sent.
+    pub fn send_message(&mut self, batch: &[u8]) -> Result<(), SessionError> {
+        self.send_frame(Opcode::Binary, batch)
+    }
+
+    fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
+        let mut message = Vec::with_capacity(MESSAGE_PREFIX + payload.len());
+        message.extend_from_slice(&[0; MESSAGE_PREFIX]);
+        message.extend_from_slice(payload);
+        self.seal(opcode, &mut message)
+    }
+
+    /// Masks and encrypts a binary message that was built elsewhere, with [`MESSAGE_PREFIX`] free
+    /// bytes in front. The buffer's contents mean nothing afterwards.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it cannot be sent.
+    pub fn send_built(&mut self, message: &mut [u8]) -> Result<(), SessionError> {
+        self.seal(Opcode::Binary, message)
+    }
+
+    fn seal(&mut self, opcode: Opcode, message: &mut [u8]) -> Result<(), SessionError> {
+        let mask = match self.role {
+            Role::Client => Some(self.masks.next()?),
+            Role::Server => None,
+        };
+        let Some((space, payload)) = message.split_first_chunk_mut::<MESSAGE_PREFIX>() else {
+            return Ok(());
+        };
+        let start = encode_header(space, opcode, payload.len(), mask);
+        if let Some(mask) = mask {
+            apply_mask(payload, mask);
+        }
+        self.tls.encrypt(message.get(start..).unwrap_or_default(), &mut self.outgoing)
+    }
+
+    /// Says good-bye on both layers.
+    pub fn send_close(&mut self) {
+        // RFC 6455 §7.4.1: 1000, normal closure.
+        let _cannot = self.send_frame(Opcode::Close, &1000_u16.to_be_bytes());
+        self.tls.close(&mut self.outgoing);
+    }
+
+    /// Takes the ciphertext that must be written to the socket next, all of it.
+    #[must_use]
+    pub fn take_unsent(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Gives a written-out buffer back to be filled again.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.outgoing.capacity() == 0 {
+            buffer.clear();
+            self.outgoing = buffer;
+        }
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub const fn unsent_len(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Nothing waits to be written.
+    #[must_use]
+    pub const fn unsent_is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+}

@@ -1,0 +1,97 @@
+//! `hawser link`.
+
+use clap::Subcommand;
+use hawser_proto::v1::LinkStatus;
+use serde::Serialize;
+
+use super::client::Target;
+use super::failure::Failure;
+use super::output::{Output, bytes_text, micros_text};
+use super::table::{Align, Table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkCommand {
+    /// List this node's links.
+    Ls,
+}
+
+/// A link, as printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct LinkRow<'a> {
+    a: &'a str,
+    a_name: &'a str,
+    b: &'a str,
+    b_name: &'a str,
+    up: bool,
+    lanes: u32,
+    rtt_us: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+    queued_bytes: u64,
+    adjacency_index: u32,
+}
+
+impl<'a> From<&'a LinkStatus> for LinkRow<'a> {
+    fn from(link: &'a LinkStatus) -> Self {
+        Self {
+            a: &link.a,
+            a_name: &link.a_name,
+            b: &link.b,
+            b_name: &link.b_name,
+            up: link.up,
+            lanes: link.lanes,
+            rtt_us: link.rtt_us,
+            sent_bytes: link.sent_bytes,
+            received_bytes: link.received_bytes,
+            queued_bytes: link.queued_bytes,
+            adjacency_index: link.adjacency_index,
+        }
+    }
+}
+
+impl LinkRow<'_> {
+    pub(crate) const fn state(&self) -> &'static str {
+        if self.up { "up" } else { "down" }
+    }
+
+    pub(crate) fn rtt(&self) -> String {
+        if self.rtt_us == 0 { "-".to_owned() } else { micros_text(self.rtt_us) }
+    }
+}
+
+/// # Errors
+/// Whatever the node answers.
+pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
+    let links = target.mesh().await?.list_links(()).await?.into_inner().links;
+    let rows: Vec<LinkRow<'_>> = links.iter().map(LinkRow::from).collect();
+    out.rows(&rows, || {
+        let mut table = Table::new(
+            &[
+                ("PEER", Align::Left),
+                ("ID", Align::Left),
+                ("STATE", Align::Left),
+                ("LANES", Align::Right),
+                ("RTT", Align::Right),
+                ("SENT", Align::Right),
+                ("RECEIVED", Align::Right),
+                ("QUEUED", Align::Right),
+                ("INDEX", Align::Right),
+            ],
+            "no links",
+        );
+        for row in &rows {
+            table.row([
+                row.b_name.to_owned(),
+                row.b.to_owned(),
+                row.state().to_owned(),
+                row.lanes.to_string(),
+                row.rtt(),
+                bytes_text(row.sent_bytes),
+                bytes_text(row.received_bytes),
+                bytes_text(row.queued_bytes),
+                row.adjacency_index.to_string(),
+            ]);
+        }
+        table
+    })
+}

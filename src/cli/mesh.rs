@@ -1,0 +1,296 @@
+//! `hawser mesh`: seed, join, start, stop, leave, status.
+
+use std::io::Read;
+
+use clap::Subcommand;
+use hawser_proto::v1::{
+    JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus, NodeStatus, SeedMeshReq, StartMeshReq,
+    StopMeshReq,
+};
+use serde::Serialize;
+
+use super::client::Target;
+use super::failure::Failure;
+use super::link::LinkRow;
+use super::output::{Output, counted};
+use super::table::{Align, Table};
+
+/// Longest token that is read from standard input, in bytes.
+const TOKEN_BYTES_MAX: u64 = 16 << 10;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeshCommand {
+    /// Make this node the first of a new mesh and the holder of its certificate authority.
+    Seed {
+        /// Name of the mesh: 1 to 63 characters of a-z, 0-9 and -.
+        name: String,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// Join a mesh with a token that `hawser token issue` printed at the node that seeded it.
+    Join {
+        /// The token; `-` reads it from standard input, where no process list shows it.
+        token: String,
+        /// Address to dial instead of the token's, host:port.
+        #[arg(long, default_value = "")]
+        address: String,
+    },
+    /// Take part again after `mesh stop`.
+    Start,
+    /// Close every lane and stay out until `mesh start`. Membership and streams are kept.
+    Stop,
+    /// Close every lane and forget certificate, members and streams.
+    Leave,
+    /// Show the mesh as this node sees it.
+    Status,
+}
+
+/// # Errors
+/// Whatever the node answers.
+pub(crate) async fn run(command: MeshCommand, target: Target, out: Output) -> Result<(), Failure> {
+    let mut mesh = target.mesh().await?;
+    let status = match command {
+        MeshCommand::Seed { name, description } => {
+            mesh.seed_mesh(SeedMeshReq { name, description }).await?
+        }
+        MeshCommand::Join { token, address } => {
+            let token = if token == "-" { token_from_stdin()? } else { token };
+            mesh.join_mesh(JoinMeshReq { token, address }).await?
+        }
+        MeshCommand::Start => mesh.start_mesh(StartMeshReq {}).await?,
+        MeshCommand::Stop => mesh.stop_mesh(StopMeshReq {}).await?,
+        MeshCommand::Leave => {
+            let left = mesh.leave_mesh(LeaveMeshReq {}).await?.into_inner();
+            let row = LeftRow { left: left.success, message: left.message };
+            return out.value(&row, || "left the mesh\n".to_owned());
+        }
+        MeshCommand::Status => mesh.get_mesh_status(()).await?,
+    }
+    .into_inner();
+    show(&status, out)
+}
+
+fn token_from_stdin() -> Result<String, Failure> {
+    let mut token = String::new();
+    std::io::stdin()
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut token)
+        .map_err(|error| Failure::usage(format!("cannot read the token: {error}")))?;
+    Ok(token.trim().to_owned())
+}
+
+#[derive(Serialize)]
+struct LeftRow {
+    left: bool,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct StatusRow<'a> {
+    mesh_id: &'a str,
+    name: &'a str,
+    state: &'a str,
+    node_id: &'a str,
+    node_name: &'a str,
+    version: &'a str,
+    io_driver: &'a str,
+    shards: u32,
+    route_generation: u64,
+    lsdb_digest: &'a str,
+    lsdb_size: u64,
+    raft_health: &'a str,
+    nodes: Vec<NodeRow<'a>>,
+    links: Vec<LinkRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeRow<'a> {
+    node_id: &'a str,
+    name: &'a str,
+    reachable: bool,
+    hops: u32,
+    incarnation: u64,
+    address: &'a str,
+}
+
+impl<'a> From<&'a NodeStatus> for NodeRow<'a> {
+    fn from(node: &'a NodeStatus) -> Self {
+        Self {
+            node_id: &node.node_id,
+            name: &node.name,
+            reachable: node.reachable,
+            hops: node.hops,
+            incarnation: node.incarnation,
+            address: &node.address,
+        }
+    }
+}
+
+fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
+    let row = StatusRow {
+        mesh_id: &status.mesh_id,
+        name: &status.name,
+        state: &status.state,
+        node_id: &status.node_id,
+        node_name: &status.node_name,
+        version: &status.version,
+        io_driver: &status.io_driver,
+        shards: status.shards,
+        route_generation: status.route_generation,
+        lsdb_digest: &status.lsdb_digest,
+        lsdb_size: status.lsdb_size,
+        raft_health: &status.raft_health,
+        nodes: status.nodes.iter().map(NodeRow::from).collect(),
+        links: status.links.iter().map(LinkRow::from).collect(),
+    };
+    out.value(&row, || text(status))
+}
+
+fn text(status: &MeshStatus) -> String {
+    let mut lines = Table::new(&[("", Align::Left), ("", Align::Left)], "");
+    let mut line = |what: &str, said: String| lines.row([what.to_owned(), said]);
+    match status.state.as_str() {
+        "none" => line(
+            "mesh",
+            "none; `hawser mesh seed` makes one, `hawser mesh join` joins one".to_owned(),
+        ),
+        state => line("mesh", format!("{}  {}  {state}", status.name, status.mesh_id)),
+    }
+    line("node", format!("{}  {}  {}", status.node_name, status.node_id, status.version));
+    let shards = counted(u64::from(status.shards), "shard");
+    line("shards", format!("{shards} on {}", status.io_driver));
+    if status.state != "none" {
+        let known = counted(status.lsdb_size, "node");
+        line(
+            "routes",
+            format!(
+                "generation {}, {known} known, digest {}",
+                status.route_generation, status.lsdb_digest
+            ),
+        );
+    }
+    let mut page = lines.to_string().trim_start_matches('\n').to_owned();
+    if !status.nodes.is_empty() {
+        page.push('\n');
+        page.push_str(&node_table(status).to_string());
+    }
+    if !status.links.is_empty() {
+        page.push('\n');
+        page.push_str(&link_table(&status.links).to_string());
+    }
+    page
+}
+
+fn node_table(status: &MeshStatus) -> Table {
+    let mut table = Table::new(
+        &[
+            ("NODE", Align::Left),
+            ("ID", Align::Left),
+            ("REACHABLE", Align::Left),
+            ("HOPS", Align::Right),
+            ("INCARNATION", Align::Right),
+            ("ADDRESS", Align::Left),
+        ],
+        "",
+    );
+    for node in &status.nodes {
+        let here = node.node_id == status.node_id;
+        let reachable = match (here, node.reachable) {
+            (true, _) => "this node",
+            (false, true) => "yes",
+            (false, false) => "no",
+        };
+        let hops = if here || !node.reachable { "-".to_owned() } else { node.hops.to_string() };
+        let address = if node.address.is_empty() { "-" } else { &node.address };
+        table.row([
+            node.name.clone(),
+            node.node_id.clone(),
+            reachable.to_owned(),
+            hops,
+            node.incarnation.to_string(),
+            address.to_owned(),
+        ]);
+    }
+    table
+}
+
+fn link_table(links: &[LinkStatus]) -> Table {
+    let mut table = Table::new(
+        &[
+            ("LINK", Align::Left),
+            ("STATE", Align::Left),
+            ("LANES", Align::Right),
+            ("RTT", Align::Right),
+        ],
+        "",
+    );
+    for link in links {
+        let name =
+            |name: &str, id: &str| if name.is_empty() { id.to_owned() } else { name.to_owned() };
+        let row = LinkRow::from(link);
+        table.row([
+            format!("{} - {}", name(&link.a_name, &link.a), name(&link.b_name, &link.b)),
+            row.state().to_owned(),
+            link.lanes.to_string(),
+            row.rtt(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_reads_well() {
+        let node = |id: &str, name: &str, hops| NodeStatus {
+            node_id: id.to_owned(),
+            name: name.to_owned(),
+            reachable: true,
+            incarnation: 1,
+            hops,
+            address: String::new(),
+        };
+        let status = MeshStatus {
+            mesh_id: "m".to_owned(),
+            name: "demo".to_owned(),
+            state: "running".to_owned(),
+            node_id: "ida".to_owned(),
+            node_name: "a".to_owned(),
+            nodes: vec![node("ida", "a", 0), node("idb", "b", 1)],
+            links: vec![LinkStatus {
+                a: "ida".to_owned(),
+                a_name: "a".to_owned(),
+                b: "idb".to_owned(),
+                b_name: "b".to_owned(),
+                up: true,
+                lanes: 2,
+                rtt_us: 120,
+                ..LinkStatus::default()
+            }],
+            route_generation: 3,
+            lsdb_digest: "00ff".to_owned(),
+            lsdb_size: 2,
+            version: "0.1.0".to_owned(),
+            io_driver: "io_uring".to_owned(),
+            shards: 1,
+            raft_health: String::new(),
+        };
+        assert_eq!(
+            text(&status),
+            "mesh    demo  m  running\n\
+             node    a  ida  0.1.0\n\
+             shards  1 shard on io_uring\n\
+             routes  generation 3, 2 nodes known, digest 00ff\n\
+             \n\
+             NODE  ID   REACHABLE  HOPS  INCARNATION  ADDRESS\n\
+             a     ida  this node     -            1  -\n\
+             b     idb  yes           1            1  -\n\
+             \n\
+             LINK   STATE  LANES     RTT\n\
+             a - b  up         2  120 µs\n"
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! The node's configuration: TOML file, `HAWSER_SECTION__KEY` variables, command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::failure::Failure;
+use crate::daemon::profile::{CoreWish, Profile};
+
+pub(crate) mod key;
+pub(crate) mod settings;
+pub(crate) mod value;
+
+use settings::Settings;
+
+/// The directory that a node uses unless told otherwise.
+const DATA_DIR_ROOT: &str = "/var/lib/hawser";
+
+/// How shards wait for sockets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DriverChoice {
+    /// io_uring, and epoll where that is refused.
+    Auto,
+    IoUring,
+    Epoll,
+}
+
+/// Checked configuration of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// None: the host's name.
+    pub(crate) name: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) profile: &'static str,
+    /// None: no inbound lanes.
+    pub(crate) listen: Option<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) dial: Vec<String>,
+    pub(crate) proxy: Option<String>,
+    pub(crate) collapsed: bool,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) handshakes_max: usize,
+    pub(crate) accepts_per_second_per_address: u32,
+    pub(crate) request_bytes_max: usize,
+    /// None: gRPC on the unix socket alone.
+    pub(crate) api_listen: Option<String>,
+    pub(crate) api_spin: Duration,
+    pub(crate) shard_spin: Duration,
+    pub(crate) driver: DriverChoice,
+    pub(crate) cores: CoreWish,
+    /// None: the kernel tunes it.
+    pub(crate) send_buffer_bytes: Option<usize>,
+    pub(crate) receive_buffer_bytes: Option<usize>,
+    pub(crate) log_json: bool,
+    pub(crate) log_level: String,
+}
+
+impl Config {
+    /// # Errors
+    /// Whatever is wrong in `settings`, and a profile that does not exist.
+    pub(crate) fn from_settings(settings: Settings) -> Result<Self, Failure> {
+        let settings = settings.finish()?;
+        let profile = Profile::named(&settings.text("node.profile").unwrap_or_default())?;
+        let number = |name: &str| settings.number(name).unwrap_or_default();
+        let small = |name: &str| usize::try_from(number(name)).unwrap_or(usize::MAX);
+        let micros = |name: &str, profile: u64| {
+            Duration::from_micros(settings.number(name).unwrap_or(profile))
+        };
+        let buffer = |name: &str, profile: u64| {
+            let bytes = settings.number(name).unwrap_or(profile);
+            usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+        };
+        let listen = |name: &str| settings.text(name).filter(|address| address != "none");
+        let cores = profile.cores.overridden(
+            settings.processors("cores.shards"),
+            settings.processors("cores.control"),
+            settings.processors("cores.api"),
+        )?;
+        let data_dir = match settings.text("node.data_dir") {
+            Some(path) => PathBuf::from(path),
+            None => default_data_dir()?,
+        };
+        Ok(Self {
+            name: settings.text("node.name"),
+            data_dir,
+            profile: profile.name,
+            listen: listen("lanes.listen"),
+            advertise: settings.text("lanes.advertise"),
+            dial: settings.texts("lanes.dial"),
+            proxy: settings.text("lanes.proxy"),
+            collapsed: settings.flag("lanes.collapsed"),
+            handshake_timeout: Duration::from_millis(number("admission.handshake_timeout_ms")),
+            handshakes_max: small("admission.handshakes_max"),
+            accepts_per_second_per_address: u32::try_from(number(
+                "admission.accepts_per_second_per_address",
+            ))
+            .unwrap_or(u32::MAX),
+            request_bytes_max: small("admission.request_bytes_max"),
+            api_listen: listen("api.listen"),
+            api_spin: micros("api.spin_us", profile.api_spin_us),
+            shard_spin: micros("shards.spin_us", profile.shard_spin_us),
+            driver: match settings.text("shards.driver").as_deref() {
+                Some("io_uring") => DriverChoice::IoUring,
+                Some("epoll") => DriverChoice::Epoll,
+                _ => DriverChoice::Auto,
+            },
+            cores,
+            send_buffer_bytes: buffer("sockets.send_buffer_bytes", profile.send_buffer_bytes),
+            receive_buffer_bytes: buffer(
+                "sockets.receive_buffer_bytes",
+                profile.receive_buffer_bytes,
+            ),
+            log_json: settings.text("log.format").as_deref() == Some("json"),
+            log_level: settings.text("log.level").unwrap_or_default(),
+        })
+    }
+}
+
+/// `$HAWSER_DATA_DIR`, else the place that the user may write.
+///
+/// # Errors
+/// If neither that variable nor `HOME` is set.
+pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(path) = set("HAWSER_DATA_DIR") {
+        return Ok(PathBuf::from(path));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from(DATA_DIR_ROOT));
+    }
+    set("HOME").map(|home| Path::new(&home).join(".local/share/hawser")).ok_or_else(|| {
+        Failure::usage("no data directory: HOME is not set; say --data-dir or HAWSER_DATA_DIR")
+    })
+}
+
+/// The configuration file that is read when none is named, if it exists.
+pub(crate) fn default_file() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(path) = set("HAWSER_CONFIG") {
+        return Some(PathBuf::from(path));
+    }
+    let path = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/etc/hawser/hawser.toml")
+    } else {
+        let home = set("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| set("HOME").map(|home| Path::new(&home).join(".config")))?;
+        home.join("hawser/hawser.toml")
+    };
+    path.exists().then_some(path)
+}
+
+/// First address that `text` (host:port) stands for.
+///
+/// # Errors
+/// If it resolves to none.
+pub(crate) fn resolve(text: &str) -> Result<SocketAddr, Failure> {
+    text.to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| Failure::config(format!("{text}: no such host")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_a_node() {
+        let mut settings = Settings::default();
+        settings.set("--data-dir", "node.data_dir", "/x");
+        let config = Config::from_settings(settings).unwrap();
+        assert_eq!(config.data_dir, Path::new("/x"));
+        assert_eq!(config.profile, "balanced");
+        assert_eq!(config.listen.as_deref(), Some("0.0.0.0:7480"));
+        assert_eq!(config.api_listen.as_deref(), Some("0.0.0.0:7481"));
+        assert_eq!(config.handshake_timeout, Duration::from_secs(5));
+        assert_eq!(config.send_buffer_bytes, None);
+        assert_eq!(config.driver, DriverChoice::Auto);
+    }
+
+    #[test]
+    fn settings_override_the_profile() {
+        let mut settings = Settings::default();
+        settings.set("--data-dir", "node.data_dir", "/x");
+        settings.set("--profile", "node.profile", "latency");
+        let latency = Config::from_settings(settings.clone()).unwrap();
+        assert!(latency.shard_spin > Duration::ZERO);
+        settings.set("-", "shards.spin_us", "0");
+        settings.set("-", "cores.shards", "7");
+        settings.set("-", "lanes.listen", "none");
+        let config = Config::from_settings(settings).unwrap();
+        assert_eq!(config.shard_spin, Duration::ZERO);
+        assert_eq!(config.listen, None);
+        assert_ne!(config.cores, latency.cores);
+    }
+}

@@ -1,0 +1,315 @@
+//! Every configuration key: its form, its default, when a change of it applies.
+//!
+//! **Invariant:** the table is the one truth: loading, `config check`, `config keys` and
+//! `docs/configuration.md` are made from it, and a test compares the page.
+
+use super::value::Value;
+
+/// What a key's value looks like.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// A node's human name.
+    Name,
+    /// `host:port`.
+    Address,
+    /// `host:port` or `none`.
+    AddressOrNone,
+    /// List of `host:port`.
+    Addresses,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number within these bounds.
+    Number { min: u64, max: u64 },
+    /// A processor, or a list of them, as the kernel counts them.
+    Processors,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A level, or levels by target: `info,hawser_plane=debug`.
+    LogLevel,
+}
+
+/// When a changed value takes effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Applies {
+    /// On SIGHUP.
+    Reload,
+    /// When the node starts again.
+    Restart,
+}
+
+impl Applies {
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// `section.key`.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// As an environment variable would say it; empty: unset, and `doc` says what then holds.
+    pub(crate) default: &'static str,
+    pub(crate) applies: Applies,
+    pub(crate) doc: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, applies: Applies::Restart, doc }
+}
+
+/// Largest socket buffer that may be asked for, in bytes.
+const SOCKET_BUFFER_BYTES_MAX: u64 = 1 << 30;
+/// Longest spin, in microseconds: beyond it a core would never sleep.
+const SPIN_US_MAX: u64 = 1_000_000;
+
+/// In the order of the page.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "node.name",
+        Kind::Name,
+        "",
+        "Human name of the node, unique in its mesh: 1 to 64 bytes of letters, digits, `.`, `_`, `-`. Unset: the one of the last start, at the first the host's. A member of a mesh keeps its name: a start with another one is refused, because the directory is then another node's.",
+    ),
+    key(
+        "node.data_dir",
+        Kind::Text,
+        "",
+        "Directory of the node's state and of its socket, of mode 0700. Unset: `$HAWSER_DATA_DIR`, else `/var/lib/hawser` for root and `~/.local/share/hawser` for others.",
+    ),
+    key(
+        "node.profile",
+        Kind::Choice(super::super::profile::NAMES),
+        "balanced",
+        "How the machine is used: see Profiles.",
+    ),
+    key(
+        "lanes.listen",
+        Kind::AddressOrNone,
+        "0.0.0.0:7480",
+        "Where other nodes connect. `none`: no inbound connection is accepted; the node only dials.",
+    ),
+    key(
+        "lanes.advertise",
+        Kind::Address,
+        "",
+        "Address that other nodes are told to dial, where it differs from `lanes.listen`, as behind a port forwarding. Unset: the address listened on, if it is a definite one.",
+    ),
+    key(
+        "lanes.dial",
+        Kind::Addresses,
+        "",
+        "Nodes to keep links to, beside those that the mesh has told this node of.",
+    ),
+    key(
+        "lanes.proxy",
+        Kind::Address,
+        "",
+        "HTTP proxy that is asked to CONNECT to each dialled address. Unset: direct.",
+    ),
+    key(
+        "lanes.collapsed",
+        Kind::Flag,
+        "false",
+        "One lane a link for all traffic, instead of one for control and one for bulk.",
+    ),
+    key(
+        "admission.handshake_timeout_ms",
+        Kind::Number { min: 100, max: 60_000 },
+        "5000",
+        "How long a connection may take from its first byte to its accepted Hello, in milliseconds.",
+    ),
+    key(
+        "admission.handshakes_max",
+        Kind::Number { min: 1, max: 65_536 },
+        "64",
+        "Handshakes in flight. Connections beyond it wait in the kernel's queue.",
+    ),
+    key(
+        "admission.accepts_per_second_per_address",
+        Kind::Number { min: 1, max: 1_000_000 },
+        "50",
+        "Connections that one address may open a second; those beyond it are closed.",
+    ),
+    key(
+        "admission.request_bytes_max",
+        Kind::Number { min: 1024, max: 65_536 },
+        "8192",
+        "Longest HTTP request head, in bytes.",
+    ),
+    key(
+        "api.listen",
+        Kind::AddressOrNone,
+        "0.0.0.0:7481",
+        "Where gRPC is served with TLS to members of the mesh, beside the socket in the data directory. `none`: on the socket alone.",
+    ),
+    key(
+        "api.spin_us",
+        Kind::Number { min: 0, max: SPIN_US_MAX },
+        "",
+        "How long an API thread looks for work before it sleeps, in microseconds. Unset: the profile's.",
+    ),
+    key(
+        "cores.shards",
+        Kind::Processors,
+        "",
+        "Processors of the shards, one shard each. Unset: the profile's choice.",
+    ),
+    key(
+        "cores.control",
+        Kind::Processors,
+        "",
+        "Processor of the control thread. Unset: the profile's choice.",
+    ),
+    key(
+        "cores.api",
+        Kind::Processors,
+        "",
+        "Processors of the API threads, one thread each. Unset: the profile's choice.",
+    ),
+    key(
+        "shards.driver",
+        Kind::Choice(&["auto", "io_uring", "epoll"]),
+        "auto",
+        "How shards wait for sockets. `auto`: io_uring, and epoll with a line in the log where the system refuses it. `io_uring`: the node does not start without.",
+    ),
+    key(
+        "shards.spin_us",
+        Kind::Number { min: 0, max: SPIN_US_MAX },
+        "",
+        "How long a shard looks for work before it parks, in microseconds. Unset: the profile's.",
+    ),
+    key(
+        "sockets.send_buffer_bytes",
+        Kind::Number { min: 0, max: SOCKET_BUFFER_BYTES_MAX },
+        "",
+        "Send buffer of a lane's socket. 0: the kernel tunes it. Unset: the profile's.",
+    ),
+    key(
+        "sockets.receive_buffer_bytes",
+        Kind::Number { min: 0, max: SOCKET_BUFFER_BYTES_MAX },
+        "",
+        "Receive buffer of a lane's socket. 0: the kernel tunes it. Unset: the profile's.",
+    ),
+    key(
+        "log.format",
+        Kind::Choice(&["text", "json"]),
+        "text",
+        "Form of the lines on standard error.",
+    ),
+    Key {
+        name: "log.level",
+        kind: Kind::LogLevel,
+        default: "info",
+        applies: Applies::Reload,
+        doc: "Least severe level that is logged: `error`, `warn`, `info`, `debug`, `trace`; by target with commas: `info,hawser_plane=debug`.",
+    },
+];
+
+impl Key {
+    /// The key called `name`.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The key whose name is nearest to `name`, if any is near enough to have been meant.
+    pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+        // A key may be misspelt, or right and in the wrong section.
+        let leaf = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+        let score = |key: &Self| {
+            let whole = strsim::normalized_damerau_levenshtein(key.name, name);
+            let part = strsim::normalized_damerau_levenshtein(&leaf(key.name), &leaf(name));
+            whole.max(part * 0.9)
+        };
+        KEYS.iter()
+            .map(|key| (score(key), key.name))
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .filter(|(score, _)| *score >= 0.5)
+            .map(|(_, name)| name)
+    }
+
+    /// The environment variable that sets it.
+    pub(crate) fn variable(&self) -> String {
+        format!("HAWSER_{}", self.name.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Its default; none if it is unset.
+    pub(crate) fn default_value(&self) -> Option<Value> {
+        if self.default.is_empty() {
+            return None;
+        }
+        Value::from_text(self.kind, self.default).ok()
+    }
+}
+
+/// The reference part of `docs/configuration.md`.
+pub(crate) fn reference_markdown() -> String {
+    let mut page = String::from("| Key | Default | Applies | Meaning |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let default = match (key.default, key.kind) {
+            ("", Kind::Addresses) => "`[]`".to_owned(),
+            ("", _) => "unset".to_owned(),
+            (text, Kind::Flag | Kind::Number { .. } | Kind::Processors) => format!("`{text}`"),
+            (text, _) => format!("`\"{text}\"`"),
+        };
+        page.push_str(&format!(
+            "| `{}` | {default} | {} | {} |\n",
+            key.name,
+            key.applies.text(),
+            key.doc
+        ));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_has_the_form_of_its_key() {
+        for key in KEYS {
+            assert!(!key.doc.is_empty() && !key.doc.contains('|'), "{}", key.name);
+            assert_eq!(key.name.split('.').count(), 2, "{}", key.name);
+            if !key.default.is_empty() {
+                Value::from_text(key.kind, key.default).expect(key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_given() {
+        for (written, meant) in [
+            ("lanes.lisen", Some("lanes.listen")),
+            ("lane.listen", Some("lanes.listen")),
+            ("node.dail", Some("lanes.dial")),
+            ("api.handshake_timeout_ms", Some("admission.handshake_timeout_ms")),
+            ("log.levels", Some("log.level")),
+            ("zzz.qqqqqq", None),
+        ] {
+            assert_eq!(Key::nearest(written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn the_page_says_what_the_table_says() {
+        const BEGIN: &str = "<!-- keys: begin -->\n";
+        const END: &str = "<!-- keys: end -->";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = page.split_once(BEGIN).unwrap();
+        let (keys, after) = rest.split_once(END).unwrap();
+        let expected = reference_markdown();
+        if keys != expected && std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+            return;
+        }
+        assert_eq!(keys, expected, "run the test with UPDATE_DOCS=1 and look at the page");
+    }
+}
