@@ -20,7 +20,7 @@ pub(crate) mod stream;
 pub(crate) mod table;
 mod token;
 
-pub(crate) use client::Target;
+pub(crate) use client::{SOCKET_NAME, Target};
 pub(crate) use runtime::block_on;
 
 use failure::{Exit, Failure};

@@ -9,5 +9,6 @@ mod record;
 mod sink;
 mod source;
 
-pub(crate) use sink::{Arrived, SinkError, TreeSink};
-pub(crate) use source::{Entry, TreeSource, list};
+pub(crate) use path::SafePath;
+pub(crate) use sink::{Arrived, TreeSink};
+pub(crate) use source::{Entry, TreeSource, Walk, list};

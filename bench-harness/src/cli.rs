@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cores::Placement;
 use crate::stamp::STAMP_BYTES;
 
 /// Measures whole Hawser daemons from outside.
@@ -59,6 +60,12 @@ pub(crate) struct OurArgs {
     /// Profile of the nodes [default: balanced]
     #[arg(long, value_enum)]
     pub(crate) profile: Option<ProfileName>,
+    /// Cores of every process, as in 0/0:0:0/1:1:1/1 [default: by the number of cores]
+    ///
+    /// Publisher, nodes and subscriber with slashes between: a client as a list of cores with
+    /// commas, or - for any; a node as control:api:shards. Unset, the harness knows good ones.
+    #[arg(long, value_name = "PUB/A/B/SUB")]
+    pub(crate) placement: Option<Placement>,
     /// Print one JSON line a row instead of tables
     #[arg(long)]
     pub(crate) json: bool,

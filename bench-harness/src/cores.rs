@@ -4,6 +4,12 @@
 //! cores and fight. The harness therefore says for every process where it runs. The peer's servers
 //! are left as they come (unpinned); its clients get the cores that ours get.
 
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, bail};
+
+use crate::machine;
+
 /// Cores of one node's threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeCores {
@@ -93,6 +99,27 @@ const TABLE: &[Row] = &[
 ];
 
 impl Placement {
+    /// The placement that the user wants, or else the table's, for `hops` links on this machine.
+    ///
+    /// # Errors
+    /// If the user's has another number of nodes.
+    pub(crate) fn choose(hops: usize, wanted: Option<&Self>) -> Result<Self> {
+        let table = Self::new(hops, &machine::cores()?).context("one or two links")?;
+        match wanted {
+            None => Ok(table),
+            Some(wanted) if wanted.nodes.len() == hops + 1 => {
+                Ok(Self { chain: table.chain, ..wanted.clone() })
+            }
+            Some(wanted) => {
+                bail!(
+                    "--placement names {} nodes; {hops} links have {}",
+                    wanted.nodes.len(),
+                    hops + 1
+                )
+            }
+        }
+    }
+
     /// The placement of a run over `hops` links on a machine with these `cores`. None if the table
     /// knows no such run.
     pub(crate) fn new(hops: usize, cores: &[usize]) -> Option<Self> {
@@ -115,6 +142,43 @@ impl Placement {
             chain: chain(hops + 2, cores),
         })
     }
+}
+
+impl FromStr for Placement {
+    type Err = Error;
+
+    /// `publisher/A/B[/C]/subscriber`. A client is a list of cores, `-` for any; a node is its
+    /// control core, its API cores and its shard cores, separated by colons: `0/0:0:0/1:1:1/1`.
+    fn from_str(text: &str) -> Result<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let [near, nodes @ .., far] = parts.as_slice() else {
+            bail!("publisher/A/B/subscriber or publisher/A/B/C/subscriber");
+        };
+        if !(2..=3).contains(&nodes.len()) {
+            bail!("two or three nodes, not {}", nodes.len());
+        }
+        let client = |list| if list == "-" { Ok(Vec::new()) } else { core_list(list) };
+        let node = |text: &&str| {
+            let fields: Vec<&str> = text.split(':').collect();
+            let [control, api, shards] = fields.as_slice() else {
+                bail!("{text}: a node is control:api:shards");
+            };
+            let control = control.parse().with_context(|| format!("{control}: no core"))?;
+            Ok(NodeCores { control, api: core_list(api)?, shards: core_list(shards)? })
+        };
+        Ok(Self {
+            near_client: client(near)?,
+            far_client: client(far)?,
+            nodes: nodes.iter().map(node).collect::<Result<_>>()?,
+            chain: Vec::new(),
+        })
+    }
+}
+
+/// Cores with commas between.
+fn core_list(text: &str) -> Result<Vec<usize>> {
+    let core = |core: &str| core.parse().with_context(|| format!("{core:?}: no core"));
+    text.split(',').map(core).collect()
 }
 
 /// A chain of `sockets` sockets has one stage more than sockets. Neighbours share a core as far as
@@ -153,6 +217,18 @@ mod tests {
                 }
             }
             assert_eq!(Placement::new(3, &cores), None);
+        }
+    }
+    #[test]
+    fn a_placement_can_be_written_down() {
+        let placement: Placement = "0/0:0:0/1:1:1,2/-".parse().unwrap();
+        assert_eq!(placement.near_client, [0]);
+        assert!(placement.far_client.is_empty());
+        let shards: Vec<_> = placement.nodes.iter().map(|node| node.shards.clone()).collect();
+        assert_eq!(shards, [vec![0], vec![1, 2]]);
+        for wrong in ["", "0/1", "0/0:0/1:1:1/1", "0/x:0:0/1:1:1/1", "0/0:0:0/1", "0/:0:0/1:1:1/1"]
+        {
+            assert!(wrong.parse::<Placement>().is_err(), "{wrong:?}");
         }
     }
 }

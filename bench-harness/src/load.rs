@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::chain;
 use crate::cores::Placement;
-use crate::machine;
 use crate::report::{Report, Rows, decimals};
 use crate::run::{self, Load, LoadRun, Side};
 
@@ -20,6 +19,7 @@ pub(crate) struct LoadSpec<'a> {
     pub(crate) hawser: &'a Path,
     pub(crate) profile: Option<&'a str>,
     pub(crate) load: Load,
+    pub(crate) placement: Option<&'a Placement>,
 }
 
 /// The row that is printed; `docs/benchmarks.md` says what each field means.
@@ -60,8 +60,7 @@ pub(crate) struct LoadRow {
 /// Runs the load with the chain before and after it.
 pub(crate) async fn measure(spec: LoadSpec<'_>) -> Result<LoadRow> {
     let load = spec.load;
-    let cores = machine::cores()?;
-    let placement = Placement::new(load.hops, &cores).context("one or two links")?;
+    let placement = Placement::choose(load.hops, spec.placement)?;
     let side = Side::Ours { hawser: spec.hawser, profile: spec.profile };
     let chain_s = load.window_s.min(CHAIN_WINDOW_MAX_S);
     let before = chain::measure_aside(placement.chain.clone(), chain_s).await?;

@@ -107,7 +107,8 @@ async fn measure_load(args: LoadArgs) -> Result<bool> {
         rate_per_s: args.rate,
     };
     let profile = args.ours.profile.map(ProfileName::as_str);
-    let row = load::measure(LoadSpec { hawser: &hawser, profile, load }).await?;
+    let placement = args.ours.placement.as_ref();
+    let row = load::measure(LoadSpec { hawser: &hawser, profile, load, placement }).await?;
     print(&row, args.ours.json)?;
     Ok(row.has_loss())
 }
@@ -123,6 +124,7 @@ async fn measure_peers(args: PeersArgs) -> Result<bool> {
         seconds: args.seconds,
         warmup_s: args.ours.warmup,
         runs: usize::from(args.runs),
+        placement: args.ours.placement.as_ref(),
     };
     let mut has_loss = false;
     for &hops in &args.hops {
@@ -170,7 +172,7 @@ impl Report for ChainRow {
 
 async fn measure_chain(args: &ChainArgs) -> Result<bool> {
     let hops = usize::from(args.hops);
-    let placement = Placement::new(hops, &machine::cores()?).context("one or two links")?;
+    let placement = Placement::choose(hops, None)?;
     let rate = chain::measure_aside(placement.chain, args.seconds).await?;
     print(&ChainRow { hops, chain_bytes_per_s: decimals(rate, 0) }, args.json)?;
     Ok(false)

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::cores::Placement;
-use crate::machine;
 use crate::nats::install::NatsServer;
 use crate::report::{Report, Rows, decimals, progress};
 use crate::run::{self, Load, LoadRun, LoneRun, Side, median};
@@ -33,6 +32,7 @@ pub(crate) struct PeersSpec<'a> {
     pub(crate) warmup_s: f64,
     /// Runs of each side.
     pub(crate) runs: usize,
+    pub(crate) placement: Option<&'a Placement>,
 }
 
 /// The row that is printed; `docs/benchmarks.md` says what each field means.
@@ -161,7 +161,7 @@ impl PeersSpec<'_> {
 
     /// Measures the round trips of lone messages over `hops` links.
     pub(crate) async fn measure_lone(&self, hops: usize) -> Result<LonePair> {
-        let placement = placement(hops)?;
+        let placement = Placement::choose(hops, self.placement)?;
         let load = self.load(hops, LONE_BYTES);
         let mut pair =
             LonePair { ours: Vec::new(), peer: Vec::new(), patience: Patience::default() };
@@ -188,7 +188,7 @@ impl PeersSpec<'_> {
         payload_bytes: usize,
         lone: &LonePair,
     ) -> Result<PeersRow> {
-        let placement = placement(hops)?;
+        let placement = Placement::choose(hops, self.placement)?;
         let load = self.load(hops, payload_bytes);
         let mut patience = Patience::default();
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
@@ -244,10 +244,6 @@ impl PeersSpec<'_> {
             peer_lone_runs: lone.peer.iter().map(LoneRow::from).collect(),
         })
     }
-}
-
-fn placement(hops: usize) -> Result<Placement> {
-    Placement::new(hops, &machine::cores()?).context("one or two links")
 }
 
 fn rate(run: &LoadRun) -> f64 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hawser_routing::{Flooding, Lsa};
 use hawser_session::{Inbox, Role};
-use hawser_wire::{FrameHeader, FrameIter, MonoTime, NodeId};
+use hawser_wire::{FrameHeader, FrameIter, MonoTime, NodeId, StreamHeader, crc32c};
 
 /// The layout of this name.
 ///
@@ -19,11 +19,39 @@ pub fn layout(name: &str, input: &[u8]) {
     let _ = layout.expect("a layout of that name").check(input);
 }
 
-/// A batch of frames.
+/// A record, as it came and with its checksum made to match, so that what stands behind it is
+/// reached.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn record(input: &[u8]) {
+    layout("record", input);
+    if let Ok((header, body)) = StreamHeader::decode(input) {
+        let checksum = header.checksum_over(&[body]);
+        let header = StreamHeader { checksum, ..header };
+        layout("record", &[&header.encode(), body].concat());
+    }
+}
+
+/// A batch of frames, as it came and with the checksums of its headers made to match.
 ///
 /// # Panics
 /// If the decoder is wrong.
 pub fn batch(input: &[u8]) {
+    check_batch(input);
+    let mut matching = input.to_vec();
+    let mut rest = matching.as_mut_slice();
+    while let Some((header, behind)) = rest.split_first_chunk_mut::<{ FrameHeader::LEN }>() {
+        let checksum = crc32c(&header[..16]);
+        header[16..].copy_from_slice(&checksum.to_le_bytes());
+        let [_, _, _, _, l0, l1, l2, l3, ..] = *header;
+        let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+        rest = behind.get_mut(len..).unwrap_or_default();
+    }
+    check_batch(&matching);
+}
+
+fn check_batch(input: &[u8]) {
     let mut again = Vec::new();
     let mut errors = 0;
     for frame in FrameIter::new(input) {

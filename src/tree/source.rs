@@ -35,50 +35,67 @@ pub(crate) struct Entry {
 /// # Errors
 /// If `root` itself cannot be listed.
 pub(crate) fn list(root: &Path, warnings: &mut Vec<String>) -> io::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    let mut pending = vec![(PathBuf::new(), fs::read_dir(root)?)];
-    while let Some((directory, items)) = pending.pop() {
-        for item in items {
-            let (path, metadata) = match item.and_then(|item| {
-                Ok((directory.join(item.file_name()), fs::symlink_metadata(item.path())?))
-            }) {
-                Ok(found) => found,
-                Err(error) => {
-                    warnings.push(format!("{}: skipped: {error}", root.join(&directory).display()));
-                    continue;
+    let mut walk = Walk::new(root)?;
+    let entries = std::iter::from_fn(|| walk.next(warnings)).collect();
+    Ok(entries)
+}
+
+/// Goes through a tree in path order: a directory's entries by name, what is in one right behind it.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    root: PathBuf,
+    /// Paths below the root that are still to be visited, the next one last.
+    pending: Vec<PathBuf>,
+}
+
+impl Walk {
+    /// # Errors
+    /// If `root` cannot be listed.
+    pub(crate) fn new(root: &Path) -> io::Result<Self> {
+        let mut walk = Self { root: root.to_path_buf(), pending: Vec::new() };
+        walk.push_directory(Path::new(""))?;
+        Ok(walk)
+    }
+
+    fn push_directory(&mut self, directory: &Path) -> io::Result<()> {
+        let mut names = fs::read_dir(self.root.join(directory))?
+            .map(|item| Ok(item?.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort_unstable_by(|a, b| b.as_bytes().cmp(a.as_bytes()));
+        self.pending.extend(names.into_iter().map(|name| directory.join(name)));
+        Ok(())
+    }
+
+    /// The next regular file or directory.
+    pub(crate) fn next(&mut self, warnings: &mut Vec<String>) -> Option<Entry> {
+        while let Some(path) = self.pending.pop() {
+            match self.visit(&path) {
+                Ok(entry) => return Some(entry),
+                Err(why) => {
+                    let full = self.root.join(&path);
+                    warnings.push(format!("{}: skipped: {why}", shown(full.as_os_str().as_bytes())));
                 }
-            };
-            let kind = metadata.file_type();
-            let full = root.join(&path);
-            let skip =
-                |why: &str| format!("{}: skipped: {why}", shown(full.as_os_str().as_bytes()));
-            let name = match SafePath::parse(path.as_os_str().as_bytes()) {
-                Ok(name) => name,
-                Err(refusal) => {
-                    warnings.push(skip(&refusal.to_string()));
-                    continue;
-                }
-            };
-            let mode = metadata.mode() & MODE_MASK;
-            if kind.is_dir() {
-                match fs::read_dir(&full) {
-                    Ok(items) => pending.push((path, items)),
-                    Err(error) => warnings.push(skip(&error.to_string())),
-                }
-                entries.push(Entry { path: name, mode, size: None });
-            } else if kind.is_file() {
-                entries.push(Entry { path: name, mode, size: Some(metadata.len()) });
-            } else if kind.is_symlink() {
-                warnings.push(skip("symbolic link"));
-            } else {
-                warnings.push(skip("neither file nor directory"));
             }
         }
+        None
     }
-    entries.sort_unstable_by(|a, b| {
-        a.path.as_bytes().split(|b| *b == b'/').cmp(b.path.as_bytes().split(|b| *b == b'/'))
-    });
-    Ok(entries)
+
+    fn visit(&mut self, relative: &Path) -> Result<Entry, String> {
+        let metadata = fs::symlink_metadata(self.root.join(relative)).map_err(|e| e.to_string())?;
+        let path = SafePath::parse(relative.as_os_str().as_bytes()).map_err(|e| e.to_string())?;
+        let mode = metadata.mode() & MODE_MASK;
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            self.push_directory(relative).map_err(|error| error.to_string())?;
+            Ok(Entry { path, mode, size: None })
+        } else if kind.is_file() {
+            Ok(Entry { path, mode, size: Some(metadata.len()) })
+        } else if kind.is_symlink() {
+            Err("symbolic link".to_owned())
+        } else {
+            Err("neither file nor directory".to_owned())
+        }
+    }
 }
 
 /// Makes the messages of a tree, one at a time.

@@ -1,10 +1,9 @@
 //! `hawser-bench nats`: the peer alone, to see what the harness makes of it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::cores::Placement;
-use crate::machine;
 use crate::nats::install::NatsServer;
 use crate::report::{Report, Rows, decimals};
 use crate::run::{self, Load, Side};
@@ -32,7 +31,7 @@ pub(crate) struct AloneRow {
 
 /// One run of a load and one of lone messages.
 pub(crate) async fn measure(nats: &NatsServer, load: &Load) -> Result<AloneRow> {
-    let placement = Placement::new(load.hops, &machine::cores()?).context("one or two links")?;
+    let placement = Placement::choose(load.hops, None)?;
     let side = Side::Peer { nats };
     let run = run::load(side, load, &placement).await?;
     let lone = run::lone(side, load, &placement).await?;

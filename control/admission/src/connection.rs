@@ -94,10 +94,6 @@ impl Connection {
         &self.session
     }
 
-    pub(crate) const fn stage(&self) -> Stage {
-        self.stage
-    }
-
     pub(crate) const fn remote(&self) -> SocketAddr {
         self.remote
     }
@@ -211,40 +207,44 @@ impl Connection {
         Fault::Protocol { stage: self.stage, what }
     }
 
-    /// Says why, on every layer that can still speak, and ends the connection.
+    /// Says why, if frames are spoken already, and ends the connection.
     pub(crate) async fn refuse(mut self, close: &LaneClose) {
         let mut body = Vec::new();
         close.encode(&mut body);
-        // Whether the other side still hears it does not matter: it is refused either way.
-        if self.queue_frame(FrameKind::Close, &body).is_ok() {
+        if self.speaks_frames() {
+            // Whether the peer still hears it does not matter: it is refused either way.
+            let _unsendable = self.queue_frame(FrameKind::Close, &body);
+        }
+        self.finish().await;
+    }
+
+    /// Ends the connection after a fault: a peer that still hears is told.
+    pub(crate) async fn refuse_fault(self, fault: &Fault) {
+        match fault {
+            Fault::Timeout { .. } | Fault::Closed { .. } | Fault::Io { .. } => {}
+            _ => {
+                let reason = CloseReason::ProtocolViolation;
+                self.refuse(&LaneClose { reason, detail: fault.to_string() }).await;
+            }
+        }
+    }
+
+    /// Ends the connection: with the good-bye of the layers that are up, and what is unsent.
+    pub(crate) async fn finish(mut self) {
+        if self.speaks_frames() {
             self.session.send_close();
         }
         self.linger().await;
     }
 
-    /// Ends the connection after a fault of the peer: with a close frame if it speaks frames
-    /// already, else with what TLS has to say.
-    pub(crate) async fn refuse_fault(self, fault: &Fault) {
-        let speaks_frames = matches!(self.stage, Stage::Hello | Stage::Join);
-        match fault {
-            Fault::Timeout { .. } | Fault::Closed { .. } | Fault::Io { .. } => {}
-            _ if speaks_frames => {
-                let reason = CloseReason::ProtocolViolation;
-                self.refuse(&LaneClose { reason, detail: fault.to_string() }).await;
-            }
-            _ => self.linger().await,
-        }
-    }
-
-    /// Ends the connection in peace.
-    pub(crate) async fn finish(mut self) {
-        self.session.send_close();
-        self.linger().await;
+    /// Before the upgrade a frame would be taken for a part of HTTP.
+    const fn speaks_frames(&self) -> bool {
+        matches!(self.stage, Stage::Hello | Stage::Join)
     }
 
     /// Writes what is left, then lets the peer finish speaking, for a short while. All of it is
     /// best effort: the connection ends in any case.
-    pub(crate) async fn linger(mut self) {
+    async fn linger(mut self) {
         let until = self.deadline.at.min(Instant::now() + LINGER);
         self.deadline.at = until;
         self.budget_bytes = LINGER_BYTES_MAX;
@@ -287,7 +287,8 @@ impl Connection {
             }
             Err(error) => {
                 let fault = self.session_fault(error);
-                // A second step puts the alert, if there is one, among the unsent bytes.
+                // A second step, without the bytes that failed, puts the alert among the unsent.
+                self.session.read_buffer().clear();
                 let _still_failed = self.session.process();
                 Err(fault)
             }
@@ -298,7 +299,7 @@ impl Connection {
         let stage = self.stage;
         let count = loop {
             let ready = self.deadline.limit(stage, self.socket.readable()).await?;
-            ready.map_err(|source| Fault::Io { stage, source })?;
+            ready.map_err(|error| Fault::of_io(stage, error))?;
             let limit = self.budget_bytes.min(READ_BYTES_MAX);
             let buffer = self.session.read_buffer();
             buffer.reserve(limit);
@@ -306,10 +307,7 @@ impl Connection {
             match self.socket.try_read_buf(&mut buffer) {
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(Fault::Closed { stage });
-                }
-                Err(source) => return Err(Fault::Io { stage, source }),
+                Err(error) => return Err(Fault::of_io(stage, error)),
             }
         };
         if count == 0 {
@@ -325,12 +323,12 @@ impl Connection {
         let mut rest = unsent.as_slice();
         while !rest.is_empty() {
             let ready = self.deadline.limit(stage, self.socket.writable()).await?;
-            ready.map_err(|source| Fault::Io { stage, source })?;
+            ready.map_err(|error| Fault::of_io(stage, error))?;
             match self.socket.try_write(rest) {
                 Ok(0) => return Err(Fault::Closed { stage }),
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(source) => return Err(Fault::Io { stage, source }),
+                Err(error) => return Err(Fault::of_io(stage, error)),
             }
         }
         self.session.recycle(unsent);

@@ -236,11 +236,7 @@ impl Route<'_> {
                 AdmissionError::Refused { reason, detail }
             }
             Failure::Unacceptable(close) => {
-                if matches!(connection.stage(), Stage::Hello | Stage::Join) {
-                    connection.refuse(&close).await;
-                } else {
-                    connection.finish().await;
-                }
+                connection.refuse(&close).await;
                 let LaneClose { reason, detail } = close;
                 AdmissionError::Unacceptable { address: self.address.to_owned(), reason, detail }
             }

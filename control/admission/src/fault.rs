@@ -98,6 +98,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A peer that resets the connection has closed it, like one that takes its leave.
+    pub(crate) fn of_io(stage: Stage, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed { stage },
+            _ => Self::Io { stage, source },
+        }
+    }
+
     /// True if the other side, or the way to it, did not answer: trying again later may help.
     #[must_use]
     pub const fn is_unreachable(&self) -> bool {

@@ -41,14 +41,14 @@ async fn exchange(
     head_bytes_max: usize,
 ) -> Result<Vec<u8>, Fault> {
     let stage = Stage::Proxy;
-    let failed = |source| Fault::Io { stage, source };
+    let failed = |error| Fault::of_io(stage, error);
     let mut rest = request;
     while !rest.is_empty() {
         deadline.limit(stage, socket.writable()).await?.map_err(failed)?;
         match socket.try_write(rest) {
             Ok(count) => rest = rest.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(source) => return Err(failed(source)),
+            Err(error) => return Err(failed(error)),
         }
     }
     let mut head = Vec::new();
@@ -62,7 +62,7 @@ async fn exchange(
             Ok(0) => return Err(Fault::Closed { stage }),
             Ok(_) => head.extend_from_slice(&byte),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(source) => return Err(failed(source)),
+            Err(error) => return Err(failed(error)),
         }
     }
     Ok(head)

@@ -103,9 +103,12 @@ impl Shards {
     }
 
     /// Ready when a shard has said something, or has room for what waits.
-    pub(crate) fn poll_work(&self, cx: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// Takes `&mut self` so that the loop may be moved between threads while it waits.
+    pub(crate) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ports = &mut self.ports;
         self.bell.poll_sleep(cx, || {
-            self.ports.iter().any(|port| {
+            ports.iter().any(|port| {
                 !port.rings.from.is_empty()
                     || (!port.waiting.is_empty() && port.rings.to.free_slots() > 0)
             })

@@ -24,10 +24,10 @@ pub(crate) enum SyncState {
 pub(crate) struct Destination {
     pub(crate) node: NodeId,
     pub(crate) sync: SyncState,
-    /// First offset that this destination was told; credit counts from here.
+    /// First offset that this destination was told.
     pub(crate) base: StreamOffset,
-    /// Outbox bytes before `base`.
-    pub(crate) base_bytes: u64,
+    /// Outbox bytes before the offset from which the destination counts credit.
+    pub(crate) origin_bytes: u64,
     pub(crate) receiver_epoch: Option<BootEpoch>,
     pub(crate) received: StreamOffset,
     pub(crate) consumed: StreamOffset,
@@ -62,7 +62,7 @@ impl Destination {
             node,
             sync,
             base: StreamOffset(0),
-            base_bytes: 0,
+            origin_bytes: 0,
             receiver_epoch: None,
             received: StreamOffset(0),
             consumed: StreamOffset(0),
@@ -102,8 +102,14 @@ impl Destination {
         self.sync_retry = self.sync_retry.saturating_mul(2).min(SYNC_RETRY_MAX);
     }
 
-    /// The path changed or came back: what is under way may be lost. Repeats at once.
-    pub(crate) fn path_changed(&mut self) {
+    /// The path changed or came back: what is under way may be lost. Repeats at once, and asks, if
+    /// the destination `owes` something, whether it still remembers.
+    pub(crate) fn path_changed(&mut self, owes: bool) {
+        if self.sync_at.is_none() && owes {
+            self.querying = true;
+            self.sync_at = Some(MonoTime::ZERO);
+            self.sync_retry = SYNC_RETRY_MIN;
+        }
         if self.sync_at.is_some() {
             self.sync_at = Some(MonoTime::ZERO);
             self.sync_retry = SYNC_RETRY_MIN;

@@ -181,6 +181,11 @@ impl Outbox {
         }
     }
 
+    /// Every consumer has everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.open.is_none()
+    }
+
     pub(crate) const fn has_open(&self) -> bool {
         self.open.is_some()
     }

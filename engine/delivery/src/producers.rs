@@ -62,6 +62,11 @@ impl Producers {
         }
     }
 
+    /// Every producer's next sequence.
+    pub(crate) fn next_seqs(&self) -> impl Iterator<Item = (ProducerId, u64)> + '_ {
+        self.known.iter().map(|(&producer, known)| (producer, known.next_seq))
+    }
+
     /// The next producer whose progress is to be reported, with its acknowledged sequence.
     pub(crate) fn poll_acked(&mut self) -> Option<(ProducerId, u64)> {
         let producer = self.dirty.pop()?;

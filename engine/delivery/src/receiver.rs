@@ -48,6 +48,8 @@ pub struct StreamReceiver {
     /// Number of the first record of `buffer`, counted from 0 and never reused.
     first_number: u64,
     buffered_bytes: u64,
+    /// Where credit began to be counted.
+    origin: StreamOffset,
     /// Payload bytes taken since the source said where the stream goes on.
     taken_bytes: u64,
     /// First offset that is still here.
@@ -93,6 +95,7 @@ impl StreamReceiver {
             buffer: VecDeque::new(),
             first_number: 0,
             buffered_bytes: 0,
+            origin: StreamOffset(0),
             taken_bytes: 0,
             floor: StreamOffset(0),
             consumed: StreamOffset(0),
@@ -152,6 +155,10 @@ impl StreamReceiver {
             self.told = true;
             self.taken_bytes = 0;
             self.granted_bytes = 0;
+            for &(producer, next_seq) in &sync.producers {
+                let known = self.producers.entry(producer).or_insert(next_seq);
+                *known = (*known).max(next_seq);
+            }
             if base > self.frontier {
                 // What lies between was acknowledged to nobody; its producers publish it again.
                 self.frontier = base;
@@ -160,6 +167,7 @@ impl StreamReceiver {
                     self.floor = base;
                 }
             }
+            self.origin = self.frontier;
             self.recompute_consumed();
         }
         if let Some(end) = sync.end {
@@ -357,6 +365,7 @@ impl StreamReceiver {
             received: self.frontier,
             seen: self.seen.max(self.frontier),
             consumed: self.consumed,
+            origin: self.origin,
             credit_bytes,
             unknown: false,
             ended: self.end.is_some(),

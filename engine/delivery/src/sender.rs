@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, ProducerId, Record, RecordBuilder, StreamAck, StreamId,
@@ -233,7 +235,7 @@ impl StreamSender {
         for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
             destination.reachable = reachable;
             if reachable {
-                destination.path_changed();
+                destination.path_changed(!outbox.is_empty());
                 destination.next_number = outbox.number_at(destination.received);
                 destination.resend_at = None;
             }
@@ -274,6 +276,8 @@ impl StreamSender {
             SyncState::Telling => {
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
+                destination.origin_bytes =
+                    self.outbox.bytes_before(self.outbox.number_at(ack.origin));
                 destination.sync_at = self.closing.then_some(MonoTime::ZERO);
                 destination.received = ack.received;
                 destination.consumed = destination.consumed.max(ack.consumed);
@@ -300,8 +304,8 @@ impl StreamSender {
             let in_flight = self.outbox.number_at(destination.received) < destination.next_number;
             destination.resend_at =
                 in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
-            destination.forget_query();
         }
+        destination.forget_query();
         if ack.seen > ack.received && destination.gap_wants_resend(now, ack.received) {
             destination.next_number = self.outbox.number_at(ack.received);
         }
@@ -428,6 +432,8 @@ impl StreamSender {
     }
 
     fn transmit_sync(&mut self, now: MonoTime, index: usize) -> Transmit {
+        // What is still open counts as published: its producer's next sequence lies behind it.
+        self.outbox.close_open();
         let end = self.closing.then(|| self.outbox.next_offset());
         let (stream, fence_epoch) = (self.stream, self.epoch);
         let mut base = None;
@@ -435,16 +441,32 @@ impl StreamSender {
         if let Some(destination) = self.destinations.get_mut(index) {
             if destination.sync == SyncState::Telling && destination.receiver_epoch.is_none() {
                 destination.base = destination.base.max(destination.consumed);
-                let number = self.outbox.number_at(destination.base);
-                destination.base_bytes = self.outbox.bytes_before(number);
             }
             destination.sync_sent(now);
             node = destination.node;
-            base = (destination.sync != SyncState::Asking).then_some(destination.base);
+            base = match destination.sync {
+                SyncState::Asking => None,
+                SyncState::Telling => Some(destination.base),
+                // A question about credit. Should it reach a destination that has lost its memory,
+                // that one begins behind what its consumers have.
+                SyncState::Ready => Some(destination.consumed),
+            };
         }
         let end = end.filter(|_| base.is_some());
-        let sync = StreamSync { stream, fence_epoch, base, end };
+        let producers = base.map(|base| self.producers_at(base)).unwrap_or_default();
+        let sync = StreamSync { stream, fence_epoch, base, end, producers };
         Transmit { destination: node, body: TransmitBody::Sync(sync) }
+    }
+
+    /// Each producer's next sequence at `base`: that of its first record there, else its next.
+    fn producers_at(&self, base: StreamOffset) -> Vec<(ProducerId, u64)> {
+        let mut at: BTreeMap<ProducerId, u64> = self.producers.next_seqs().collect();
+        for number in (self.outbox.number_at(base)..self.outbox.end_number()).rev() {
+            if let Some(stored) = self.outbox.get(number) {
+                at.insert(stored.record.header.producer, stored.record.header.producer_base);
+            }
+        }
+        at.into_iter().collect()
     }
 
     fn transmit_record(&mut self, now: MonoTime, index: usize) -> Option<Transmit> {
@@ -461,7 +483,8 @@ impl StreamSender {
         let stored = self.outbox.get(number)?;
         // A record may begin below the credit and end above it, so that the largest message always
         // gets through; the destination allows for one.
-        if stored.bytes_before.saturating_sub(destination.base_bytes) >= destination.credit_bytes {
+        if stored.bytes_before.saturating_sub(destination.origin_bytes) >= destination.credit_bytes
+        {
             // The grant that ends this may be lost: ask for it again, as TCP probes a closed window.
             destination.query_credit(now, &self.limits);
             return None;

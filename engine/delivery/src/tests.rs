@@ -207,6 +207,8 @@ impl World {
         let confirmed = self.receiver.confirmed(CONSUMER).unwrap();
         self.receiver = receiver(self.epochs, &[(CONSUMER, confirmed.0)]);
         self.receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
+        self.sender.handle_path(DESTINATION, false);
+        self.sender.handle_path(DESTINATION, true);
     }
 
     fn drain(&mut self) {
@@ -240,11 +242,12 @@ fn a_path_that_loses_and_reorders_loses_nothing_in_the_end() {
 fn either_host_may_lose_its_memory() {
     for seed in 100..140 {
         let mut world = World::new(seed, 10);
-        for step in 0..1000 {
-            world.step(true);
+        // Far enough apart that one has recovered before the other is lost.
+        for step in 0..12_000 {
+            world.step(step % 3000 < 500);
             match (step, seed % 2) {
-                (300, 0) | (600, 1) => world.restart_source(),
-                (300, 1) | (600, 0) => world.restart_destination(),
+                (300, 0) | (6300, 1) => world.restart_source(),
+                (300, 1) | (6300, 0) => world.restart_destination(),
                 _ => {}
             }
         }
@@ -375,6 +378,7 @@ fn nobody_else_is_believed() {
         received: StreamOffset(u64::MAX),
         seen: StreamOffset(u64::MAX),
         consumed: StreamOffset(u64::MAX),
+        origin: StreamOffset(0),
         credit_bytes: u64::MAX,
         unknown: false,
         ended: false,

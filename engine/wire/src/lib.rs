@@ -18,6 +18,7 @@ mod ids;
 mod join;
 mod limits;
 mod notice;
+mod producer_list;
 mod reader;
 mod record;
 mod route;

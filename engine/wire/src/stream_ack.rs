@@ -1,7 +1,5 @@
+use crate::producer_list::{put_producers, read_producers};
 use crate::{BootEpoch, ByteReader, DecodeError, ProducerId, StreamId, StreamOffset};
-
-/// Most producers that a stream keeps, and that one message lists.
-const PRODUCERS_MAX: usize = 1024;
 
 /// A destination's progress on one stream. Absolute, so that one lost or repeated is harmless.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,8 +16,10 @@ pub struct StreamAck {
     pub seen: StreamOffset,
     /// Every offset below was consumed by every consumer: the source may forget it.
     pub consumed: StreamOffset,
-    /// Payload bytes of the stream that the source may have sent in all since the sync, absolute
-    /// (as MAX_STREAM_DATA, RFC 9000 §19.10).
+    /// Where the destination began to count credit.
+    pub origin: StreamOffset,
+    /// Payload bytes from `origin` on that the source may have sent in all; absolute (as
+    /// MAX_STREAM_DATA, RFC 9000 §19.10).
     pub credit_bytes: u64,
     /// The destination does not know the stream, or not where it goes on: the rest means nothing,
     /// and a [`crate::StreamSync`] is wanted.
@@ -45,6 +45,7 @@ impl StreamAck {
             received: StreamOffset(0),
             seen: StreamOffset(0),
             consumed: StreamOffset(0),
+            origin: StreamOffset(0),
             credit_bytes: 0,
             unknown: true,
             ended: false,
@@ -60,14 +61,10 @@ impl StreamAck {
         out.extend_from_slice(&self.received.0.to_le_bytes());
         out.extend_from_slice(&self.seen.0.to_le_bytes());
         out.extend_from_slice(&self.consumed.0.to_le_bytes());
+        out.extend_from_slice(&self.origin.0.to_le_bytes());
         out.extend_from_slice(&self.credit_bytes.to_le_bytes());
         out.push(u8::from(self.unknown) | u8::from(self.ended) << 1);
-        let producers = self.producers.get(..PRODUCERS_MAX).unwrap_or(&self.producers);
-        out.extend_from_slice(&u16::try_from(producers.len()).unwrap_or(0).to_le_bytes());
-        for (producer, next) in producers {
-            out.extend_from_slice(&producer.0.to_le_bytes());
-            out.extend_from_slice(&next.to_le_bytes());
-        }
+        put_producers(out, &self.producers);
     }
 
     /// # Errors
@@ -81,6 +78,7 @@ impl StreamAck {
             received: StreamOffset(reader.u64()?),
             seen: StreamOffset(reader.u64()?),
             consumed: StreamOffset(reader.u64()?),
+            origin: StreamOffset(reader.u64()?),
             credit_bytes: reader.u64()?,
             unknown: false,
             ended: false,
@@ -97,14 +95,7 @@ impl StreamAck {
             let value = ack.received.0;
             return Err(DecodeError::Invalid { what: "stream ack's order", value });
         }
-        let count = usize::from(reader.u16()?);
-        if count > PRODUCERS_MAX {
-            let (value, max) = (u64::try_from(count).unwrap_or(0), 1024);
-            return Err(DecodeError::TooLarge { what: "stream ack's producers", value, max });
-        }
-        for _ in 0..count {
-            ack.producers.push((ProducerId(reader.u64()?), reader.u64()?));
-        }
+        ack.producers = read_producers(&mut reader)?;
         reader.finish()?;
         Ok(ack)
     }

@@ -1,8 +1,9 @@
-use crate::{BootEpoch, ByteReader, DecodeError, StreamId, StreamOffset};
+use crate::producer_list::{put_producers, read_producers};
+use crate::{BootEpoch, ByteReader, DecodeError, ProducerId, StreamId, StreamOffset};
 
 /// A source tells a destination where the stream goes on: sent when either of them began a new
 /// life, and repeated until a [`crate::StreamAck`] answers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StreamSync {
     /// The stream.
     pub stream: StreamId,
@@ -13,6 +14,9 @@ pub struct StreamSync {
     pub base: Option<StreamOffset>,
     /// The stream was closed: nothing comes at or above this offset.
     pub end: Option<StreamOffset>,
+    /// Each producer's next sequence at `base`: what the destination removes duplicates by, if it
+    /// lost its own memory of it.
+    pub producers: Vec<(ProducerId, u64)>,
 }
 
 impl StreamSync {
@@ -23,6 +27,7 @@ impl StreamSync {
         out.push(u8::from(self.base.is_some()) | u8::from(self.end.is_some()) << 1);
         out.extend_from_slice(&self.base.unwrap_or_default().0.to_le_bytes());
         out.extend_from_slice(&self.end.unwrap_or_default().0.to_le_bytes());
+        put_producers(out, &self.producers);
     }
 
     /// # Errors
@@ -34,6 +39,7 @@ impl StreamSync {
         let flags = reader.u8()?;
         let base = StreamOffset(reader.u64()?);
         let end = StreamOffset(reader.u64()?);
+        let producers = read_producers(&mut reader)?;
         reader.finish()?;
         if flags > 0b11 {
             let value = u64::from(flags);
@@ -41,7 +47,7 @@ impl StreamSync {
         }
         let base = present(flags & 0b01 != 0, base)?;
         let end = present(flags & 0b10 != 0, end)?;
-        Ok(Self { stream, fence_epoch, base, end })
+        Ok(Self { stream, fence_epoch, base, end, producers })
     }
 }
 

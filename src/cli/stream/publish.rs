@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use hawser_proto::v1::{PublishBatch, PublishResult};
-use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -81,10 +80,10 @@ pub(crate) async fn run(args: PublishArgs, target: Target, out: Output) -> Resul
     };
     let mut mesh = target.mesh().await?;
     let progress = out.progress(total, "published");
-    let mut publisher =
-        Publisher { stream: args.stream.clone(), producer: args.producer.clone(), progress };
-    let published = publisher.run(&mut mesh, batches, args.from_seq).await;
-    publisher.progress.finish_and_clear();
+    let publisher = Publisher { stream: args.stream.clone(), producer: args.producer.clone() };
+    let handed_over = |batch: &Batch| progress.inc(len_u64(batch.payload.len()));
+    let published = publisher.run(&mut mesh, batches, args.from_seq, handed_over).await;
+    progress.finish_and_clear();
     let published = published?;
     let files = files.and_then(|files| u64::try_from(files).ok());
     let row = PublishedRow { stream: &args.stream, producer: &args.producer, published, files };
@@ -106,21 +105,22 @@ pub(crate) async fn run(args: PublishArgs, target: Target, out: Output) -> Resul
 pub(crate) struct Publisher {
     pub(crate) stream: String,
     pub(crate) producer: String,
-    pub(crate) progress: ProgressBar,
 }
 
 impl Publisher {
     /// Publishes everything in `batches` and waits until it is acknowledged. Memory stays bounded:
-    /// the node takes a batch when the stream has room for it, and the input waits.
+    /// the node takes a batch when the stream has room for it, and the input waits. `handed_over`
+    /// sees each batch when it is about to go to the connection.
     ///
     /// # Errors
     /// Whatever the node answers, and a failure out of `batches` once what came before it is
     /// acknowledged.
     pub(crate) async fn run(
-        &mut self,
+        &self,
         mesh: &mut Mesh,
         mut batches: Batches,
         from_seq: Option<u64>,
+        mut handed_over: impl FnMut(&Batch),
     ) -> Result<Published, Failure> {
         let (requests, receiver) = mpsc::channel(REQUESTS_WAITING);
         // A batch without messages opens the call: its answer says where the sequence goes on.
@@ -159,12 +159,11 @@ impl Publisher {
                 Turn::Sent(true) => {}
                 Turn::Input(Some(Ok(batch))) => {
                     let first_seq = next_seq;
-                    let bytes = u64::try_from(batch.payload.len()).unwrap_or(u64::MAX);
-                    let count = u64::try_from(batch.lengths.len()).unwrap_or(u64::MAX);
+                    let count = len_u64(batch.lengths.len());
                     next_seq = next_seq.saturating_add(count);
                     done.published += count;
-                    done.bytes += bytes;
-                    self.progress.inc(bytes);
+                    done.bytes += len_u64(batch.payload.len());
+                    handed_over(&batch);
                     waiting = Some(PublishBatch {
                         first_seq,
                         lengths: batch.lengths,
@@ -229,4 +228,8 @@ fn broken(status: Status, done: &Published) -> Failure {
         ));
     }
     failure
+}
+
+fn len_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -175,6 +175,7 @@ fn stream_messages() {
         fence_epoch: BootEpoch(fence_epoch),
         base: Option::map(base, StreamOffset),
         end: Option::map(end, StreamOffset),
+        producers: if base.is_some() { vec![(PRODUCER, 41)] } else { Vec::new() },
     };
     for (label, value) in [
         ("stream-sync", sync(6, Some(40), None)),
@@ -191,6 +192,7 @@ fn stream_messages() {
         received: StreamOffset(43),
         seen: StreamOffset(50),
         consumed: StreamOffset(40),
+        origin: StreamOffset(0),
         credit_bytes: 8 << 20,
         unknown: false,
         ended: true,

@@ -181,15 +181,24 @@ pub(crate) fn notice() -> impl Strategy<Value = Notice> {
 
 pub(crate) fn stream_sync() -> impl Strategy<Value = StreamSync> {
     let offset = || any::<Option<u64>>().prop_map(|offset| offset.map(StreamOffset));
-    (stream(), epoch(), offset(), offset())
-        .prop_map(|(stream, fence_epoch, base, end)| StreamSync { stream, fence_epoch, base, end })
+    let producers =
+        proptest::collection::vec((any::<u64>().prop_map(ProducerId), any::<u64>()), 0..5);
+    (stream(), epoch(), offset(), offset(), producers).prop_map(
+        |(stream, fence_epoch, base, end, producers)| StreamSync {
+            stream,
+            fence_epoch,
+            base,
+            end,
+            producers,
+        },
+    )
 }
 
 prop_compose! {
     pub(crate) fn stream_ack()(
         (stream, fence_epoch, receiver_epoch) in (stream(), epoch(), epoch()),
         mut offsets in any::<[u64; 3]>(),
-        (credit_bytes, unknown, ended) in any::<(u64, bool, bool)>(),
+        (origin, credit_bytes, unknown, ended) in any::<(u64, u64, bool, bool)>(),
         producers in vec(any::<(u64, u64)>(), 0..20),
     ) -> StreamAck {
         offsets.sort_unstable();
@@ -202,6 +211,7 @@ prop_compose! {
             received,
             seen,
             consumed,
+            origin: StreamOffset(origin),
             credit_bytes,
             unknown,
             ended,

@@ -1,0 +1,10 @@
+//! Whole planes against each other: real stores, real TLS over real sockets. The shards are stood
+//! in for by a task that carries control frames and nothing else.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
+
+mod crossing;
+mod lifecycle;
+mod node;
+mod restart;
+mod shard;
+mod streams;

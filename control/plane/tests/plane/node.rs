@@ -1,0 +1,211 @@
+//! A node under test: one plane with its store and its stood-in shards.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hawser_admission::{AdmissionLimits, SocketOptions};
+use hawser_exchange::{ShardToControl, exchange};
+use hawser_plane::{
+    EventKind, EventView, LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle, StatusView,
+};
+use hawser_session::LaneSession;
+use hawser_store::{Store, StoreThread};
+use hawser_wire::{NodeId, ShardId, StreamId};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::shard::{Say, Shards, Told};
+
+/// Nothing in these tests takes so long unless it never happens.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+const SHARDS: u16 = 2;
+
+/// How a node is configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) name: &'static str,
+    pub(crate) listen: Option<String>,
+    pub(crate) dial: Vec<String>,
+}
+
+impl Setup {
+    pub(crate) fn dials_only(name: &'static str) -> Self {
+        Self { name, listen: None, dial: Vec::new() }
+    }
+
+    pub(crate) fn listens(name: &'static str) -> Self {
+        Self { name, listen: Some("127.0.0.1:0".into()), dial: Vec::new() }
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) handle: PlaneHandle,
+    pub(crate) setup: Setup,
+    pub(crate) boot: u64,
+    pub(crate) directory: Arc<TempDir>,
+    pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    say: mpsc::UnboundedSender<Say>,
+    shutdown: oneshot::Sender<()>,
+    plane: JoinHandle<()>,
+    shards: JoinHandle<()>,
+    store: StoreThread,
+}
+
+/// Starts a node in a directory, new or used.
+pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<Node, PlaneError> {
+    let (store, store_handle) = open_store(directory.path());
+    let exchange = exchange::<LaneSession>(SHARDS, 0);
+    let config = PlaneConfig {
+        node_name: setup.name.to_owned(),
+        listen: setup.listen.clone(),
+        advertise: None,
+        dial: setup.dial.clone(),
+        proxy: None,
+        lanes: LanePlan::default(),
+        limits: AdmissionLimits::default(),
+        sockets: SocketOptions::default(),
+        io_driver: "stand-in".into(),
+        version: "test".into(),
+    };
+    let (plane, handle) = Plane::new(config, store_handle, exchange.control).await?;
+    let boot = plane.boot();
+    let (told_sender, told) = mpsc::unbounded_channel();
+    let (say, said) = mpsc::unbounded_channel();
+    let (shutdown, shutdown_asked) = oneshot::channel::<()>();
+    let node = plane.node();
+    let shards = tokio::spawn(Shards::run(node, exchange.shards, told_sender, said));
+    let plane = tokio::spawn(plane.run(async {
+        let _asked_or_dropped = shutdown_asked.await;
+    }));
+    Ok(Node { handle, setup, boot, directory, told, say, shutdown, plane, shards, store })
+}
+
+fn open_store(directory: &Path) -> (StoreThread, hawser_store::StoreHandle) {
+    StoreThread::start(Store::open(directory).expect("store")).expect("store thread")
+}
+
+pub(crate) async fn start(setup: Setup) -> Node {
+    let directory = Arc::new(tempfile::tempdir().expect("temporary directory"));
+    try_start(setup, directory).await.expect("the node starts")
+}
+
+impl Node {
+    pub(crate) fn id(&self) -> NodeId {
+        self.handle.node()
+    }
+
+    /// Stops as a daemon does that is asked to. The directory and the setup are what is left.
+    pub(crate) async fn stop(self) -> (Setup, Arc<TempDir>) {
+        drop(self.shutdown.send(()));
+        timeout(PATIENCE, self.plane).await.expect("stops in time").expect("no panic");
+        timeout(PATIENCE, self.shards).await.expect("stops in time").expect("no panic");
+        drop(self.handle);
+        tokio::task::spawn_blocking(|| self.store.join()).await.expect("joined").expect("no panic");
+        (self.setup, self.directory)
+    }
+
+    /// Ends as after SIGKILL: nothing is said to anybody.
+    pub(crate) async fn kill(self) -> (Setup, Arc<TempDir>) {
+        self.plane.abort();
+        self.shards.abort();
+        let _aborted = (self.plane.await, self.shards.await);
+        drop(self.handle);
+        tokio::task::spawn_blocking(|| self.store.join()).await.expect("joined").expect("no panic");
+        (self.setup, self.directory)
+    }
+
+    /// Waits until the node's status is as wanted; every change of it comes with an event.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&StatusView) -> bool,
+    ) -> StatusView {
+        let mut events = self.handle.events();
+        let waiting = async {
+            loop {
+                let status = self.handle.status().await.expect("status");
+                if wanted(&status) {
+                    return status;
+                }
+                let _lagged = events.recv().await;
+            }
+        };
+        match timeout(PATIENCE, waiting).await {
+            Ok(status) => status,
+            Err(_elapsed) => {
+                let status = self.handle.status().await;
+                panic!("{}: not {what}: {status:#?}", self.setup.name)
+            }
+        }
+    }
+
+    /// Waits until there are paths to so many other nodes.
+    pub(crate) async fn until_reaches(&self, others: usize) -> StatusView {
+        self.until(&format!("reaching {others} nodes"), |status| {
+            status.nodes.iter().filter(|node| node.reachable).count() == others + 1
+        })
+        .await
+    }
+
+    /// The next thing that the plane tells a shard.
+    pub(crate) async fn told(&mut self) -> Told {
+        timeout(PATIENCE, self.told.recv()).await.expect("told in time").expect("running")
+    }
+
+    /// Makes the shard that hosts `stream` say something.
+    pub(crate) fn say(&self, stream: StreamId, message: ShardToControl) {
+        self.say.send((ShardId::of_stream(stream, SHARDS), message)).expect("running");
+    }
+
+    /// Lets `other` join the mesh of this node.
+    pub(crate) async fn admit(&self, other: &Node) {
+        let (token, _) = self.handle.issue_token(Duration::ZERO, None, None).await.expect("token");
+        other.handle.join_mesh(token, None).await.expect("joins");
+    }
+
+    pub(crate) async fn listening(&self) -> SocketAddr {
+        let status = self.handle.status().await.expect("status");
+        status.listening.expect("listening")
+    }
+}
+
+/// Waits for an event of this kind.
+pub(crate) async fn event(
+    events: &mut tokio::sync::broadcast::Receiver<EventView>,
+    kind: EventKind,
+) -> EventView {
+    timeout(PATIENCE, async {
+        loop {
+            let event = events.recv().await.expect("the plane runs");
+            if event.kind == kind {
+                return event;
+            }
+        }
+    })
+    .await
+    .unwrap_or_else(|_elapsed| panic!("no event {}", kind.name()))
+}
+
+/// A port that was free a moment ago, for nodes that must keep it over a restart.
+pub(crate) fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("bound")
+}
+
+/// A and C dial B, and have no link with each other.
+pub(crate) async fn chain() -> (Node, Node, Node) {
+    let address = free_port().to_string();
+    let b = start(Setup { listen: Some(address), ..Setup::listens("b") }).await;
+    b.handle.seed_mesh("test", "three in a row").await.expect("seeds");
+    let a = start(Setup::dials_only("a")).await;
+    let c = start(Setup::dials_only("c")).await;
+    b.admit(&a).await;
+    b.admit(&c).await;
+    a.until_reaches(2).await;
+    c.until_reaches(2).await;
+    b.until_reaches(2).await;
+    (a, b, c)
+}

@@ -1,0 +1,200 @@
+use hawser_exchange::{ShardToControl, StreamSpec};
+use hawser_plane::{EventKind, OpenStream, PlaneError, StreamRole, StreamState};
+use hawser_wire::{StreamId, StreamOffset};
+
+use crate::node::{Node, chain, event, try_start};
+use crate::shard::Told;
+
+fn request(name: &str, destinations: &[&str]) -> OpenStream {
+    OpenStream {
+        tenant: String::new(),
+        name: name.into(),
+        destinations: destinations.iter().map(ToString::to_string).collect(),
+        qos: 0,
+    }
+}
+
+async fn told_open(node: &mut Node) -> StreamSpec {
+    match node.told().await {
+        Told::Open(spec) => *spec,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn told_close(node: &mut Node) -> StreamId {
+    match node.told().await {
+        Told::Close(stream) => stream,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_confirmed_and_closed_over_a_relay() {
+    let (mut a, b, mut c) = chain().await;
+    let opened = a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
+    assert_eq!(opened.pending, []);
+    let at_source = told_open(&mut a).await;
+    let source = at_source.source.expect("source");
+    assert!(source.fresh && !source.closing);
+    assert_eq!(source.destinations, [c.id()]);
+    assert!(at_source.destination.is_none());
+    let at_destination = told_open(&mut c).await;
+    assert_eq!(at_destination.stream, opened.stream);
+    assert_eq!(at_destination.tenant, at_source.tenant);
+    assert_eq!(at_destination.destination.expect("destination").source, a.id());
+
+    let again = a.handle.open_stream(request("orders", &["c"])).await.expect("the same");
+    assert_eq!(again, opened);
+    let by_name = c.handle.resolve_stream("orders").await.expect("known");
+    assert_eq!((by_name.stream, by_name.is_destination), (opened.stream, true));
+    assert!(matches!(
+        c.handle.resolve_stream("order").await,
+        Err(PlaneError::UnknownStream { nearest: Some(nearest), .. }) if nearest == "orders"
+    ));
+    let rows = a.handle.streams().await.expect("rows");
+    assert_eq!((rows[0].role, rows[0].source.name.as_str()), (StreamRole::Source, "a"));
+    assert_eq!(rows[0].destinations[0].name, "c");
+
+    assert!(matches!(
+        c.handle.close_stream(opened.stream).await,
+        Err(PlaneError::NotSource { .. })
+    ));
+    a.handle.close_stream(opened.stream).await.expect("closes");
+    a.handle.close_stream(opened.stream).await.expect("again is no error");
+    assert_eq!(told_close(&mut a).await, opened.stream);
+    assert!(matches!(
+        a.handle.open_stream(request("orders", &["c"])).await,
+        Err(PlaneError::StreamClosing { .. })
+    ));
+    let mut events = c.handle.events();
+    for node in [&a, &c] {
+        node.say(opened.stream, ShardToControl::StreamEnded(opened.stream));
+    }
+    event(&mut events, EventKind::StreamClosed).await;
+    assert_eq!(c.handle.streams().await.expect("rows"), []);
+    let next = loop {
+        // The end at the source travels through its ring, without an event of its own.
+        match a.handle.open_stream(request("orders", &["c"])).await {
+            Ok(next) => break next,
+            Err(PlaneError::StreamClosing { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_ne!(next.stream, opened.stream);
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_streams_are_refused() {
+    let (a, b, c) = chain().await;
+    let error = a.handle.open_stream(request("orders", &["d"])).await;
+    assert!(matches!(error, Err(PlaneError::UnknownNode { .. })), "{error:?}");
+    for (name, destinations) in [("a b", vec!["c"]), ("", vec!["c"]), ("orders", vec![])] {
+        let error = a.handle.open_stream(request(name, &destinations)).await;
+        assert!(matches!(error, Err(PlaneError::NameInvalid { .. })), "{error:?}");
+    }
+    for qos in [1, 2] {
+        let error = a.handle.open_stream(OpenStream { qos, ..request("orders", &["c"]) }).await;
+        assert!(matches!(error, Err(PlaneError::Unsupported { .. })), "{error:?}");
+    }
+    a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
+    let error = a.handle.open_stream(request("orders", &["b"])).await;
+    assert!(matches!(error, Err(PlaneError::StreamDiffers { .. })), "{error:?}");
+    let error = a.handle.close_stream(StreamId::from_bytes([3; 16])).await;
+    assert!(matches!(error, Err(PlaneError::UnknownStream { .. })), "{error:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_to_this_node_itself_needs_nobody() {
+    let (mut a, b, c) = chain().await;
+    let opened = a.handle.open_stream(request("loop", &["a", "c"])).await.expect("opens");
+    assert_eq!(opened.pending, []);
+    let spec = told_open(&mut a).await;
+    assert!(spec.source.is_some() && spec.destination.is_some());
+    let rows = a.handle.streams().await.expect("rows");
+    assert_eq!(
+        rows.iter().map(|row| row.role).collect::<Vec<_>>(),
+        [StreamRole::Source, StreamRole::Destination]
+    );
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_destination_that_is_away_is_told_when_it_comes_back() {
+    let (mut a, b, c) = chain().await;
+    let away = c.id();
+    let (setup, directory) = c.kill().await;
+    a.until_reaches(1).await;
+    let opened = a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
+    assert_eq!(opened.pending, [away], "after five seconds without it");
+    let mut c = try_start(setup, directory).await.expect("starts");
+    assert_eq!(told_open(&mut c).await.stream, opened.stream);
+
+    // What its shard forgets it is told again.
+    told_open(&mut a).await;
+    let mut events = c.handle.events();
+    c.say(opened.stream, ShardToControl::StreamEnded(opened.stream));
+    event(&mut events, EventKind::StreamClosed).await;
+    let unknown = ShardToControl::StreamUnknownAt { stream: opened.stream, node: away };
+    // The confirmation of before may still be under way to A, whose word then comes too early.
+    let told = loop {
+        a.say(opened.stream, unknown_again(&unknown));
+        tokio::select! {
+            spec = told_open(&mut c) => break spec,
+            status = a.handle.status() => { status.expect("status"); }
+        }
+    };
+    assert_eq!(told.stream, opened.stream);
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+fn unknown_again(message: &ShardToControl) -> ShardToControl {
+    match message {
+        &ShardToControl::StreamUnknownAt { stream, node } => {
+            ShardToControl::StreamUnknownAt { stream, node }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn streams_and_consumers_outlive_a_restart() {
+    let (mut a, b, mut c) = chain().await;
+    let opened = a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
+    let stream = opened.stream;
+    told_open(&mut a).await;
+    told_open(&mut c).await;
+    for next in [3, 7, 5] {
+        let (consumer, next) = ("reader".into(), StreamOffset(next));
+        c.say(stream, ShardToControl::Committed { stream, consumer, next });
+    }
+    // What was confirmed is written at the latest when the node stops; a call that is answered
+    // comes behind it.
+    c.handle.status().await.expect("status");
+    let (setup, directory) = c.stop().await;
+    let mut c = try_start(setup, directory).await.expect("starts");
+    let spec = told_open(&mut c).await;
+    let destination = spec.destination.expect("destination");
+    assert_eq!(destination.consumers, [("reader".to_owned(), StreamOffset(7))]);
+    assert_eq!(spec.epoch.0, 2);
+
+    a.handle.close_stream(stream).await.expect("closes");
+    let (setup, directory) = a.stop().await;
+    let mut a = try_start(setup, directory).await.expect("starts");
+    let source = told_open(&mut a).await.source.expect("source");
+    assert!(!source.fresh && source.closing);
+    let view = a.handle.resolve_stream("orders").await.expect("known");
+    assert_eq!((view.stream, view.state), (stream, StreamState::Closing));
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}

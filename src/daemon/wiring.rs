@@ -1,0 +1,373 @@
+//! Builds a node out of its parts and runs it: store, shards, control plane, API threads.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hawser_admission::{AdmissionLimits, SocketOptions};
+use hawser_api::{ApiListeners, BindError, bind_unix};
+use hawser_exchange::{ApiPorts, ShardPorts, exchange};
+use hawser_identity::NodeKey;
+use hawser_plane::{LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle};
+use hawser_runtime::{IoDriver, ShardConfig, ShardError, ShardThread, spawn_shard};
+use hawser_session::LaneSession;
+use hawser_store::{NodeRecord, Store, StoreError, StoreThread};
+use hawser_wire::NodeId;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use super::config::settings::Settings;
+use super::config::key::{Applies, KEYS};
+use super::config::{Config, DriverChoice};
+use super::logging::{self, LogLevel};
+use super::profile::CorePlan;
+use super::ready::Ready;
+use super::shutdown::{Heard, Signals, end_on_panic, enforce_deadline};
+use super::{leash, machine};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::Output;
+
+/// Open calls get so long to hear that the node stops, before lanes are closed.
+const API_PATIENCE: Duration = Duration::from_millis(600);
+
+/// How a node is to be started.
+pub(crate) struct NodeStart {
+    pub(crate) settings: Settings,
+    /// Reads the settings anew, for SIGHUP.
+    pub(crate) reload: Box<dyn Fn() -> Result<Settings, Failure>>,
+    /// It ends when its standard input is closed.
+    pub(crate) leashed: bool,
+    pub(crate) out: Output,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// If it cannot start, or a part of it fails.
+pub(crate) fn run(start: NodeStart) -> Result<(), Failure> {
+    let config = Config::from_settings(start.settings.clone())?;
+    let level = logging::start(&config.log_level, config.log_json)?;
+    end_on_panic();
+    let plan = config.cores.plan(&machine::usable_processors()?)?;
+    say_plan(&config, &plan);
+    machine::check_limits(plan.shards.len());
+
+    let store = Store::open(&config.data_dir).map_err(store_failure)?;
+    let (node, name) = identity(&store, config.name.as_deref())?;
+    logging::set_node(node);
+    let socket = config.data_dir.join(crate::cli::SOCKET_NAME);
+    let unix = bind_unix(&socket).map_err(bind_failure)?;
+    let tcp = config.api_listen.as_deref().map(bind_tcp).transpose()?;
+    let api_listening = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+    let (store_thread, store) = StoreThread::start(store).map_err(store_failure)?;
+
+    let count = |list: &[usize]| u16::try_from(list.len()).unwrap_or(u16::MAX);
+    let wiring = exchange::<LaneSession>(count(&plan.shards), count(&plan.api));
+    let shards = spawn_shards(wiring.shards, &config, &plan, node)?;
+    let io_driver = shards.first().map_or("none", |shard| shard.io_driver);
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failure(format!("cannot start a runtime: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let death = if start.leashed { Some(leash::watch_stdin()?) } else { None };
+        let signals = Signals::new(death)?;
+        let plane_config = plane_config(&config, name.clone(), io_driver);
+        let (plane, handle) =
+            Plane::new(plane_config, store, wiring.control).await.map_err(plane_failure)?;
+        let listeners = Listeners { unix, tcp };
+        let apis = ApiThreads::spawn(wiring.apis, &handle, listeners, &config, &plan)?;
+        // Last, because threads that are started inherit it.
+        machine::pin(plan.control, "control")?;
+        let ready = Ready {
+            ready: true,
+            node_id: node.to_string(),
+            node_name: name,
+            data_dir: config.data_dir.clone(),
+            socket,
+            listening: plane.listening().map(|address| address.to_string()),
+            api_listening: api_listening.map(|address| address.to_string()),
+            io_driver,
+            shards: shards.len(),
+            boot: plane.boot(),
+            pid: std::process::id(),
+        };
+        info!(name = ready.node_name, boot = ready.boot, io_driver, "the node serves");
+        ready.say(start.out);
+        serve(plane, apis, signals, &start, &level).await
+    });
+    // The plane is gone and has stopped the shards; what remains is to see them end.
+    for shard in shards {
+        if shard.thread.join().is_err() {
+            error!("a shard panicked");
+        }
+    }
+    if let Err(error) = store_thread.join() {
+        error!(%error, "the store did not end well");
+    }
+    info!("stopped");
+    outcome
+}
+
+/// Runs the control plane until something says stop; then ends the API before the lanes.
+async fn serve(
+    plane: Plane,
+    mut apis: ApiThreads,
+    mut signals: Signals,
+    start: &NodeStart,
+    level: &LogLevel,
+) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    let stop = async {
+        loop {
+            tokio::select! {
+                heard = signals.next() => match heard {
+                    Heard::Stop => break,
+                    Heard::Reload => reload(start, level),
+                },
+                failed = apis.failed() => {
+                    outcome = Err(failed);
+                    break;
+                }
+            }
+        }
+        enforce_deadline();
+        apis.stop().await;
+    };
+    plane.run(stop).await;
+    outcome
+}
+
+/// Takes the keys that may change while the node runs, and says which others changed.
+fn reload(start: &NodeStart, level: &LogLevel) {
+    let settings = match (start.reload)().and_then(Settings::finish) {
+        Ok(settings) => settings,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                error!("not reloaded: {line}");
+            }
+            return;
+        }
+    };
+    level.set(&settings.text("log.level").unwrap_or_default());
+    info!("configuration reloaded");
+    for key in KEYS.iter().filter(|key| key.applies == Applies::Restart) {
+        if settings.value(key.name).0 != start.settings.value(key.name).0 {
+            warn!(key = key.name, "changed; it applies when the node starts again");
+        }
+    }
+}
+
+fn say_plan(config: &Config, plan: &CorePlan) {
+    let CorePlan { control, api, shards, folded } = plan;
+    if *folded {
+        warn!(
+            profile = config.profile, control, ?api, ?shards,
+            "the profile wants more processors than this process may use: threads share them"
+        );
+    } else {
+        info!(profile = config.profile, control, ?api, ?shards, "processors");
+    }
+}
+
+/// Who this node is; a new node gets its key here. The name is the configured one, else that of the
+/// last start, else the host's.
+fn identity(store: &Store, configured: Option<&str>) -> Result<(NodeId, String), Failure> {
+    let failed = |error| Failure::failure(format!("this node's key: {error}"));
+    match store.node().map_err(store_failure)? {
+        Some(kept) => {
+            let key = NodeKey::from_pkcs8(&kept.key_pkcs8).map_err(failed)?;
+            Ok((key.node_id(), configured.map_or(kept.name, str::to_owned)))
+        }
+        None => {
+            let key = NodeKey::generate().map_err(failed)?;
+            let name = configured.map_or_else(machine::host_name, str::to_owned);
+            let key_pkcs8 = Zeroizing::new(key.pkcs8().to_vec());
+            store
+                .set_node(&NodeRecord { key_pkcs8, name: name.clone() })
+                .map_err(store_failure)?;
+            Ok((key.node_id(), name))
+        }
+    }
+}
+
+fn spawn_shards(
+    ports: Vec<ShardPorts<LaneSession>>,
+    config: &Config,
+    plan: &CorePlan,
+    node: NodeId,
+) -> Result<Vec<ShardThread>, Failure> {
+    let driver = match config.driver {
+        DriverChoice::Auto => IoDriver::Auto,
+        DriverChoice::IoUring => IoDriver::IoUring,
+        DriverChoice::Epoll => IoDriver::Epoll,
+    };
+    ports
+        .into_iter()
+        .zip(&plan.shards)
+        .map(|(ports, core)| {
+            let mut shard = ShardConfig::new(node);
+            shard.core = Some(*core);
+            shard.spin = config.shard_spin;
+            shard.driver = driver;
+            spawn_shard(ports, shard).map_err(shard_failure)
+        })
+        .collect()
+}
+
+fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneConfig {
+    PlaneConfig {
+        node_name,
+        listen: config.listen.clone(),
+        advertise: config.advertise.clone(),
+        dial: config.dial.clone(),
+        proxy: config.proxy.clone(),
+        lanes: LanePlan { collapsed: config.collapsed },
+        limits: AdmissionLimits {
+            handshake_timeout: config.handshake_timeout,
+            handshakes_max: config.handshakes_max,
+            accepts_per_second_per_address: config.accepts_per_second_per_address,
+            request_bytes_max: config.request_bytes_max,
+        },
+        sockets: SocketOptions {
+            send_buffer_bytes: config.send_buffer_bytes,
+            receive_buffer_bytes: config.receive_buffer_bytes,
+        },
+        io_driver: io_driver.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+struct Listeners {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+}
+
+/// The threads that serve gRPC. Each accepts from the same listeners.
+struct ApiThreads {
+    stop: watch::Sender<bool>,
+    ended: mpsc::UnboundedReceiver<Result<(), Failure>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ApiThreads {
+    fn spawn(
+        ports: Vec<ApiPorts>,
+        plane: &PlaneHandle,
+        listeners: Listeners,
+        config: &Config,
+        plan: &CorePlan,
+    ) -> Result<Self, Failure> {
+        let (stop, stopping) = watch::channel(false);
+        let (end, ended) = mpsc::unbounded_channel();
+        let mut threads = Vec::new();
+        for (ports, core) in ports.into_iter().zip(plan.api.iter().copied()) {
+            let listeners = listeners.again(plane).map_err(thread_failure)?;
+            let (plane, end, spin) = (plane.clone(), end.clone(), config.api_spin);
+            let mut stopping = stopping.clone();
+            let serve = move || -> Result<(), Failure> {
+                machine::pin(core, "API")?;
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(thread_failure)?;
+                runtime
+                    .block_on(hawser_api::serve(ports, plane, listeners, spin, async move {
+                        let _gone = stopping.wait_for(|stop| *stop).await;
+                    }))
+                    .map_err(|error| Failure::failure(error.to_string()))
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("api-{}", threads.len()))
+                .spawn(move || {
+                    let _stopping = end.send(serve());
+                })
+                .map_err(thread_failure)?;
+            threads.push(thread);
+        }
+        Ok(Self { stop, ended, threads })
+    }
+
+    /// Why an API thread ended that should not have.
+    async fn failed(&mut self) -> Failure {
+        match self.ended.recv().await {
+            Some(Err(failure)) => failure,
+            Some(Ok(())) | None => Failure::failure("an API thread ended by itself"),
+        }
+    }
+
+    /// Tells open calls that the node stops, and waits a little for them to hear it.
+    async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        let all = async {
+            for _ in 0..self.threads.len() {
+                let _outcome = self.ended.recv().await;
+            }
+        };
+        if tokio::time::timeout(API_PATIENCE, all).await.is_err() {
+            info!("clients still hold calls; they are cut");
+        }
+    }
+}
+
+impl Listeners {
+    fn again(&self, plane: &PlaneHandle) -> std::io::Result<ApiListeners> {
+        let tcp = match &self.tcp {
+            Some(tcp) => Some((tcp.try_clone()?, plane.mesh_credentials())),
+            None => None,
+        };
+        Ok(ApiListeners { unix: self.unix.try_clone()?, tcp })
+    }
+}
+
+fn bind_tcp(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "free the port, or set api.listen (--api-listen) to another one or to none"
+            }
+            _ => "set api.listen (--api-listen) to an address of this host, or to none",
+        };
+        Failure::failure(format!("cannot serve gRPC at {address}: {error}\n{hint}"))
+    })
+}
+
+fn thread_failure(error: std::io::Error) -> Failure {
+    Failure::failure(format!("cannot start an API thread: {error}"))
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    let exit = match &error {
+        StoreError::Permission { .. } => Exit::Refused,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn bind_failure(error: BindError) -> Failure {
+    let exit = match &error {
+        BindError::PathTooLong { .. } => Exit::Config,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn shard_failure(error: ShardError) -> Failure {
+    let exit = match &error {
+        ShardError::Core { .. } => Exit::Config,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn plane_failure(error: PlaneError) -> Failure {
+    let exit = match &error {
+        PlaneError::NameFixed { .. } => Exit::Refused,
+        PlaneError::Store(StoreError::Permission { .. }) => Exit::Refused,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error.to_string())
+}
