@@ -63,7 +63,6 @@ pub struct StreamReceiver {
     /// that it was before it lost its memory, and must be told.
     stranger: Option<BootEpoch>,
     ack_urgent: bool,
-    ack_with_producers: bool,
     consumed_ack_at: Option<MonoTime>,
     /// Credit in the last acknowledgement.
     granted_bytes: u64,
@@ -104,7 +103,6 @@ impl StreamReceiver {
             end: None,
             stranger: None,
             ack_urgent: false,
-            ack_with_producers: false,
             consumed_ack_at: None,
             granted_bytes: 0,
         }
@@ -147,10 +145,7 @@ impl StreamReceiver {
         }
         self.ack_urgent = true;
         self.stranger = None;
-        let Some(base) = sync.base else {
-            self.ack_with_producers = true;
-            return;
-        };
+        let Some(base) = sync.base else { return };
         if !self.told {
             self.told = true;
             self.taken_bytes = 0;
@@ -350,10 +345,11 @@ impl StreamReceiver {
         if !due {
             return None;
         }
-        let producers = if std::mem::take(&mut self.ack_with_producers) {
-            self.producers.iter().map(|(&producer, &next)| (producer, next)).collect()
-        } else {
+        // A source that asks where to go on takes whichever acknowledgement comes first.
+        let producers = if self.told {
             Vec::new()
+        } else {
+            self.producers.iter().map(|(&producer, &next)| (producer, next)).collect()
         };
         self.ack_urgent = false;
         self.consumed_ack_at = None;

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use hawser_exchange::{
-    ApiData, ApiToShard, ConsumerStart, ControlToShard, Full, PublishedBatch, Refusal, Sender,
-    SessionId, ShardPorts, ShardReport, ShardToApi, ShardToApiData, ShardToControl, SubscribeEnd,
+    ApiData, ApiToShard, ConsumerStart, ControlToShard, Doorbell, Full, PublishedBatch, Receiver,
+    Refusal, Sender, SessionId, ShardPorts, ShardReport, ShardToApi, ShardToApiData,
+    ShardToControl, SubscribeEnd,
 };
-use hawser_session::LaneSession;
 use hawser_wire::{
     BootEpoch, ProducerId, Record, RecordBuilder, ShardId, StreamId, StreamOffset, TenantId,
 };
@@ -57,18 +57,17 @@ pub(crate) struct Seen {
 pub(crate) struct ShardThread {
     pub(crate) orders: mpsc::UnboundedSender<Order>,
     pub(crate) seen: watch::Receiver<Seen>,
-    pub(crate) thread: JoinHandle<()>,
 }
 
 impl ShardThread {
-    pub(crate) fn start(ports: ShardPorts<LaneSession>) -> Self {
+    pub(crate) fn start<C: Send + 'static>(ports: ShardPorts<C>) -> Self {
         let (orders, orders_from) = mpsc::unbounded_channel();
         let (seen_to, seen) = watch::channel(Seen::default());
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(TestShard::new(ports, orders_from, seen_to).run());
         });
-        Self { orders, seen, thread }
+        Self { orders, seen }
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -121,6 +120,8 @@ struct Producer {
     /// Of the session.
     received_bytes: u64,
     acked_bytes: u64,
+    /// Sequence and duplicates, as the session was told.
+    told: Option<(u64, u64)>,
 }
 
 struct Subscriber {
@@ -141,8 +142,11 @@ struct Hosted {
     subscribers: Vec<Subscriber>,
 }
 
-struct TestShard {
-    ports: ShardPorts<LaneSession>,
+struct TestShard<C> {
+    bell: Arc<Doorbell>,
+    control_from: Receiver<ControlToShard<C>>,
+    api_control_from: Receiver<ApiToShard>,
+    api_data_from: Receiver<ApiData>,
     control: Out<ShardToControl>,
     to_api: Out<ShardToApi>,
     data_to_api: Out<ShardToApiData>,
@@ -153,33 +157,21 @@ struct TestShard {
     dead: bool,
 }
 
-impl TestShard {
+impl<C> TestShard<C> {
     fn new(
-        mut ports: ShardPorts<LaneSession>,
+        mut ports: ShardPorts<C>,
         orders: mpsc::UnboundedReceiver<Order>,
         seen: watch::Sender<Seen>,
     ) -> Self {
-        // The senders move out of the ports; loose ends take their places.
-        let bell = std::sync::Arc::clone(&ports.bell);
-        let loose = || (std::sync::Arc::clone(&bell), std::sync::Arc::clone(&bell));
-        let (one, other) = loose();
-        let control = std::mem::replace(
-            &mut ports.control.to,
-            hawser_exchange::ring(1, one, other).0,
-        );
-        let (one, other) = loose();
-        let to_api = std::mem::replace(
-            &mut ports.apis[0].control_to,
-            hawser_exchange::ring(1, one, other).0,
-        );
-        let (one, other) = loose();
-        let data_to_api =
-            std::mem::replace(&mut ports.apis[0].data_to, hawser_exchange::ring(1, one, other).0);
+        let api = ports.apis.pop().unwrap();
         Self {
-            ports,
-            control: Out::new(control),
-            to_api: Out::new(to_api),
-            data_to_api: Out::new(data_to_api),
+            bell: ports.bell,
+            control_from: ports.control.from,
+            api_control_from: api.control_from,
+            api_data_from: api.data_from,
+            control: Out::new(ports.control.to),
+            to_api: Out::new(api.control_to),
+            data_to_api: Out::new(api.data_to),
             orders,
             seen,
             streams: BTreeMap::new(),
@@ -196,14 +188,13 @@ impl TestShard {
                     self.obey(order);
                     return Poll::Ready(());
                 }
-                let Self { ports, control, to_api, data_to_api, .. } = &self;
-                ports.bell.poll_sleep(cx, || {
-                    !ports.control.from.is_empty()
-                        || !ports.apis[0].control_from.is_empty()
-                        || !ports.apis[0].data_from.is_empty()
-                        || control.can_flow()
-                        || to_api.can_flow()
-                        || data_to_api.can_flow()
+                self.bell.poll_sleep(cx, || {
+                    !self.control_from.is_empty()
+                        || !self.api_control_from.is_empty()
+                        || !self.api_data_from.is_empty()
+                        || self.control.can_flow()
+                        || self.to_api.can_flow()
+                        || self.data_to_api.can_flow()
                 })
             })
             .await;
@@ -211,13 +202,13 @@ impl TestShard {
     }
 
     fn turn(&mut self) {
-        while let Some(message) = self.ports.control.from.try_recv() {
+        while let Some(message) = self.control_from.try_recv() {
             self.take_control(message);
         }
-        while let Some(message) = self.ports.apis[0].control_from.try_recv() {
+        while let Some(message) = self.api_control_from.try_recv() {
             self.take_request(message);
         }
-        while let Some(message) = self.ports.apis[0].data_from.try_recv() {
+        while let Some(message) = self.api_data_from.try_recv() {
             self.take_data(message);
         }
         self.acknowledge();
@@ -249,7 +240,7 @@ impl TestShard {
         }
     }
 
-    fn take_control(&mut self, message: ControlToShard<LaneSession>) {
+    fn take_control(&mut self, message: ControlToShard<C>) {
         match message {
             ControlToShard::OpenStream(spec) => {
                 self.streams.entry(spec.stream).or_default();
@@ -359,7 +350,11 @@ impl TestShard {
         };
         let producer = hosted.producers.entry(producer.0).or_default();
         producer.next_seq = producer.next_seq.max(1);
-        (producer.duplicates, producer.received_bytes, producer.acked_bytes) = (0, 0, 0);
+        *producer = Producer {
+            next_seq: producer.next_seq,
+            session: producer.session,
+            ..Producer::default()
+        };
         let next_seq = producer.next_seq;
         if let Some(old) = producer.session.replace(session) {
             self.refuse(old, Refusal::TakenOver);
@@ -380,10 +375,8 @@ impl TestShard {
 
     fn publish(&mut self, session: SessionId, stream: StreamId, batch: &PublishedBatch) {
         let Some(hosted) = self.streams.get_mut(&stream) else { return };
-        let Some((&id, producer)) = hosted
-            .producers
-            .iter_mut()
-            .find(|(_, producer)| producer.session == Some(session))
+        let Some((&id, producer)) =
+            hosted.producers.iter_mut().find(|(_, producer)| producer.session == Some(session))
         else {
             return;
         };
@@ -428,6 +421,9 @@ impl TestShard {
             let Some(session) = producer.session else { continue };
             producer.acked_bytes = producer.received_bytes;
             let (acked_seq, duplicates) = (producer.next_seq - 1, producer.duplicates);
+            if producer.told.replace((acked_seq, duplicates)) == Some((acked_seq, duplicates)) {
+                continue;
+            }
             self.to_api.push(ShardToApi::Published { session, acked_seq, duplicates });
             let granted_bytes = producer.acked_bytes + PUBLISH_WINDOW_BYTES;
             self.to_api.push(ShardToApi::PublishCredit { session, granted_bytes });

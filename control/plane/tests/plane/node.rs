@@ -71,7 +71,13 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         io_driver: "stand-in".into(),
         version: "test".into(),
     };
-    let (plane, handle) = Plane::new(config, store_handle, exchange.control).await?;
+    let (plane, handle) = match Plane::new(config, store_handle, exchange.control).await {
+        Ok(started) => started,
+        Err(error) => {
+            join(store).await;
+            return Err(error);
+        }
+    };
     let boot = plane.boot();
     let (told_sender, told) = mpsc::unbounded_channel();
     let (say, said) = mpsc::unbounded_channel();
@@ -88,6 +94,11 @@ fn open_store(directory: &Path) -> (StoreThread, hawser_store::StoreHandle) {
     StoreThread::start(Store::open(directory).expect("store")).expect("store thread")
 }
 
+/// Waits until the store is closed.
+async fn join(store: StoreThread) {
+    tokio::task::spawn_blocking(|| store.join()).await.expect("joined").expect("no panic");
+}
+
 pub(crate) async fn start(setup: Setup) -> Node {
     let directory = Arc::new(tempfile::tempdir().expect("temporary directory"));
     try_start(setup, directory).await.expect("the node starts")
@@ -100,11 +111,11 @@ impl Node {
 
     /// Stops as a daemon does that is asked to. The directory and the setup are what is left.
     pub(crate) async fn stop(self) -> (Setup, Arc<TempDir>) {
-        drop(self.shutdown.send(()));
+        let _ended_already = self.shutdown.send(());
         timeout(PATIENCE, self.plane).await.expect("stops in time").expect("no panic");
         timeout(PATIENCE, self.shards).await.expect("stops in time").expect("no panic");
         drop(self.handle);
-        tokio::task::spawn_blocking(|| self.store.join()).await.expect("joined").expect("no panic");
+        join(self.store).await;
         (self.setup, self.directory)
     }
 
@@ -114,7 +125,7 @@ impl Node {
         self.shards.abort();
         let _aborted = (self.plane.await, self.shards.await);
         drop(self.handle);
-        tokio::task::spawn_blocking(|| self.store.join()).await.expect("joined").expect("no panic");
+        join(self.store).await;
         (self.setup, self.directory)
     }
 
@@ -162,7 +173,7 @@ impl Node {
     }
 
     /// Lets `other` join the mesh of this node.
-    pub(crate) async fn admit(&self, other: &Node) {
+    pub(crate) async fn admit(&self, other: &Self) {
         let (token, _) = self.handle.issue_token(Duration::ZERO, None, None).await.expect("token");
         other.handle.join_mesh(token, None).await.expect("joins");
     }

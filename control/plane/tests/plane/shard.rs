@@ -120,7 +120,11 @@ impl Shards {
             ControlToShard::LaneArrived(handover) => self.arrive(shard, *handover),
             ControlToShard::CloseLane { peer, lane, epoch, reason } => {
                 if self.lanes.get(&(peer, lane)).is_some_and(|lane| lane.epoch == epoch) {
-                    self.down((peer, lane), epoch, format!("closed here: {}", reason.text()));
+                    // Ends behind what was sent before.
+                    let key = (peer, lane);
+                    let closed = self.lanes.remove(&key).map(|lane| lane.batches);
+                    drop(closed);
+                    self.say_down(key, epoch, format!("closed here: {}", reason.text()));
                 }
             }
             ControlToShard::LinkControl { peer, body } => {
@@ -164,13 +168,14 @@ impl Shards {
     fn down(&mut self, key: Key, epoch: LinkEpoch, reason: String) {
         if let Some(lane) = self.lanes.remove(&key) {
             lane.task.abort();
-            let (peer, lane) = key;
-            let reason = reason.into();
-            self.answer(
-                self.shard_of(peer),
-                ShardToControl::LaneDown { peer, lane, epoch, reason },
-            );
+            self.say_down(key, epoch, reason);
         }
+    }
+
+    fn say_down(&mut self, (peer, lane): Key, epoch: LinkEpoch, reason: String) {
+        let reason = reason.into();
+        let message = ShardToControl::LaneDown { peer, lane, epoch, reason };
+        self.answer(self.shard_of(peer), message);
     }
 
     fn handle_lane(&mut self, event: FromLane) {
@@ -289,9 +294,12 @@ async fn carry(
                     Ok(len) => session.read_buffer().extend_from_slice(&buffer[..len]),
                     Err(error) => return Err(error.to_string()),
                 },
-                Some(batch) = outward.recv() => {
-                    session.send_message(&batch).map_err(|error| error.to_string())?;
-                }
+                batch = outward.recv() => match batch {
+                    Some(batch) => {
+                        session.send_message(&batch).map_err(|error| error.to_string())?;
+                    }
+                    None => return Err("closed here".to_owned()),
+                },
             }
         }
     };

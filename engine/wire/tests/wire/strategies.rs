@@ -181,8 +181,7 @@ pub(crate) fn notice() -> impl Strategy<Value = Notice> {
 
 pub(crate) fn stream_sync() -> impl Strategy<Value = StreamSync> {
     let offset = || any::<Option<u64>>().prop_map(|offset| offset.map(StreamOffset));
-    let producers =
-        proptest::collection::vec((any::<u64>().prop_map(ProducerId), any::<u64>()), 0..5);
+    let producers = vec((any::<u64>().prop_map(ProducerId), any::<u64>()), 0..5);
     (stream(), epoch(), offset(), offset(), producers).prop_map(
         |(stream, fence_epoch, base, end, producers)| StreamSync {
             stream,

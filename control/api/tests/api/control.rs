@@ -1,0 +1,185 @@
+use hawser_proto::client;
+use hawser_proto::v1::{
+    AddRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LeaveMeshReq, NodeUpdate,
+    OpenClientDataStreamReq, SeedMeshReq, StreamHandle, SubscribeReq,
+};
+use tokio_stream::StreamExt;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::node::{NAME, Node};
+
+fn check(status: &Status, code: Code, words: &[&str]) {
+    assert_eq!(status.code(), code, "{status}");
+    for word in words {
+        assert!(status.message().contains(word), "{word:?} in {status}");
+    }
+}
+
+fn open(name: &str, dst: &str, qos: i32) -> OpenClientDataStreamReq {
+    let (name, dst_nodes) = (name.to_owned(), vec![dst.to_owned()]);
+    OpenClientDataStreamReq { name, dst_nodes, qos, tenant_id: String::new() }
+}
+
+#[tokio::test]
+async fn a_mesh_is_seeded_and_shown() {
+    let node = Node::start().await;
+    let mut mesh = node.mesh().await;
+    let status = mesh.get_mesh_status(()).await.unwrap().into_inner();
+    assert_eq!((status.state.as_str(), status.node_name.as_str()), ("none", NAME));
+    let refused = mesh.open_client_data_stream(open("orders", NAME, 0)).await.unwrap_err();
+    check(&refused, Code::FailedPrecondition, &["no mesh"]);
+
+    let seed = SeedMeshReq { name: "test".to_owned(), description: String::new() };
+    let status = mesh.seed_mesh(seed.clone()).await.unwrap().into_inner();
+    assert_eq!((status.state.as_str(), status.name.as_str()), ("running", "test"));
+    assert_eq!(status.node_id, node.plane.node().to_string());
+    check(&mesh.seed_mesh(seed).await.unwrap_err(), Code::AlreadyExists, &["test"]);
+
+    let opened = mesh.open_client_data_stream(open("orders", NAME, 0)).await.unwrap().into_inner();
+    assert_eq!(opened.pending_dst_nodes, [""; 0]);
+    let again = mesh.open_client_data_stream(open("orders", NAME, 0)).await.unwrap().into_inner();
+    assert_eq!(again.stream_id, opened.stream_id);
+    let streams = mesh.list_streams(()).await.unwrap().into_inner().streams;
+    assert!(streams.iter().all(|stream| stream.stream_id == opened.stream_id));
+    assert_eq!(streams.first().map(|stream| stream.state.as_str()), Some("open"));
+    assert_eq!(mesh.list_links(()).await.unwrap().into_inner().links.len(), 0);
+    assert_eq!(mesh.list_lanes(()).await.unwrap().into_inner().lanes.len(), 0);
+
+    let stream_id = opened.stream_id;
+    mesh.close_client_data_stream(StreamHandle { stream_id, ..Default::default() }).await.unwrap();
+    assert!(mesh.leave_mesh(LeaveMeshReq {}).await.unwrap().into_inner().success);
+    let status = mesh.get_mesh_status(()).await.unwrap().into_inner();
+    assert_eq!(status.state, "none");
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_the_reason() {
+    let (node, _stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    let refused = mesh.open_client_data_stream(open("a", "node-x", 0)).await.unwrap_err();
+    check(&refused, Code::NotFound, &["node-x"]);
+    let refused = mesh.open_client_data_stream(open("a b", NAME, 0)).await.unwrap_err();
+    check(&refused, Code::InvalidArgument, &["a b"]);
+    let refused = mesh.open_client_data_stream(open("a", NAME, 9)).await.unwrap_err();
+    check(&refused, Code::InvalidArgument, &["qos 9"]);
+    let token = IssueTokenReq { node_id: "nobody".to_owned(), ..IssueTokenReq::default() };
+    check(&mesh.issue_token(token).await.unwrap_err(), Code::InvalidArgument, &["nobody"]);
+    let handle = StreamHandle { stream_id: "no-such".to_owned(), ..StreamHandle::default() };
+    let refused = mesh.close_client_data_stream(handle).await.unwrap_err();
+    check(&refused, Code::NotFound, &["no-such"]);
+    mesh.leave_mesh(LeaveMeshReq {}).await.unwrap();
+    let join = JoinMeshReq { token: "hawser-nonsense".to_owned(), address: String::new() };
+    check(&mesh.join_mesh(join).await.unwrap_err(), Code::PermissionDenied, &["token"]);
+}
+
+#[tokio::test]
+async fn what_is_not_built_yet_says_so() {
+    let (node, stream) = Node::with_stream().await;
+    let (mut mesh, mut data) = (node.mesh().await, node.data().await);
+    for (answer, what) in [
+        (mesh.evict_node(EvictNodeReq::default()).await.map(drop), "EvictNode"),
+        (mesh.add_route(AddRouteReq::default()).await.map(drop), "AddRoute"),
+        (mesh.send_node_update(NodeUpdate::default()).await.map(drop), "SendNodeUpdate"),
+        (
+            data.subscribe_node_updates(SubscribeReq::default()).await.map(drop),
+            "SubscribeNodeUpdates",
+        ),
+        (mesh.open_client_data_stream(open("a", NAME, 1)).await.map(drop), "AT_MOST_ONCE"),
+        (mesh.open_client_data_stream(open("a", NAME, 2)).await.map(drop), "QUORUM"),
+    ] {
+        check(&answer.unwrap_err(), Code::Unimplemented, &[what, "needs"]);
+    }
+    assert!(!stream.is_empty());
+}
+
+#[tokio::test]
+async fn events_are_watched_and_filtered() {
+    let mut node = {
+        let node = Node::start().await;
+        node.plane.seed_mesh("test", "").await.unwrap();
+        node
+    };
+    let mut mesh = node.mesh().await;
+    let unknown = Filter { kinds: vec!["stream_open".to_owned()] };
+    let refused = mesh.watch_mesh_events(unknown).await.unwrap_err();
+    check(&refused, Code::InvalidArgument, &["stream_open", "stream_opened"]);
+    let filter = Filter { kinds: vec!["stream_opened".to_owned()] };
+    let mut events = mesh.watch_mesh_events(filter).await.unwrap().into_inner();
+    node.open("orders").await;
+    let event = events.message().await.unwrap().unwrap();
+    assert_eq!(event.kind, "stream_opened");
+    node.stop_api();
+    loop {
+        match events.message().await {
+            Ok(Some(event)) => assert_eq!(event.kind, "stream_opened"),
+            Ok(None) => panic!("the end is said"),
+            Err(status) => break check(&status, Code::Unavailable, &["stopping"]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_is_served() {
+    let node = Node::start().await;
+    let mut health = HealthClient::new(node.channel().await);
+    for service in ["", "hawser.v1.MeshService", "hawser.v1.MeshDataService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+}
+
+macro_rules! reflection_lists_services {
+    ($test:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $test() {
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+            use tonic_reflection::pb::$version::{ServerReflectionRequest, ServiceResponse};
+
+            let node = Node::start().await;
+            let mut reflection = ServerReflectionClient::new(node.channel().await);
+            let requests = [
+                MessageRequest::ListServices(String::new()),
+                MessageRequest::FileContainingSymbol("hawser.v1.MeshDataService".to_owned()),
+            ];
+            let requests = requests.map(|request| ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(request),
+            });
+            let answers = reflection.server_reflection_info(tokio_stream::iter(requests));
+            let answers: Vec<_> =
+                answers.await.unwrap().into_inner().map(Result::unwrap).collect().await;
+            let [services, files] = <[_; 2]>::try_from(answers).unwrap();
+            let Some(MessageResponse::ListServicesResponse(services)) = services.message_response
+            else {
+                panic!("{services:?}");
+            };
+            for name in ["hawser.v1.MeshService", "hawser.v1.MeshDataService"] {
+                let service = ServiceResponse { name: name.to_owned() };
+                assert!(services.service.contains(&service), "{name}");
+            }
+            let Some(MessageResponse::FileDescriptorResponse(files)) = files.message_response
+            else {
+                panic!("{files:?}");
+            };
+            assert!(!files.file_descriptor_proto.is_empty());
+        }
+    };
+}
+
+reflection_lists_services!(reflection_v1, v1);
+reflection_lists_services!(reflection_v1alpha, v1alpha);
+
+#[tokio::test]
+async fn a_socket_that_nobody_serves_is_named() {
+    let mut node = Node::start().await;
+    node.join_api().unwrap();
+    let error = client::connect_unix(node.socket()).await.unwrap_err();
+    assert_eq!(error.io().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
+    assert!(error.to_string().contains("api.sock"), "{error}");
+}
