@@ -285,13 +285,8 @@ impl Connection {
                 self.flush().await?;
                 Ok(progress)
             }
-            Err(error) => {
-                let fault = self.session_fault(error);
-                // A second step, without the bytes that failed, puts the alert among the unsent.
-                self.session.read_buffer().clear();
-                let _still_failed = self.session.process();
-                Err(fault)
-            }
+            // What is unsent may hold an alert; the good-bye writes it.
+            Err(error) => Err(self.session_fault(error)),
         }
     }
 

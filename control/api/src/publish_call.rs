@@ -47,6 +47,7 @@ async fn serve_call(
     let Some(first) = batches.message().await? else { return Ok(()) };
     let mut call = PublishCall::open(hub, plane, first).await?;
     call.look_at_progress()?;
+    call.next_seq = call.progress.opened_next_seq.unwrap_or(1);
     call.result_due = true;
     let data = call.session.data.clone();
     loop {
@@ -68,8 +69,6 @@ async fn serve_call(
             permit = data.reserve(), if may_send => {
                 let permit = permit.map_err(|_pump_gone| stopping())?;
                 if let Some(piece) = call.waiting.pop_front() {
-                    call.sent_bytes += len_u64(piece.payload.len());
-                    call.sent_end_seq = end_seq(&piece);
                     permit.send(call.publish(piece));
                 }
             }
@@ -92,8 +91,11 @@ struct PublishCall {
     waiting: VecDeque<PublishedBatch>,
     /// Payload bytes sent to the shard.
     sent_bytes: u64,
-    /// Behind the last message sent to the shard; 0 before the first.
-    sent_end_seq: u64,
+    /// What the producer is to use next.
+    next_seq: u64,
+    /// Messages of this call that had been published before. The session has the producer to
+    /// itself, so that it knows without asking the shard.
+    duplicates: u64,
     /// Behind the last message read; 0 before the first.
     read_end_seq: u64,
     /// The newest that the shard said.
@@ -121,7 +123,8 @@ impl PublishCall {
             producer,
             waiting: VecDeque::new(),
             sent_bytes: 0,
-            sent_end_seq: 0,
+            next_seq: 1,
+            duplicates: 0,
             read_end_seq: 0,
             progress: PublishProgress::default(),
             result_due: false,
@@ -150,8 +153,7 @@ impl PublishCall {
         if let Some(failure) = &progress.failure {
             return Err(failure.status(self.session.handle.shared.stream));
         }
-        self.result_due |= progress.acked_seq != self.progress.acked_seq
-            || progress.duplicates != self.progress.duplicates;
+        self.result_due |= progress.acked_seq != self.progress.acked_seq;
         self.progress = progress;
         Ok(())
     }
@@ -169,7 +171,13 @@ impl PublishCall {
             && self.read_end_seq.saturating_sub(self.progress.acked_seq) < UNACKED_MESSAGES_MAX
     }
 
-    fn publish(&self, batch: PublishedBatch) -> ApiData {
+    fn publish(&mut self, batch: PublishedBatch) -> ApiData {
+        let end_seq = end_seq(&batch);
+        let known = self.next_seq.min(end_seq).saturating_sub(batch.first_seq);
+        self.duplicates += known;
+        self.result_due |= known > 0;
+        self.next_seq = self.next_seq.max(end_seq);
+        self.sent_bytes += len_u64(batch.payload.len());
         let shared = &self.session.handle.shared;
         ApiData::Publish { session: shared.id, stream: shared.stream, batch: Box::new(batch) }
     }
@@ -202,8 +210,8 @@ impl PublishCall {
         PublishResult {
             stream_id: self.session.handle.shared.stream.to_string(),
             acked_seq: self.progress.acked_seq,
-            duplicates: self.progress.duplicates,
-            next_seq: self.progress.opened_next_seq.unwrap_or(1).max(self.sent_end_seq),
+            duplicates: self.duplicates,
+            next_seq: self.next_seq,
         }
     }
 }

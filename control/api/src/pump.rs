@@ -290,10 +290,9 @@ fn dispatch_control(sessions: &mut HashMap<SessionId, Session>, message: ShardTo
                 progress.granted_bytes = progress.granted_bytes.max(granted_bytes);
             });
         }
-        (ShardToApi::Published { acked_seq, duplicates, .. }, Role::Publish(progress)) => {
+        (ShardToApi::Published { acked_seq, .. }, Role::Publish(progress)) => {
             progress.send_modify(|progress| {
                 progress.acked_seq = progress.acked_seq.max(acked_seq);
-                progress.duplicates = progress.duplicates.max(duplicates);
             });
         }
         (ShardToApi::SubscribeOpened { .. }, Role::Subscribe(sink)) => {

@@ -121,8 +121,6 @@ pub(crate) struct PublishProgress {
     pub(crate) granted_bytes: u64,
     /// Every sequence up to and with this one is at every destination.
     pub(crate) acked_seq: u64,
-    /// Messages of this call that were known already.
-    pub(crate) duplicates: u64,
     /// The session is over.
     pub(crate) failure: Option<CallFailure>,
 }

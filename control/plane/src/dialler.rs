@@ -40,6 +40,17 @@ struct Dial {
     due: Option<MonoTime>,
     backoff: Backoff,
     up_since: Option<MonoTime>,
+    /// Why the last attempt failed; empty after one that did not.
+    failure: String,
+}
+
+/// What follows from a failed attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Failed {
+    /// Until the next attempt.
+    pub pause: Duration,
+    /// The attempt before it did not fail, or failed otherwise.
+    pub is_news: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +81,13 @@ impl Dialler {
     /// Dials `address` from now on.
     pub(crate) fn add(&mut self, now: MonoTime, address: &str) {
         let dials = self.plan.lanes().iter().map(|&(lane, class)| {
-            let dial = Dial { class, due: Some(now), backoff: Backoff::new(), up_since: None };
+            let dial = Dial {
+                class,
+                due: Some(now),
+                backoff: Backoff::new(),
+                up_since: None,
+                failure: String::new(),
+            };
             (lane, dial)
         });
         self.addresses
@@ -146,17 +163,19 @@ impl Dialler {
         address.peer = Some(peer);
         if let Some(dial) = address.dials.get_mut(&lane) {
             dial.due = Some(now);
+            dial.failure.clear();
         }
     }
 
-    /// An attempt failed; how long until the next.
+    /// An attempt failed. `None` if the address is not dialled any more.
     pub(crate) fn handle_failed(
         &mut self,
         now: MonoTime,
         address: &str,
         lane: LaneId,
+        failure: &str,
         entropy: u64,
-    ) -> Option<Duration> {
+    ) -> Option<Failed> {
         let address = self.addresses.get_mut(address)?;
         // Another node may answer there next time.
         if self.plan.lanes().first().is_some_and(|&(first, _)| first == lane) {
@@ -165,7 +184,9 @@ impl Dialler {
         let dial = address.dials.get_mut(&lane)?;
         let pause = dial.backoff.next(entropy);
         dial.due = Some(now.saturating_add(pause));
-        Some(pause)
+        let is_news = dial.failure != failure;
+        failure.clone_into(&mut dial.failure);
+        Some(Failed { pause, is_news })
     }
 
     /// The lane carries frames.
@@ -274,8 +295,10 @@ mod tests {
         let mut now = at(0);
         for _ in 0..5 {
             let request = dialler.poll_dial(now, &links).expect("due");
-            let pause = dialler.handle_failed(now, &request.address, request.lane, u64::MAX);
-            let pause = pause.expect("known address");
+            let (address, lane) = (&request.address, request.lane);
+            let failed = dialler.handle_failed(now, address, lane, "no route", u64::MAX);
+            let Failed { pause, is_news } = failed.expect("known address");
+            assert_eq!(is_news, now == at(0), "the same failure is no news");
             assert!(!pause.is_zero());
             assert_eq!(dialler.poll_timeout(&links), Some(now.saturating_add(pause)));
             assert_eq!(dialler.poll_dial(now, &links), None);

@@ -12,7 +12,7 @@ use hawser_wire::{
 
 use crate::EventKind;
 use crate::control::{Continuation, Control, entropy};
-use crate::dialler::DialRequest;
+use crate::dialler::{DialRequest, Failed};
 use crate::links::{Connection, LinkChange, Verdict};
 
 impl Control {
@@ -47,7 +47,7 @@ impl Control {
     fn handle_dialled(&mut self, request: &DialRequest, result: Result<Handover, AdmissionError>) {
         let (address, lane) = (request.address.as_str(), request.lane);
         let now = self.now();
-        let failed = match result {
+        let error = match result {
             Ok(handover) => {
                 let peer = handover.peer;
                 // A refusal by this side alone means that another connection serves the lane.
@@ -56,21 +56,25 @@ impl Control {
                     self.dialler.handle_dialled(now, address, lane, peer);
                     return;
                 }
-                "the neighbour has begun a newer life".to_owned()
+                None
             }
-            Err(error) => {
-                if let AdmissionError::Refused { reason, .. }
-                | AdmissionError::Unacceptable { reason, .. } = &error
-                    && *reason != CloseReason::Superseded
-                {
-                    let detail = format!("lane {lane} to {address}: {error}");
-                    self.events.emit(EventKind::Refused, request.expect, detail);
-                }
-                error.to_string()
-            }
+            Err(error) => Some(error),
         };
-        let pause = self.dialler.handle_failed(now, address, lane, entropy());
-        tracing::debug!(address, %lane, ?pause, error = failed, "dialling failed");
+        let failure = error
+            .as_ref()
+            .map_or_else(|| "the neighbour has begun a newer life".to_owned(), ToString::to_string);
+        let failed = self.dialler.handle_failed(now, address, lane, &failure, entropy());
+        let Some(Failed { pause, is_news }) = failed else { return };
+        tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
+        if !is_news {
+            return;
+        }
+        if let Some(AdmissionError::Refused { .. } | AdmissionError::Unacceptable { .. }) = error {
+            let detail = format!("lane {lane} to {address}: {failure}");
+            self.events.emit(EventKind::Refused, request.expect, detail);
+        } else {
+            tracing::warn!(address, %lane, failure, "cannot dial; trying again");
+        }
     }
 
     /// What the acceptor let through.

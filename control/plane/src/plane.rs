@@ -228,7 +228,7 @@ impl Control {
         [
             self.dialler.poll_timeout(&self.links).filter(|_| running),
             self.adjacencies.poll_timeout().filter(|_| running),
-            self.flooding.poll_timeout().filter(|_| running),
+            self.flooding_timeout().filter(|_| running),
             self.refresh_due.filter(|_| running),
             self.latencies_due.filter(|_| running),
             self.announcements.poll_timeout(),

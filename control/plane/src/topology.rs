@@ -6,7 +6,7 @@ use std::time::Duration;
 use hawser_exchange::{ControlToShard, ShardReport};
 use hawser_identity::{node_id, verify};
 use hawser_routing::{Flooding, Lsa, RejectReason, shortest_paths};
-use hawser_wire::NodeId;
+use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
 use crate::control::Control;
@@ -133,6 +133,11 @@ impl Control {
         if std::mem::take(&mut self.lsdb_changed) {
             self.compute_routes();
         }
+    }
+
+    /// When flooding has something to do; while the rings are full their room decides.
+    pub(crate) fn flooding_timeout(&self) -> Option<MonoTime> {
+        self.flooding.poll_timeout().filter(|_| self.shards.waiting() < WAITING_MAX)
     }
 
     fn transmit_flooding(&mut self) {

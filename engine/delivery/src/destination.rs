@@ -3,6 +3,7 @@ use std::time::Duration;
 use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamOffset};
 
 use crate::DeliveryLimits;
+use crate::outbox::Outbox;
 
 /// First wait for an answer to a sync; doubles up to [`SYNC_RETRY_MAX`].
 const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
@@ -26,7 +27,9 @@ pub(crate) struct Destination {
     pub(crate) sync: SyncState,
     /// First offset that this destination was told.
     pub(crate) base: StreamOffset,
-    /// Outbox bytes before the offset from which the destination counts credit.
+    /// The offset from which the destination counts credit.
+    pub(crate) origin: StreamOffset,
+    /// Outbox bytes before it.
     pub(crate) origin_bytes: u64,
     pub(crate) receiver_epoch: Option<BootEpoch>,
     pub(crate) received: StreamOffset,
@@ -62,6 +65,7 @@ impl Destination {
             node,
             sync,
             base: StreamOffset(0),
+            origin: StreamOffset(0),
             origin_bytes: 0,
             receiver_epoch: None,
             received: StreamOffset(0),
@@ -94,6 +98,13 @@ impl Destination {
         self.resend_at = None;
         self.probe = false;
         self.timed = None;
+    }
+
+    /// The destination counts credit from `origin` on, beginning anew.
+    pub(crate) fn set_origin(&mut self, origin: StreamOffset, outbox: &Outbox) {
+        self.origin = origin;
+        self.origin_bytes = outbox.bytes_before(outbox.number_at(origin));
+        self.credit_bytes = 0;
     }
 
     /// A sync was sent; sets the time of the next.

@@ -146,28 +146,34 @@ impl StreamReceiver {
         self.ack_urgent = true;
         self.stranger = None;
         let Some(base) = sync.base else { return };
-        if !self.told {
+        if !self.told || base > self.frontier {
             self.told = true;
-            self.taken_bytes = 0;
-            self.granted_bytes = 0;
+            self.begin_at(base);
             for &(producer, next_seq) in &sync.producers {
                 let known = self.producers.entry(producer).or_insert(next_seq);
                 *known = (*known).max(next_seq);
             }
-            if base > self.frontier {
-                // What lies between was acknowledged to nobody; its producers publish it again.
-                self.frontier = base;
-                self.seen = self.seen.max(base);
-                if self.buffer.is_empty() {
-                    self.floor = base;
-                }
-            }
-            self.origin = self.frontier;
-            self.recompute_consumed();
         }
         if let Some(end) = sync.end {
             self.end = Some(end);
         }
+    }
+
+    /// The source has nothing below `base` any more: this node's consumers have it, or it was
+    /// acknowledged to nobody and its producers publish it again. Credit is counted anew.
+    fn begin_at(&mut self, base: StreamOffset) {
+        if base > self.frontier {
+            self.frontier = base;
+            self.seen = self.seen.max(base);
+            if self.buffer.is_empty() {
+                self.floor = base;
+            }
+        }
+        self.early.clear();
+        self.origin = self.frontier;
+        self.taken_bytes = 0;
+        self.granted_bytes = 0;
+        self.recompute_consumed();
     }
 
     /// The path to the source changed: the last acknowledgement may be lost.

@@ -276,8 +276,7 @@ impl StreamSender {
             SyncState::Telling => {
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
-                destination.origin_bytes =
-                    self.outbox.bytes_before(self.outbox.number_at(ack.origin));
+                destination.set_origin(ack.origin, &self.outbox);
                 destination.sync_at = self.closing.then_some(MonoTime::ZERO);
                 destination.received = ack.received;
                 destination.consumed = destination.consumed.max(ack.consumed);
@@ -294,7 +293,12 @@ impl StreamSender {
         let progressed = ack.received > destination.received;
         destination.received = destination.received.max(ack.received);
         destination.consumed = destination.consumed.max(ack.consumed);
-        destination.credit_bytes = destination.credit_bytes.max(ack.credit_bytes);
+        if ack.origin > destination.origin {
+            destination.set_origin(ack.origin, &self.outbox);
+        }
+        if ack.origin == destination.origin {
+            destination.credit_bytes = destination.credit_bytes.max(ack.credit_bytes);
+        }
         if ack.ended && self.closing {
             destination.end_acked = true;
             destination.sync_at = None;

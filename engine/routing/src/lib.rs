@@ -2,7 +2,7 @@
 //!
 //! Pure: the driver in `control/plane` feeds it messages and the time, and sends what it asks for.
 //! The order of work is the order of the modules: an [`Lsa`] is flooded by [`Flooding`] into every
-//! node's [`Lsdb`], [`shortest_paths`] reads that database, [`RouteTable`] names the paths and
+//! node's [`Lsdb`], [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
 //! makes the [`RouteSnapshot`] that shards use.
 //!
 //! **Invariant:** nothing here iterates over a hash map, so equal inputs in equal order give equal

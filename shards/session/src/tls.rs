@@ -78,14 +78,7 @@ impl Tls {
         let mut start = 0;
         let result = loop {
             let rest = incoming.get_mut(start..).unwrap_or_default();
-            let (discard, step) = match self {
-                Self::Client(connection) => {
-                    handle(connection.process_tls_records(rest), outgoing, plaintext)
-                }
-                Self::Server(connection) => {
-                    handle(connection.process_tls_records(rest), outgoing, plaintext)
-                }
-            };
+            let (discard, step) = self.step(rest, outgoing, plaintext);
             start += discard;
             match step {
                 Ok(Step::Again) => {}
@@ -94,13 +87,35 @@ impl Tls {
                     progress.may_send = may_send;
                     break Ok(progress);
                 }
-                Err(error) => break Err(error),
+                Err(error) => {
+                    // The alert for the peer still waits inside; this one step writes it. Another
+                    // would read the failed record again.
+                    let rest = incoming.get_mut(start..).unwrap_or_default();
+                    let _alert = self.step(rest, outgoing, plaintext);
+                    break Err(error);
+                }
             }
         };
         // One move for the partial record at the end, not one per record.
         incoming.copy_within(start.., 0);
         incoming.truncate(incoming.len() - start);
         result
+    }
+
+    fn step(
+        &mut self,
+        rest: &mut [u8],
+        outgoing: &mut Vec<u8>,
+        plaintext: &mut Vec<u8>,
+    ) -> (usize, Result<Step, SessionError>) {
+        match self {
+            Self::Client(connection) => {
+                handle(connection.process_tls_records(rest), outgoing, plaintext)
+            }
+            Self::Server(connection) => {
+                handle(connection.process_tls_records(rest), outgoing, plaintext)
+            }
+        }
     }
 
     /// Appends `plaintext`, encrypted, to `outgoing`.
