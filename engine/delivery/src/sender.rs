@@ -273,6 +273,11 @@ impl StreamSender {
         }
         match destination.sync {
             SyncState::Asking => return self.handle_answer(from, ack),
+            SyncState::Telling if ack.received < destination.consumed => {
+                // It was told of an earlier base, before that was known to be consumed.
+                destination.sync_at = Some(MonoTime::ZERO);
+                return;
+            }
             SyncState::Telling => {
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
