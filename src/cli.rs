@@ -20,7 +20,7 @@ pub(crate) mod stream;
 pub(crate) mod table;
 mod token;
 
-pub(crate) use client::{SOCKET_NAME, Target};
+pub(crate) use client::{Mesh, MeshData, SOCKET_NAME, Target};
 pub(crate) use runtime::block_on;
 
 use failure::{Exit, Failure};
@@ -128,7 +128,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),
         Command::Link(link::LinkCommand::Ls) => block_on(link::list(target()?, out)),
         Command::Lane(lane::LaneCommand::Ls) => block_on(lane::list(target()?, out)),
-        Command::Config(command) => config::run(command, data_dir, out),
+        Command::Config(command) => config::run(command, data_dir.as_deref(), out),
         Command::Demo(args) => crate::demo::run(args, out),
         Command::Completions { shell } => completions(&shell, out),
     }

@@ -1,15 +1,15 @@
 //! What a publisher writes: stamped messages of one size, and when each is due.
 
-use bytes::BytesMut;
-
 use crate::stamp::{STAMP_BYTES, Stamp};
 
 /// Makes messages, one behind the other, each between a constant prefix and suffix (the framing of
 /// a protocol that has one).
+///
+/// The messages stay where they are from batch to batch; only their stamps change.
 #[derive(Debug)]
 pub(crate) struct Filler {
     /// As many whole entries as the largest batch holds.
-    template: Vec<u8>,
+    entries: Vec<u8>,
     entry_bytes: usize,
     stamp_offset: usize,
     next_seq: u64,
@@ -27,7 +27,7 @@ impl Filler {
         entry.extend((0..payload_bytes).map(|n| (n % 251) as u8));
         entry.extend_from_slice(suffix);
         Self {
-            template: entry.repeat(batch_max),
+            entries: entry.repeat(batch_max),
             entry_bytes: entry.len(),
             stamp_offset: prefix.len(),
             next_seq: 1,
@@ -39,26 +39,19 @@ impl Filler {
         self.next_seq
     }
 
-    /// Appends `messages` messages (or the largest batch, if that is less) to `out`; `at_ns` says
-    /// what time a sequence is stamped with. Returns how many.
-    pub(crate) fn fill(
-        &mut self,
-        out: &mut BytesMut,
-        messages: usize,
-        at_ns: impl Fn(u64) -> u64,
-    ) -> usize {
-        let start = out.len();
-        let length = (messages * self.entry_bytes).min(self.template.len());
-        out.extend_from_slice(self.template.get(..length).unwrap_or_default());
-        let filled = out.get_mut(start..).unwrap_or_default();
-        for entry in filled.chunks_exact_mut(self.entry_bytes) {
+    /// The next `messages` messages (or the largest batch, if that is less) on the wire; `at_ns`
+    /// says what time a sequence is stamped with.
+    pub(crate) fn fill(&mut self, messages: usize, at_ns: impl Fn(u64) -> u64) -> &[u8] {
+        let length = (messages * self.entry_bytes).min(self.entries.len());
+        let batch = self.entries.get_mut(..length).unwrap_or_default();
+        for entry in batch.chunks_exact_mut(self.entry_bytes) {
             let seq = self.next_seq;
             if let Some(place) = entry.get_mut(self.stamp_offset..self.stamp_offset + STAMP_BYTES) {
                 place.copy_from_slice(&Stamp { seq, at_ns: at_ns(seq) }.encode());
             }
             self.next_seq += 1;
         }
-        length / self.entry_bytes
+        batch
     }
 }
 
@@ -102,11 +95,10 @@ mod tests {
     #[test]
     fn messages_carry_their_sequence_and_their_own_time() {
         let mut filler = Filler::new(b"PUB b 20\r\n", 20, b"\r\n", 3);
-        let mut out = BytesMut::new();
-        assert_eq!(filler.fill(&mut out, 2, |seq| seq * 100), 2);
-        assert_eq!(filler.fill(&mut out, 9, |seq| seq * 100), 3, "no more than a batch");
+        let mut out = filler.fill(2, |seq| seq * 100).to_vec();
+        out.extend_from_slice(filler.fill(9, |seq| seq * 100));
+        assert_eq!(out.len(), 5 * 32, "no more than a batch");
         assert_eq!(filler.next_seq(), 6);
-        assert_eq!(out.len(), 5 * 32);
         for (n, entry) in (1..).zip(out.chunks_exact(32)) {
             assert!(entry.starts_with(b"PUB b 20\r\n") && entry.ends_with(b"\r\n"));
             assert_eq!(Stamp::decode(&entry[10..30]), Some(Stamp { seq: n, at_ns: n * 100 }));

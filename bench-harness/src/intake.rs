@@ -113,15 +113,20 @@ impl Intake {
         })
     }
 
-    /// Takes one message that arrived at `now_ns`. True for a probe, which is not counted.
+    /// Takes one message of `length` bytes that arrived at `now_ns`. True for a probe, which is not
+    /// counted.
     ///
     /// # Errors
     /// If the message is not as long as every message must be.
-    pub(crate) fn handle_message(&mut self, message: &[u8], now_ns: u64) -> Result<bool> {
-        let Some(stamp) = Stamp::decode(message).filter(|_| message.len() == self.payload_bytes)
-        else {
-            bail!("a message of {} bytes, not {}", message.len(), self.payload_bytes);
-        };
+    pub(crate) fn handle_message(
+        &mut self,
+        length: usize,
+        stamp: Stamp,
+        now_ns: u64,
+    ) -> Result<bool> {
+        if length != self.payload_bytes {
+            bail!("a message of {length} bytes, not {}", self.payload_bytes);
+        }
         if stamp.seq == 0 {
             return Ok(true);
         }
@@ -195,12 +200,6 @@ impl Intake {
 mod tests {
     use super::*;
 
-    fn message(seq: u64, at_ns: u64) -> Vec<u8> {
-        let mut message = vec![0; 64];
-        message[..16].copy_from_slice(&Stamp { seq, at_ns }.encode());
-        message
-    }
-
     #[test]
     fn the_window_counts_what_is_within_it_alone() {
         let second = 1_000_000_000;
@@ -209,7 +208,8 @@ mod tests {
         // A message every half second, each half a millisecond old.
         for n in 1..=12_u64 {
             let now = 10 * second + n * second / 2;
-            intake.handle_message(&message(n, now - 500_000), now).unwrap();
+            let stamp = Stamp { seq: n, at_ns: now - 500_000 };
+            assert!(!intake.handle_message(64, stamp, now).unwrap());
             turns.extend(intake.end_batch(now).map(|turn| (n, turn)));
         }
         assert_eq!(turns, [(3, Turn::Opened), (7, Turn::Closed)]);
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn probes_and_wrong_lengths_are_no_messages() {
         let mut intake = Intake::new(64, 0.0, 1.0).unwrap();
-        assert!(intake.handle_message(&message(0, 5), 6).unwrap());
-        assert!(intake.handle_message(&message(1, 5)[..63], 6).is_err());
+        assert!(intake.handle_message(64, Stamp { seq: 0, at_ns: 5 }, 6).unwrap());
+        assert!(intake.handle_message(63, Stamp { seq: 1, at_ns: 5 }, 6).is_err());
         assert_eq!(intake.distinct(), 0);
         assert!(intake.report(0).is_err());
     }

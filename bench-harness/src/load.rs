@@ -22,7 +22,7 @@ pub(crate) struct LoadSpec<'a> {
     pub(crate) placement: Option<&'a Placement>,
 }
 
-/// The row that is printed; `docs/benchmarks.md` says what each field means.
+/// The row that is printed; the README of this package says what each field means.
 #[derive(Debug, Serialize)]
 pub(crate) struct LoadRow {
     hops: usize,

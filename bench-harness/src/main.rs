@@ -23,11 +23,13 @@ use crate::peers::PeersSpec;
 use crate::report::{Report, Rows, decimals, print, progress};
 use crate::run::Load;
 
-mod alarm;
+mod batch;
 mod chain;
 mod cli;
 mod cores;
+mod diagnosis;
 mod filler;
+mod http2;
 mod intake;
 mod load;
 mod machine;
@@ -201,10 +203,10 @@ fn find_hawser(args: &OurArgs) -> Result<PathBuf> {
 fn work(command: WorkerCommand) -> Result<()> {
     match command {
         WorkerCommand::Exec { parent, cores, program } => process::exec(parent, &cores, &program),
-        WorkerCommand::Publisher { spec } => worker::run_async(&spec, publisher::run),
-        WorkerCommand::Subscriber { spec } => worker::run_async(&spec, subscriber::run),
-        WorkerCommand::Pinger { spec } => worker::run_async(&spec, round_trip::run_pinger),
-        WorkerCommand::Echo { spec } => worker::run_async(&spec, round_trip::run_echo),
+        WorkerCommand::Publisher { spec } => worker::run(&spec, publisher::run),
+        WorkerCommand::Subscriber { spec } => worker::run(&spec, subscriber::run),
+        WorkerCommand::Pinger { spec } => worker::run(&spec, round_trip::run_pinger),
+        WorkerCommand::Echo { spec } => worker::run(&spec, round_trip::run_echo),
         WorkerCommand::NatsPublisher { spec } => worker::run(&spec, nats::publisher::run),
         WorkerCommand::NatsSubscriber { spec } => worker::run(&spec, nats::subscriber::run),
         WorkerCommand::NatsPinger { spec } => worker::run(&spec, nats::round_trip::run_pinger),

@@ -35,7 +35,7 @@ pub(crate) struct PeersSpec<'a> {
     pub(crate) placement: Option<&'a Placement>,
 }
 
-/// The row that is printed; `docs/benchmarks.md` says what each field means.
+/// The row that is printed; the README of this package says what each field means.
 #[derive(Debug, Serialize)]
 pub(crate) struct PeersRow {
     peer: String,
@@ -132,7 +132,7 @@ impl Patience {
             (Ok(run), _) => Ok(Some(run)),
             (Err(error), Side::Peer { .. }) if self.peer_failed < PEER_FAILURES_MAX => {
                 self.peer_failed += 1;
-                progress(&format!("repeated: {error:#}"));
+                progress(&format!("repeated: {}", error.root_cause()));
                 Ok(None)
             }
             (Err(error), _) => Err(error),

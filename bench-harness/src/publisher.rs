@@ -1,31 +1,36 @@
-//! Our publisher: batches over the node's unix socket, as the interface is meant to be used.
+//! Our publisher: batches over the node's unix socket.
 
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use bytes::BytesMut;
-use hawser_proto::client;
-use hawser_proto::v1::PublishBatch;
+use anyhow::{Context, Result, bail};
+use hawser_proto::v1::{PublishBatch, PublishResult};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
-use tokio_stream::Stream;
 
-use crate::alarm::Alarm;
+use crate::batch::{Assembler, publish_batch_head};
+use crate::diagnosis;
 use crate::filler::{Filler, Timetable};
+use crate::http2::{Call, Outgoing, Wait};
 use crate::machine::now_ns;
-use crate::worker::{Event, Order, next_order, orders, report};
+use crate::worker::{Event, Order, orders, report};
+
+/// The method, by its path.
+pub(crate) const PUBLISH: &str = "/hawser.v1.MeshService/PublishClientDataBatches";
 
 /// A batch is closed at this payload or this many messages, as a record is.
 const BATCH_BYTES: usize = 64 << 10;
 const BATCH_MESSAGES: usize = 1024;
 
+/// Payload written at once, about, in as many batches as that takes. The peer's client writes as
+/// much.
+const WRITE_BYTES: usize = 256 << 10;
+
 /// How long after the end the last acknowledgement may come.
 const ACK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How soon a publication that waits notices its end, in nanoseconds.
+const STOP_LATENCY_NS: u64 = 20_000_000;
 
 /// What the publisher has to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,164 +42,167 @@ pub(crate) struct Spec {
     pub(crate) rate_per_s: Option<f64>,
 }
 
-pub(crate) async fn run(spec: Spec) -> Result<()> {
-    let mut orders = orders();
-    let channel = client::connect_unix(&spec.socket).await?;
-    let mut mesh = client::mesh(channel);
+pub(crate) fn run(spec: &Spec) -> Result<()> {
+    let orders = orders();
+    let mut publisher = Publisher::open(spec)?;
     report(&Event::Ready)?;
-    if next_order(&mut orders).await != Order::Start {
+    if orders.recv().context("orders")? != Order::Start {
         bail!("an order to start was due");
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let batches = Batches::new(&spec, Arc::clone(&stop))?;
-    let published = Arc::clone(&batches.published);
-    let mut acked = 0;
-    let mut results = mesh.publish_client_data_batches(batches).await?.into_inner();
-    loop {
-        tokio::select! {
-            result = results.message() => match result? {
-                Some(result) => acked = result.acked_seq,
-                None => bail!("the node ended the publication"),
-            },
-            _stop = next_order(&mut orders) => break,
-        }
+    match spec.rate_per_s {
+        None => publisher.run_at_full_speed(&orders)?,
+        Some(per_s) => publisher.run_at_rate(per_s, &orders)?,
     }
-    stop.store(true, Ordering::Relaxed);
-    while let Some(result) = timeout(ACK_PATIENCE, results.message())
-        .await
-        .with_context(|| format!("acknowledged up to {acked}, then nothing more"))??
-    {
-        acked = result.acked_seq;
-    }
-    let messages = published.load(Ordering::Relaxed);
-    if acked != messages {
-        bail!("published {messages} messages, of which only {acked} were acknowledged");
-    }
+    let messages = publisher.finish()?;
     report(&Event::Published { messages })
 }
 
-/// The batches of one publication, made when the connection can take them.
-struct Batches {
-    stream_id: String,
-    payload_bytes: usize,
-    batch_messages: usize,
-    filler: Filler,
-    /// None: at full speed.
-    pace: Option<(Timetable, Alarm)>,
-    stop: Arc<AtomicBool>,
-    published: Arc<std::sync::atomic::AtomicU64>,
+/// An open publication.
+struct Publisher {
+    spec: Spec,
+    call: Call,
+    batches: Batches,
+    results: Assembler,
+    acked: u64,
 }
 
-/// How soon a slow publication notices its end.
-const STOP_LATENCY_NS: u64 = 50_000_000;
-
-impl Batches {
-    fn new(spec: &Spec, stop: Arc<AtomicBool>) -> Result<Self> {
-        let batch_messages = (BATCH_BYTES / spec.payload_bytes).clamp(1, BATCH_MESSAGES);
-        let pace = match spec.rate_per_s {
-            Some(per_s) => Some((Timetable::new(now_ns(), per_s), Alarm::new()?)),
-            None => None,
-        };
+impl Publisher {
+    fn open(spec: &Spec) -> Result<Self> {
         Ok(Self {
-            stream_id: spec.stream_id.clone(),
-            payload_bytes: spec.payload_bytes,
-            batch_messages,
-            filler: Filler::new(b"", spec.payload_bytes, b"", batch_messages),
-            pace,
-            stop,
-            published: Arc::default(),
+            spec: spec.clone(),
+            call: Call::open(&spec.socket, PUBLISH)?,
+            batches: Batches::new(&spec.stream_id, spec.payload_bytes),
+            results: Assembler::default(),
+            acked: 0,
         })
     }
 
-    fn batch(&mut self, messages: usize, at_ns: impl Fn(u64) -> u64) -> PublishBatch {
-        let first_seq = self.filler.next_seq();
-        let mut payload = BytesMut::with_capacity(messages * self.payload_bytes);
-        let messages = self.filler.fill(&mut payload, messages, at_ns);
-        self.published.store(self.filler.next_seq() - 1, Ordering::Relaxed);
-        PublishBatch {
-            stream_id: if first_seq == 1 { self.stream_id.clone() } else { String::new() },
-            first_seq,
-            lengths: vec![u32::try_from(self.payload_bytes).unwrap_or(u32::MAX); messages],
-            payload: payload.freeze(),
-            ..PublishBatch::default()
-        }
-    }
-}
-
-impl Stream for Batches {
-    type Item = PublishBatch;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<PublishBatch>> {
-        let this = &mut *self;
-        loop {
-            if this.stop.load(Ordering::Relaxed) {
-                return Poll::Ready(None);
-            }
+    /// Publishes until the next order, as fast as the node grants.
+    fn run_at_full_speed(&mut self, orders: &Receiver<Order>) -> Result<()> {
+        while continues(orders) {
             let now = now_ns();
-            let Some((timetable, alarm)) = &mut this.pace else {
-                return Poll::Ready(Some(this.batch(this.batch_messages, |_| now)));
-            };
-            let timetable = *timetable;
-            let next_seq = this.filler.next_seq();
+            // Less than a whole write, rather than to wait for the room: the node may be waiting
+            // for bytes.
+            let messages = self.batches.messages_within(self.call.window());
+            if messages == 0 {
+                self.receive(Wait::UntilNs(now + STOP_LATENCY_NS))?;
+                continue;
+            }
+            self.batches.send(&mut self.call, messages, |_| now)?;
+            self.receive(Wait::No)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes until the next order, each message when it is due or as soon after as the node
+    /// takes it.
+    fn run_at_rate(&mut self, per_s: f64, orders: &Receiver<Order>) -> Result<()> {
+        // Otherwise the kernel may add 50 µs to each wait.
+        rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)).context("prctl")?;
+        let timetable = Timetable::new(now_ns(), per_s);
+        while continues(orders) {
+            let now = now_ns();
+            let next_seq = self.batches.next_seq();
             let due = usize::try_from(timetable.due(next_seq, now)).unwrap_or(usize::MAX);
-            if due > 0 {
-                let messages = due.min(this.batch_messages);
-                return Poll::Ready(Some(this.batch(messages, |seq| timetable.due_ns(seq))));
+            let messages = due.min(self.batches.messages_within(self.call.window()));
+            if messages > 0 {
+                self.batches.send(&mut self.call, messages, |seq| timetable.due_ns(seq))?;
+                self.receive(Wait::No)?;
+            } else {
+                let due_ns = if due == 0 { timetable.due_ns(next_seq) } else { u64::MAX };
+                self.receive(Wait::UntilNs(due_ns.min(now + STOP_LATENCY_NS)))?;
             }
-            alarm.set(timetable.due_ns(next_seq).min(now + STOP_LATENCY_NS));
-            ready!(alarm.poll_rung(cx));
         }
+        Ok(())
+    }
+
+    /// Takes what the node says about the publication.
+    fn receive(&mut self, wait: Wait) -> Result<()> {
+        let (results, acked) = (&mut self.results, &mut self.acked);
+        self.call.receive(wait, |data| {
+            results.feed(data, |result: PublishResult| {
+                *acked = result.acked_seq;
+                Ok(())
+            })
+        })?;
+        if self.call.is_ended() {
+            let (socket, stream_id) = (&self.spec.socket, &self.spec.stream_id);
+            let error = diagnosis::publication(socket, stream_id, self.spec.payload_bytes);
+            return Err(error.context(format!("{} messages were acknowledged", self.acked)));
+        }
+        Ok(())
+    }
+
+    /// Waits until every message is acknowledged; returns how many there are.
+    fn finish(&mut self) -> Result<u64> {
+        let published = self.batches.next_seq() - 1;
+        let deadline = Instant::now() + ACK_PATIENCE;
+        while self.acked < published {
+            self.receive(Wait::UntilNs(now_ns() + STOP_LATENCY_NS))?;
+            if Instant::now() > deadline {
+                bail!("published {published} messages, but only {} were acknowledged", self.acked);
+            }
+        }
+        self.call.finish()?;
+        Ok(published)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
+/// True while there is no order.
+fn continues(orders: &Receiver<Order>) -> bool {
+    matches!(orders.try_recv(), Err(TryRecvError::Empty))
+}
 
-    use super::*;
+/// Makes batches.
+struct Batches {
+    filler: Filler,
+    payload_bytes: usize,
+    batch_messages: usize,
+    /// Everything but lengths and payload; the stream's name goes with the first batch alone.
+    batch: PublishBatch,
+    /// Heads of the batches of one write.
+    heads: Vec<Vec<u8>>,
+}
 
-    fn spec(payload_bytes: usize, rate_per_s: Option<f64>) -> Spec {
-        Spec { socket: PathBuf::new(), stream_id: "s".to_owned(), payload_bytes, rate_per_s }
-    }
-
-    async fn next(batches: &mut Batches) -> Option<PublishBatch> {
-        poll_fn(|cx| Pin::new(&mut *batches).poll_next(cx)).await
-    }
-
-    #[tokio::test]
-    async fn batches_are_full_and_follow_each_other() {
-        for (payload, messages) in [(64, 1024), (1024, 64), (65_536, 1), (1 << 20, 1)] {
-            let stop = Arc::new(AtomicBool::new(false));
-            let mut batches = Batches::new(&spec(payload, None), Arc::clone(&stop)).unwrap();
-            for n in 0..3_usize {
-                let batch = next(&mut batches).await.unwrap();
-                assert_eq!(batch.first_seq, (n * messages + 1) as u64);
-                assert_eq!(batch.lengths, vec![payload as u32; messages]);
-                assert_eq!(batch.payload.len(), payload * messages);
-                assert_eq!(batch.stream_id.is_empty(), n > 0);
-            }
-            stop.store(true, Ordering::Relaxed);
-            assert_eq!(next(&mut batches).await, None);
-            assert_eq!(batches.published.load(Ordering::Relaxed), 3 * messages as u64);
+impl Batches {
+    fn new(stream_id: &str, payload_bytes: usize) -> Self {
+        let batch_messages = (BATCH_BYTES / payload_bytes).clamp(1, BATCH_MESSAGES);
+        let batches = (WRITE_BYTES / (batch_messages * payload_bytes)).max(1);
+        Self {
+            filler: Filler::new(b"", payload_bytes, b"", batches * batch_messages),
+            payload_bytes,
+            batch_messages,
+            batch: PublishBatch { stream_id: stream_id.to_owned(), ..PublishBatch::default() },
+            heads: vec![Vec::new(); batches],
         }
     }
 
-    #[tokio::test]
-    async fn at_a_rate_no_message_is_early_and_each_has_its_own_time() {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut batches = Batches::new(&spec(64, Some(5_000.0)), stop).unwrap();
-        let start = now_ns();
-        let mut times = Vec::new();
-        while times.len() < 100 {
-            let batch = next(&mut batches).await.unwrap();
-            let now = now_ns();
-            for message in batch.payload.chunks(64) {
-                let stamp = crate::stamp::Stamp::decode(message).unwrap();
-                assert!(stamp.at_ns <= now, "published before it was due");
-                times.push(stamp.at_ns);
-            }
+    const fn next_seq(&self) -> u64 {
+        self.filler.next_seq()
+    }
+
+    /// How many messages one write may hold if `window` bytes are granted. A head is smaller than
+    /// 256 bytes and five for each message.
+    fn messages_within(&self, window: usize) -> usize {
+        let batch_bytes = 256 + self.batch_messages * (self.payload_bytes + 5);
+        (window / batch_bytes).min(self.heads.len()) * self.batch_messages
+    }
+
+    /// Sends the next `messages` messages.
+    fn send(&mut self, call: &mut Call, messages: usize, at_ns: impl Fn(u64) -> u64) -> Result<()> {
+        let mut first_seq = self.filler.next_seq();
+        let payload = self.filler.fill(messages, at_ns);
+        let payloads = payload.chunks(self.batch_messages * self.payload_bytes);
+        let mut outgoing = Vec::with_capacity(self.heads.len());
+        for (payload, head) in payloads.zip(&mut self.heads) {
+            let messages = payload.len() / self.payload_bytes;
+            self.batch.first_seq = first_seq;
+            self.batch.lengths.resize(messages, u32::try_from(self.payload_bytes)?);
+            publish_batch_head(&self.batch, payload.len(), head);
+            self.batch.stream_id.clear();
+            first_seq += messages as u64;
+            outgoing.push(Outgoing { head, body: payload });
         }
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 200_000));
-        assert!(times[0] <= start);
+        call.send(&outgoing)
     }
 }

@@ -234,7 +234,7 @@ async fn lone_ours(mesh: &Mesh, load: &Load, placement: &Placement) -> Result<Lo
     let mut echo = Worker::spawn("__echo", &echo, &placement.far_client)?;
     echo.expect(&Event::Ready, PATIENCE).await?;
     let pinger = Worker::spawn("__pinger", &ping, &placement.near_client)?;
-    drive_lone(pinger, echo, load).await
+    drive_lone(pinger, echo, &mesh.pids(), load).await
 }
 
 async fn lone_peer(servers: &NatsMesh, load: &Load, placement: &Placement) -> Result<LoneRun> {
@@ -248,12 +248,17 @@ async fn lone_peer(servers: &NatsMesh, load: &Load, placement: &Placement) -> Re
     let mut echo = Worker::spawn("__nats-echo", &echo, &placement.far_client)?;
     echo.expect(&Event::Ready, PATIENCE).await?;
     let pinger = Worker::spawn("__nats-pinger", &ping, &placement.near_client)?;
-    drive_lone(pinger, echo, load).await
+    drive_lone(pinger, echo, &servers.pids(), load).await
 }
 
-async fn drive_lone(mut pinger: Worker, mut echo: Worker, load: &Load) -> Result<LoneRun> {
+async fn drive_lone(
+    mut pinger: Worker,
+    mut echo: Worker,
+    daemons: &[u32],
+    load: &Load,
+) -> Result<LoneRun> {
     pinger.expect(&Event::Ready, PATIENCE).await?;
-    let pids = [pinger.pid(), echo.pid()];
+    let pids = [daemons, &[pinger.pid(), echo.pid()]].concat();
     let patience = PATIENCE + Duration::from_secs_f64(load.warmup_s + load.window_s);
     let began = Usage::read(&pids)?;
     pinger.order(Order::Start).await?;

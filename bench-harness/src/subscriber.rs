@@ -3,22 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use hawser_proto::client;
-use hawser_proto::v1::{ClientDataBatch, StreamSelector};
+use anyhow::Result;
+use hawser_proto::v1::StreamSelector;
+use prost::Message;
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
-use tonic::{Code, Streaming};
 
+use crate::batch::BatchReader;
+use crate::diagnosis;
+use crate::http2::{Call, Outgoing, Wait};
 use crate::intake::Intake;
 use crate::machine::now_ns;
-use crate::worker::{Event, Order, next_order, orders, report};
+use crate::worker::{Event, Order, orders, report};
+
+/// The method, by its path.
+const SUBSCRIBE: &str = "/hawser.v1.MeshDataService/SubscribeClientDataBatches";
+
+/// How often a subscriber without traffic looks for orders.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What never came for so long after the publisher's end never comes.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long the stream may take to become known at this node.
-const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the subscriber has to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,102 +34,61 @@ pub(crate) struct Spec {
     pub(crate) window_s: f64,
 }
 
-pub(crate) async fn run(spec: Spec) -> Result<()> {
-    let mut orders = orders();
+pub(crate) fn run(spec: &Spec) -> Result<()> {
+    let orders = orders();
     let mut intake = Intake::new(spec.payload_bytes, spec.warmup_s, spec.window_s)?;
-    let mut batches = subscribe(&spec.socket, &spec.stream_id).await?;
+    let mut reader = BatchReader::new();
+    let mut call = subscribe(&spec.socket, &spec.stream_id)?;
+    call.set_patience(TICK)?;
     report(&Event::Ready)?;
-    let published = loop {
-        tokio::select! {
-            batch = batches.message() => {
-                let batch = batch?.context("the node ended the subscription")?;
-                if let Some(turn) = take(&batch, &mut intake)? {
-                    report(&turn)?;
-                }
-            }
-            order = next_order(&mut orders) => match order {
-                Order::Finish { published } => break published,
-                order => bail!("{order:?} is no order for a subscriber"),
-            },
-        }
-    };
-    // What does not come any more is lost, and the account says so.
-    while intake.distinct() < published {
-        match timeout(DRAIN_PATIENCE, batches.message()).await {
-            Ok(batch) => {
-                let batch = batch?.context("the node ended the subscription")?;
-                take(&batch, &mut intake)?;
-            }
-            Err(_elapsed) => break,
-        }
-    }
-    report(&Event::Received(intake.report(published)?))
-}
-
-/// Takes all messages of `batch`.
-fn take(batch: &ClientDataBatch, intake: &mut Intake) -> Result<Option<Event>> {
-    let now = now_ns();
-    let mut rest: &[u8] = &batch.payload;
-    for &length in &batch.lengths {
-        let Some((message, after)) = rest.split_at_checked(length as usize) else {
-            bail!("a batch whose lengths exceed its payload of {} bytes", batch.payload.len());
-        };
-        intake.handle_message(message, now)?;
-        rest = after;
-    }
-    if !rest.is_empty() {
-        bail!("a batch with {} bytes beyond its messages", rest.len());
-    }
-    Ok(intake.end_batch(now).map(Event::from))
-}
-
-/// Subscribes to a stream from its first message; waits until the node knows the stream.
-pub(crate) async fn subscribe(
-    socket: &Path,
-    stream_id: &str,
-) -> Result<Streaming<ClientDataBatch>> {
-    let mut data = client::mesh_data(client::connect_unix(socket).await?);
-    let deadline = Instant::now() + STREAM_PATIENCE;
+    let mut published = None;
+    let mut heard = Instant::now();
     loop {
-        let selector = StreamSelector {
-            stream_id: stream_id.to_owned(),
-            consumer: "bench".to_owned(),
-            from_seq: 1,
-            manual_commit: false,
-        };
-        match data.subscribe_client_data_batches(selector).await {
-            Ok(batches) => return Ok(batches.into_inner()),
-            Err(status) if status.code() == Code::NotFound && Instant::now() < deadline => {
-                sleep(Duration::from_millis(20)).await;
+        let (mut now, mut messages) = (0, 0_u64);
+        call.receive(Wait::Patience, |data| {
+            if now == 0 {
+                now = now_ns();
             }
-            Err(status) => return Err(status).context("subscribe"),
+            reader.feed(data, |length, stamp| {
+                messages += 1;
+                intake.handle_message(length, stamp, now).map(drop)
+            })
+        })?;
+        if messages > 0 {
+            heard = Instant::now();
+            intake.end_batch(now).map_or(Ok(()), |turn| report(&turn.into()))?;
+        }
+        if let Ok(Order::Finish { published: messages }) = orders.try_recv() {
+            published = Some(messages);
+            heard = Instant::now();
+        }
+        // What does not come any more is lost, and the account says so.
+        if let Some(published) = published
+            && (intake.distinct() >= published || heard.elapsed() >= DRAIN_PATIENCE)
+        {
+            return report(&Event::Received(intake.report(published)?));
+        }
+        if call.is_ended() {
+            let error = diagnosis::subscription(&spec.socket, selector(&spec.stream_id));
+            return Err(error.context(format!("{} messages came", intake.distinct())));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stamp::Stamp;
+/// Subscribes to a stream that the node knows, from its first message.
+pub(crate) fn subscribe(socket: &Path, stream_id: &str) -> Result<Call> {
+    let mut call = Call::open(socket, SUBSCRIBE)?;
+    call.send(&[Outgoing { head: &selector(stream_id).encode_to_vec(), body: &[] }])?;
+    call.finish()?;
+    Ok(call)
+}
 
-    #[test]
-    fn a_batch_must_add_up() {
-        let mut payload = Vec::new();
-        for seq in 1..=3 {
-            payload.extend_from_slice(&Stamp { seq, at_ns: 1 }.encode());
-        }
-        let mut intake = Intake::new(16, 1.0, 1.0).unwrap();
-        let mut batch = ClientDataBatch {
-            first_seq: 1,
-            lengths: vec![16; 3],
-            payload: payload.into(),
-            ..ClientDataBatch::default()
-        };
-        take(&batch, &mut intake).unwrap();
-        assert_eq!(intake.distinct(), 3);
-        batch.lengths.push(1);
-        assert!(take(&batch, &mut intake).is_err());
-        batch.lengths = vec![16; 2];
-        assert!(take(&batch, &mut intake).is_err());
+/// All of a stream.
+pub(crate) fn selector(stream_id: &str) -> StreamSelector {
+    StreamSelector {
+        stream_id: stream_id.to_owned(),
+        consumer: "bench".to_owned(),
+        from_seq: 1,
+        manual_commit: false,
     }
 }

@@ -3,9 +3,9 @@
 //! A worker gets a JSON specification as its argument. It reads orders from its standard input and
 //! reports events on its standard output, one JSON value a line. It ends when its input does.
 
-use std::future::pending;
 use std::io::{self, BufRead, Write};
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::intake::{Quantiles, Received, Turn};
@@ -158,41 +157,23 @@ fn read_orders(mut handle: impl FnMut(Order) + Send + 'static) {
     });
 }
 
-/// Worker's side: the orders, for blocking code.
-pub(crate) fn orders_blocking() -> std::sync::mpsc::Receiver<Order> {
-    let (to, orders) = std::sync::mpsc::channel();
+/// Worker's side: the orders.
+pub(crate) fn orders() -> mpsc::Receiver<Order> {
+    let (to, orders) = mpsc::channel();
     read_orders(move |order| {
         // The worker may have done its work already.
         let _ = to.send(order);
     });
     orders
-}
-
-/// Worker's side: the orders, for asynchronous code.
-pub(crate) fn orders() -> mpsc::UnboundedReceiver<Order> {
-    let (to, orders) = mpsc::unbounded_channel();
-    read_orders(move |order| {
-        // The worker may have done its work already.
-        let _ = to.send(order);
-    });
-    orders
-}
-
-/// Worker's side: waits for one order. Never returns once there can be none any more.
-pub(crate) async fn next_order(orders: &mut mpsc::UnboundedReceiver<Order>) -> Order {
-    match orders.recv().await {
-        Some(order) => order,
-        None => pending().await,
-    }
 }
 
 /// Worker's side: runs `work` with the specification in `spec`; a failure is reported as an event,
 /// then waits for the harness to end this process.
 pub(crate) fn run<S: DeserializeOwned>(
     spec: &str,
-    work: impl FnOnce(S) -> Result<()>,
+    work: impl FnOnce(&S) -> Result<()>,
 ) -> Result<()> {
-    let outcome = serde_json::from_str(spec).context("specification").and_then(work);
+    let outcome = serde_json::from_str(spec).context("specification").and_then(|spec| work(&spec));
     if let Err(error) = &outcome {
         report(&Event::Failed { detail: format!("{error:#}") })?;
     }
@@ -200,16 +181,4 @@ pub(crate) fn run<S: DeserializeOwned>(
     loop {
         std::thread::park();
     }
-}
-
-/// Worker's side: the same for asynchronous work, on a runtime of one thread.
-pub(crate) fn run_async<S, F>(spec: &str, work: impl FnOnce(S) -> F) -> Result<()>
-where
-    S: DeserializeOwned,
-    F: Future<Output = Result<()>>,
-{
-    run(spec, |spec| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(work(spec))
-    })
 }

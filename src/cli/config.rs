@@ -1,6 +1,6 @@
 //! `hawser config`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -53,14 +53,14 @@ struct KeyRow {
 /// Everything that is wrong with the configuration.
 pub(crate) fn run(
     command: ConfigCommand,
-    data_dir: Option<PathBuf>,
+    data_dir: Option<&Path>,
     out: Output,
 ) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check { config } => {
             let file = config.or_else(default_file);
             let mut settings = Settings::load(file.as_deref(), std::env::vars_os())?;
-            if let Some(directory) = &data_dir {
+            if let Some(directory) = data_dir {
                 settings.set("--data-dir", "node.data_dir", &directory.to_string_lossy());
             }
             Config::from_settings(settings.clone())?;

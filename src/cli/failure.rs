@@ -42,7 +42,7 @@ impl Failure {
         Self { exit, message: message.into(), quiet: false }
     }
 
-    pub(crate) fn failure(message: impl Into<String>) -> Self {
+    pub(crate) fn plain(message: impl Into<String>) -> Self {
         Self::new(Exit::Failure, message)
     }
 
@@ -70,7 +70,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { exit: Exit::Ok, message: String::new(), quiet: true };
         }
-        Self::failure(format!("cannot write to standard output: {error}"))
+        Self::plain(format!("cannot write to standard output: {error}"))
     }
 
     /// The same failure, said to have happened at `place`.

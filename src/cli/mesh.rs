@@ -194,7 +194,13 @@ fn node_table(status: &MeshStatus) -> Table {
         ],
         "",
     );
-    for node in &status.nodes {
+    let mut nodes: Vec<&NodeStatus> = status.nodes.iter().collect();
+    // This node first, then near before far, then those that cannot be reached.
+    nodes.sort_by_key(|node| {
+        let here = node.node_id == status.node_id;
+        (!here, !node.reachable, node.hops, &node.name)
+    });
+    for node in nodes {
         let here = node.node_id == status.node_id;
         let reachable = match (here, node.reachable) {
             (true, _) => "this node",
@@ -229,10 +235,12 @@ fn link_table(links: &[LinkStatus]) -> Table {
         let name =
             |name: &str, id: &str| if name.is_empty() { id.to_owned() } else { name.to_owned() };
         let row = LinkRow::from(link);
+        // Lanes of other nodes' links are not known here.
+        let lanes = if link.lanes == 0 { "-".to_owned() } else { link.lanes.to_string() };
         table.row([
             format!("{} - {}", name(&link.a_name, &link.a), name(&link.b_name, &link.b)),
             row.state().to_owned(),
-            link.lanes.to_string(),
+            lanes,
             row.rtt(),
         ]);
     }
@@ -259,7 +267,7 @@ mod tests {
             state: "running".to_owned(),
             node_id: "ida".to_owned(),
             node_name: "a".to_owned(),
-            nodes: vec![node("ida", "a", 0), node("idb", "b", 1)],
+            nodes: vec![node("idb", "b", 1), node("ida", "a", 0)],
             links: vec![LinkStatus {
                 a: "ida".to_owned(),
                 a_name: "a".to_owned(),

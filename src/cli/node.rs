@@ -57,7 +57,7 @@ pub(crate) fn run(
     let NodeCommand::Run(args) = command;
     let leashed = args.leashed;
     let reload = move || settings(&args, data_dir.as_deref());
-    daemon::run(NodeStart { settings: reload()?, reload: Box::new(reload), leashed, out })
+    daemon::run(&NodeStart { settings: reload()?, reload: Box::new(reload), leashed, out })
 }
 
 /// File, environment and command line, in this order.

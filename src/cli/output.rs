@@ -65,7 +65,7 @@ impl Output {
 
     fn json_line<T: Serialize>(self, value: &T) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(value)
-            .map_err(|error| Failure::failure(format!("cannot write JSON: {error}")))?;
+            .map_err(|error| Failure::plain(format!("cannot write JSON: {error}")))?;
         line.push(b'\n');
         write_all(&line)
     }

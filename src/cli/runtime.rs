@@ -10,6 +10,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failure(format!("cannot start a runtime: {error}")))?
+        .map_err(|error| Failure::plain(format!("cannot start a runtime: {error}")))?
         .block_on(future)
 }

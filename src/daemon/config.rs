@@ -1,6 +1,5 @@
 //! The node's configuration: TOML file, `HAWSER_SECTION__KEY` variables, command line.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -148,17 +147,6 @@ pub(crate) fn default_file() -> Option<PathBuf> {
         home.join("hawser/hawser.toml")
     };
     path.exists().then_some(path)
-}
-
-/// First address that `text` (host:port) stands for.
-///
-/// # Errors
-/// If it resolves to none.
-pub(crate) fn resolve(text: &str) -> Result<SocketAddr, Failure> {
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| Failure::config(format!("{text}: no such host")))
 }
 
 #[cfg(test)]

@@ -37,6 +37,6 @@ pub(crate) fn watch_stdin() -> Result<oneshot::Receiver<()>, Failure> {
             }
             let _stopping_already = died.send(());
         })
-        .map_err(|error| Failure::failure(format!("cannot start a thread: {error}")))?;
+        .map_err(|error| Failure::plain(format!("cannot start a thread: {error}")))?;
     Ok(death)
 }

@@ -38,7 +38,7 @@ pub(crate) fn start(level: &str, json: bool) -> Result<LogLevel, Failure> {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()
-        .map_err(|error| Failure::failure(format!("cannot start the log: {error}")))?;
+        .map_err(|error| Failure::plain(format!("cannot start the log: {error}")))?;
     Ok(LogLevel { handle })
 }
 
@@ -139,7 +139,9 @@ impl Line<'_> {
 
 /// A message stays one line, whatever a peer put into it.
 fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 #[derive(Default)]
@@ -197,10 +199,7 @@ mod tests {
             values: vec![("lanes", 2.into()), ("peer", "a b".into()), ("name", "c".into())],
         };
         let (text, json) = line(&fields);
-        assert_eq!(
-            text,
-            "T INFO  node=n t: up\\nand\\u{1b}[2J away lanes=2 peer=\"a b\" name=c\n"
-        );
+        assert_eq!(text, "T INFO  node=n t: up\\nand\\u{1b}[2J away lanes=2 peer=\"a b\" name=c\n");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json.lines().count(), 1);
         assert_eq!(value["lanes"], 2);

@@ -18,7 +18,7 @@ const DESCRIPTORS_WANTED: u64 = 16_384;
 /// If the system does not say.
 pub(crate) fn usable_processors() -> Result<Vec<usize>, Failure> {
     let set = sched_getaffinity(None)
-        .map_err(|errno| Failure::failure(format!("cannot read the processors: {errno}")))?;
+        .map_err(|errno| Failure::plain(format!("cannot read the processors: {errno}")))?;
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn pin(processor: usize, thread: &str) -> Result<(), Failure> {
         set.set(processor);
     }
     sched_setaffinity(None, &set).map_err(|errno| {
-        Failure::failure(format!("cannot pin the {thread} thread to processor {processor}: {errno}"))
+        Failure::plain(format!("cannot pin the {thread} thread to processor {processor}: {errno}"))
     })
 }
 

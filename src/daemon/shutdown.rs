@@ -34,7 +34,7 @@ impl Signals {
     pub(crate) fn new(death: Option<oneshot::Receiver<()>>) -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind)
-                .map_err(|error| Failure::failure(format!("cannot listen to signals: {error}")))
+                .map_err(|error| Failure::plain(format!("cannot listen to signals: {error}")))
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

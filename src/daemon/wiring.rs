@@ -1,36 +1,30 @@
 //! Builds a node out of its parts and runs it: store, shards, control plane, API threads.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
-use hawser_api::{ApiListeners, BindError, bind_unix};
-use hawser_exchange::{ApiPorts, ShardPorts, exchange};
+use hawser_api::bind_unix;
+use hawser_exchange::{ShardPorts, exchange};
 use hawser_identity::NodeKey;
-use hawser_plane::{LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle};
-use hawser_runtime::{IoDriver, ShardConfig, ShardError, ShardThread, spawn_shard};
+use hawser_plane::{LanePlan, Plane, PlaneConfig};
+use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
 use hawser_session::LaneSession;
-use hawser_store::{NodeRecord, Store, StoreError, StoreThread};
+use hawser_store::{NodeRecord, Store, StoreThread};
 use hawser_wire::NodeId;
-use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use super::config::settings::Settings;
+use super::api_threads::{ApiThreads, Listeners};
 use super::config::key::{Applies, KEYS};
+use super::config::settings::Settings;
 use super::config::{Config, DriverChoice};
 use super::logging::{self, LogLevel};
 use super::profile::CorePlan;
 use super::ready::Ready;
 use super::shutdown::{Heard, Signals, end_on_panic, enforce_deadline};
 use super::{leash, machine};
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-
-/// Open calls get so long to hear that the node stops, before lanes are closed.
-const API_PATIENCE: Duration = Duration::from_millis(600);
 
 /// How a node is to be started.
 pub(crate) struct NodeStart {
@@ -46,7 +40,7 @@ pub(crate) struct NodeStart {
 ///
 /// # Errors
 /// If it cannot start, or a part of it fails.
-pub(crate) fn run(start: NodeStart) -> Result<(), Failure> {
+pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
     let config = Config::from_settings(start.settings.clone())?;
     let level = logging::start(&config.log_level, config.log_json)?;
     end_on_panic();
@@ -54,14 +48,14 @@ pub(crate) fn run(start: NodeStart) -> Result<(), Failure> {
     say_plan(&config, &plan);
     machine::check_limits(plan.shards.len());
 
-    let store = Store::open(&config.data_dir).map_err(store_failure)?;
+    let store = Store::open(&config.data_dir)?;
     let (node, name) = identity(&store, config.name.as_deref())?;
     logging::set_node(node);
     let socket = config.data_dir.join(crate::cli::SOCKET_NAME);
-    let unix = bind_unix(&socket).map_err(bind_failure)?;
+    let unix = bind_unix(&socket)?;
     let tcp = config.api_listen.as_deref().map(bind_tcp).transpose()?;
     let api_listening = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
-    let (store_thread, store) = StoreThread::start(store).map_err(store_failure)?;
+    let (store_thread, store) = StoreThread::start(store)?;
 
     let count = |list: &[usize]| u16::try_from(list.len()).unwrap_or(u16::MAX);
     let wiring = exchange::<LaneSession>(count(&plan.shards), count(&plan.api));
@@ -71,15 +65,14 @@ pub(crate) fn run(start: NodeStart) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failure(format!("cannot start a runtime: {error}")))?;
+        .map_err(|error| Failure::plain(format!("cannot start a runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         let death = if start.leashed { Some(leash::watch_stdin()?) } else { None };
         let signals = Signals::new(death)?;
         let plane_config = plane_config(&config, name.clone(), io_driver);
-        let (plane, handle) =
-            Plane::new(plane_config, store, wiring.control).await.map_err(plane_failure)?;
+        let (plane, handle) = Plane::new(plane_config, store, wiring.control).await?;
         let listeners = Listeners { unix, tcp };
-        let apis = ApiThreads::spawn(wiring.apis, &handle, listeners, &config, &plan)?;
+        let apis = ApiThreads::spawn(wiring.apis, &handle, &listeners, &config, &plan)?;
         // Last, because threads that are started inherit it.
         machine::pin(plan.control, "control")?;
         let ready = Ready {
@@ -97,7 +90,7 @@ pub(crate) fn run(start: NodeStart) -> Result<(), Failure> {
         };
         info!(name = ready.node_name, boot = ready.boot, io_driver, "the node serves");
         ready.say(start.out);
-        serve(plane, apis, signals, &start, &level).await
+        serve(plane, apis, signals, start, &level).await
     });
     // The plane is gone and has stopped the shards; what remains is to see them end.
     for shard in shards {
@@ -165,7 +158,10 @@ fn say_plan(config: &Config, plan: &CorePlan) {
     let CorePlan { control, api, shards, folded } = plan;
     if *folded {
         warn!(
-            profile = config.profile, control, ?api, ?shards,
+            profile = config.profile,
+            control,
+            ?api,
+            ?shards,
             "the profile wants more processors than this process may use: threads share them"
         );
     } else {
@@ -176,8 +172,8 @@ fn say_plan(config: &Config, plan: &CorePlan) {
 /// Who this node is; a new node gets its key here. The name is the configured one, else that of the
 /// last start, else the host's.
 fn identity(store: &Store, configured: Option<&str>) -> Result<(NodeId, String), Failure> {
-    let failed = |error| Failure::failure(format!("this node's key: {error}"));
-    match store.node().map_err(store_failure)? {
+    let failed = |error| Failure::plain(format!("this node's key: {error}"));
+    match store.node()? {
         Some(kept) => {
             let key = NodeKey::from_pkcs8(&kept.key_pkcs8).map_err(failed)?;
             Ok((key.node_id(), configured.map_or(kept.name, str::to_owned)))
@@ -186,9 +182,7 @@ fn identity(store: &Store, configured: Option<&str>) -> Result<(NodeId, String),
             let key = NodeKey::generate().map_err(failed)?;
             let name = configured.map_or_else(machine::host_name, str::to_owned);
             let key_pkcs8 = Zeroizing::new(key.pkcs8().to_vec());
-            store
-                .set_node(&NodeRecord { key_pkcs8, name: name.clone() })
-                .map_err(store_failure)?;
+            store.set_node(&NodeRecord { key_pkcs8, name: name.clone() })?;
             Ok((key.node_id(), name))
         }
     }
@@ -213,7 +207,7 @@ fn spawn_shards(
             shard.core = Some(*core);
             shard.spin = config.shard_spin;
             shard.driver = driver;
-            spawn_shard(ports, shard).map_err(shard_failure)
+            Ok(spawn_shard(ports, shard)?)
         })
         .collect()
 }
@@ -241,88 +235,6 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
     }
 }
 
-struct Listeners {
-    unix: UnixListener,
-    tcp: Option<TcpListener>,
-}
-
-/// The threads that serve gRPC. Each accepts from the same listeners.
-struct ApiThreads {
-    stop: watch::Sender<bool>,
-    ended: mpsc::UnboundedReceiver<Result<(), Failure>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl ApiThreads {
-    fn spawn(
-        ports: Vec<ApiPorts>,
-        plane: &PlaneHandle,
-        listeners: Listeners,
-        config: &Config,
-        plan: &CorePlan,
-    ) -> Result<Self, Failure> {
-        let (stop, stopping) = watch::channel(false);
-        let (end, ended) = mpsc::unbounded_channel();
-        let mut threads = Vec::new();
-        for (ports, core) in ports.into_iter().zip(plan.api.iter().copied()) {
-            let listeners = listeners.again(plane).map_err(thread_failure)?;
-            let (plane, end, spin) = (plane.clone(), end.clone(), config.api_spin);
-            let mut stopping = stopping.clone();
-            let serve = move || -> Result<(), Failure> {
-                machine::pin(core, "API")?;
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(thread_failure)?;
-                runtime
-                    .block_on(hawser_api::serve(ports, plane, listeners, spin, async move {
-                        let _gone = stopping.wait_for(|stop| *stop).await;
-                    }))
-                    .map_err(|error| Failure::failure(error.to_string()))
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("api-{}", threads.len()))
-                .spawn(move || {
-                    let _stopping = end.send(serve());
-                })
-                .map_err(thread_failure)?;
-            threads.push(thread);
-        }
-        Ok(Self { stop, ended, threads })
-    }
-
-    /// Why an API thread ended that should not have.
-    async fn failed(&mut self) -> Failure {
-        match self.ended.recv().await {
-            Some(Err(failure)) => failure,
-            Some(Ok(())) | None => Failure::failure("an API thread ended by itself"),
-        }
-    }
-
-    /// Tells open calls that the node stops, and waits a little for them to hear it.
-    async fn stop(&mut self) {
-        self.stop.send_replace(true);
-        let all = async {
-            for _ in 0..self.threads.len() {
-                let _outcome = self.ended.recv().await;
-            }
-        };
-        if tokio::time::timeout(API_PATIENCE, all).await.is_err() {
-            info!("clients still hold calls; they are cut");
-        }
-    }
-}
-
-impl Listeners {
-    fn again(&self, plane: &PlaneHandle) -> std::io::Result<ApiListeners> {
-        let tcp = match &self.tcp {
-            Some(tcp) => Some((tcp.try_clone()?, plane.mesh_credentials())),
-            None => None,
-        };
-        Ok(ApiListeners { unix: self.unix.try_clone()?, tcp })
-    }
-}
-
 fn bind_tcp(address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| {
         let hint = match error.kind() {
@@ -331,43 +243,6 @@ fn bind_tcp(address: &str) -> Result<TcpListener, Failure> {
             }
             _ => "set api.listen (--api-listen) to an address of this host, or to none",
         };
-        Failure::failure(format!("cannot serve gRPC at {address}: {error}\n{hint}"))
+        Failure::plain(format!("cannot serve gRPC at {address}: {error}\n{hint}"))
     })
-}
-
-fn thread_failure(error: std::io::Error) -> Failure {
-    Failure::failure(format!("cannot start an API thread: {error}"))
-}
-
-fn store_failure(error: StoreError) -> Failure {
-    let exit = match &error {
-        StoreError::Permission { .. } => Exit::Refused,
-        _ => Exit::Failure,
-    };
-    Failure::new(exit, error.to_string())
-}
-
-fn bind_failure(error: BindError) -> Failure {
-    let exit = match &error {
-        BindError::PathTooLong { .. } => Exit::Config,
-        _ => Exit::Failure,
-    };
-    Failure::new(exit, error.to_string())
-}
-
-fn shard_failure(error: ShardError) -> Failure {
-    let exit = match &error {
-        ShardError::Core { .. } => Exit::Config,
-        _ => Exit::Failure,
-    };
-    Failure::new(exit, error.to_string())
-}
-
-fn plane_failure(error: PlaneError) -> Failure {
-    let exit = match &error {
-        PlaneError::NameFixed { .. } => Exit::Refused,
-        PlaneError::Store(StoreError::Permission { .. }) => Exit::Refused,
-        _ => Exit::Failure,
-    };
-    Failure::new(exit, error.to_string())
 }

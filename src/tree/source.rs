@@ -73,7 +73,8 @@ impl Walk {
                 Ok(entry) => return Some(entry),
                 Err(why) => {
                     let full = self.root.join(&path);
-                    warnings.push(format!("{}: skipped: {why}", shown(full.as_os_str().as_bytes())));
+                    warnings
+                        .push(format!("{}: skipped: {why}", shown(full.as_os_str().as_bytes())));
                 }
             }
         }
@@ -137,11 +138,6 @@ impl TreeSource {
             ended: false,
             failures: Vec::new(),
         }
-    }
-
-    /// Files sent whole, and their bytes.
-    pub(crate) const fn totals(&self) -> (u64, u64) {
-        (self.files, self.bytes)
     }
 
     /// The next message; none after the last. A file that cannot be read is abandoned and named in
@@ -249,7 +245,7 @@ mod tests {
             kinds.push(message[0] & 0xf);
         }
         assert_eq!(kinds, [2, 5, 2, 3, 4, 6]);
-        assert_eq!(source.totals(), (1, 2));
+        assert_eq!((source.files, source.bytes), (1, 2));
         assert_eq!(source.failures.len(), 1);
     }
 }

@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use anyhow::{Context, Result};
-use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use crate::filler::Filler;
 use crate::machine::now_ns;
 use crate::nats::SUBJECT;
 use crate::nats::connection::Connection;
-use crate::worker::{Event, Order, orders_blocking, report};
+use crate::worker::{Event, Order, orders, report};
 
 /// Bytes written at once, about. Measured best of 64 KiB to 1 MiB.
 const WRITE_BYTES: usize = 256 << 10;
@@ -26,8 +25,8 @@ pub(crate) struct Spec {
     pub(crate) payload_bytes: usize,
 }
 
-pub(crate) fn run(spec: Spec) -> Result<()> {
-    let orders = orders_blocking();
+pub(crate) fn run(spec: &Spec) -> Result<()> {
+    let orders = orders();
     let mut connection = Connection::open(spec.server)?;
     report(&Event::Ready)?;
     let probe = vec![0; spec.payload_bytes];
@@ -43,13 +42,10 @@ fn publish(connection: &mut Connection, payload: usize, orders: &Receiver<Order>
     let prefix = format!("PUB {SUBJECT} {payload}\r\n");
     let batch = (WRITE_BYTES / (prefix.len() + payload + 2)).max(1);
     let mut filler = Filler::new(prefix.as_bytes(), payload, b"\r\n", batch);
-    let mut out = BytesMut::new();
     let mut pings_due_ns = now_ns() + PING_INTERVAL_NS;
     while matches!(orders.try_recv(), Err(TryRecvError::Empty)) {
         let now = now_ns();
-        out.clear();
-        filler.fill(&mut out, batch, |_| now);
-        connection.write(&out)?;
+        connection.write(filler.fill(batch, |_| now))?;
         if now >= pings_due_ns {
             connection.answer_pings()?;
             pings_due_ns = now + PING_INTERVAL_NS;

@@ -10,7 +10,7 @@ use crate::intake::{Quantiles, histogram_ns};
 use crate::machine::now_ns;
 use crate::nats::connection::Connection;
 use crate::nats::{SUBJECT_BACK, SUBJECT_THERE};
-use crate::worker::{Event, Order, orders_blocking, report};
+use crate::worker::{Event, Order, orders, report};
 
 /// An answer that takes longer is none.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,8 +31,8 @@ pub(crate) struct Spec {
 }
 
 /// Sends every message on the way there back.
-pub(crate) fn run_echo(spec: Spec) -> Result<()> {
-    let _orders = orders_blocking();
+pub(crate) fn run_echo(spec: &Spec) -> Result<()> {
+    let _orders = orders();
     let mut connection = Connection::open(spec.server)?;
     connection.subscribe(SUBJECT_THERE)?;
     connection.set_patience(Duration::from_secs(1))?;
@@ -57,8 +57,8 @@ pub(crate) fn run_echo(spec: Spec) -> Result<()> {
 }
 
 /// Measures round trips, one in flight.
-pub(crate) fn run_pinger(spec: Spec) -> Result<()> {
-    let orders = orders_blocking();
+pub(crate) fn run_pinger(spec: &Spec) -> Result<()> {
+    let orders = orders();
     let mut connection = Connection::open(spec.server)?;
     connection.subscribe(SUBJECT_BACK)?;
     connection.set_patience(PROBE_PATIENCE)?;

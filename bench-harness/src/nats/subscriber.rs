@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::intake::Intake;
 use crate::machine::now_ns;
 use crate::nats::SUBJECT;
 use crate::nats::connection::Connection;
-use crate::worker::{Event, Order, orders_blocking, report};
+use crate::stamp::Stamp;
+use crate::worker::{Event, Order, orders, report};
 
 /// How often a subscriber without traffic looks for orders.
 const TICK: Duration = Duration::from_millis(20);
@@ -27,8 +28,8 @@ pub(crate) struct Spec {
     pub(crate) window_s: f64,
 }
 
-pub(crate) fn run(spec: Spec) -> Result<()> {
-    let orders = orders_blocking();
+pub(crate) fn run(spec: &Spec) -> Result<()> {
+    let orders = orders();
     let mut intake = Intake::new(spec.payload_bytes, spec.warmup_s, spec.window_s)?;
     let mut connection = Connection::open(spec.server)?;
     connection.subscribe(SUBJECT)?;
@@ -43,7 +44,8 @@ pub(crate) fn run(spec: Spec) -> Result<()> {
             let (mut messages, mut probes) = (0, 0);
             connection.drain(|message| {
                 messages += 1;
-                probes += usize::from(intake.handle_message(message, now)?);
+                let stamp = Stamp::decode(message).context("a message without a stamp")?;
+                probes += usize::from(intake.handle_message(message.len(), stamp, now)?);
                 Ok(())
             })?;
             if probes > 0 && !probed {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hawser_wire::{JoinReply, JoinRequest, LaneClose, MonoTime, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
 use crate::address::check_address;
@@ -17,7 +17,7 @@ use crate::{AdmissionError, AdmissionLimits, Handover, LocalNode, SocketOptions}
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 1024;
-/// Pause after an error of accept itself, such as no file descriptor left.
+/// Pause after an error of accept that would come again at once: no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What came of an accepted connection.
@@ -103,16 +103,13 @@ impl Acceptor {
             tokio::select! {
                 () = sink.closed() => return,
                 Some(ended) = tasks.join_next_with_id() => {
-                    slots.free(match ended {
-                        Ok((id, ())) => id,
-                        Err(error) => {
-                            tracing::error!(%error, "a handshake ended by a bug");
-                            error.id()
-                        }
-                    });
+                    slots.free(task_id(ended));
                 }
                 accepted = self.listener.accept() => match accepted {
                     Ok((socket, remote)) => {
+                        while let Some(ended) = tasks.try_join_next_with_id() {
+                            slots.free(task_id(ended));
+                        }
                         let now = nanos_since(began);
                         if let Err(refusal) = admit(&mut rates, &slots, now, remote.ip()) {
                             drop(socket);
@@ -130,12 +127,23 @@ impl Acceptor {
                         );
                         slots.take(tasks.spawn(task).id(), remote.ip());
                     }
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => {
                         tracing::warn!(address = %self.local_addr, %error, "accept failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
             }
+        }
+    }
+}
+
+fn task_id(ended: Result<(task::Id, ()), task::JoinError>) -> task::Id {
+    match ended {
+        Ok((id, ())) => id,
+        Err(error) => {
+            tracing::error!(%error, "a handshake ended by a bug");
+            error.id()
         }
     }
 }

@@ -49,8 +49,8 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(after: Duration) -> Self {
-        let now = Instant::now();
-        Self { at: now.checked_add(after).unwrap_or(now), after }
+        // A day stands for ever; a longer one may not be representable.
+        Self { at: Instant::now() + after.min(Duration::from_secs(86_400)), after }
     }
 
     pub(crate) const fn fault(self, stage: Stage) -> Fault {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,10 +20,25 @@ pub(crate) enum ApiPeer {
     Member { node: NodeId, name: String, remote: SocketAddr },
 }
 
+impl fmt::Display for ApiPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("unix socket"),
+            Self::Member { node, name, remote } => write!(f, "{name} ({node}) at {remote}"),
+        }
+    }
+}
+
+/// Ready when a connection is not to be served any longer.
+pub(crate) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A connection of either kind.
 pub(crate) struct ApiConnection {
     socket: Socket,
     peer: ApiPeer,
+    /// Ends a connection whose mesh this node has left. Looked at when reading: a connection
+    /// always reads.
+    revoked: Option<Revoked>,
     /// One of the connections that this thread takes.
     _place: OwnedSemaphorePermit,
 }
@@ -34,15 +50,18 @@ enum Socket {
 
 impl ApiConnection {
     pub(crate) const fn unix(socket: UnixStream, place: OwnedSemaphorePermit) -> Self {
-        Self { socket: Socket::Unix(socket), peer: ApiPeer::Local, _place: place }
+        let socket = Socket::Unix(socket);
+        Self { socket, peer: ApiPeer::Local, revoked: None, _place: place }
     }
 
     pub(crate) fn tls(
         socket: TlsStream<TcpStream>,
         peer: ApiPeer,
+        revoked: Revoked,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { socket: Socket::Tls(Box::new(socket)), peer, _place: place }
+        let socket = Socket::Tls(Box::new(socket));
+        Self { socket, peer, revoked: Some(revoked), _place: place }
     }
 }
 
@@ -60,6 +79,13 @@ impl AsyncRead for ApiConnection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(revoked) = &mut self.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            self.revoked = Some(Box::pin(std::future::ready(())));
+            let reason = "the node's membership in the mesh has changed";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+        }
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
             Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),

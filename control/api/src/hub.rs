@@ -1,9 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use hawser_exchange::{ApiData, ApiPorts, ApiToShard, ConsumerStart, SessionId, SubscribeRequest};
+use hawser_exchange::{
+    ApiData, ApiPorts, ApiToShard, ConsumerStart, Refusal, SessionId, SubscribeRequest,
+};
 use hawser_wire::{ProducerId, Record, ShardId, StreamId, StreamOffset};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::sleep;
 
 use crate::failure::CallFailure;
 use crate::outlet::Outlet;
@@ -21,6 +25,11 @@ pub(crate) const RECORDS_WAITING_MAX: usize = 262_144;
 
 /// Messages that wait in front of a ring.
 const INLET_MESSAGES: usize = 256;
+
+/// The catalogue may know a stream a moment before its shard does, which hears of it on a ring of
+/// its own: a refusal is believed after these waits.
+const UNKNOWN_RETRIES: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(80)];
 
 /// Sessions that wait to be made known to the pump.
 const REQUESTS_WAITING: usize = 256;
@@ -101,6 +110,20 @@ impl Hub {
         stream: StreamId,
         producer: ProducerId,
     ) -> Result<PublishSession, CallFailure> {
+        for wait in UNKNOWN_RETRIES {
+            match self.try_open_publish(stream, producer).await {
+                Err(CallFailure::Refused(Refusal::UnknownStream)) => sleep(wait).await,
+                answer => return answer,
+            }
+        }
+        self.try_open_publish(stream, producer).await
+    }
+
+    async fn try_open_publish(
+        &self,
+        stream: StreamId,
+        producer: ProducerId,
+    ) -> Result<PublishSession, CallFailure> {
         let (sender, mut progress) = watch::channel(PublishProgress::default());
         let handle = self.register(stream, Role::Publish(sender)).await?;
         let session = handle.shared.id;
@@ -120,6 +143,22 @@ impl Hub {
 
     /// Subscribes; returns when the shard has answered. Records may stand in the queue by then.
     pub(crate) async fn open_subscribe(
+        &self,
+        stream: StreamId,
+        consumer: &str,
+        start: ConsumerStart,
+        manual_commit: bool,
+    ) -> Result<(SessionHandle, mpsc::Receiver<Box<Record>>), CallFailure> {
+        for wait in UNKNOWN_RETRIES {
+            match self.try_open_subscribe(stream, consumer, start, manual_commit).await {
+                Err(CallFailure::Refused(Refusal::UnknownStream)) => sleep(wait).await,
+                answer => return answer,
+            }
+        }
+        self.try_open_subscribe(stream, consumer, start, manual_commit).await
+    }
+
+    async fn try_open_subscribe(
         &self,
         stream: StreamId,
         consumer: &str,

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::connection::{ApiConnection, ApiPeer};
+use crate::connection::{ApiConnection, ApiPeer, Revoked};
 
 /// Connections that one API thread takes; the next ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 1024;
@@ -20,6 +20,10 @@ const HANDSHAKES_MAX: usize = 64;
 /// A client that has not finished its handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections outlive the credentials they were made with for so long: the answer to a call that
+/// left the mesh is still to be read.
+const REVOKE_AFTER: Duration = Duration::from_millis(500);
+
 /// After the system refused to accept (no descriptors left, say), accepting rests for so long.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -29,7 +33,8 @@ pub struct ApiListeners {
     /// For whoever may open the socket's file; see [`crate::bind_unix`].
     pub unix: std::os::unix::net::UnixListener,
     /// For members of the mesh, with TLS. While the configuration is `None`, which it is before
-    /// the node is in a mesh, connections are closed at once.
+    /// the node is in a mesh, connections are closed at once; when it changes, those that were
+    /// made under the old one are.
     pub tcp: Option<(std::net::TcpListener, watch::Receiver<Option<Arc<ServerConfig>>>)>,
 }
 
@@ -74,7 +79,7 @@ async fn accept_unix(listener: UnixListener, places: Arc<Semaphore>, sink: Sink)
 
 async fn accept_tcp(
     listener: TcpListener,
-    config: watch::Receiver<Option<Arc<ServerConfig>>>,
+    mut config: watch::Receiver<Option<Arc<ServerConfig>>>,
     places: Arc<Semaphore>,
     sink: Sink,
 ) {
@@ -88,14 +93,19 @@ async fn accept_tcp(
         };
         match accepted {
             Ok((socket, remote)) => {
-                let current = config.borrow().clone();
+                let current = config.borrow_and_update().clone();
                 let Some(current) = current else {
                     tracing::debug!(%remote, "API connection closed: the node is in no mesh");
                     continue;
                 };
-                let sink = sink.clone();
+                let (sink, mut changes) = (sink.clone(), config.clone());
+                let revoked: Revoked = Box::pin(async move {
+                    // A plane that is gone has no mesh either.
+                    let _changed = changes.changed().await;
+                    tokio::time::sleep(REVOKE_AFTER).await;
+                });
                 tokio::spawn(async move {
-                    match shake_hands(socket, remote, current, place).await {
+                    match shake_hands(socket, remote, current, revoked, place).await {
                         Ok(connection) => {
                             // A server that is gone takes no more connections.
                             let _server_gone = sink.send(Ok(connection)).await;
@@ -116,6 +126,7 @@ async fn shake_hands(
     socket: TcpStream,
     remote: SocketAddr,
     config: Arc<ServerConfig>,
+    revoked: Revoked,
     place: OwnedSemaphorePermit,
 ) -> Result<ApiConnection, String> {
     socket.set_nodelay(true).map_err(|error| format!("TCP_NODELAY: {error}"))?;
@@ -126,8 +137,8 @@ async fn shake_hands(
     let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
     let member = peer_identity(certificates).map_err(|error| error.to_string())?;
     let peer = ApiPeer::Member { node: member.node, name: member.name, remote };
-    tracing::debug!(?peer, "API connection");
-    Ok(ApiConnection::tls(tls, peer, place))
+    tracing::debug!(%peer, "API connection");
+    Ok(ApiConnection::tls(tls, peer, revoked, place))
 }
 
 async fn rest_after(what: &str, error: &io::Error) {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::connection::ApiPeer;
 use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events};
 use crate::hub::Hub;
 use crate::mesh_status::{lane_status, link_status, mesh_status, stream_status};
@@ -53,28 +54,33 @@ impl MeshService for MeshApi {
     type WatchMeshEventsStream = ReceiverStream<Result<MeshEvent, Status>>;
 
     async fn seed_mesh(&self, request: Request<SeedMeshReq>) -> Answer<MeshStatus> {
+        note_call(&request, "SeedMesh");
         let SeedMeshReq { name, description } = request.into_inner();
         self.plane.seed_mesh(name, description).await.map_err(|error| plane_status(&error))?;
         self.status().await
     }
 
     async fn join_mesh(&self, request: Request<JoinMeshReq>) -> Answer<MeshStatus> {
+        note_call(&request, "JoinMesh");
         let JoinMeshReq { token, address } = request.into_inner();
         self.plane.join_mesh(token, given(address)).await.map_err(|error| plane_status(&error))?;
         self.status().await
     }
 
-    async fn start_mesh(&self, _: Request<StartMeshReq>) -> Answer<MeshStatus> {
+    async fn start_mesh(&self, request: Request<StartMeshReq>) -> Answer<MeshStatus> {
+        note_call(&request, "StartMesh");
         self.plane.start_mesh().await.map_err(|error| plane_status(&error))?;
         self.status().await
     }
 
-    async fn stop_mesh(&self, _: Request<StopMeshReq>) -> Answer<MeshStatus> {
+    async fn stop_mesh(&self, request: Request<StopMeshReq>) -> Answer<MeshStatus> {
+        note_call(&request, "StopMesh");
         self.plane.stop_mesh().await.map_err(|error| plane_status(&error))?;
         self.status().await
     }
 
-    async fn leave_mesh(&self, _: Request<LeaveMeshReq>) -> Answer<SuccessStatus> {
+    async fn leave_mesh(&self, request: Request<LeaveMeshReq>) -> Answer<SuccessStatus> {
+        note_call(&request, "LeaveMesh");
         self.plane.leave_mesh().await.map_err(|error| plane_status(&error))?;
         let message = "left the mesh; the node keeps its identity".to_owned();
         Ok(Response::new(SuccessStatus { success: true, message }))
@@ -85,6 +91,7 @@ impl MeshService for MeshApi {
     }
 
     async fn issue_token(&self, request: Request<IssueTokenReq>) -> Answer<JoinToken> {
+        note_call(&request, "IssueToken");
         let IssueTokenReq { ttl_seconds, node_id, address } = request.into_inner();
         let node = given(node_id).map(|text| parse_node(&text)).transpose()?;
         let ttl = Duration::from_secs(u64::from(ttl_seconds));
@@ -120,6 +127,7 @@ impl MeshService for MeshApi {
         &self,
         request: Request<OpenClientDataStreamReq>,
     ) -> Answer<StreamHandle> {
+        note_call(&request, "OpenClientDataStream");
         let request = request.into_inner();
         let open = OpenStream {
             tenant: request.tenant_id,
@@ -135,6 +143,7 @@ impl MeshService for MeshApi {
     }
 
     async fn close_client_data_stream(&self, request: Request<StreamHandle>) -> Answer<()> {
+        note_call(&request, "CloseClientDataStream");
         let named = request.into_inner().stream_id;
         let view = self.plane.resolve_stream(&named).await.map_err(|error| plane_status(&error))?;
         self.plane.close_stream(view.stream).await.map_err(|error| plane_status(&error))?;
@@ -182,6 +191,13 @@ impl MeshService for MeshApi {
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {
         let streams = self.plane.streams().await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamList { streams: streams.into_iter().map(stream_status).collect() }))
+    }
+}
+
+/// Logs who asked for a change.
+fn note_call<T>(request: &Request<T>, call: &'static str) {
+    if let Some(peer) = request.extensions().get::<ApiPeer>() {
+        tracing::info!(call, %peer, "control call");
     }
 }
 

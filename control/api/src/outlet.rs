@@ -100,3 +100,51 @@ impl<T> Outlet<T> {
         self.waiting.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hawser_exchange::{Doorbell, ring};
+
+    use super::*;
+
+    #[test]
+    fn a_full_ring_keeps_the_order_and_holds_the_sessions_back() {
+        let bell = Arc::new(Doorbell::new());
+        let (sender, mut receiver) = ring(4, Arc::clone(&bell), bell);
+        let (inlet, inlet_from) = mpsc::channel(16);
+        let mut outlet = Outlet::new(sender, inlet_from);
+        for number in 0..10 {
+            inlet.try_send(number).unwrap();
+        }
+        assert!(outlet.pull());
+        assert!(outlet.is_clogged() && !outlet.can_flow());
+        // Four in the ring, one that it gave back: the others stay where their sessions put them.
+        assert_eq!(inlet.capacity(), 16 - 5);
+        outlet.push(100);
+
+        let mut taken = Vec::new();
+        while taken.len() < 11 {
+            taken.extend(std::iter::from_fn(|| receiver.try_recv()));
+            assert!(outlet.can_flow() || !outlet.is_clogged());
+            outlet.pull();
+        }
+        assert_eq!(taken, [0, 1, 2, 3, 4, 100, 5, 6, 7, 8, 9]);
+        assert!(!outlet.is_clogged());
+    }
+
+    #[test]
+    fn a_closed_outlet_takes_everything_and_keeps_nothing() {
+        let bell = Arc::new(Doorbell::new());
+        let (sender, mut receiver) = ring(1, Arc::clone(&bell), bell);
+        let (inlet, inlet_from) = mpsc::channel(16);
+        let mut outlet = Outlet::new(sender, inlet_from);
+        outlet.close();
+        inlet.try_send(1).unwrap();
+        outlet.push(2);
+        assert!(outlet.pull());
+        assert_eq!(inlet.capacity(), 16);
+        assert!(!outlet.is_clogged() && receiver.try_recv().is_none());
+    }
+}

@@ -75,8 +75,14 @@ pub(crate) fn pieces(
     if first_seq.checked_add(counted).is_none() {
         return Err(BatchError::SequenceTooLarge { first_seq, count });
     }
-    check_lengths(first_seq, lengths, payload.len())?;
+    let longest = check_lengths(first_seq, lengths, payload.len())?;
     check_crc(checksum, payload)?;
+    if longest < 0x80 && count <= PIECE_MESSAGES_MAX && payload.len() <= PIECE_BYTES_MAX {
+        // The usual flood of small messages: each length is its own encoding, one byte.
+        let lengths = lengths.iter().map(|length| length.to_le_bytes()[0]).collect();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        return Ok(vec![PublishedBatch { first_seq, count, lengths, payload: payload.clone() }]);
+    }
 
     let mut encoded = Vec::with_capacity(count.saturating_mul(2));
     let mut cuts = Vec::with_capacity(1);
@@ -121,18 +127,18 @@ struct Cut {
     encoded: usize,
 }
 
-fn check_lengths(first_seq: u64, lengths: &[u32], payload_len: usize) -> Result<(), BatchError> {
-    let (mut sum, mut seq) = (0_usize, first_seq);
-    for &length in lengths {
-        let bytes = usize_of(length);
-        if bytes > MESSAGE_BYTES_MAX {
-            return Err(BatchError::MessageTooLarge { seq, bytes });
-        }
-        sum += bytes;
-        seq += 1;
+/// Checks each length and their sum; the largest.
+fn check_lengths(first_seq: u64, lengths: &[u32], payload_len: usize) -> Result<u32, BatchError> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    if usize_of(longest) > MESSAGE_BYTES_MAX {
+        let at = lengths.iter().position(|&length| length == longest).unwrap_or(0);
+        let seq = first_seq.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+        return Err(BatchError::MessageTooLarge { seq, bytes: usize_of(longest) });
     }
+    // At most BATCH_MESSAGES_MAX times MESSAGE_BYTES_MAX: far from overflow.
+    let sum = lengths.iter().map(|&length| usize_of(length)).sum();
     if sum == payload_len {
-        Ok(())
+        Ok(longest)
     } else {
         Err(BatchError::LengthsDiffer { sum, bytes: payload_len })
     }

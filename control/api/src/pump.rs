@@ -93,7 +93,7 @@ impl Pump {
         }
     }
 
-    /// Runs until every hub and every session is gone. Polls for `spin` after the last work before
+    /// Runs until it was stopped, or every hub is gone, and every session has ended. Polls for `spin` after the last work before
     /// it sleeps: a sleeping thread takes tens of microseconds to wake.
     pub(crate) async fn run(mut self, spin: Duration) {
         let mut idle_since: Option<Instant> = None;
@@ -101,7 +101,7 @@ impl Pump {
             if self.turn() {
                 idle_since = None;
                 tokio::task::yield_now().await;
-            } else if self.closed && self.sessions.is_empty() {
+            } else if self.is_done() {
                 return;
             } else if !spin.is_zero()
                 && idle_since.get_or_insert_with(Instant::now).elapsed() < spin
@@ -112,6 +112,13 @@ impl Pump {
                 idle_since = None;
             }
         }
+    }
+
+    /// No session is left, none can come, and the shards know it.
+    fn is_done(&self) -> bool {
+        (self.closed || self.stopping)
+            && self.sessions.is_empty()
+            && !self.shards.iter().any(ShardPort::is_clogged)
     }
 
     /// Moves what there is to move. True if there was anything.
@@ -346,4 +353,72 @@ fn close_sink(sink: &mut SubscribeSink, shared: &SessionShared, end: Result<(), 
         let _sent = opened.send(end.clone());
     }
     sink.close(shared, end);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use hawser_exchange::{Exchange, ShardApiPort, exchange};
+    use hawser_wire::{ProducerId, StreamId};
+
+    use super::*;
+    use crate::hub::{Hub, hub_and_pump};
+
+    const STREAM: StreamId = StreamId::from_bytes([3; 16]);
+
+    fn parts() -> (Hub, Pump, ShardApiPort) {
+        let Exchange { mut shards, mut apis, .. } = exchange::<()>(1, 1);
+        let (hub, pump) = hub_and_pump(apis.pop().unwrap());
+        (hub, pump, shards.pop().unwrap().apis.pop().unwrap())
+    }
+
+    #[test]
+    fn a_session_that_ends_at_once_does_not_overtake_its_own_beginning() {
+        let (hub, mut pump, mut shard) = parts();
+        let filler = SessionId(u64::MAX);
+        let port = &mut pump.shards[0].control_to;
+        while !port.is_clogged() {
+            port.push(ApiToShard::EndSubscribe { session: filler, stream: STREAM });
+        }
+        {
+            let mut opening = pin!(hub.open_publish(STREAM, ProducerId(1)));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(opening.as_mut().poll(&mut cx).is_pending());
+        }
+        pump.turn();
+        assert!(shard.data_from.try_recv().is_none(), "the end waits for the beginning");
+
+        let mut heard = Vec::new();
+        while shard.control_from.try_recv().is_some() {}
+        pump.turn();
+        heard.extend(std::iter::from_fn(|| shard.control_from.try_recv()));
+        let last = heard.last().unwrap();
+        assert!(matches!(last, ApiToShard::OpenPublish { stream: STREAM, .. }), "{last:?}");
+        let end = shard.data_from.try_recv();
+        assert!(matches!(end, Some(ApiData::EndPublish { abandoned: true, .. })), "{end:?}");
+        assert!(pump.sessions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_it_is_stopped_and_refuses_from_then_on() {
+        let (hub, pump, _shard) = parts();
+        let pump = tokio::spawn(pump.run(Duration::from_millis(1)));
+        hub.stop().await;
+        pump.await.unwrap();
+        let refused = hub.open_publish(STREAM, ProducerId(1)).await;
+        assert_eq!(refused.err(), Some(CallFailure::Stopping));
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_gone_fails_its_sessions() {
+        let (hub, pump, shard) = parts();
+        tokio::spawn(pump.run(Duration::ZERO));
+        let opening = tokio::spawn(async move { hub.open_publish(STREAM, ProducerId(1)).await });
+        tokio::task::yield_now().await;
+        drop(shard);
+        let refused = opening.await.unwrap();
+        assert_eq!(refused.err(), Some(CallFailure::ShardGone));
+    }
 }

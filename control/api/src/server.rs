@@ -31,6 +31,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// At the end, clients get so long to take their last answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Sessions that are still open then end with the shards.
+const PUMP_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Why the API is not served.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -87,10 +90,11 @@ pub async fn serve(
         () = drained => Ok(()),
         () = stop_on_shutdown => Ok(()),
     };
-    // Ends the sessions of clients that took too long, so that the shards hear of it.
     hub.stop().await;
-    drop(hub);
-    let _ended = tokio::time::timeout(DRAIN_TIMEOUT, pump).await;
+    let abort = pump.abort_handle();
+    if tokio::time::timeout(PUMP_TIMEOUT, pump).await.is_err() {
+        abort.abort();
+    }
     outcome
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct SessionShared {
     pub(crate) shard: usize,
     /// First stream offset not handed out to the client.
     handed_next: AtomicU64,
-    /// Payload bytes handed out to the client.
+    /// Credit of what was handed out to the client, in payload bytes.
     handed_bytes: AtomicU64,
     /// The pump has been told to look, and has not yet: it is told once.
     noted: AtomicBool,
@@ -66,7 +66,7 @@ impl SessionShared {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// First offset not handed out, and payload bytes handed out.
+    /// First offset not handed out, and the credit of what was.
     pub(crate) fn handed(&self) -> (u64, u64) {
         (self.handed_next.load(Ordering::Acquire), self.handed_bytes.load(Ordering::Acquire))
     }
@@ -84,10 +84,10 @@ impl SessionHandle {
         Self { shared, notes }
     }
 
-    /// Records that `bytes` more were handed out and that `next` is the first offset that was not.
-    pub(crate) fn hand_out(&self, next: u64, bytes: u64) {
+    /// Records that `credit` more was handed out and that `next` is the first offset that was not.
+    pub(crate) fn hand_out(&self, next: u64, credit: u64) {
         self.shared.handed_next.store(next, Ordering::Release);
-        self.shared.handed_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.handed_bytes.fetch_add(credit, Ordering::AcqRel);
     }
 
     /// Makes the pump look at this session soon.
@@ -134,7 +134,7 @@ pub(crate) struct SubscribeSink {
     pub(crate) records: Option<mpsc::Sender<Box<Record>>>,
     /// First offset not handed out, as the shard was told.
     pub(crate) told_next: u64,
-    /// Payload bytes handed out, as the shard was told by way of credit.
+    /// Credit of what was handed out, as the shard was told by its grant.
     pub(crate) told_bytes: u64,
 }
 

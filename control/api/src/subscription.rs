@@ -16,6 +16,11 @@ use crate::session::SessionHandle;
 /// queue is empty.
 const NOTE_BYTES: u64 = 256 << 10;
 
+/// Credit that a record with `payload_bytes` takes: the shard charges at least one byte.
+const fn record_credit(payload_bytes: u64) -> u64 {
+    if payload_bytes == 0 { 1 } else { payload_bytes }
+}
+
 /// A subscription's records, as HTTP/2 takes them.
 ///
 /// A record counts as handed out when the next one is asked for: HTTP/2 asks again only when it has
@@ -24,9 +29,9 @@ const NOTE_BYTES: u64 = 256 << 10;
 struct RecordQueue {
     handle: SessionHandle,
     records: mpsc::Receiver<Box<Record>>,
-    /// What was taken last: behind which offset it ends, and its payload bytes.
+    /// What was taken last: behind which offset it ends, and its credit.
     taken: Option<(u64, u64)>,
-    /// Payload bytes handed out since the pump was told.
+    /// Credit of what was handed out since the pump was told.
     unnoted_bytes: u64,
     /// Something was, if only empty messages.
     unnoted: bool,
@@ -113,7 +118,8 @@ impl Stream for BatchStream {
                 return Poll::Ready(None);
             }
         };
-        self.queue.taken = Some((record.header.stream_end().0, len_u64(record.payload.len())));
+        let credit = record_credit(len_u64(record.payload.len()));
+        self.queue.taken = Some((record.header.stream_end().0, credit));
         Poll::Ready(Some(Ok(ClientDataBatch {
             stream_id: self.stream_id.clone(),
             first_seq: record.header.stream_base.0.saturating_add(1),
@@ -132,6 +138,8 @@ pub(crate) struct MessageStream {
     lengths: Bytes,
     payload: Bytes,
     next_seq: u64,
+    /// Credit of the record that its messages have not taken yet.
+    owed: u64,
     ended: bool,
 }
 
@@ -144,6 +152,7 @@ impl MessageStream {
             lengths: Bytes::new(),
             payload: Bytes::new(),
             next_seq: 0,
+            owed: 0,
             ended: false,
         }
     }
@@ -170,7 +179,10 @@ impl MessageStream {
         let seq = self.next_seq;
         self.next_seq = seq.saturating_add(1);
         // Sequence n is offset n - 1: n is the offset behind it.
-        self.queue.taken = Some((seq, len_u64(payload.len())));
+        let last = self.lengths.is_empty();
+        let credit = if last { self.owed } else { len_u64(payload.len()).min(self.owed) };
+        self.owed -= credit;
+        self.queue.taken = Some((seq, credit));
         Some(Ok(ClientData { stream_id: self.stream_id.clone(), seq, payload }))
     }
 }
@@ -191,6 +203,7 @@ impl Stream for MessageStream {
             match ready!(self.queue.poll_record(cx)) {
                 Some(Ok(record)) => {
                     self.next_seq = record.header.stream_base.0.saturating_add(1);
+                    self.owed = record_credit(len_u64(record.payload.len()));
                     self.lengths = record.lengths;
                     self.payload = record.payload;
                 }

@@ -21,6 +21,7 @@ use crate::commits::Commits;
 use crate::config::PlaneConfig;
 use crate::dialler::Dialler;
 use crate::events::Events;
+use crate::lifecycle::Leaving;
 use crate::links::Links;
 use crate::opens::Opens;
 use crate::reports::Reports;
@@ -50,7 +51,8 @@ impl Drop for Listening {
 }
 
 /// The state of the control plane. Its parts are pure or narrow; the files beside this one move
-/// what they say between them: `lanes`, `topology`, `streams`, `lifecycle`, `status`.
+/// what they say between them: `lanes`, `topology`, `streams`, `arrivals`,
+/// `lifecycle`, `joins`, `status`.
 pub(crate) struct Control {
     pub(crate) config: PlaneConfig,
     pub(crate) key: Arc<NodeKey>,
@@ -70,6 +72,7 @@ pub(crate) struct Control {
     pub(crate) peers: Vec<String>,
     /// A seed or a join is on its way.
     pub(crate) entering: bool,
+    pub(crate) leaving: Option<Leaving>,
     /// Counts the times that lanes were taken up or given up; what began in an earlier one and
     /// ends in a later one is dropped.
     pub(crate) run: u64,
@@ -139,6 +142,7 @@ impl Control {
             mesh: None,
             peers: parts.peers,
             entering: false,
+            leaving: None,
             run: 0,
             listening: None,
             attempts: JoinSet::new(),

@@ -12,7 +12,12 @@ pub(crate) const LSA_FLAG_LEFT: u8 = 1;
 
 /// Every node that has not left, in the order of ids.
 pub(crate) fn members(lsdb: &Lsdb) -> impl Iterator<Item = &Lsa> + '_ {
-    lsdb.iter().filter(|lsa| lsa.flags & LSA_FLAG_LEFT == 0)
+    lsdb.iter().filter(|lsa| !has_left(lsa))
+}
+
+/// The advertisement is a farewell.
+pub(crate) const fn has_left(lsa: &Lsa) -> bool {
+    lsa.flags & LSA_FLAG_LEFT != 0
 }
 
 /// The node with its name, if that is known.

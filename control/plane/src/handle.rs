@@ -219,8 +219,8 @@ impl PlaneHandle {
     /// their confirmations. The same name and tenant again returns the same stream.
     ///
     /// # Errors
-    /// [`PlaneError::NoMesh`], [`PlaneError::NameInvalid`], [`PlaneError::UnknownNode`],
-    /// [`PlaneError::AmbiguousName`], [`PlaneError::StreamDiffers`], [`PlaneError::StreamClosing`],
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::NameInvalid`],
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`], [`PlaneError::StreamDiffers`], [`PlaneError::StreamClosing`],
     /// [`PlaneError::Unsupported`], [`PlaneError::TooMany`], [`PlaneError::Store`]. Also
     /// [`PlaneError::Refused`] if a destination will not have it; the stream is removed then.
     pub async fn open_stream(&self, request: OpenStream) -> Result<OpenedStream, PlaneError> {

@@ -1,17 +1,112 @@
-//! Letting a node in: one decision at the store of the node that holds the authority.
+//! Letting nodes in, at the node that holds the authority: tokens, and one decision at the store
+//! for each node that asks.
 
-use hawser_identity::{MeshAuthority, check_node_name, token_digest};
-use hawser_store::{MemberPut, MemberRecord, MeshRecord, Redeemed, Store, StoreError};
+use std::time::Duration;
+
+use hawser_admission::JoinAttempt;
+use hawser_identity::{JoinToken, MeshAuthority, check_node_name, fingerprint, token_digest};
+use hawser_store::{MemberPut, MemberRecord, MeshRecord, Redeemed, Store, StoreError, TokenRecord};
 use hawser_wire::{CloseReason, JoinReply, JoinRequest, LaneClose, NodeId};
 
+use crate::control::{Control, unix_s};
+use crate::handle::Answer;
 use crate::lifecycle::CERTIFICATE_VALIDITY;
+use crate::{EventKind, PlaneError};
+
+/// A token is good for so long, unless told otherwise.
+const TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
+/// Longest life of a token.
+const TOKEN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl Control {
+    pub(crate) fn issue_token(
+        &self,
+        ttl: Duration,
+        node: Option<NodeId>,
+        address: Option<String>,
+        answer: Answer<(String, u64)>,
+    ) {
+        let (token, digest) = match self.prepare_token(ttl, node, address) {
+            Ok(prepared) => prepared,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let expires_unix_s = token.expires_unix_s;
+        let record = TokenRecord { expires_unix_s, node };
+        self.store.run(
+            move |store| store.put_token(digest, record),
+            move |_control, stored| {
+                let issued = stored.map(|()| (token.encode(), expires_unix_s));
+                let _caller_gone = answer.send(issued.map_err(PlaneError::from));
+            },
+        );
+    }
+
+    fn prepare_token(
+        &self,
+        ttl: Duration,
+        node: Option<NodeId>,
+        address: Option<String>,
+    ) -> Result<(JoinToken, [u8; 32]), PlaneError> {
+        let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
+        if mesh.record.authority_key.is_none() {
+            return Err(PlaneError::NoAuthority { mesh: mesh.record.name.clone() });
+        }
+        let ttl = if ttl.is_zero() { TOKEN_TTL } else { ttl };
+        if ttl > TOKEN_TTL_MAX {
+            let (what, value) = ("token lifetime", format!("{} s", ttl.as_secs()));
+            return Err(PlaneError::NameInvalid { what, value, rule: "at most 30 days" });
+        }
+        let address = address
+            .filter(|address| !address.is_empty())
+            .or_else(|| self.advertised_address())
+            .ok_or(PlaneError::NoAddress)?;
+        let secret = JoinToken::new_secret()?;
+        let digest = token_digest(secret.as_slice());
+        let token = JoinToken {
+            mesh: mesh.record.mesh,
+            authority_fingerprint: fingerprint(&mesh.record.authority),
+            secret,
+            address,
+            expires_unix_s: unix_s().saturating_add(ttl.as_secs()),
+            node,
+        };
+        Ok((token, digest))
+    }
+
+    /// A node asks to be let in.
+    pub(crate) fn handle_join_attempt(&mut self, attempt: JoinAttempt) {
+        let JoinAttempt { remote, request, node, answer } = attempt;
+        let mesh = self.mesh.as_ref().filter(|mesh| !mesh.record.stopped);
+        let Some(record) = mesh.map(|mesh| mesh.record.clone()) else {
+            return drop(answer);
+        };
+        let name = request.name.clone();
+        self.store.run(
+            move |store| Ok(admit(store, &record, &request, node, unix_s())),
+            move |control, decision: Result<_, StoreError>| {
+                let decision = decision.unwrap_or_else(|error| Err(failed(&error)));
+                if let Err(close) = &decision {
+                    let detail = format!(
+                        "{remote} joining as {name:?}: {}: {}",
+                        close.reason.text(),
+                        close.detail
+                    );
+                    control.events.emit(EventKind::Refused, Some(node), detail);
+                } else {
+                    tracing::info!(%remote, %node, name, "node admitted");
+                }
+                let _asker_gone = answer.send(decision);
+            },
+        );
+    }
+}
 
 /// Decides about a node that asks to be let in. Runs on the store's thread, where decisions follow
 /// each other: a token is used up once, and only for a request that is otherwise good.
 ///
 /// # Errors
 /// What the asker is told. The token is not used up, unless the store failed.
-pub(crate) fn admit(
+fn admit(
     store: &Store,
     mesh: &MeshRecord,
     request: &JoinRequest,
@@ -65,7 +160,7 @@ pub(crate) fn admit(
 }
 
 /// What the asker is told when the store failed: not more than that.
-pub(crate) fn failed(error: &StoreError) -> LaneClose {
+fn failed(error: &StoreError) -> LaneClose {
     tracing::error!(%error, "a join could not be decided");
     refusal(CloseReason::Shutdown, "the node's store failed; see its log")
 }
@@ -80,10 +175,7 @@ fn refusal(reason: CloseReason, detail: &str) -> LaneClose {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use hawser_identity::NodeKey;
-    use hawser_store::TokenRecord;
     use hawser_wire::MeshId;
     use zeroize::Zeroizing;
 

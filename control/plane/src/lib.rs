@@ -3,9 +3,9 @@
 //!
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
 //! `dialler`, `adjacency`, `catalogue`, `announcements`, `opens`, `commits`, `reports`, `datagram`,
-//! `directory`. Beside them stand the parts that act: `lanes`, `topology`, `streams`, `lifecycle`,
-//! `joins`, `status` move what the machines say between the rings, the sockets of admission and the
-//! store.
+//! `directory`. Beside them stand the parts that act: `lanes`, `topology`, `streams`, `arrivals`,
+//! `lifecycle`, `joins`, `status` move what the machines say between the rings, the sockets of
+//! admission and the store.
 //!
 //! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
 //!
@@ -13,6 +13,7 @@
 
 mod adjacency;
 mod announcements;
+mod arrivals;
 mod catalogue;
 mod commits;
 mod config;

@@ -1,25 +1,28 @@
-//! The mesh's life at this node: seed, join, let others join, stop, start, leave.
+//! The mesh's life at this node: seed, join, stop, start, leave.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_admission::{Acceptor, AdmissionError, JoinAttempt, JoinOptions, LocalNode, join};
-use hawser_identity::{Credentials, JoinToken, MeshAuthority, NodeKey, random_id, token_digest};
-use hawser_store::{MemberRecord, MeshRecord, StoreError, TokenRecord};
-use hawser_wire::{CloseReason, Incarnation, JoinReply, MeshId, NodeId};
+use hawser_admission::{Acceptor, AdmissionError, JoinOptions, LocalNode, join};
+use hawser_identity::{Credentials, JoinToken, MeshAuthority, NodeKey, random_id};
+use hawser_store::{MemberRecord, MeshRecord, StoreError};
+use hawser_wire::{CloseReason, Incarnation, JoinReply, MeshId, MonoTime};
 use zeroize::Zeroizing;
 
 use crate::control::{Continuation, Control, Listening, Mesh, unix_s};
 use crate::handle::Answer;
-use crate::joins::admit;
 use crate::{EventKind, PlaneError};
 
 /// A node's certificate is good for so long.
 pub(crate) const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(730 * 24 * 60 * 60);
-/// A token is good for so long, unless told otherwise.
-const TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
-/// Longest life of a token.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Lanes stay open for so long after this node said that it leaves.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// This node has said that it leaves, and is about to.
+pub(crate) struct Leaving {
+    pub(crate) due: MonoTime,
+    answers: Vec<Answer<()>>,
+}
 
 impl Mesh {
     /// Makes TLS of what the store keeps.
@@ -161,7 +164,7 @@ impl Control {
         for address in self.config.dial.iter().chain(&self.peers) {
             self.dialler.add(now, address);
         }
-        self.originate(0);
+        self.originate();
     }
 
     /// Neither dials nor accepts any more; every lane is closed.
@@ -261,87 +264,6 @@ impl Control {
         }
     }
 
-    pub(crate) fn issue_token(
-        &self,
-        ttl: Duration,
-        node: Option<NodeId>,
-        address: Option<String>,
-        answer: Answer<(String, u64)>,
-    ) {
-        let (token, digest) = match self.prepare_token(ttl, node, address) {
-            Ok(prepared) => prepared,
-            Err(error) => return drop(answer.send(Err(error))),
-        };
-        let expires_unix_s = token.expires_unix_s;
-        let record = TokenRecord { expires_unix_s, node };
-        self.store.run(
-            move |store| store.put_token(digest, record),
-            move |_control, stored| {
-                let issued = stored.map(|()| (token.encode(), expires_unix_s));
-                let _caller_gone = answer.send(issued.map_err(PlaneError::from));
-            },
-        );
-    }
-
-    fn prepare_token(
-        &self,
-        ttl: Duration,
-        node: Option<NodeId>,
-        address: Option<String>,
-    ) -> Result<(JoinToken, [u8; 32]), PlaneError> {
-        let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
-        if mesh.record.authority_key.is_none() {
-            return Err(PlaneError::NoAuthority { mesh: mesh.record.name.clone() });
-        }
-        let ttl = if ttl.is_zero() { TOKEN_TTL } else { ttl };
-        if ttl > TOKEN_TTL_MAX {
-            let (what, value) = ("token lifetime", format!("{} s", ttl.as_secs()));
-            return Err(PlaneError::NameInvalid { what, value, rule: "at most 30 days" });
-        }
-        let address = address
-            .filter(|address| !address.is_empty())
-            .or_else(|| self.advertised_address())
-            .ok_or(PlaneError::NoAddress)?;
-        let secret = JoinToken::new_secret()?;
-        let digest = token_digest(secret.as_slice());
-        let token = JoinToken {
-            mesh: mesh.record.mesh,
-            authority_fingerprint: hawser_identity::fingerprint(&mesh.record.authority),
-            secret,
-            address,
-            expires_unix_s: unix_s().saturating_add(ttl.as_secs()),
-            node,
-        };
-        Ok((token, digest))
-    }
-
-    /// A node asks to be let in.
-    pub(crate) fn handle_join_attempt(&mut self, attempt: JoinAttempt) {
-        let JoinAttempt { remote, request, node, answer } = attempt;
-        let mesh = self.mesh.as_ref().filter(|mesh| !mesh.record.stopped);
-        let Some(record) = mesh.map(|mesh| mesh.record.clone()) else {
-            return drop(answer);
-        };
-        let name = request.name.clone();
-        self.store.run(
-            move |store| Ok(admit(store, &record, &request, node, unix_s())),
-            move |control, decision: Result<_, StoreError>| {
-                let decision = decision.unwrap_or_else(|error| Err(crate::joins::failed(&error)));
-                if let Err(close) = &decision {
-                    let detail = format!(
-                        "{remote} joining as {name:?}: {}: {}",
-                        close.reason.text(),
-                        close.detail
-                    );
-                    control.events.emit(EventKind::Refused, Some(node), detail);
-                } else {
-                    tracing::info!(%remote, %node, name, "node admitted");
-                }
-                let _asker_gone = answer.send(decision);
-            },
-        );
-    }
-
     pub(crate) fn stop_mesh(&mut self, answer: Answer<()>) {
         self.store_stopped(true, None, answer);
     }
@@ -377,13 +299,27 @@ impl Control {
         );
     }
 
+    /// Says farewell to the mesh; [`Self::leave_due`] does the rest.
     pub(crate) fn leave_mesh(&mut self, answer: Answer<()>) {
         if self.mesh.is_none() {
             return drop(answer.send(Err(PlaneError::NoMesh)));
         }
-        if self.is_running() {
-            self.originate_last();
+        let now = self.now();
+        if let Some(leaving) = &mut self.leaving {
+            leaving.answers.push(answer);
+            return;
         }
+        let farewell = if self.is_running() { FAREWELL } else { Duration::ZERO };
+        let due = now.saturating_add(farewell);
+        self.leaving = Some(Leaving { due, answers: vec![answer] });
+        // Told at once, and to be flooded before the lanes close.
+        self.originate();
+    }
+
+    /// Forgets the mesh once its neighbours have had time to hear the farewell.
+    pub(crate) fn leave_due(&mut self) {
+        let now = self.now();
+        let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= now) else { return };
         self.withdraw();
         self.clear_streams();
         self.mesh = None;
@@ -394,7 +330,10 @@ impl Control {
             |store| store.clear_mesh(),
             move |control, cleared| {
                 control.entering = false;
-                let _caller_gone = answer.send(cleared.map_err(PlaneError::from));
+                for answer in leaving.answers {
+                    let cleared = cleared.clone().map_err(PlaneError::from);
+                    let _caller_gone = answer.send(cleared);
+                }
             },
         );
     }

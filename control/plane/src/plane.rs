@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_admission::Accepted;
-use hawser_exchange::{ControlPorts, ControlToShard, ShardToControl};
+use hawser_exchange::{ControlPorts, ShardToControl};
 use hawser_identity::{NodeKey, check_node_name, peer_identity};
 use hawser_session::LaneSession;
 use hawser_store::{MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord};
@@ -61,6 +61,7 @@ impl Plane {
     /// Must be called within the tokio runtime that runs the plane.
     ///
     /// # Errors
+    /// Whatever the error, the shards are told to stop.
     /// [`PlaneError::Listen`] if `listen` is configured and cannot be used, in a mesh or not;
     /// [`PlaneError::NameFixed`] if the store belongs to a member with another name;
     /// [`PlaneError::Identity`] if the name is not allowed or what the store keeps does not belong
@@ -70,6 +71,8 @@ impl Plane {
         store: StoreHandle,
         ports: ControlPorts<LaneSession>,
     ) -> Result<(Self, PlaneHandle), PlaneError> {
+        // From here on every way out tells the shards to stop.
+        let shards = Shards::new(ports);
         check_node_name(&config.node_name)?;
         let kept = load(&store, config.node_name.clone()).await?;
         let name: Arc<str> = config.node_name.as_str().into();
@@ -83,7 +86,7 @@ impl Plane {
             config,
             key: kept.key,
             boot: kept.boot,
-            shards: Shards::new(ports),
+            shards,
             store: StoreQueue::start(store, continuation_sender.clone()),
             events,
             adjacencies: Adjacencies::new(kept.adjacencies),
@@ -155,7 +158,7 @@ async fn sleep_maybe(wake: Option<std::time::Instant>) {
 async fn stop(mut control: Control, mut continuations: mpsc::UnboundedReceiver<Continuation>) {
     control.listening = None;
     control.abort_attempts();
-    control.shards.send_to_all(|| ControlToShard::Shutdown);
+    control.shards.shut_down();
     let stopped = timeout(STOP_PATIENCE, async {
         loop {
             control.shards.flush();
@@ -213,6 +216,7 @@ impl Control {
 
     /// Does all that is due, in the order of cause and effect, and wakes the shards.
     fn advance(&mut self) {
+        self.leave_due();
         self.dial_due();
         self.advance_topology();
         self.announce_due();
@@ -226,6 +230,7 @@ impl Control {
     fn poll_timeout(&self) -> Option<MonoTime> {
         let running = self.is_running();
         [
+            self.leaving.as_ref().map(|leaving| leaving.due),
             self.dialler.poll_timeout(&self.links).filter(|_| running),
             self.adjacencies.poll_timeout().filter(|_| running),
             self.flooding_timeout().filter(|_| running),

@@ -31,6 +31,16 @@ pub(crate) struct Shards {
     routes: RoutePublisher,
     ports: Vec<Port>,
     count: u16,
+    shut_down: bool,
+}
+
+/// A control plane that ends in whatever way, a failed start included, leaves no shard behind that
+/// nobody tells to stop.
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.shut_down();
+        self.flush();
+    }
 }
 
 impl Shards {
@@ -41,7 +51,7 @@ impl Shards {
             .into_iter()
             .map(|rings| Port { rings, waiting: VecDeque::new(), unrung: false })
             .collect();
-        Self { bell, routes, ports, count }
+        Self { bell, routes, ports, count, shut_down: false }
     }
 
     pub(crate) const fn count(&self) -> u16 {
@@ -62,6 +72,13 @@ impl Shards {
     pub(crate) fn send_to_all(&mut self, message: impl Fn() -> ToShard) {
         for port in &mut self.ports {
             port.waiting.push_back(message());
+        }
+    }
+
+    /// Every shard is to close its lanes and end; told once.
+    pub(crate) fn shut_down(&mut self) {
+        if !std::mem::replace(&mut self.shut_down, true) {
+            self.send_to_all(|| ControlToShard::Shutdown);
         }
     }
 
@@ -133,5 +150,49 @@ impl Shards {
             .zip(&self.ports)
             .filter(|(_, port)| port.rings.to.is_abandoned())
             .map(|(shard, _)| ShardId(shard))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_exchange::{Exchange, exchange};
+
+    use super::*;
+
+    #[test]
+    fn a_full_ring_delays_and_loses_nothing() {
+        let Exchange { control, shards: mut ends, .. } = exchange::<LaneSession>(2, 0);
+        let mut shards = Shards::new(control);
+        let count = 5_000_u16;
+        for id in 0..count {
+            let mut bytes = [0; 16];
+            bytes[..2].copy_from_slice(&id.to_be_bytes());
+            let stream = StreamId::from_bytes(bytes);
+            shards.send(ShardId(1), ControlToShard::CloseStream(stream));
+        }
+        let mut got = Vec::new();
+        while got.len() < usize::from(count) {
+            shards.flush();
+            let before = got.len();
+            while let Some(message) = ends[1].control.from.try_recv() {
+                let ControlToShard::CloseStream(stream) = message else { panic!("{message:?}") };
+                got.push(u16::from_be_bytes([stream.as_bytes()[0], stream.as_bytes()[1]]));
+            }
+            assert!(got.len() > before, "stuck at {before}");
+        }
+        assert_eq!(shards.waiting(), 0);
+        assert!(got.iter().copied().eq(0..count), "out of order");
+        assert!(ends[0].control.from.is_empty());
+    }
+
+    #[test]
+    fn who_goes_tells_the_shards_to_stop_once() {
+        let Exchange { control, shards: mut ends, .. } = exchange::<LaneSession>(1, 0);
+        let mut shards = Shards::new(control);
+        shards.shut_down();
+        drop(shards);
+        let from = &mut ends[0].control.from;
+        assert!(matches!(from.try_recv(), Some(ControlToShard::Shutdown)));
+        assert!(from.try_recv().is_none());
     }
 }

@@ -7,7 +7,7 @@ use hawser_exchange::{LinkReport, ShardReport, StreamReport};
 use hawser_wire::{NodeId, StreamId};
 
 use crate::control::Control;
-use crate::directory::{members, node_ref};
+use crate::directory::{has_left, members, node_ref};
 use crate::reports::ReportUse;
 use crate::{
     LaneView, LinkView, MeshState, MeshView, NodeRef, NodeView, StatusView, StreamRole,
@@ -142,8 +142,10 @@ impl Control {
             let back = lsdb
                 .get(far.neighbour)
                 .and_then(|lsa| lsa.adjacencies.iter().find(|near| near.neighbour == origin));
-            // Both ends list a link that is up: it is shown from the smaller id.
-            if back.is_some() && far.neighbour < origin {
+            // Both ends list a link that is up: it is shown from the smaller id. One to a node
+            // that has left is none.
+            let left = lsdb.get(far.neighbour).is_some_and(has_left);
+            if left || (back.is_some() && far.neighbour < origin) {
                 continue;
             }
             links.push(LinkView {

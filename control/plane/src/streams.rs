@@ -1,4 +1,5 @@
-//! The life of a stream as control planes see it: opened, announced, confirmed, closed, ended.
+//! Streams that begin here: opened, announced, confirmed, closed, ended; and the datagrams between
+//! control planes that say so.
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use hawser_identity::random_id;
 use hawser_store::{StoreError, StreamRecord, StreamState};
 use hawser_wire::{CloseReason, NodeId, StreamId, StreamOffset};
 
-use crate::catalogue::{STREAMS_MAX, announced_record, announcement, check_stream_name};
+use crate::catalogue::{STREAMS_MAX, announcement, check_stream_name};
 use crate::control::{Control, unix_s};
-use crate::datagram::{DESTINATIONS_MAX, Datagram, RefuseReason, StreamAnnounce};
+use crate::datagram::{DESTINATIONS_MAX, Datagram, RefuseReason};
 use crate::directory::resolve_node;
 use crate::handle::Answer;
 use crate::{EventKind, OpenStream, OpenedStream, PlaneError, StreamView};
@@ -33,8 +34,10 @@ impl Control {
     /// The stream that is wanted, and whether it is new.
     fn prepare_stream(&self, request: OpenStream) -> Result<(StreamRecord, bool), PlaneError> {
         let OpenStream { tenant, name, destinations: wanted, qos } = request;
-        if self.mesh.is_none() {
-            return Err(PlaneError::NoMesh);
+        match &self.mesh {
+            Some(mesh) if mesh.record.stopped => return Err(PlaneError::MeshStopped),
+            Some(_) if self.leaving.is_none() => {}
+            _ => return Err(PlaneError::NoMesh),
         }
         let tenant = if tenant.is_empty() { TENANT_DEFAULT.to_owned() } else { tenant };
         check_stream_name("tenant", &tenant)?;
@@ -175,7 +178,7 @@ impl Control {
     }
 
     /// Sends a message to another node's control plane, if there is a path to it now.
-    fn send_datagram(&mut self, to: NodeId, message: &Datagram) {
+    pub(crate) fn send_datagram(&mut self, to: NodeId, message: &Datagram) {
         let routes = Arc::clone(&self.routes);
         let first_hop = routes
             .route_to(to)
@@ -205,82 +208,6 @@ impl Control {
                 self.events.emit(EventKind::Refused, Some(from), detail);
             }
         }
-    }
-
-    /// A source tells of a stream that ends here.
-    fn handle_announce(&mut self, from: NodeId, announce: StreamAnnounce) {
-        let stream = announce.stream;
-        if self.storing.contains(&stream) {
-            return;
-        }
-        if let Some(record) = self.catalogue.get(stream) {
-            if record.source == from && from != self.node {
-                self.send_datagram(from, &Datagram::StreamConfirm(stream));
-            } else {
-                self.refuse_stream(from, stream, RefuseReason::Invalid, "the id is taken");
-            }
-            return;
-        }
-        let names = check_stream_name("tenant", &announce.tenant)
-            .and_then(|()| check_stream_name("stream", &announce.name));
-        if let Err(error) = names {
-            self.refuse_stream(from, stream, RefuseReason::Invalid, &error.to_string());
-            return;
-        }
-        if !announce.destinations.contains(&self.node) || from == self.node {
-            let detail = "the stream does not lead to this node";
-            self.refuse_stream(from, stream, RefuseReason::Invalid, detail);
-            return;
-        }
-        if self.catalogue.is_full() {
-            let detail = format!("this node has {STREAMS_MAX} streams already");
-            self.refuse_stream(from, stream, RefuseReason::TooMany, &detail);
-            return;
-        }
-        let record = announced_record(from, announce);
-        let (kept, run) = (record.clone(), self.run);
-        self.catalogue.insert(record);
-        self.storing.insert(stream);
-        self.store.run(
-            move |store| {
-                store.put_stream(&kept)?;
-                store.consumers(stream)
-            },
-            move |control, stored| {
-                if control.run == run {
-                    control.handle_announced_stored(stream, stored);
-                }
-            },
-        );
-    }
-
-    /// A stream that ends here is durable, or cannot be.
-    fn handle_announced_stored(
-        &mut self,
-        stream: StreamId,
-        stored: Result<Vec<(String, StreamOffset)>, StoreError>,
-    ) {
-        self.storing.remove(&stream);
-        let Some(record) = self.catalogue.get(stream).cloned() else { return };
-        match stored {
-            Ok(consumers) => {
-                self.host(&record, false, consumers);
-                let detail = format!("stream {} ({stream}) to here", record.name);
-                self.events.emit(EventKind::StreamOpened, Some(record.source), detail);
-                self.send_datagram(record.source, &Datagram::StreamConfirm(stream));
-            }
-            Err(error) => {
-                self.catalogue.remove(stream);
-                let detail = error.to_string();
-                self.refuse_stream(record.source, stream, RefuseReason::StoreFailed, &detail);
-            }
-        }
-    }
-
-    fn refuse_stream(&mut self, to: NodeId, stream: StreamId, reason: RefuseReason, why: &str) {
-        self.events.emit(EventKind::Refused, Some(to), format!("stream {stream}: {why}"));
-        let detail = why.to_owned();
-        self.send_datagram(to, &Datagram::StreamRefuse { stream, reason, detail });
     }
 
     /// A destination has the stream.
@@ -340,14 +267,6 @@ impl Control {
         // This node itself may be among them: there is no path to it, and nothing is sent.
         for node in destinations.into_iter().flatten() {
             self.send_datagram(node, &Datagram::StreamGone(stream));
-        }
-    }
-
-    /// A source has no such stream any more: an application opened it, and it was taken back.
-    fn handle_gone(&mut self, from: NodeId, stream: StreamId) {
-        if self.catalogue.get(stream).is_some_and(|record| record.source == from) {
-            self.shards.send_to_stream(stream, ControlToShard::CloseStream(stream));
-            self.handle_stream_ended(stream);
         }
     }
 
@@ -446,23 +365,6 @@ impl Control {
                 }
             },
         );
-    }
-
-    /// Writes what consumers have confirmed, if it is time.
-    pub(crate) fn write_commits(&mut self) {
-        let now = self.now();
-        if let Some(commits) = self.commits.take_due(now) {
-            self.store.run(
-                move |store| store.put_consumers(&commits),
-                |control, stored| {
-                    control.commits.handle_written();
-                    if let Err(error) = stored {
-                        let detail = format!("consumers' progress is not kept: {error}");
-                        control.events.emit(EventKind::Refused, None, detail);
-                    }
-                },
-            );
-        }
     }
 
     /// The stream that an application names.

@@ -76,9 +76,14 @@ impl Control {
     }
 
     /// Makes this node's advertisement anew, signed, and floods it.
-    pub(crate) fn originate(&mut self, flags: u8) {
+    pub(crate) fn originate(&mut self) {
         let now = self.now();
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
+        // Who leaves has no links any more: paths through it end before its lanes do.
+        let (flags, adjacencies) = match self.leaving {
+            Some(_) => (LSA_FLAG_LEFT, Vec::new()),
+            None => (0, self.adjacencies.told()),
+        };
         let mut lsa = Lsa {
             origin: self.node,
             incarnation,
@@ -87,7 +92,7 @@ impl Control {
             address: self.advertised_address().unwrap_or_default(),
             public_key: self.key.public_key(),
             flags,
-            adjacencies: self.adjacencies.told(),
+            adjacencies,
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
@@ -96,12 +101,6 @@ impl Control {
             Err(error) => tracing::error!(%error, "cannot advertise this node"),
         }
         self.refresh_due = Some(now.saturating_add(REFRESH));
-    }
-
-    /// Tells the mesh that this node leaves it.
-    pub(crate) fn originate_last(&mut self) {
-        self.originate(LSA_FLAG_LEFT);
-        self.transmit_flooding();
     }
 
     /// Where this node's lanes can be dialled.
@@ -120,7 +119,7 @@ impl Control {
         let now = self.now();
         let refresh = self.refresh_due.is_some_and(|due| due <= now);
         if self.adjacencies.take_due(now) || refresh {
-            self.originate(0);
+            self.originate();
         }
         if self.flooding.poll_timeout().is_some_and(|due| due <= now) {
             self.flooding.handle_timeout(now);

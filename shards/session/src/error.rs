@@ -12,9 +12,13 @@ pub enum SessionError {
     /// The traffic keys are used up and could not be renewed.
     #[error("TLS: traffic keys are exhausted")]
     KeysExhausted,
-    /// Something was to be sent before the handshake was done. A bug of the caller.
+    /// Something was to be sent before the handshake was done, or after an error. A bug of the
+    /// caller.
     #[error("TLS: not ready to send application data")]
     NotReady,
+    /// The peer sent a part of a handshake message where only whole ones are taken.
+    #[error("TLS: a handshake message in pieces, after the handshake")]
+    HandshakeInPieces,
     /// No randomness for a mask.
     #[error("no randomness")]
     NoRandomness,

@@ -19,6 +19,9 @@ const RECORD_OVERHEAD_MAX: usize = 64;
 pub(crate) enum Tls {
     Client(Box<UnbufferedClientConnection>),
     Server(Box<UnbufferedServerConnection>),
+    /// It met an error. What rustls remembers about the read buffer no longer holds, and asking it
+    /// again may panic, so there is nothing left to ask.
+    Failed,
 }
 
 impl std::fmt::Debug for Tls {
@@ -26,6 +29,7 @@ impl std::fmt::Debug for Tls {
         f.write_str(match self {
             Self::Client(_) => "Tls::Client",
             Self::Server(_) => "Tls::Server",
+            Self::Failed => "Tls::Failed",
         })
     }
 }
@@ -63,6 +67,7 @@ impl Tls {
         match self {
             Self::Client(connection) => connection.peer_certificates(),
             Self::Server(connection) => connection.peer_certificates(),
+            Self::Failed => None,
         }
     }
 
@@ -92,6 +97,7 @@ impl Tls {
                     // would read the failed record again.
                     let rest = incoming.get_mut(start..).unwrap_or_default();
                     let _alert = self.step(rest, outgoing, plaintext);
+                    *self = Self::Failed;
                     break Err(error);
                 }
             }
@@ -99,6 +105,13 @@ impl Tls {
         // One move for the partial record at the end, not one per record.
         incoming.copy_within(start.., 0);
         incoming.truncate(incoming.len() - start);
+        if progress.may_send && !progress.peer_closed && holds_whole_record(incoming) {
+            // A piece of a handshake message stays in the read buffer, and rustls remembers where;
+            // sending, which has no read buffer at hand, would then panic. Nobody cuts the few
+            // short messages that exist after the handshake.
+            *self = Self::Failed;
+            return Err(SessionError::HandshakeInPieces);
+        }
         result
     }
 
@@ -115,6 +128,7 @@ impl Tls {
             Self::Server(connection) => {
                 handle(connection.process_tls_records(rest), outgoing, plaintext)
             }
+            Self::Failed => (0, Err(SessionError::NotReady)),
         }
     }
 
@@ -139,6 +153,7 @@ impl Tls {
                 outgoing,
                 space,
             ),
+            Self::Failed => Err(SessionError::NotReady),
         }
     }
 
@@ -153,8 +168,15 @@ impl Tls {
             Self::Server(connection) => {
                 write(connection.process_tls_records(&mut []), Write::CloseNotify, outgoing, space)
             }
+            Self::Failed => return,
         };
     }
+}
+
+/// True if the bytes begin with a record that has arrived in full (RFC 8446 §5.1).
+fn holds_whole_record(bytes: &[u8]) -> bool {
+    let Some((&[_, _, _, high, low], body)) = bytes.split_first_chunk::<5>() else { return false };
+    body.len() >= usize::from(u16::from_be_bytes([high, low]))
 }
 
 fn handle<Data>(

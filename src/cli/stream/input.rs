@@ -63,15 +63,17 @@ impl Collector {
 }
 
 /// The connection has gone: the reader has nobody to read for.
-struct Gone;
+pub(crate) struct Gone;
 
-struct Sink {
+/// Where a reader puts its messages.
+pub(crate) struct Sink {
     batches: mpsc::Sender<Result<Batch, Failure>>,
     collector: Collector,
 }
 
 impl Sink {
-    fn message(&mut self, message: &[u8]) -> Result<(), Gone> {
+    /// Adds a message; a batch that is full goes out.
+    pub(crate) fn message(&mut self, message: &[u8]) -> Result<(), Gone> {
         if self.collector.is_done() {
             return Ok(());
         }
@@ -82,20 +84,26 @@ impl Sink {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Gone> {
+    /// Sends what there is.
+    pub(crate) fn flush(&mut self) -> Result<(), Gone> {
         match self.collector.take() {
             Some(batch) => self.batches.blocking_send(Ok(batch)).map_err(|_closed| Gone),
             None => Ok(()),
         }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    /// Ends the messages with a failure.
+    pub(crate) fn fail(&mut self, failure: Failure) {
         let _gone = self.flush();
         let _gone = self.batches.blocking_send(Err(failure));
     }
 }
 
-fn spawn(
+/// Runs `work` on a thread of its own; `count` messages are taken of it at most.
+///
+/// # Errors
+/// If no thread can be started.
+pub(crate) fn spawn(
     count: Option<u64>,
     work: impl FnOnce(&mut Sink) -> Result<(), Gone> + Send + 'static,
 ) -> Result<Batches, Failure> {
@@ -107,7 +115,7 @@ fn spawn(
         .spawn(move || {
             let _gone = work(&mut sink).and_then(|()| sink.flush());
         })
-        .map_err(|error| Failure::failure(format!("cannot start a thread: {error}")))?;
+        .map_err(|error| Failure::plain(format!("cannot start a thread: {error}")))?;
     Ok(receiver)
 }
 
@@ -211,7 +219,7 @@ impl Directory {
                 sink.message(&message)?;
             }
             if !source.failures.is_empty() {
-                sink.fail(Failure::failure(source.failures.join("\n")));
+                sink.fail(Failure::plain(source.failures.join("\n")));
             }
             Ok(())
         })

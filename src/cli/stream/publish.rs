@@ -1,5 +1,6 @@
 //! `hawser stream pub`.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -80,7 +81,12 @@ pub(crate) async fn run(args: PublishArgs, target: Target, out: Output) -> Resul
     };
     let mut mesh = target.mesh().await?;
     let progress = out.progress(total, "published");
-    let publisher = Publisher { stream: args.stream.clone(), producer: args.producer.clone() };
+    let publisher = Publisher {
+        stream: args.stream.clone(),
+        producer: args.producer.clone(),
+        // The stream's own bounds are enough.
+        under_way_bytes_max: u64::MAX,
+    };
     let handed_over = |batch: &Batch| progress.inc(len_u64(batch.payload.len()));
     let published = publisher.run(&mut mesh, batches, args.from_seq, handed_over).await;
     progress.finish_and_clear();
@@ -105,6 +111,8 @@ pub(crate) async fn run(args: PublishArgs, target: Target, out: Output) -> Resul
 pub(crate) struct Publisher {
     pub(crate) stream: String,
     pub(crate) producer: String,
+    /// Payload bytes that may be unacknowledged before the input has to wait.
+    pub(crate) under_way_bytes_max: u64,
 }
 
 impl Publisher {
@@ -133,19 +141,21 @@ impl Publisher {
         let call = mesh.publish_client_data_batches(ReceiverStream::new(receiver));
         let mut results = call.await?.into_inner();
         let Some(opened) = results.message().await? else {
-            return Err(Failure::failure("the node ended the publication at once"));
+            return Err(Failure::plain("the node ended the publication at once"));
         };
         let mut next_seq = from_seq.unwrap_or(opened.next_seq).max(1);
         let mut done = Published { acked_seq: opened.acked_seq, ..Published::default() };
         let mut failed = None;
         let mut requests = Some(requests);
         let mut waiting = None;
+        let mut under_way = UnderWay::default();
         loop {
+            let may_read = under_way.bytes < self.under_way_bytes_max;
             let turn = tokio::select! {
                 biased;
                 result = results.message() => Turn::Result(result),
                 sent = send(requests.as_ref(), &mut waiting), if waiting.is_some() => Turn::Sent(sent),
-                batch = batches.recv(), if requests.is_some() && waiting.is_none() => {
+                batch = batches.recv(), if may_read && requests.is_some() && waiting.is_none() => {
                     Turn::Input(batch)
                 }
             };
@@ -153,6 +163,7 @@ impl Publisher {
                 Turn::Result(Ok(Some(result))) => {
                     done.acked_seq = done.acked_seq.max(result.acked_seq);
                     done.duplicates = result.duplicates;
+                    under_way.acknowledge(done.acked_seq);
                 }
                 Turn::Result(Ok(None)) => break,
                 Turn::Result(Err(status)) => return Err(broken(status, &done)),
@@ -163,6 +174,7 @@ impl Publisher {
                     next_seq = next_seq.saturating_add(count);
                     done.published += count;
                     done.bytes += len_u64(batch.payload.len());
+                    under_way.add(next_seq - 1, len_u64(batch.payload.len()));
                     handed_over(&batch);
                     waiting = Some(PublishBatch {
                         first_seq,
@@ -186,13 +198,34 @@ impl Publisher {
             return Err(failure);
         }
         if done.acked_seq.saturating_add(1) < next_seq && done.published > 0 {
-            return Err(Failure::failure(format!(
+            return Err(Failure::plain(format!(
                 "the node ended the publication: published up to {}, acknowledged up to {}",
                 next_seq - 1,
                 done.acked_seq
             )));
         }
         Ok(done)
+    }
+}
+
+/// Batches that are not acknowledged.
+#[derive(Default)]
+struct UnderWay {
+    /// Last sequence and payload bytes of each.
+    batches: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl UnderWay {
+    fn add(&mut self, last_seq: u64, bytes: u64) {
+        self.batches.push_back((last_seq, bytes));
+        self.bytes += bytes;
+    }
+
+    fn acknowledge(&mut self, acked_seq: u64) {
+        while let Some((_, bytes)) = self.batches.pop_front_if(|batch| batch.0 <= acked_seq) {
+            self.bytes -= bytes;
+        }
     }
 }
 

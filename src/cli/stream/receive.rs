@@ -63,7 +63,7 @@ impl Receiver {
                 let text = std::str::from_utf8(message).ok();
                 let base64 = text.is_none().then(|| BASE64.encode(message));
                 serde_json::to_writer(&mut *written, &MessageRow { seq, text, base64 })
-                    .map_err(|error| Failure::failure(format!("cannot write JSON: {error}")))?;
+                    .map_err(|error| Failure::plain(format!("cannot write JSON: {error}")))?;
                 written.push(b'\n');
             }
             Self::Tree(tree) => return tree.take(seq, message),
@@ -85,9 +85,7 @@ impl Receiver {
             written.clear();
         }
         match self {
-            Self::Tree(tree) => {
-                tree.sink.sync().map_err(|error| Failure::failure(error.to_string()))
-            }
+            Self::Tree(tree) => tree.sink.sync().map_err(|error| Failure::plain(error.to_string())),
             _ => Ok(()),
         }
     }
@@ -134,7 +132,7 @@ impl TreeReceiver {
     /// If the directory cannot be used.
     pub(super) fn open(root: &Path, consumer: &str, out: Output) -> Result<Self, Failure> {
         let sink =
-            TreeSink::open(root, consumer).map_err(|error| Failure::failure(error.to_string()))?;
+            TreeSink::open(root, consumer).map_err(|error| Failure::plain(error.to_string()))?;
         Ok(Self { sink, out, counts: TreeCounts::default() })
     }
 
@@ -142,7 +140,7 @@ impl TreeReceiver {
         let arrived = self
             .sink
             .accept(message)
-            .map_err(|error| Failure::failure(format!("message {seq}: {error}")))?;
+            .map_err(|error| Failure::plain(format!("message {seq}: {error}")))?;
         let counts = &mut self.counts;
         match arrived {
             Arrived::Nothing => {}
@@ -192,10 +190,10 @@ impl TreeReceiver {
         }
         if counts.abandoned > 0 {
             let abandoned = counted(counts.abandoned, "file");
-            return Err(Failure::failure(format!("the sender gave up on {abandoned}")));
+            return Err(Failure::plain(format!("the sender gave up on {abandoned}")));
         }
         if !counts.complete {
-            return Err(Failure::failure("the stream ended before the tree did"));
+            return Err(Failure::plain("the stream ended before the tree did"));
         }
         Ok(())
     }

@@ -164,7 +164,7 @@ impl Subscriber {
         for (seq, length) in (batch.first_seq..).zip(batch.lengths) {
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             if length > payload.len() {
-                return Err(Failure::failure("the node sent a batch whose lengths are wrong"));
+                return Err(Failure::plain("the node sent a batch whose lengths are wrong"));
             }
             if self.taken_seq != 0 && seq != self.taken_seq + 1 {
                 return Err(Failure::new(

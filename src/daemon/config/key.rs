@@ -248,29 +248,29 @@ impl Key {
     }
 }
 
-/// The reference part of `docs/configuration.md`.
-pub(crate) fn reference_markdown() -> String {
-    let mut page = String::from("| Key | Default | Applies | Meaning |\n|---|---|---|---|\n");
-    for key in KEYS {
-        let default = match (key.default, key.kind) {
-            ("", Kind::Addresses) => "`[]`".to_owned(),
-            ("", _) => "unset".to_owned(),
-            (text, Kind::Flag | Kind::Number { .. } | Kind::Processors) => format!("`{text}`"),
-            (text, _) => format!("`\"{text}\"`"),
-        };
-        page.push_str(&format!(
-            "| `{}` | {default} | {} | {} |\n",
-            key.name,
-            key.applies.text(),
-            key.doc
-        ));
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The reference part of `docs/configuration.md`.
+    fn reference_markdown() -> String {
+        let mut page = String::from("| Key | Default | Applies | Meaning |\n|---|---|---|---|\n");
+        for key in KEYS {
+            let default = match (key.default, key.kind) {
+                ("", Kind::Addresses) => "`[]`".to_owned(),
+                ("", _) => "unset".to_owned(),
+                (text, Kind::Flag | Kind::Number { .. } | Kind::Processors) => format!("`{text}`"),
+                (text, _) => format!("`\"{text}\"`"),
+            };
+            page.push_str(&format!(
+                "| `{}` | {default} | {} | {} |\n",
+                key.name,
+                key.applies.text(),
+                key.doc
+            ));
+        }
+        page
+    }
 
     #[test]
     fn every_default_has_the_form_of_its_key() {

@@ -96,9 +96,7 @@ impl Value {
             (Self::Text(text), Kind::Address) => is_address(text),
             (Self::Text(text), Kind::AddressOrNone) => text == "none" || is_address(text),
             (Self::Text(text), Kind::Choice(words)) => words.contains(&text.as_str()),
-            (Self::Text(text), Kind::LogLevel) => {
-                is_log_level(text)
-            }
+            (Self::Text(text), Kind::LogLevel) => is_log_level(text),
             (Self::Text(text), Kind::Text) => !text.is_empty() && !text.contains('\0'),
             (Self::Texts(texts), Kind::Addresses) => texts.iter().all(|text| is_address(text)),
             (Self::Processors(list), Kind::Processors) => {

@@ -1,4 +1,10 @@
 //! Lanes and admissions over real sockets on 127.0.0.1 and real TLS.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that fails panics, in its helpers too"
+)]
 
 mod bind;
 mod fragment;

@@ -255,7 +255,7 @@ async fn answered_with(
     let options = options();
     let dialler = async {
         // The lane is dropped, so that the acceptor sees its end.
-        dial(&a, &address, &options).await.map(|lane| drop(lane))
+        dial(&a, &address, &options).await.map(drop)
     };
     let ((), result) = within(async { tokio::join!(acceptor, dialler) }).await;
     match result {

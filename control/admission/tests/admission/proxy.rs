@@ -111,11 +111,11 @@ async fn silent_proxy() {
     let (_listener, proxy) = listener().await;
     let through = DialOptions {
         proxy: Some(proxy.to_string()),
-        limits: limits_of(std::time::Duration::from_millis(150)),
+        limits: limits_of(std::time::Duration::from_millis(500)),
         ..options()
     };
     let error = within(dial(&a, "node.example:7480", &through)).await.unwrap_err();
-    assert!(error.to_string().contains("CONNECT was not done after 150ms"), "{error}");
+    assert!(error.to_string().contains("CONNECT was not done after 500ms"), "{error}");
     assert!(error.is_unreachable());
 }
 

@@ -178,7 +178,7 @@ reflection_lists_services!(reflection_v1alpha, v1alpha);
 #[tokio::test]
 async fn a_socket_that_nobody_serves_is_named() {
     let mut node = Node::start().await;
-    node.join_api().unwrap();
+    node.join_api().await.unwrap();
     let error = client::connect_unix(node.socket()).await.unwrap_err();
     assert_eq!(error.io().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
     assert!(error.to_string().contains("api.sock"), "{error}");

@@ -128,9 +128,11 @@ impl Node {
         self.stop_api = None;
     }
 
-    pub(crate) fn join_api(&mut self) -> Result<(), ServeError> {
+    pub(crate) async fn join_api(&mut self) -> Result<(), ServeError> {
         self.stop_api();
-        self.api.take().unwrap().join().unwrap()
+        let api = self.api.take().unwrap();
+        // Connections are served by this runtime: it must not be blocked.
+        tokio::task::spawn_blocking(move || api.join().unwrap()).await.unwrap()
     }
 }
 

@@ -224,5 +224,22 @@ async fn stopping_and_a_lost_shard_are_said() {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("shard"), "{status}");
     assert_eq!(refused(&node, batch(&stream, 1, &["a"])).await.code(), Code::Unavailable);
-    node.join_api().unwrap();
+    node.join_api().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_the_shard_does_not_host_is_not_found() {
+    let (node, stream) = Node::with_stream().await;
+    node.shard.order(Order::Forget);
+    let status = loop {
+        // The order takes effect on the shard's own thread.
+        let call = Call::open(&node).await;
+        call.send(batch(&stream, 1, &["a"])).await;
+        match call.end().await {
+            Err(status) => break status,
+            Ok(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains(&stream), "{status}");
 }

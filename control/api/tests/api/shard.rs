@@ -21,13 +21,15 @@ use tokio::sync::{mpsc, watch};
 pub(crate) const PUBLISH_WINDOW_BYTES: u64 = 2 << 20;
 
 /// What tests tell the shard.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
     /// Acknowledge nothing until [`Order::ReleaseAcks`].
     HoldAcks,
     ReleaseAcks,
     /// Messages below are gone.
     Trim(StreamOffset),
+    /// Host none of the streams any more.
+    Forget,
     /// End every subscription, as a stream that was closed does.
     EndSubscriptions,
     /// End the thread.
@@ -236,6 +238,7 @@ impl<C> TestShard<C> {
                     self.data_to_api.push(ShardToApiData::End { session, end });
                 }
             }
+            Order::Forget => self.streams.clear(),
             Order::Die => self.dead = true,
         }
     }
@@ -440,10 +443,10 @@ impl<C> TestShard<C> {
                     let skip = subscriber.next.saturating_sub(record.header.stream_base.0);
                     let record = record.without_first(u32::try_from(skip).unwrap()).unwrap();
                     let bytes = record.payload.len() as u64;
-                    if subscriber.delivered_bytes + bytes > subscriber.granted_bytes {
+                    if subscriber.delivered_bytes >= subscriber.granted_bytes {
                         break;
                     }
-                    subscriber.delivered_bytes += bytes;
+                    subscriber.delivered_bytes += bytes.max(1);
                     subscriber.next = record.header.stream_end().0;
                     let (session, record) = (subscriber.session, Box::new(record));
                     self.data_to_api.push(ShardToApiData::Deliver { session, record });

@@ -209,5 +209,5 @@ async fn subscribers_are_told_that_the_node_stops() {
     let status = batches.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("stopping"), "{status}");
-    node.join_api().unwrap();
+    node.join_api().await.unwrap();
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, lane_server_name};
 use hawser_proto::client;
+use hawser_proto::v1::Filter;
 use hawser_wire::MeshId;
 use rustls::ClientConfig;
 use tokio::sync::watch;
@@ -62,9 +63,15 @@ async fn only_members_are_served_and_only_while_there_is_a_mesh() {
         .with_no_client_auth();
     connect(&address, &nameless).await.unwrap_err();
 
-    // Others are not affected, and the mesh may end.
+    // Others are not affected.
     assert_eq!(connect(&address, &member).await.unwrap(), "node-a");
+
+    // A node that has left the mesh serves its members no longer.
+    let name = lane_server_name().unwrap();
+    let mut mesh = client::mesh(client::connect_tls(&address, name, &member).await.unwrap());
+    let mut events = mesh.watch_mesh_events(Filter::default()).await.unwrap().into_inner();
     config.send_replace(None);
+    tokio::time::timeout(crate::PATIENCE, events.message()).await.unwrap().unwrap_err();
     connect(&address, &member).await.unwrap_err();
     drop(node);
 }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use hawser_proto::v1::Chunk;
+use hawser_proto::v1::{Chunk, PublishBatch};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -102,5 +102,28 @@ async fn calls_that_wait_are_told_that_the_node_stops() {
     node.shard.wait(|seen| seen.batches == 1).await;
     node.stop_api();
     assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
-    node.join_api().unwrap();
+    node.join_api().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batched_call_takes_the_producer_over_and_gives_it_back() {
+    let (mut node, stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    mesh.publish_client_data(chunk(&stream, 1, "a")).await.unwrap();
+    node.shard.order(Order::HoldAcks);
+    let (mut waiting, id) = (mesh.clone(), stream.clone());
+    let call = tokio::spawn(async move { waiting.publish_client_data(chunk(&id, 2, "b")).await });
+    node.shard.wait(|seen| seen.batches == 2).await;
+
+    let opening = PublishBatch { stream_id: stream.clone(), ..PublishBatch::default() };
+    let batched = mesh.publish_client_data_batches(tokio_stream::iter([opening])).await.unwrap();
+    let status = call.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Aborted, "{status}");
+    let first = batched.into_inner().message().await.unwrap().unwrap();
+    assert_eq!(first.next_seq, 3);
+
+    node.shard.order(Order::ReleaseAcks);
+    let result = mesh.publish_client_data(chunk(&stream, 3, "c")).await.unwrap().into_inner();
+    assert_eq!(result.acked_seq, 3);
+    assert_eq!(node.shard.wait(|seen| seen.batches == 3).await.publish_opened, 3);
 }

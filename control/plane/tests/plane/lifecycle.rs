@@ -98,6 +98,21 @@ async fn tokens_and_names_are_good_once() {
 }
 
 #[tokio::test]
+async fn a_node_that_accepts_nothing_has_no_address_to_give() {
+    let a = start(Setup::dials_only("a")).await;
+    a.handle.seed_mesh("test", "").await.expect("seeds");
+    assert!(matches!(
+        a.handle.issue_token(Duration::ZERO, None, None).await,
+        Err(PlaneError::NoAddress)
+    ));
+    let address = Some("relay.example:7480".to_owned());
+    a.handle.issue_token(Duration::ZERO, None, address).await.expect("an address of its own");
+    let too_long = a.handle.issue_token(Duration::from_secs(u64::MAX), None, None).await;
+    assert!(matches!(too_long, Err(PlaneError::NameInvalid { .. })));
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_address_is_named() {
     let b = start(Setup::listens("b")).await;
     b.handle.seed_mesh("test", "").await.expect("seeds");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
-use hawser_exchange::{ShardToControl, exchange};
+use hawser_exchange::{ControlToShard, ShardToControl, exchange};
 use hawser_plane::{
     EventKind, EventView, LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle, StatusView,
 };
@@ -74,6 +74,10 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
     let (plane, handle) = match Plane::new(config, store_handle, exchange.control).await {
         Ok(started) => started,
         Err(error) => {
+            for mut shard in exchange.shards {
+                let told = shard.control.from.try_recv();
+                assert!(matches!(told, Some(ControlToShard::Shutdown)), "{told:?}");
+            }
             join(store).await;
             return Err(error);
         }

@@ -198,3 +198,63 @@ async fn streams_and_consumers_outlive_a_restart() {
         node.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_refused_stream_is_taken_back() {
+    let (mut a, b, c) = chain().await;
+    let destination = c.id();
+    // A destination that cannot answer: the test answers in its place.
+    let _gone = c.kill().await;
+    a.until_reaches(1).await;
+    let handle = a.handle.clone();
+    let opening = tokio::spawn(async move { handle.open_stream(request("orders", &["c"])).await });
+    let stream = told_open(&mut a).await.stream;
+    let mut refusal = vec![3];
+    refusal.extend_from_slice(stream.as_bytes());
+    refusal.extend_from_slice(b"\x01\x08too many");
+    let body = refusal.into();
+    a.say(stream, ShardToControl::Datagram { from: destination, body });
+    let error = opening.await.expect("no panic").expect_err("refused");
+    assert!(
+        matches!(&error, PlaneError::Refused { address, detail, .. }
+            if address == "c" && detail == "too many"),
+        "{error:?}"
+    );
+    assert_eq!(told_close(&mut a).await, stream);
+    assert_eq!(a.handle.streams().await.expect("rows"), []);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_and_changes_nothing() {
+    let (a, b, c) = chain().await;
+    let opened = a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
+    let before = a.handle.status().await.expect("status");
+    let mut events = a.handle.events();
+    let from = b.id();
+    // An announcement that is cut off, a flooding message that is none, a stream of a stranger.
+    let mut stolen = vec![1];
+    stolen.extend_from_slice(opened.stream.as_bytes());
+    stolen.extend_from_slice(b"\x01t\x01n\x00\x00");
+    stolen.extend_from_slice(&[0; 8]);
+    stolen.extend_from_slice(&[1, 0]);
+    stolen.extend_from_slice(a.id().as_bytes());
+    for (message, said) in [
+        (ShardToControl::Datagram { from, body: vec![1, 2, 3].into() }, "truncated"),
+        (ShardToControl::LinkControl { from, body: vec![1, 1, 2].into() }, "flooding"),
+        (ShardToControl::Datagram { from, body: stolen.into() }, "taken"),
+    ] {
+        a.say(opened.stream, message);
+        let refused = event(&mut events, EventKind::Refused).await;
+        assert_eq!(refused.node, Some(from));
+        assert!(refused.detail.contains(said), "{refused:?}");
+    }
+    let after = a.handle.status().await.expect("status");
+    assert_eq!(after.lsdb_digest, before.lsdb_digest);
+    let view = a.handle.resolve_stream("orders").await.expect("still there");
+    assert_eq!((view.source, view.destinations), (a.id(), vec![c.id()]));
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
