@@ -154,6 +154,9 @@ pub(crate) struct NatsArgs {
     /// The `nats-server` to run [default: 2.15.1 from PyPI, kept in the cache directory]
     #[arg(long, value_name = "PATH")]
     pub(crate) nats: Option<PathBuf>,
+    /// Cores of the clients, the nodes' being ignored [default: by the number of cores]
+    #[arg(long, value_name = "PUB/A/B/SUB")]
+    pub(crate) placement: Option<Placement>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

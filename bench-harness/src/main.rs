@@ -150,7 +150,7 @@ async fn measure_nats(args: NatsArgs) -> Result<bool> {
         window_s: args.seconds,
         rate_per_s: None,
     };
-    print(&nats::alone::measure(&nats, &load).await?, args.json)?;
+    print(&nats::alone::measure(&nats, &load, args.placement.as_ref()).await?, args.json)?;
     Ok(false)
 }
 

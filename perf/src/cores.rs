@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The cores for two threads that talk to each other: two different ones, where there are two.
+/// The cores for two threads that talk to each other: two different ones, where there are two. A
+/// thread that is bound to one core gets that one twice.
 pub(crate) fn pair() -> Result<(usize, usize)> {
     let set = sched_getaffinity(None).context("sched_getaffinity")?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core));

@@ -30,8 +30,12 @@ pub(crate) struct AloneRow {
 }
 
 /// One run of a load and one of lone messages.
-pub(crate) async fn measure(nats: &NatsServer, load: &Load) -> Result<AloneRow> {
-    let placement = Placement::choose(load.hops, None)?;
+pub(crate) async fn measure(
+    nats: &NatsServer,
+    load: &Load,
+    wanted: Option<&Placement>,
+) -> Result<AloneRow> {
+    let placement = Placement::choose(load.hops, wanted)?;
     let side = Side::Peer { nats };
     let run = run::load(side, load, &placement).await?;
     let lone = run::lone(side, load, &placement).await?;

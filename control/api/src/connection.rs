@@ -11,6 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use crate::authority::AuthorityFilter;
+
 /// Who is at the other end of a connection. Found in every request's extensions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ApiPeer {
@@ -44,13 +46,13 @@ pub(crate) struct ApiConnection {
 }
 
 enum Socket {
-    Unix(UnixStream),
+    Unix { socket: UnixStream, filter: AuthorityFilter },
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl ApiConnection {
-    pub(crate) const fn unix(socket: UnixStream, place: OwnedSemaphorePermit) -> Self {
-        let socket = Socket::Unix(socket);
+    pub(crate) fn unix(socket: UnixStream, place: OwnedSemaphorePermit) -> Self {
+        let socket = Socket::Unix { socket, filter: AuthorityFilter::new() };
         Self { socket, peer: ApiPeer::Local, revoked: None, _place: place }
     }
 
@@ -87,7 +89,14 @@ impl AsyncRead for ApiConnection {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
         }
         match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+            Socket::Unix { socket, filter } => {
+                let before = buf.filled().len();
+                let polled = Pin::new(socket).poll_read(cx, buf);
+                if let Some(read) = buf.filled_mut().get_mut(before..) {
+                    filter.pass(read);
+                }
+                polled
+            }
             Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
         }
     }
@@ -100,7 +109,7 @@ impl AsyncWrite for ApiConnection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Unix { socket, .. } => Pin::new(socket).poll_write(cx, buf),
             Socket::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
         }
     }
@@ -111,28 +120,28 @@ impl AsyncWrite for ApiConnection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Unix { socket, .. } => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.socket {
-            Socket::Unix(socket) => socket.is_write_vectored(),
+            Socket::Unix { socket, .. } => socket.is_write_vectored(),
             Socket::Tls(socket) => socket.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Unix { socket, .. } => Pin::new(socket).poll_flush(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Unix { socket, .. } => Pin::new(socket).poll_shutdown(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }

@@ -8,6 +8,7 @@
 //! credit; a subscription's credit returns only when HTTP/2 took the messages. So what a slow
 //! receiver does not take stays at the stream's source.
 
+mod authority;
 mod connection;
 mod data_service;
 mod event_watch;

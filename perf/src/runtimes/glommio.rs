@@ -6,6 +6,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::{Contestant, Laps, Meter, READ_BYTES, Received, TRIP_BYTES};
+use crate::cores;
 
 /// As its authors ship it.
 pub(super) const GLOMMIO: Contestant = Contestant {
@@ -28,7 +29,9 @@ pub(super) const SPINNING: Contestant = Contestant {
 const SPIN: Duration = Duration::from_millis(1);
 
 fn run<T>(spin: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    LocalExecutorBuilder::new(Placement::Unbound)
+    // An executor without a core of its own ignores the spinning.
+    let (core, _) = cores::pair()?;
+    LocalExecutorBuilder::new(Placement::Fixed(core))
         .spin_before_park(spin)
         .make()
         .map_err(|error| anyhow!("{error}"))?

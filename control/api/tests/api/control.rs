@@ -3,6 +3,8 @@ use hawser_proto::v1::{
     AddRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LeaveMeshReq, NodeUpdate,
     OpenClientDataStreamReq, SeedMeshReq, StreamHandle, SubscribeReq,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -182,4 +184,40 @@ async fn a_socket_that_nobody_serves_is_named() {
     let error = client::connect_unix(node.socket()).await.unwrap_err();
     assert_eq!(error.io().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
     assert!(error.to_string().contains("api.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_names_the_sockets_path_as_authority_is_served() {
+    let node = Node::start().await;
+    let path = node.socket().display().to_string();
+    // As gRPC's C core and Java write it.
+    for authority in [path.trim_start_matches('/').replace('/', "%2F"), path.clone()] {
+        let mut block = vec![0x83, 0x86, 0x44];
+        for text in ["/grpc.health.v1.Health/Check", ":authority", &authority] {
+            if text == ":authority" {
+                block.push(0x40);
+            }
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+        block.extend_from_slice(b"\x5f\x10application/grpc\x40\x02te\x08trailers");
+        let mut socket = UnixStream::connect(node.socket()).await.unwrap();
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let length = u8::try_from(block.len()).unwrap();
+        socket.write_all(&[0, 0, length, 0x1, 0x4, 0, 0, 0, 1]).await.unwrap();
+        socket.write_all(&block).await.unwrap();
+        // An empty request, and the end of the client's side.
+        socket.write_all(b"\0\0\x05\0\x01\0\0\0\x01\0\0\0\0\0").await.unwrap();
+        let kind = loop {
+            let mut header = [0; 9];
+            socket.read_exact(&mut header).await.unwrap();
+            let [high, middle, low, kind, _, .., stream] = header;
+            let length = u32::from_be_bytes([0, high, middle, low]);
+            socket.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            if stream == 1 {
+                break kind;
+            }
+        };
+        assert_eq!(kind, 0x1, "HEADERS and not RST_STREAM, for {authority}");
+    }
 }

@@ -7,6 +7,7 @@ mod batches;
 mod damage;
 mod golden;
 mod layouts;
+mod refusals;
 mod round_trip;
 mod strategies;
 mod vectors;

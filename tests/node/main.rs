@@ -1,0 +1,11 @@
+//! Whole `hawser` processes, from outside: what a user sees and what a script can rely on.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod demo;
+mod files;
+mod lifecycle;
+mod output;
+mod process;
+mod refused;
+mod stream;

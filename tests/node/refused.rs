@@ -1,0 +1,120 @@
+//! What the system refuses: io_uring, permission, room.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::{Done, Node, Spec};
+
+/// Becomes the command behind it, with io_uring_setup (425 on every architecture) answered EPERM,
+/// as under a container's seccomp profile. Nothing else on the machine notices.
+const WITHOUT_IO_URING: &str = r"
+import ctypes, os, struct, sys
+load, jump, ret = 0x20, 0x15, 0x06
+code = [(load, 0, 0, 0), (jump, 0, 1, 425), (ret, 0, 0, 0x00050001), (ret, 0, 0, 0x7fff0000)]
+program = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
+class Fprog(ctypes.Structure):
+    _fields_ = [('len', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+fprog = Fprog(len(code), ctypes.addressof(program))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(fprog), 0, 0):
+    sys.exit('seccomp: ' + os.strerror(ctypes.get_errno()))
+os.execvp(sys.argv[1], sys.argv[1:])
+";
+
+/// `command` behind `wrapper`.
+fn wrapped(wrapper: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(wrapper[0]);
+    outer.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
+    for (variable, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(variable, value),
+            None => outer.env_remove(variable),
+        };
+    }
+    outer
+}
+
+#[test]
+fn without_io_uring_a_node_runs_on_epoll_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = Spec::dialling("a");
+    let command = wrapped(&["python3", "-c", WITHOUT_IO_URING], &spec.command(directory.path()));
+    let node = Node::start_with(directory.path(), &spec, command);
+    assert_eq!(node.ready["io_driver"], "epoll", "{}", node.log());
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("falling back to epoll")).unwrap();
+    assert!(line.contains("WARN") && line.contains("io_uring"), "{line}");
+    assert_eq!(node.json(&["mesh", "status"])["io_driver"], "epoll");
+    // It works.
+    node.run(&["mesh", "seed", "m"]).ok();
+    node.run(&["stream", "open", "s", "--to", "a"]).ok();
+    node.feed(&["stream", "pub", "s"], b"hello\n").ok();
+    assert_eq!(node.run(&["stream", "sub", "s", "--count", "1"]).ok().text(), "hello\n");
+}
+
+#[test]
+fn a_node_that_must_have_io_uring_does_not_start_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = Spec { config: "[shards]\ndriver = \"io_uring\"\n", ..Spec::dialling("a") };
+    let mut command =
+        wrapped(&["python3", "-c", WITHOUT_IO_URING], &spec.command(directory.path()));
+    let done = Done::from(command.output().unwrap());
+    done.refused(1, &["io_uring is refused", "shards.driver"]);
+    assert_eq!(Node::start(directory.path(), &spec).ready["io_driver"], "io_uring");
+}
+
+#[test]
+fn epoll_can_be_chosen() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = Spec { config: "[shards]\ndriver = \"epoll\"\n", ..Spec::dialling("a") };
+    let node = Node::start(directory.path(), &spec);
+    assert_eq!(node.ready["io_driver"], "epoll");
+}
+
+#[test]
+fn a_directory_without_permission_is_named() {
+    const NOBODY: u32 = 65_534;
+    let directory = tempfile::tempdir().unwrap();
+    let locked = directory.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::write(locked.join("a.toml"), "").unwrap();
+    let spec = Spec::dialling("a");
+    let mut command = spec.command(&locked);
+    if rustix::process::geteuid().is_root() {
+        // Root may write everywhere: the node runs as somebody else, who can reach the program.
+        let program = directory.path().join("hawser");
+        fs::copy(env!("CARGO_BIN_EXE_hawser"), &program).unwrap();
+        let open = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open(directory.path(), 0o755);
+        open(&program, 0o755);
+        let mut other = Command::new(program);
+        other.args(command.get_args()).env("HAWSER_CONFIG", "/dev/null");
+        other.uid(NOBODY).gid(NOBODY);
+        open(&locked, 0o555);
+        command = other;
+    } else {
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let done = Done::from(command.output().unwrap());
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
+    done.refused(5, &[locked.to_str().unwrap(), "permission"]);
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = Spec::dialling("a");
+    let data_dir = directory.path().join("a");
+    fs::create_dir(&data_dir).unwrap();
+    // A file system of its own that is too small, seen by this process alone.
+    let mount = "mount -t tmpfs -o size=16k tmpfs \"$0\" && exec \"$@\"";
+    let wrapper =
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, data_dir.to_str().unwrap()];
+    let done = Done::from(wrapped(&wrapper, &spec.command(directory.path())).output().unwrap());
+    done.refused(1, &["state.redb", "no space left"]);
+}

@@ -1,0 +1,131 @@
+//! Streams through three nodes.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::process::{Mesh, wait_for};
+
+/// A node that floods and is not read holds two windows of the stream and its queues, not the
+/// flood; generous, because an allocator keeps what it had.
+const NODE_BYTES_MAX: u64 = 160 << 20;
+/// What a publisher can hand over while nobody reads: less than this.
+const HELD_BYTES_MAX: u64 = 64 << 20;
+
+fn lines(count: usize) -> Vec<u8> {
+    (1..=count).flat_map(|n| format!("line {n}\n").into_bytes()).collect()
+}
+
+#[test]
+fn three_nodes_carry_a_stream_once_and_in_order() {
+    let mesh = Mesh::start();
+    mesh.open("s");
+    let sent = lines(20_000);
+    let published = mesh.a.feed(&["stream", "pub", "s", "--json"], &sent).ok().json();
+    assert_eq!((&published["published"], &published["duplicates"]), (&20_000.into(), &0.into()));
+
+    let first = mesh.c.run(&["stream", "sub", "s", "--count", "5000"]).ok();
+    let rest = mesh.c.run(&["stream", "sub", "s", "--count", "15000"]).ok();
+    assert!([first.stdout, rest.stdout].concat() == sent, "a consumer goes on where it confirmed");
+
+    let again = mesh.c.run(&["stream", "sub", "s", "--consumer", "late", "--count", "1"]);
+    assert!(again.code == 0 || again.stderr.contains("gone"), "{again:?}");
+}
+
+#[test]
+fn a_producer_goes_on_where_it_ended_and_repeats_are_removed() {
+    let mesh = Mesh::start();
+    mesh.open("s");
+    mesh.a.feed(&["stream", "pub", "s"], b"1\n2\n").ok();
+    mesh.a.feed(&["stream", "pub", "s"], b"3\n4\n").ok();
+    let repeated = mesh.a.feed(&["stream", "pub", "s", "--from-seq", "3", "--json"], b"3\n4\n5\n");
+    assert_eq!(repeated.ok().json()["duplicates"], 2);
+    let other = mesh.a.feed(&["stream", "pub", "s", "--producer", "other"], b"6\n");
+    other.ok();
+    let received = mesh.c.run(&["stream", "sub", "s", "--count", "6"]).ok();
+    assert_eq!(received.text(), "1\n2\n3\n4\n5\n6\n");
+}
+
+#[test]
+fn a_closed_stream_delivers_what_it_holds_and_ends_its_subscribers() {
+    let mesh = Mesh::start();
+    mesh.open("s");
+    mesh.a.feed(&["stream", "pub", "s", "--raw"], &[7; 300_000]).ok();
+    mesh.a.run(&["stream", "close", "s"]).ok();
+    let received = mesh.c.run(&["stream", "sub", "s", "--raw"]).ok();
+    assert!(received.stdout == [7; 300_000]);
+    let refused = mesh.a.feed(&["stream", "pub", "s"], b"late\n");
+    assert_ne!(refused.code, 0, "{refused:?}");
+}
+
+#[test]
+fn a_relay_that_dies_costs_nothing() {
+    let mut mesh = Mesh::start();
+    mesh.open("s");
+    let sent = lines(5_000);
+    let mut subscriber = mesh.c.spawn(&["stream", "sub", "s", "--count", "10000"], Stdio::null());
+    mesh.a.feed(&["stream", "pub", "s"], &sent).ok();
+
+    let listen = mesh.b.ready["listening"].clone();
+    assert!(listen.is_null(), "it was seeded after it was ready");
+    let spec = crate::process::Spec {
+        listen: mesh.b.json(&["mesh", "status"])["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["name"] == "b")
+            .unwrap()["address"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+        ..crate::process::Spec::dialling("b")
+    };
+    mesh.b.process.signal(rustix::process::Signal::KILL);
+    mesh.b.process.wait();
+    mesh.b = crate::process::Node::start(mesh.directory.path(), &spec);
+    mesh.a.feed(&["stream", "pub", "s"], &sent).ok();
+
+    let (code, received) = subscriber.output();
+    assert_eq!(code, Some(0));
+    assert!(received == [sent.clone(), sent].concat());
+}
+
+#[test]
+fn a_slow_subscriber_holds_the_publisher_back_and_loses_nothing() {
+    const FLOOD_BYTES: usize = 96 << 20;
+    let mesh = Mesh::start();
+    mesh.open("s");
+    let input = mesh.directory.path().join("flood");
+    let flood: Vec<u8> = (0..FLOOD_BYTES / 8)
+        .flat_map(|n| (n as u64).wrapping_mul(0x9e37_79b9).to_le_bytes())
+        .collect();
+    std::fs::write(&input, &flood).unwrap();
+
+    // Nobody reads its standard output: the pipe fills, and it takes no more.
+    let mut subscriber = mesh.c.spawn(&["stream", "sub", "s", "--raw"], Stdio::null());
+    let stdin = std::fs::File::open(&input).unwrap();
+    let mut publisher =
+        mesh.a.spawn(&["stream", "pub", "s", "--raw", "--json"], Stdio::from(stdin));
+    let mut last = (0, Instant::now());
+    let held = wait_for("the publisher to be held back", || {
+        let seq = mesh.a.stream("s", "source")?["last_seq"].as_u64()?;
+        if seq != last.0 {
+            last = (seq, Instant::now());
+        }
+        (seq > 0 && last.1.elapsed() > Duration::from_millis(700)).then_some(seq)
+    });
+    assert!(publisher.0.try_wait().unwrap().is_none(), "it was not held back");
+    // Messages of --raw have at most 64 KiB.
+    assert!(held * (64 << 10) < HELD_BYTES_MAX, "{held} messages were taken");
+    for node in [&mesh.a, &mesh.b, &mesh.c] {
+        let resident = node.resident_bytes();
+        assert!(resident < NODE_BYTES_MAX, "{} MiB resident", resident >> 20);
+    }
+
+    let mut received = vec![0; FLOOD_BYTES];
+    let mut stdout = subscriber.0.stdout.take().unwrap();
+    stdout.read_exact(&mut received).unwrap();
+    assert!(received == flood, "the bytes differ");
+    let (code, summary) = publisher.output();
+    assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&summary));
+}
