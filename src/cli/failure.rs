@@ -6,7 +6,7 @@ use std::io;
 use hawser_proto::client::ConnectError;
 use tonic::{Code, Status};
 
-/// Exit code of the process. The numbers are documented in `docs/configuration.md` and stay.
+/// Exit code of the process. The numbers are documented in `docs/cli.md` and stay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Exit {

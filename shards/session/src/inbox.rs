@@ -81,6 +81,8 @@ impl Inbox {
         }
         let found = loop {
             if self.closed {
+                // Whatever a peer sends behind its close is not kept.
+                self.start = self.plaintext.len();
                 break None;
             }
             let Some(header) = decode_header(self.unread(), role)? else { break None };
@@ -157,3 +159,6 @@ impl Inbox {
         self.start = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;
