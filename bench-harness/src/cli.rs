@@ -63,7 +63,7 @@ pub(crate) struct OurArgs {
     /// Cores of every process, as in 0/0:0:0/1:1:1/1 [default: by the number of cores]
     ///
     /// Publisher, nodes and subscriber with slashes between: a client as a list of cores with
-    /// commas, or - for any; a node as control:api:shards. Unset, the harness knows good ones.
+    /// commas, or `any`; a node as control:api:shards. Unset, the harness knows good ones.
     #[arg(long, value_name = "PUB/A/B/SUB")]
     pub(crate) placement: Option<Placement>,
     /// Print one JSON line a row instead of tables

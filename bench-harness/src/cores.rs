@@ -147,7 +147,7 @@ impl Placement {
 impl FromStr for Placement {
     type Err = Error;
 
-    /// `publisher/A/B[/C]/subscriber`. A client is a list of cores, `-` for any; a node is its
+    /// `publisher/A/B[/C]/subscriber`. A client is a list of cores, or `any`; a node is its
     /// control core, its API cores and its shard cores, separated by colons: `0/0:0:0/1:1:1/1`.
     fn from_str(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();
@@ -157,7 +157,7 @@ impl FromStr for Placement {
         if !(2..=3).contains(&nodes.len()) {
             bail!("two or three nodes, not {}", nodes.len());
         }
-        let client = |list| if list == "-" { Ok(Vec::new()) } else { core_list(list) };
+        let client = |list| if list == "any" { Ok(Vec::new()) } else { core_list(list) };
         let node = |text: &&str| {
             let fields: Vec<&str> = text.split(':').collect();
             let [control, api, shards] = fields.as_slice() else {
@@ -221,7 +221,7 @@ mod tests {
     }
     #[test]
     fn a_placement_can_be_written_down() {
-        let placement: Placement = "0/0:0:0/1:1:1,2/-".parse().unwrap();
+        let placement: Placement = "0/0:0:0/1:1:1,2/any".parse().unwrap();
         assert_eq!(placement.near_client, [0]);
         assert!(placement.far_client.is_empty());
         let shards: Vec<_> = placement.nodes.iter().map(|node| node.shards.clone()).collect();

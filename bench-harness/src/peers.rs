@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cores::Placement;
@@ -16,7 +16,8 @@ pub(crate) const STEAL_MAX: f64 = 0.1;
 /// After so many discarded runs, what comes is taken as it is, and the row says so.
 const DISCARDED_MAX: usize = 10;
 
-/// So many runs of the peer may fail: by default it cuts off a subscriber that is 64 MiB behind.
+/// So many runs of the peer are repeated when they fail: by default it cuts off a subscriber that is
+/// 64 MiB behind. After that they are left out, and the row says that it is noisy.
 const PEER_FAILURES_MAX: usize = 10;
 
 /// Bytes of a lone message.
@@ -117,25 +118,33 @@ impl Patience {
 }
 
 impl Patience {
-    /// The run, or nothing if it is to be repeated.
+    /// Repeats `run` until one counts. None: the peer failed too often, and this run is left out.
     ///
     /// # Errors
-    /// If a run of ours failed, or too many of the peer.
-    fn admit<T>(
+    /// If a run of ours failed.
+    async fn repeat<T, F>(
         &mut self,
         side: Side<'_>,
-        run: Result<T>,
         steal: fn(&T) -> f64,
-    ) -> Result<Option<T>> {
-        match (run, side) {
-            (Ok(run), _) if self.discards(steal(&run)) => Ok(None),
-            (Ok(run), _) => Ok(Some(run)),
-            (Err(error), Side::Peer { .. }) if self.peer_failed < PEER_FAILURES_MAX => {
-                self.peer_failed += 1;
-                progress(&format!("repeated: {}", error.root_cause()));
-                Ok(None)
+        mut run: impl FnMut() -> F,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        loop {
+            match (run().await, side) {
+                (Ok(run), _) if self.discards(steal(&run)) => {}
+                (Ok(run), _) => return Ok(Some(run)),
+                (Err(error), Side::Ours { .. }) => return Err(error),
+                (Err(error), Side::Peer { .. }) => {
+                    progress(&format!("{}: {}", side.name(), error.root_cause()));
+                    self.peer_failed += 1;
+                    if self.peer_failed > PEER_FAILURES_MAX {
+                        self.noisy = true;
+                        return Ok(None);
+                    }
+                }
             }
-            (Err(error), _) => Err(error),
         }
     }
 }
@@ -167,11 +176,9 @@ impl PeersSpec<'_> {
             LonePair { ours: Vec::new(), peer: Vec::new(), patience: Patience::default() };
         for n in 1..=self.runs {
             for (side, runs) in [(self.ours(), &mut pair.ours), (self.peer(), &mut pair.peer)] {
-                let run = loop {
-                    let run = run::lone(side, &load, &placement).await;
-                    if let Some(run) = pair.patience.admit(side, run, |run| run.steal)? {
-                        break run;
-                    }
+                let run = || run::lone(side, &load, &placement);
+                let Some(run) = pair.patience.repeat(side, |run| run.steal, run).await? else {
+                    continue;
                 };
                 let (name, p50_us) = (side.name(), run.round_trip.p50_us);
                 progress(&format!("{hops} links, lone, {name} {n}: p50 {p50_us:.0} µs"));
@@ -194,11 +201,10 @@ impl PeersSpec<'_> {
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
         for n in 1..=self.runs {
             for (side, runs) in [(self.ours(), &mut ours), (self.peer(), &mut peer)] {
-                let run = loop {
-                    let run = run::load(side, &load, &placement).await;
-                    if let Some(run) = patience.admit(side, run, |run| run.consumption.steal)? {
-                        break run;
-                    }
+                let run = || run::load(side, &load, &placement);
+                let steal = |run: &LoadRun| run.consumption.steal;
+                let Some(run) = patience.repeat(side, steal, run).await? else {
+                    continue;
                 };
                 let (name, rate) = (side.name(), run.received.messages_per_s());
                 progress(&format!("{hops} links, {payload_bytes} B, {name} {n}: {rate:.0} msg/s"));
@@ -255,7 +261,7 @@ fn p50(run: &LoneRun) -> f64 {
 }
 
 fn median_of<T>(runs: &[T], value: fn(&T) -> f64) -> Result<f64> {
-    median(&runs.iter().map(value).collect::<Vec<_>>())
+    median(&runs.iter().map(value).collect::<Vec<_>>()).context("not one run came to its end")
 }
 
 impl From<&LoadRun> for RunRow {

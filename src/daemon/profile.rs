@@ -1,6 +1,8 @@
 //! Profiles: which processors run which threads, how long they spin, socket buffers. They live in
 //! `tuning/profiles/` and are part of the binary.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::cli::failure::Failure;
@@ -109,6 +111,15 @@ pub(crate) struct CorePlan {
     pub(crate) shards: Vec<usize>,
     /// The profile wanted more processors than there are.
     pub(crate) folded: bool,
+}
+
+impl CorePlan {
+    /// How long a thread on `core` may look for work before it sleeps: not at all where it would
+    /// keep another thread that moves data from running.
+    pub(crate) fn spin_on(&self, core: usize, spin: Duration) -> Duration {
+        let threads = self.shards.iter().chain(&self.api).filter(|&&other| other == core).count();
+        if threads > 1 { Duration::ZERO } else { spin }
+    }
 }
 
 impl CoreWish {

@@ -205,7 +205,7 @@ fn spawn_shards(
         .map(|(ports, core)| {
             let mut shard = ShardConfig::new(node);
             shard.core = Some(*core);
-            shard.spin = config.shard_spin;
+            shard.spin = plan.spin_on(*core, config.shard_spin);
             shard.driver = driver;
             Ok(spawn_shard(ports, shard)?)
         })

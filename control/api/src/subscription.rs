@@ -16,11 +16,6 @@ use crate::session::SessionHandle;
 /// queue is empty.
 const NOTE_BYTES: u64 = 256 << 10;
 
-/// Credit that a record with `payload_bytes` takes: the shard charges at least one byte.
-const fn record_credit(payload_bytes: u64) -> u64 {
-    if payload_bytes == 0 { 1 } else { payload_bytes }
-}
-
 /// A subscription's records, as HTTP/2 takes them.
 ///
 /// A record counts as handed out when the next one is asked for: HTTP/2 asks again only when it has
@@ -118,7 +113,7 @@ impl Stream for BatchStream {
                 return Poll::Ready(None);
             }
         };
-        let credit = record_credit(len_u64(record.payload.len()));
+        let credit = record.charge_bytes();
         self.queue.taken = Some((record.header.stream_end().0, credit));
         Poll::Ready(Some(Ok(ClientDataBatch {
             stream_id: self.stream_id.clone(),
@@ -203,7 +198,7 @@ impl Stream for MessageStream {
             match ready!(self.queue.poll_record(cx)) {
                 Some(Ok(record)) => {
                     self.next_seq = record.header.stream_base.0.saturating_add(1);
-                    self.owed = record_credit(len_u64(record.payload.len()));
+                    self.owed = record.charge_bytes();
                     self.lengths = record.lengths;
                     self.payload = record.payload;
                 }

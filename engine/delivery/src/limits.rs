@@ -3,9 +3,9 @@ use std::time::Duration;
 /// Bounds of one stream at one node.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryLimits {
-    /// Payload bytes that a destination holds for its consumers; its end-to-end credit.
+    /// Bytes of records that a destination holds for its consumers; its end-to-end credit.
     pub window_bytes: u64,
-    /// Payload bytes that a source holds before it stops taking more from publishers.
+    /// Bytes of records that a source holds before it stops taking more from publishers.
     pub outbox_bytes: u64,
     /// Producers of one stream.
     pub producers_max: usize,

@@ -18,7 +18,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     fn bytes(&self) -> u64 {
-        u64::try_from(self.record.payload.len()).unwrap_or(u64::MAX)
+        self.record.charge_bytes()
     }
 }
 
@@ -65,7 +65,7 @@ impl Outbox {
         self.next_offset
     }
 
-    /// Payload bytes held.
+    /// Bytes held; the open record, at most one record's worth, counts when it is closed.
     pub(crate) const fn buffered_bytes(&self) -> u64 {
         self.buffered_bytes
     }
@@ -119,7 +119,6 @@ impl Outbox {
             let base = self.next_offset;
             let record =
                 self.builder.record(producer, seq, base, count, record_lengths, record_payload);
-            self.buffered_bytes = self.buffered_bytes.saturating_add(payload_len(&record));
             self.next_offset = record.header.stream_end();
             seq = record.header.producer_end();
             self.store(record);
@@ -160,8 +159,6 @@ impl Outbox {
         open.count = open.count.saturating_add(count);
         open.lengths.put_slice(lengths);
         open.payload.put_slice(payload);
-        let bytes = u64::try_from(payload.len()).unwrap_or(u64::MAX);
-        self.buffered_bytes = self.buffered_bytes.saturating_add(bytes);
         self.next_offset = StreamOffset(self.next_offset.0.saturating_add(u64::from(count)));
         true
     }
@@ -191,7 +188,8 @@ impl Outbox {
     }
 
     fn store(&mut self, record: Record) {
-        let bytes = payload_len(&record);
+        let bytes = record.charge_bytes();
+        self.buffered_bytes = self.buffered_bytes.saturating_add(bytes);
         self.records.push_back(Stored { record, bytes_before: self.bytes_ever });
         self.bytes_ever = self.bytes_ever.saturating_add(bytes);
     }
@@ -205,8 +203,4 @@ impl Outbox {
             self.buffered_bytes = self.buffered_bytes.saturating_sub(stored.bytes());
         }
     }
-}
-
-fn payload_len(record: &Record) -> u64 {
-    u64::try_from(record.payload.len()).unwrap_or(u64::MAX)
 }

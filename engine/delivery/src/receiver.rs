@@ -199,7 +199,7 @@ impl StreamReceiver {
         if header.stream_end() <= self.frontier || self.early.contains(header.stream_base) {
             return RecordOutcome::Duplicate;
         }
-        let bytes = u64::try_from(view.payload.len()).unwrap_or(u64::MAX);
+        let bytes = view.charge_bytes();
         let held = self.buffered_bytes().saturating_add(bytes);
         if held > self.limits.window_bytes.saturating_add(OVERSHOOT_BYTES) {
             return RecordOutcome::Refused;
@@ -222,7 +222,7 @@ impl StreamReceiver {
 
     /// Puts a record that begins at or below the frontier behind the others.
     fn take(&mut self, record: &Record) {
-        let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+        let bytes = record.charge_bytes();
         let known = self.frontier.0.saturating_sub(record.header.stream_base.0);
         let Some(record) = u32::try_from(known).ok().and_then(|skip| record.without_first(skip))
         else {
@@ -236,7 +236,7 @@ impl StreamReceiver {
         // A producer that published again after its source began a new life.
         let skip = u32::try_from(published).unwrap_or(u32::MAX);
         if let Some(record) = record.without_first(skip) {
-            let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+            let bytes = record.charge_bytes();
             self.buffered_bytes = self.buffered_bytes.saturating_add(bytes);
             self.buffer.push_back(record);
         }
@@ -324,7 +324,7 @@ impl StreamReceiver {
         while let Some(record) =
             self.buffer.pop_front_if(|record| record.header.stream_end() <= self.consumed)
         {
-            let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+            let bytes = record.charge_bytes();
             self.buffered_bytes = self.buffered_bytes.saturating_sub(bytes);
             self.first_number = self.first_number.saturating_add(1);
             self.floor = record.header.stream_end();

@@ -15,7 +15,7 @@ impl Reorder {
     }
 
     pub(crate) fn insert(&mut self, record: Record) {
-        let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+        let bytes = record.charge_bytes();
         if self.early.insert(record.header.stream_base, record).is_none() {
             self.bytes = self.bytes.saturating_add(bytes);
         }
@@ -29,7 +29,7 @@ impl Reorder {
     pub(crate) fn pop_due(&mut self, frontier: StreamOffset) -> Option<Record> {
         let entry = self.early.first_entry().filter(|entry| *entry.key() <= frontier)?;
         let record = entry.remove();
-        let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX);
+        let bytes = record.charge_bytes();
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(record)
     }

@@ -38,11 +38,26 @@ impl Record {
             .saturating_add(self.payload.len())
     }
 
+    /// What the record counts for in windows and credit: its bytes, and what holding any record
+    /// costs, so that many small ones do not fill a memory that their payload would fit.
+    #[must_use]
+    pub fn charge_bytes(&self) -> u64 {
+        charge_bytes(&self.lengths, &self.payload)
+    }
+
     /// The parts that, one behind the other, are the record on the wire: header, length of the
     /// lengths, lengths, messages.
     pub fn with_parts<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
         write(&[&self.header.encode(), &len_bytes(&self.lengths), &self.lengths, &self.payload])
     }
+}
+
+/// What holding a record costs beside its bytes.
+const RECORD_OVERHEAD_BYTES: u64 = 256;
+
+fn charge_bytes(lengths: &[u8], payload: &[u8]) -> u64 {
+    let bytes = lengths.len().saturating_add(payload.len());
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(RECORD_OVERHEAD_BYTES)
 }
 
 fn len_bytes(lengths: &[u8]) -> [u8; 4] {
@@ -82,6 +97,12 @@ impl<'a> RecordView<'a> {
             return Err(DecodeError::Invalid { what: "record's lengths", value });
         }
         Ok(Self { header, lengths, payload })
+    }
+
+    /// As [`Record::charge_bytes`].
+    #[must_use]
+    pub fn charge_bytes(&self) -> u64 {
+        charge_bytes(self.lengths, self.payload)
     }
 
     /// Copies the record out of the lane's buffer, in one allocation.

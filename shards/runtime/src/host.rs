@@ -253,6 +253,7 @@ impl StreamHost {
                     manual_commit: request.manual_commit,
                     granted_bytes: request.granted_bytes,
                     delivered_bytes: 0,
+                    ended: false,
                 };
                 if let Some(earlier) = self.subscriptions.open(call, subscription) {
                     outward.end_subscription(earlier, SubscribeEnd::TakenOver);
@@ -402,17 +403,20 @@ impl StreamHost {
             while subscription.delivered_bytes < subscription.granted_bytes
                 && let Some(record) = receiver.poll_deliver(&subscription.consumer)
             {
-                let bytes = u64::try_from(record.payload.len()).unwrap_or(u64::MAX).max(1);
-                subscription.delivered_bytes = subscription.delivered_bytes.saturating_add(bytes);
+                subscription.delivered_bytes =
+                    subscription.delivered_bytes.saturating_add(record.charge_bytes());
                 let record = Box::new(record);
                 outward.push_api_data(api, ShardToApiData::Deliver { session, record });
             }
-            if receiver.is_exhausted(&subscription.consumer) {
+            // What was handed out last is still to be confirmed, so the subscription stays until the
+            // API thread ends it.
+            if receiver.is_exhausted(&subscription.consumer)
+                && !std::mem::replace(&mut subscription.ended, true)
+            {
                 over.push((api, session));
             }
         }
         for call in over {
-            self.subscriptions.remove(call);
             outward.end_subscription(call, SubscribeEnd::StreamEnded);
         }
     }

@@ -199,12 +199,17 @@ impl<I: ShardIo> Shard<I> {
 
     fn drain_apis(&mut self, now: MonoTime) -> bool {
         let mut worked = false;
-        for (api, (control, data)) in self.inward.apis.iter_mut().enumerate() {
+        for api in 0..self.inward.apis.len() {
             for _ in 0..RING_BATCH_MAX {
+                let Some((control, _)) = self.inward.apis.get_mut(api) else { break };
                 let Some(message) = control.try_recv() else { break };
-                worked = true;
+                // A stream that the control thread opened before the client asked for it is there
+                // before the client is answered.
+                self.drain_control(now);
                 self.streams.handle_api(now, api, message, &mut self.outward);
+                worked = true;
             }
+            let Some((_, data)) = self.inward.apis.get_mut(api) else { break };
             for _ in 0..RING_BATCH_MAX {
                 let Some(message) = data.try_recv() else { break };
                 worked = true;

@@ -9,6 +9,8 @@ pub(crate) struct Subscription {
     /// Payload bytes granted and delivered in all.
     pub(crate) granted_bytes: u64,
     pub(crate) delivered_bytes: u64,
+    /// The end of the stream was delivered.
+    pub(crate) ended: bool,
 }
 
 /// The calls that are subscribed to one stream. A consumer has one at most.

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 
 use hawser_session::{LaneSession, MESSAGE_PREFIX, Role, SessionError, WebSocketViolation};
 use hawser_wire::BATCH_BYTES_MAX;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role as WsRole, WebSocket};
 use tungstenite::{Error as WsError, Message};
 
@@ -122,7 +122,8 @@ fn what_tungstenite_sends_we_read() {
 fn fragments_of_tungstenite_are_put_together() {
     for role in ROLES {
         let mut oracle = Oracle::new(role);
-        for (opcode, fin) in [(Data::Binary, false), (Data::Continue, false), (Data::Continue, true)]
+        for (opcode, fin) in
+            [(Data::Binary, false), (Data::Continue, false), (Data::Continue, true)]
         {
             let frame = Frame::message(payload(70_000), OpCode::Data(opcode), fin);
             oracle.socket.send(Message::Frame(frame)).unwrap();

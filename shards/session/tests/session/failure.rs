@@ -57,10 +57,7 @@ fn another_authority_is_refused_by_both_ends() {
     deliver(&client.take_unsent(), &mut server, &mut Cuts::whole(), |_| {}).unwrap();
     let answer = server.take_unsent();
     let error = deliver(&answer, &mut client, &mut Cuts::whole(), |_| {}).unwrap_err();
-    assert!(
-        matches!(error, SessionError::Tls(rustls::Error::InvalidCertificate(_))),
-        "{error}"
-    );
+    assert!(matches!(error, SessionError::Tls(rustls::Error::InvalidCertificate(_))), "{error}");
     let alert = client.take_unsent();
     deliver(&alert, &mut server, &mut Cuts::whole(), |_| {}).unwrap_err();
 }

@@ -11,6 +11,7 @@ use crate::pair::Member;
 /// and sends bare bytes.
 pub(crate) struct Far {
     pub(crate) tls: Connection,
+    arrived: Vec<u8>,
 }
 
 impl Far {
@@ -28,7 +29,7 @@ impl Far {
                 Connection::from(ClientConnection::new(client, name).unwrap()),
             ),
         };
-        let mut far = Self { tls };
+        let mut far = Self { tls, arrived: Vec::new() };
         near.process().unwrap();
         for _ in 0..8 {
             far.read_from(&mut near);
@@ -46,6 +47,11 @@ impl Far {
         while !sent.is_empty() {
             self.tls.read_tls(&mut sent).unwrap();
             self.tls.process_new_packets().unwrap();
+            match self.tls.reader().read_to_end(&mut self.arrived) {
+                Ok(_closed) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
@@ -56,17 +62,9 @@ impl Far {
         }
     }
 
-    /// What arrived, as it was decrypted.
+    /// What arrived since it was last asked for, as it was decrypted.
     pub(crate) fn plaintext(&mut self) -> Vec<u8> {
-        let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
-        loop {
-            match self.tls.reader().read(&mut chunk) {
-                Ok(0) => return bytes,
-                Ok(read) => bytes.extend_from_slice(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return bytes,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        std::mem::take(&mut self.arrived)
     }
 
     pub(crate) fn send(&mut self, plaintext: &[u8]) {

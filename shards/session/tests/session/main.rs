@@ -1,4 +1,10 @@
 //! Lane sessions against each other, against rustls and against tungstenite, in memory.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that fails panics, in its helpers too"
+)]
 
 mod conformance;
 mod failure;

@@ -26,8 +26,7 @@ impl Member {
 
     /// Both sides as nodes use them.
     pub(crate) fn lane_configs(&self) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-        let credentials =
-            Credentials::new(&self.key, &self.certificate, &self.authority).unwrap();
+        let credentials = Credentials::new(&self.key, &self.certificate, &self.authority).unwrap();
         (credentials.lane_client_config(), credentials.lane_server_config())
     }
 }
@@ -57,8 +56,10 @@ impl Pair {
     pub(crate) fn handshake(&mut self, cuts: &mut Cuts) {
         let mut progress = [self.client.process().unwrap(), self.server.process().unwrap()];
         for _ in 0..8 {
-            progress[1] = carry(&mut self.client, &mut self.server, cuts, |_| {}).unwrap_or(progress[1]);
-            progress[0] = carry(&mut self.server, &mut self.client, cuts, |_| {}).unwrap_or(progress[0]);
+            progress[1] =
+                carry(&mut self.client, &mut self.server, cuts, |_| {}).unwrap_or(progress[1]);
+            progress[0] =
+                carry(&mut self.server, &mut self.client, cuts, |_| {}).unwrap_or(progress[0]);
         }
         assert!(progress.iter().all(|progress| !progress.handshaking), "{progress:?}");
         assert!(self.client.unsent_is_empty() && self.server.unsent_is_empty());
