@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::process::{Mesh, Node, Spec, run, wait_for};
+use crate::process::{Mesh, Node, Spec, finish, hawser, run, wait_for};
 
 #[test]
 fn an_unknown_key_is_named_with_the_nearest_one() {
@@ -18,8 +18,7 @@ fn an_unknown_key_is_named_with_the_nearest_one() {
     checked.refused(7, &["did you mean lanes.listen?"]);
 
     let mut command = Spec::dialling("b").command(directory.path());
-    let done = command.env("HAWSER_LANE__LISTEN", "none").output().unwrap();
-    crate::process::Done::from(done)
+    finish(command.env("HAWSER_LANE__LISTEN", "none"), None)
         .refused(7, &["HAWSER_LANE__LISTEN", "did you mean HAWSER_LANES__LISTEN?"]);
     assert!(!directory.path().join("b").exists(), "nothing was made");
 }
@@ -38,12 +37,12 @@ fn a_port_in_use_is_named() {
     // The flag overrides the variable.
     drop(Node::start_with(directory.path(), &api, command));
     let config: &'static str = format!("[api]\nlisten = \"{address}\"\n").leak();
-    let mut command = crate::process::hawser();
+    let mut command = hawser();
     let path = directory.path().join("c.toml");
     fs::write(&path, config).unwrap();
     command.args(["node", "run", "--listen", "none", "--config"]).arg(path);
     command.arg("--data-dir").arg(directory.path().join("c"));
-    let done = crate::process::Done::from(command.output().unwrap());
+    let done = finish(&mut command, None);
     done.refused(1, &[&address, "in use", "--api-listen"]);
 }
 
@@ -62,15 +61,10 @@ fn a_member_keeps_its_name() {
     let node = Node::start(directory.path(), &Spec::dialling("a"));
     node.run(&["mesh", "seed", "m"]).ok();
     drop(node);
-    let mut command = Spec::dialling("a").command(directory.path());
-    let done = command.args(["--name", "other"]).output().unwrap();
-    // clap refuses an argument that comes twice; the configuration says it instead.
-    assert_eq!(done.status.code(), Some(2));
-    let mut command = crate::process::hawser();
+    let mut command = hawser();
     command.args(["node", "run", "--listen", "none", "--api-listen", "none", "--name", "other"]);
     command.arg("--data-dir").arg(directory.path().join("a"));
-    crate::process::Done::from(command.output().unwrap())
-        .refused(5, &["\"a\"", "\"other\"", "another data directory"]);
+    finish(&mut command, None).refused(5, &["\"a\"", "\"other\"", "another data directory"]);
 }
 
 #[test]
@@ -83,10 +77,9 @@ fn a_place_where_no_directory_can_be_is_named() {
 
     let long = "x".repeat(90);
     let deep = directory.path().join(long);
-    let mut command = crate::process::hawser();
+    let mut command = hawser();
     command.args(["node", "run", "--listen", "none", "--api-listen", "none", "--data-dir"]);
-    let done = crate::process::Done::from(command.arg(deep).output().unwrap());
-    done.refused(7, &["api.sock", "107 bytes"]);
+    finish(command.arg(deep), None).refused(7, &["api.sock", "107 bytes"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::process::{Done, Guarded, hawser, wait_for};
+use crate::process::{Guarded, finish, hawser, wait_for};
 
 fn make_files(root: &Path) {
     fs::create_dir_all(root.join("sub")).unwrap();
@@ -37,7 +37,7 @@ fn nothing_is_lost_when_the_relay_dies() {
     for nodes in ["3", "4"] {
         let mut command = hawser();
         command.args(["demo", "--json", "--nodes", nodes, "--dir"]).arg(&files);
-        let done = Done::from(command.env("TMPDIR", &temporary).output().unwrap()).ok();
+        let done = finish(command.env("TMPDIR", &temporary), None).ok();
         let row = done.json();
         for (key, value) in [("lost", 0), ("duplicated", 0), ("bytes", 2_000_000), ("files", 21)] {
             assert_eq!(row[key], value, "{row}");

@@ -52,12 +52,9 @@ fn a_node_keeps_identity_mesh_and_streams_over_a_restart() {
 #[test]
 fn a_leashed_node_ends_with_the_process_that_started_it() {
     let directory = tempfile::tempdir().unwrap();
-    let spec = Spec { arguments: &["--leashed"], ..Spec::dialling("a") };
-    let mut command = spec.command(directory.path());
-    command.stdin(Stdio::piped());
-    let mut node = Node::start_with(directory.path(), &spec, command);
+    let mut node = Node::start(directory.path(), &Spec::dialling("a"));
     node.run(&["mesh", "status"]).ok();
-    drop(node.process.0.stdin.take());
+    drop(node.leash.take());
     assert_eq!(node.process.wait(), Some(0));
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take that should take moments: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A command line of the program under test, without this process's own `HAWSER_` variables.
 pub(crate) fn hawser() -> Command {
@@ -62,19 +62,43 @@ impl Done {
     }
 }
 
-impl From<Output> for Done {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+/// Runs a command to its end; one that does not end is killed and fails the test.
+pub(crate) fn finish(command: &mut Command, input: Option<&[u8]>) -> Done {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Guarded(command.spawn().unwrap());
+    let child = &mut process.0;
+    let writer = child.stdin.take().zip(input.map(<[u8]>::to_vec)).map(|(mut stdin, input)| {
+        std::thread::spawn(move || {
+            // A command that has failed reads no more.
+            let _broken = stdin.write_all(&input);
+        })
+    });
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let shown = format!("the end of {command:?}");
+    let status = wait_for(&shown, || process.0.try_wait().unwrap());
+    if let Some(writer) = writer {
+        writer.join().unwrap();
     }
+    Done {
+        code: status.code().unwrap_or(-1),
+        stdout: stdout.join().unwrap(),
+        stderr: String::from_utf8_lossy(&stderr.join().unwrap()).into_owned(),
+    }
+}
+
+/// Reads a pipe to its end, beside whatever else happens.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 /// Runs a command without input.
 pub(crate) fn run(arguments: &[&str]) -> Done {
-    hawser().args(arguments).stdin(Stdio::null()).output().unwrap().into()
+    finish(hawser().args(arguments), None)
 }
 
 /// Asks until there is an answer, and fails the test if there is none for too long.
@@ -112,14 +136,9 @@ impl Guarded {
 
     /// Everything that is left on standard output, once the process has ended by itself.
     pub(crate) fn output(&mut self) -> (Option<i32>, Vec<u8>) {
-        let mut stdout = self.0.stdout.take().unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            stdout.read_to_end(&mut bytes).unwrap();
-            bytes
-        });
+        let stdout = drain(self.0.stdout.take());
         let code = self.wait();
-        (code, reader.join().unwrap())
+        (code, stdout.join().unwrap())
     }
 }
 
@@ -137,12 +156,11 @@ pub(crate) struct Spec {
     pub(crate) listen: String,
     /// Further lines of the configuration file.
     pub(crate) config: &'static str,
-    pub(crate) arguments: &'static [&'static str],
 }
 
 impl Spec {
     pub(crate) fn dialling(name: &'static str) -> Self {
-        Self { name, listen: "none".to_owned(), config: "", arguments: &[] }
+        Self { name, listen: "none".to_owned(), config: "" }
     }
 
     pub(crate) fn listening(name: &'static str) -> Self {
@@ -157,13 +175,12 @@ impl Spec {
         command.args(["node", "run", "--name", self.name, "--listen", &self.listen, "--json"]);
         command.args(["--api-listen", "none", "--config"]).arg(config);
         command.arg("--data-dir").arg(directory.join(self.name));
-        command.args(self.arguments).stdin(Stdio::null());
         command
     }
 
     /// Runs a node that is not to start, to its end.
     pub(crate) fn fails(&self, directory: &Path) -> Done {
-        self.command(directory).output().unwrap().into()
+        finish(&mut self.command(directory), None)
     }
 }
 
@@ -174,6 +191,8 @@ pub(crate) struct Node {
     pub(crate) data_dir: PathBuf,
     /// What it said when it was ready.
     pub(crate) ready: Value,
+    /// While it is open, the node lives: a test that dies takes its nodes with it.
+    pub(crate) leash: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -186,7 +205,9 @@ impl Node {
     pub(crate) fn start_with(directory: &Path, spec: &Spec, mut command: Command) -> Self {
         let log = directory.join(format!("{}.log", spec.name));
         let file = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
+        command.arg("--leashed").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file);
+        let mut child = command.spawn().unwrap();
+        let leash = child.stdin.take();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let process = Guarded(child);
         let (said, hears) = mpsc::channel();
@@ -201,7 +222,7 @@ impl Node {
         let log_text = || fs::read_to_string(&log).unwrap_or_default();
         let ready = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("{error}: {line:?}\n{}", log_text()));
-        Self { process, data_dir: directory.join(spec.name), ready, log }
+        Self { process, data_dir: directory.join(spec.name), ready, leash, log }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -216,23 +237,12 @@ impl Node {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Done {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap().into()
+        finish(&mut self.command(arguments), None)
     }
 
     /// Runs a command with this input.
     pub(crate) fn feed(&self, arguments: &[&str], input: &[u8]) -> Done {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let writer = std::thread::spawn(move || {
-            // A command that has failed reads no more.
-            let _broken = stdin.write_all(&input);
-        });
-        let done = child.wait_with_output().unwrap().into();
-        writer.join().unwrap();
-        done
+        finish(&mut self.command(arguments), Some(input))
     }
 
     /// Starts a command that goes on; its standard output is a pipe.

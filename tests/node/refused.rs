@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Done, Node, Spec};
+use crate::process::{Node, Spec, finish};
 
 /// Becomes the command behind it, with io_uring_setup (425 on every architecture) answered EPERM,
 /// as under a container's seccomp profile. Nothing else on the machine notices.
@@ -61,7 +61,7 @@ fn a_node_that_must_have_io_uring_does_not_start_without() {
     let spec = Spec { config: "[shards]\ndriver = \"io_uring\"\n", ..Spec::dialling("a") };
     let mut command =
         wrapped(&["python3", "-c", WITHOUT_IO_URING], &spec.command(directory.path()));
-    let done = Done::from(command.output().unwrap());
+    let done = finish(&mut command, None);
     done.refused(1, &["io_uring is refused", "shards.driver"]);
     assert_eq!(Node::start(directory.path(), &spec).ready["io_driver"], "io_uring");
 }
@@ -100,7 +100,7 @@ fn a_directory_without_permission_is_named() {
     } else {
         fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
     }
-    let done = Done::from(command.output().unwrap());
+    let done = finish(&mut command, None);
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o755)).unwrap();
     done.refused(5, &[locked.to_str().unwrap(), "permission"]);
 }
@@ -115,6 +115,6 @@ fn a_full_disk_is_named() {
     let mount = "mount -t tmpfs -o size=16k tmpfs \"$0\" && exec \"$@\"";
     let wrapper =
         ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, data_dir.to_str().unwrap()];
-    let done = Done::from(wrapped(&wrapper, &spec.command(directory.path())).output().unwrap());
+    let done = finish(&mut wrapped(&wrapper, &spec.command(directory.path())), None);
     done.refused(1, &["state.redb", "no space left"]);
 }

@@ -189,6 +189,9 @@ pub(crate) const fn end_result(end: SubscribeEnd) -> Result<(), CallFailure> {
     match end {
         SubscribeEnd::StreamEnded => Ok(()),
         SubscribeEnd::TakenOver => Err(CallFailure::Refused(hawser_exchange::Refusal::TakenOver)),
+        SubscribeEnd::StreamDropped => {
+            Err(CallFailure::Refused(hawser_exchange::Refusal::UnknownStream))
+        }
         SubscribeEnd::ShuttingDown => Err(CallFailure::Stopping),
     }
 }

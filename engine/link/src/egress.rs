@@ -38,9 +38,18 @@ pub struct EgressQueue {
     spare: Vec<Vec<u8>>,
 }
 
+/// Frames that go to the neighbour as one message.
+#[derive(Debug)]
+pub struct EgressBatch {
+    /// The free prefix, and the frames behind it.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub frames: u32,
+}
+
 #[derive(Debug, Default)]
 struct ClassQueue {
-    batches: VecDeque<Vec<u8>>,
+    batches: VecDeque<EgressBatch>,
     bytes: usize,
 }
 
@@ -112,19 +121,21 @@ impl EgressQueue {
         let sequence =
             if kind.is_routed() { LinkSequence(self.next_sequence) } else { LinkSequence(0) };
         let needs_batch = self.class(class).batches.back().is_none_or(|batch| {
-            batch.len().saturating_add(len) > limits.batch_bytes.saturating_add(limits.prefix_bytes)
+            batch.bytes.len().saturating_add(len)
+                > limits.batch_bytes.saturating_add(limits.prefix_bytes)
         });
         if needs_batch {
-            let mut batch = self.spare.pop().unwrap_or_default();
-            batch.clear();
-            batch.resize(limits.prefix_bytes, 0);
-            self.class_mut(class).batches.push_back(batch);
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            bytes.clear();
+            bytes.resize(limits.prefix_bytes, 0);
+            self.class_mut(class).batches.push_back(EgressBatch { bytes, frames: 0 });
         }
         let queue = self.class_mut(class);
         let Some(batch) = queue.batches.back_mut() else { return Err(full) };
-        if BatchWriter::new(batch).frame(kind, class, sequence, parts).is_err() {
+        if BatchWriter::new(&mut batch.bytes).frame(kind, class, sequence, parts).is_err() {
             return Err(full); // A body above the protocol's bound never gets this far.
         }
+        batch.frames = batch.frames.saturating_add(1);
         queue.bytes = queue.bytes.saturating_add(len);
         if kind.is_routed() {
             self.next_sequence = self.next_sequence.saturating_add(1);
@@ -133,12 +144,12 @@ impl EgressQueue {
     }
 
     /// The oldest batch of the first of `classes` that has one.
-    pub fn pop(&mut self, classes: &[TrafficClass]) -> Option<Vec<u8>> {
+    pub fn pop(&mut self, classes: &[TrafficClass]) -> Option<EgressBatch> {
         let prefix_bytes = self.limits.prefix_bytes;
         for &class in classes {
             let queue = self.class_mut(class);
             if let Some(batch) = queue.batches.pop_front() {
-                let len = batch.len().saturating_sub(prefix_bytes);
+                let len = batch.bytes.len().saturating_sub(prefix_bytes);
                 queue.bytes = queue.bytes.saturating_sub(len);
                 return Some(batch);
             }
@@ -146,7 +157,7 @@ impl EgressQueue {
         None
     }
 
-    /// Gives a batch back to be filled again.
+    /// Gives a batch's bytes back to be filled again.
     pub fn recycle(&mut self, batch: Vec<u8>) {
         // One that a largest message has blown up is not kept.
         if self.spare.len() < SPARE_MAX
@@ -184,17 +195,20 @@ mod tests {
         }
         queue.push(FrameKind::Ping, TrafficClass::Control, &[b"now"]).unwrap();
         let first = queue.pop(&TrafficClass::ALL).unwrap();
-        let frames: Vec<_> = FrameIter::new(&first[14..]).map(Result::unwrap).collect();
-        assert_eq!(frames.len(), 1);
+        let frames: Vec<_> = FrameIter::new(&first.bytes[14..]).map(Result::unwrap).collect();
+        assert_eq!((frames.len(), first.frames), (1, 1));
         assert_eq!(frames[0].body, b"now");
         assert_eq!(frames[0].header.link_sequence, LinkSequence(0));
         let mut sequences = Vec::new();
         while let Some(batch) = queue.pop(&TrafficClass::ALL) {
-            assert!(batch.len() <= 256 + 14);
+            assert!(batch.bytes.len() <= 256 + 14);
+            let before = sequences.len();
             sequences.extend(
-                FrameIter::new(&batch[14..]).map(|frame| frame.unwrap().header.link_sequence.0),
+                FrameIter::new(&batch.bytes[14..])
+                    .map(|frame| frame.unwrap().header.link_sequence.0),
             );
-            queue.recycle(batch);
+            assert_eq!(sequences.len() - before, batch.frames as usize);
+            queue.recycle(batch.bytes);
         }
         assert_eq!(sequences, [1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(queue.queued_bytes_total(), 0);
@@ -220,6 +234,6 @@ mod tests {
         let mut queue = EgressQueue::new(LIMITS);
         queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[7; 5000]]).unwrap();
         assert!(queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[7; 1]]).is_err());
-        assert_eq!(queue.pop(&[TrafficClass::Bulk]).map(|batch| batch.len()), Some(5034));
+        assert_eq!(queue.pop(&[TrafficClass::Bulk]).map(|batch| batch.bytes.len()), Some(5034));
     }
 }

@@ -3,13 +3,17 @@ use std::collections::HashMap;
 use bytes::{BufMut, BytesMut};
 use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
 use hawser_wire::{
-    FrameKind, Hop, NodeId, Notice, NoticeReason, RouteHeader, ShardId, StreamHeader, StreamId,
-    TrafficClass,
+    FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId, StreamHeader,
+    StreamId, TrafficClass,
 };
 
 use crate::io::ShardIo;
 use crate::links::Links;
 use crate::outlet::Outlet;
+
+/// Control frames that may wait for another shard behind a full ring: what a shard that stands
+/// still may cost.
+const SHARD_BACKLOG_MAX: usize = 16_384;
 
 /// Most slices that a body is made of, with the route header in front.
 const PARTS_MAX: usize = 8;
@@ -174,6 +178,9 @@ impl<I: ShardIo> Forwarder<I> {
     ) -> Sent {
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
         if class == TrafficClass::Control {
+            if outlets.control.backlog() >= SHARD_BACKLOG_MAX {
+                return Sent::Full;
+            }
             outlets.control.push(message);
             return Sent::Queued;
         }
@@ -248,7 +255,7 @@ impl<I: ShardIo> Forwarder<I> {
         kind: FrameKind,
         body: &[u8],
     ) {
-        if kind != FrameKind::Record || route.source == self.local {
+        if kind != FrameKind::Record {
             return;
         }
         let Ok((_, rest)) = RouteHeader::decode(body) else { return };
@@ -262,8 +269,22 @@ impl<I: ShardIo> Forwarder<I> {
         };
         let mut out = Vec::with_capacity(64);
         notice.encode(&mut out);
+        if route.source == self.local {
+            self.notify_host(route.path, header.stream, &out);
+            return;
+        }
         // Best effort: without a path back the source's own timer does it.
         let _lost = self.send(route.source, FrameKind::Notice, TrafficClass::Control, &[&out]);
+    }
+
+    /// Tells the shard of this node that hosts a stream what became of its record here.
+    fn notify_host(&mut self, path: PathId, stream: StreamId, notice: &[u8]) {
+        let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN);
+        let (class, host) = (TrafficClass::Control, self.host_of(stream));
+        if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
+            let frame = routed_frame(FrameKind::Notice, class, &header, &[notice]);
+            let _best_effort = self.push_to_shard(host, ShardToShard::Ingress { frame }, class);
+        }
     }
 }
 

@@ -339,16 +339,21 @@ impl StreamHost {
             .map_or(RecordOutcome::Refused, |receiver| receiver.handle_record(view))
     }
 
-    /// Ends every call: the node stops.
-    pub(crate) fn handle_shutdown(&mut self, outward: &mut Outward) {
+    /// Ends every call, publishers with `refusal`, subscriptions with `end`.
+    pub(crate) fn end_calls(
+        &mut self,
+        refusal: &Refusal,
+        end: SubscribeEnd,
+        outward: &mut Outward,
+    ) {
         for (call, _) in std::mem::take(&mut self.opening) {
-            outward.refuse(call, Refusal::ShuttingDown);
+            outward.refuse(call, refusal.clone());
         }
         for call in self.publishers.drain() {
-            outward.refuse(call, Refusal::ShuttingDown);
+            outward.refuse(call, refusal.clone());
         }
         for call in self.subscriptions.drain() {
-            outward.end_subscription(call, SubscribeEnd::ShuttingDown);
+            outward.end_subscription(call, end);
         }
     }
 

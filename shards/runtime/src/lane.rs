@@ -13,6 +13,10 @@ use hawser_wire::{
 const READ_BYTES_MIN: usize = 32 << 10;
 const READ_BYTES_MAX: usize = 512 << 10;
 
+/// Echoes and heartbeats are left out while this many bytes of them wait: a peer that asks for
+/// them and does not read gets no more.
+const OWN_BYTES_MAX: usize = 64 << 10;
+
 /// A closing lane may take this long to say good-bye.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -35,10 +39,12 @@ pub(crate) struct Lane {
     pub(crate) carries: Vec<TrafficClass>,
     /// Frames of this very lane: heartbeats and their echoes.
     own: Vec<u8>,
+    /// How many wait in `own`.
+    own_frames: u64,
     /// Why the lane is closing, and when patience ends.
     pub(crate) closing: Option<(String, MonoTime)>,
     pub(crate) sent_bytes: u64,
-    pub(crate) sent_batches: u64,
+    pub(crate) sent_frames: u64,
     pub(crate) received_bytes: u64,
     pub(crate) received_frames: u64,
 }
@@ -63,9 +69,10 @@ impl Lane {
             read_room: READ_BYTES_MIN,
             carries: Vec::new(),
             own: vec![0; MESSAGE_PREFIX],
+            own_frames: 0,
             closing: None,
             sent_bytes: 0,
-            sent_batches: 0,
+            sent_frames: 0,
             received_bytes: 0,
             received_frames: 0,
         }
@@ -88,8 +95,12 @@ impl Lane {
         self.session.put_read_buffer(buffer);
     }
 
-    /// Queues a frame that must go over this lane and no other.
+    /// Queues a frame that must go over this lane and no other; it is left out if too many wait.
     pub(crate) fn push_own(&mut self, kind: FrameKind, body: &[u8]) {
+        if self.own.len() > OWN_BYTES_MAX {
+            return;
+        }
+        self.own_frames = self.own_frames.saturating_add(1);
         // Bodies of eight bytes never exceed the bound.
         let _fits = BatchWriter::new(&mut self.own).frame(
             kind,
@@ -112,6 +123,8 @@ impl Lane {
             own.truncate(MESSAGE_PREFIX);
             self.own = own;
             sent?;
+            self.sent_frames =
+                self.sent_frames.saturating_add(std::mem::take(&mut self.own_frames));
         }
         Ok(())
     }
@@ -123,6 +136,9 @@ impl Lane {
         }
         let mut body = Vec::new();
         LaneClose { reason, detail: detail.to_owned() }.encode(&mut body);
+        // Echoes are worth nothing any more, and must not be in the way.
+        self.own.truncate(MESSAGE_PREFIX);
+        self.own_frames = 0;
         self.push_own(FrameKind::Close, &body);
         // A connection that cannot say good-bye is closed without it.
         let _cannot = self.send_own();
@@ -145,7 +161,7 @@ impl Lane {
             remote: self.remote,
             sent_bytes: self.sent_bytes,
             received_bytes: self.received_bytes,
-            sent_frames: self.sent_batches,
+            sent_frames: self.sent_frames,
             received_frames: self.received_frames,
             rtt: self.health.srtt(),
         }

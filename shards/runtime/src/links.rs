@@ -379,9 +379,9 @@ fn fill(lane: &mut Lane, egress: &mut EgressQueue) -> Result<(), hawser_session:
     lane.send_own()?;
     while lane.session.unsent_len() < WRITE_BYTES {
         let Some(mut batch) = egress.pop(&lane.carries) else { break };
-        lane.sent_batches += 1;
-        lane.session.send_built(&mut batch)?;
-        egress.recycle(batch);
+        lane.sent_frames = lane.sent_frames.saturating_add(u64::from(batch.frames));
+        lane.session.send_built(&mut batch.bytes)?;
+        egress.recycle(batch.bytes);
     }
     Ok(())
 }

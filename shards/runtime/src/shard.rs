@@ -20,8 +20,11 @@ use crate::streams::{Streams, stream_of};
 
 /// Messages taken from one ring before the next has its turn.
 const RING_BATCH_MAX: usize = 256;
-/// Link control frames that may wait for the control thread; more are dropped and flooded again.
+/// Frames that may wait for the control thread behind a full ring; more are dropped, and repeated
+/// by their protocols.
 const CONTROL_BACKLOG_MAX: usize = 4096;
+/// Bytes of them.
+const CONTROL_BACKLOG_BYTES_MAX: usize = 16 << 20;
 
 /// Receiving ends of the rings.
 struct Inward {
@@ -38,6 +41,9 @@ pub(crate) struct Shard<I> {
     pub(crate) streams: Streams,
     /// This node's life, learned with the first stream.
     epoch: BootEpoch,
+    /// Bytes of frames that were put behind the full ring to the control thread since it last had
+    /// room.
+    control_backlog_bytes: usize,
     stopping: bool,
     stopped: bool,
 }
@@ -79,6 +85,7 @@ impl<I: ShardIo> Shard<I> {
             ),
             streams: Streams::new(config.delivery),
             epoch: BootEpoch(0),
+            control_backlog_bytes: 0,
             stopping: false,
             stopped: false,
         }
@@ -123,6 +130,7 @@ impl<I: ShardIo> Shard<I> {
     /// A ring holds something. Looked at before the shard goes to sleep.
     pub(crate) fn has_work(&self) -> bool {
         !self.inward.control.is_empty()
+            || self.is_orphaned()
             || self
                 .inward
                 .apis
@@ -155,13 +163,25 @@ impl<I: ShardIo> Shard<I> {
             worked = true;
             self.handle_control(now, message);
         }
+        if self.is_orphaned() && self.inward.control.is_empty() {
+            worked = true;
+            self.shut_down(now);
+        }
         worked
+    }
+
+    /// The control thread is gone without having said that this shard is to stop.
+    fn is_orphaned(&self) -> bool {
+        !self.stopping && self.inward.control.is_abandoned()
     }
 
     fn handle_control(&mut self, now: MonoTime, message: ControlToShard<LaneSession>) {
         match message {
             ControlToShard::LaneArrived(handover) => {
                 let key = self.forwarder.links.add(now, *handover);
+                if self.stopping {
+                    self.forwarder.links.start_close(now, key, CloseReason::Shutdown, "");
+                }
                 // Frames may have come in behind the Hello.
                 self.handle_ciphertext(now, key);
             }
@@ -172,9 +192,11 @@ impl<I: ShardIo> Shard<I> {
             }
             ControlToShard::LinkControl { peer, body } => {
                 let class = TrafficClass::Control;
-                // Flooding repeats what is not acknowledged.
-                let _dropped =
-                    self.forwarder.links.push(peer, FrameKind::LinkControl, class, &[&body]);
+                // Flooding repeats what is not acknowledged; without a lane it begins anew.
+                if self.forwarder.links.is_up(peer) {
+                    let _dropped =
+                        self.forwarder.links.push(peer, FrameKind::LinkControl, class, &[&body]);
+                }
             }
             ControlToShard::Datagram { to, body } => {
                 let class = TrafficClass::Control;
@@ -185,16 +207,22 @@ impl<I: ShardIo> Shard<I> {
                 self.streams.handle_spec(&spec, &self.forwarder);
             }
             ControlToShard::CloseStream(stream) => self.streams.handle_close(stream),
+            ControlToShard::DropStream(stream) => {
+                self.streams.handle_drop(stream, &mut self.outward);
+            }
             ControlToShard::Report => {
                 let report = shard_report(self);
                 self.outward.control.push(ShardToControl::Report(report));
             }
-            ControlToShard::Shutdown => {
-                self.stopping = true;
-                self.streams.handle_shutdown(&mut self.outward);
-                self.forwarder.links.start_close_all(now, CloseReason::Shutdown);
-            }
+            ControlToShard::Shutdown => self.shut_down(now),
         }
+    }
+
+    /// Ends every call and closes every lane; the shard stops once they are gone.
+    fn shut_down(&mut self, now: MonoTime) {
+        self.stopping = true;
+        self.streams.handle_shutdown(&mut self.outward);
+        self.forwarder.links.start_close_all(now, CloseReason::Shutdown);
     }
 
     fn drain_apis(&mut self, now: MonoTime) -> bool {
@@ -305,11 +333,13 @@ impl<I: ShardIo> Shard<I> {
     fn handle_plaintext(&mut self, now: MonoTime, key: LaneKey) {
         let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
         if lane.closing.is_some() {
+            lane.session.inbox().consume(usize::MAX);
             return;
         }
         let (peer, role) = (lane.peer, lane.session.role());
         let mut inbox = lane.session.take_inbox();
         let broken = self.handle_messages(now, key, peer, &mut inbox, role);
+        let closed = inbox.is_closed();
         if let Some(lane) = self.forwarder.links.lane_mut(key)
             && let Err(error) = lane.session.put_inbox(inbox)
         {
@@ -318,6 +348,8 @@ impl<I: ShardIo> Shard<I> {
         }
         if let Some(why) = broken {
             self.refuse(now, key, &why);
+        } else if closed {
+            self.forwarder.links.drop_lane(now, key, "closed by the peer");
         }
         self.forwarder.links.want_write(key);
     }
@@ -394,7 +426,8 @@ impl<I: ShardIo> Shard<I> {
             }
             FrameKind::LinkControl => {
                 let body = Bytes::copy_from_slice(body);
-                self.push_control_frame(ShardToControl::LinkControl { from: peer, body });
+                let bytes = body.len();
+                self.push_control_frame(ShardToControl::LinkControl { from: peer, body }, bytes);
             }
             FrameKind::Close => {
                 let why = LaneClose::decode(body).map_or_else(
@@ -415,8 +448,14 @@ impl<I: ShardIo> Shard<I> {
 
     /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
     /// themselves, and a neighbour must not fill our memory.
-    fn push_control_frame(&mut self, message: ShardToControl) {
-        if self.outward.control.backlog() < CONTROL_BACKLOG_MAX {
+    fn push_control_frame(&mut self, message: ShardToControl, bytes: usize) {
+        let backlog = self.outward.control.backlog();
+        if backlog == 0 {
+            self.control_backlog_bytes = 0;
+        }
+        let total = self.control_backlog_bytes.saturating_add(bytes);
+        if backlog < CONTROL_BACKLOG_MAX && total <= CONTROL_BACKLOG_BYTES_MAX {
+            self.control_backlog_bytes = total;
             self.outward.control.push(message);
         }
     }
@@ -447,7 +486,8 @@ impl<I: ShardIo> Shard<I> {
         let from = route.source;
         if kind == FrameKind::Datagram {
             let body = Bytes::copy_from_slice(rest);
-            self.push_control_frame(ShardToControl::Datagram { from, body });
+            let bytes = body.len();
+            self.push_control_frame(ShardToControl::Datagram { from, body }, bytes);
             return;
         }
         let Some(stream) = stream_of(kind, rest) else {

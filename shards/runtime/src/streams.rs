@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_delivery::{DeliveryLimits, RecordOutcome, Transmit, TransmitBody};
-use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec};
+use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec, SubscribeEnd};
 use hawser_wire::{
     BootEpoch, FrameKind, MonoTime, NodeId, Notice, RecordView, StreamAck, StreamHeader, StreamId,
     StreamSync, TrafficClass,
@@ -60,6 +60,15 @@ impl Streams {
         if let Some(host) = self.touch(stream) {
             host.handle_close();
         }
+    }
+
+    /// Forgets a stream with all that it holds, and ends its calls.
+    pub(crate) fn handle_drop(&mut self, stream: StreamId, outward: &mut Outward) {
+        if let Some(mut host) = self.hosts.remove(&stream) {
+            host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
+        }
+        self.touched.remove(&stream);
+        self.set_timer(stream, None);
     }
 
     /// The route snapshot changed.
@@ -261,7 +270,7 @@ impl Streams {
 
     pub(crate) fn handle_shutdown(&mut self, outward: &mut Outward) {
         for host in self.hosts.values_mut() {
-            host.handle_shutdown(outward);
+            host.end_calls(&Refusal::ShuttingDown, SubscribeEnd::ShuttingDown, outward);
         }
     }
 

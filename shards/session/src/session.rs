@@ -12,6 +12,9 @@ use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
 /// Free bytes that [`LaneSession::send_built`] needs in front of a message.
 pub const MESSAGE_PREFIX: usize = HEADER_BYTES_MAX;
 
+/// Pongs are left out while this many bytes wait: a peer that asks and does not read gets nothing.
+const PONGS_UNSENT_MAX: usize = 64 << 10;
+
 /// Which end of the connection this is: the one that dialled is the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
@@ -138,6 +141,9 @@ impl LaneSession {
         let pings = inbox.take_pings();
         self.inbox = inbox;
         for ping in pings {
+            if self.outgoing.len() > PONGS_UNSENT_MAX {
+                break;
+            }
             self.send_frame(Opcode::Pong, &ping)?;
         }
         Ok(())

@@ -168,6 +168,8 @@ pub enum SubscribeEnd {
     StreamEnded,
     /// A newer subscription of the same consumer took over.
     TakenOver,
+    /// This node has the stream no more: it was taken back, or the node left the mesh.
+    StreamDropped,
     /// The node stops.
     ShuttingDown,
 }

@@ -108,9 +108,12 @@ pub enum ControlToShard<C> {
     OpenStream(Box<StreamSpec>),
     /// The application closed the stream at its source: take no more, deliver what there is.
     CloseStream(StreamId),
+    /// Forget the stream in both roles, with whatever it still holds. Its calls end. Follows
+    /// [`ShardToControl::StreamEnded`], or a stream that was taken back, or a mesh that was left.
+    DropStream(StreamId),
     /// Answer with [`ShardToControl::Report`].
     Report,
-    /// Close every lane and end the thread.
+    /// Close every lane and end the thread. A control thread that is gone means the same.
     Shutdown,
 }
 
@@ -161,7 +164,8 @@ pub enum ShardToControl {
         /// The destination.
         node: NodeId,
     },
-    /// The stream was closed and everything is consumed; the shard has forgotten it.
+    /// The stream was closed and everything is consumed. The shard goes on answering for it until
+    /// it is told to forget it with [`ControlToShard::DropStream`].
     StreamEnded(StreamId),
     /// A consumer confirmed; to be kept durably. Coalesced by the receiver.
     Committed {

@@ -15,7 +15,7 @@ use crate::pair::{Cuts, Member, Pair, carry, messages};
 
 /// AES-256-GCM that asks for new keys after so many records.
 fn suite(records: u64) -> SupportedCipherSuite {
-    let SupportedCipherSuite::Tls13(real) = cipher_suite::TLS13_AES_256_GCM_SHA384;
+    let real = cipher_suite::TLS13_AES_256_GCM_SHA384.tls13().unwrap();
     SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
         common: CipherSuiteCommon {
             suite: real.common.suite,

@@ -1,0 +1,19 @@
+//! Real shards on threads of their own, with real TLS over real sockets; the tests stand where the
+//! control thread, the API threads and the neighbours do.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that fails panics, in its helpers too"
+)]
+
+mod application;
+mod flood;
+mod forwarding;
+mod lanes;
+mod node;
+mod peer;
+mod shutdown;
+mod streams;
+mod violations;
+mod wait;

@@ -1,0 +1,196 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hawser_exchange::{
+    ApiPorts, ControlPorts, ControlToShard, ShardReport, ShardToControl, exchange,
+};
+use hawser_link::HealthLimits;
+use hawser_routing::{Route, RouteSnapshot};
+use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
+use hawser_session::LaneSession;
+use hawser_wire::{AdjacencyIndex, LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId};
+
+use crate::wait::wait;
+
+/// A node's shards, and the control thread's place.
+pub(crate) struct Node {
+    pub(crate) local: NodeId,
+    pub(crate) control: ControlPorts<LaneSession>,
+    pub(crate) apis: Vec<ApiPorts>,
+    pub(crate) threads: Vec<ShardThread>,
+    /// What shards said and no test has asked for yet.
+    heard: VecDeque<ShardToControl>,
+    generation: u64,
+}
+
+/// A node whose id puts its link at shard `shard`, however many there are.
+pub(crate) fn node_id(tag: u8, shard: u16) -> NodeId {
+    NodeId::from_bytes(id(tag, shard))
+}
+
+/// A stream that shard `shard` hosts.
+pub(crate) fn stream_id(tag: u8, shard: u16) -> StreamId {
+    StreamId::from_bytes(id(tag, shard))
+}
+
+fn id(tag: u8, shard: u16) -> [u8; 16] {
+    let mut id = [tag; 16];
+    id[14..].copy_from_slice(&shard.to_be_bytes());
+    id
+}
+
+/// Ticks as in use, but the patience of a test that may share its cores with many others.
+pub(crate) fn patient() -> HealthLimits {
+    HealthLimits { tick: Duration::from_millis(100), dead_after_ticks: 600 }
+}
+
+impl Node {
+    pub(crate) fn start(local: NodeId, shards: u16) -> Self {
+        Self::start_with(local, shards, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        local: NodeId,
+        shards: u16,
+        change: impl Fn(&mut ShardConfig),
+    ) -> Self {
+        let wired = exchange::<LaneSession>(shards, 1);
+        let threads = wired
+            .shards
+            .into_iter()
+            .map(|ports| {
+                let mut config = ShardConfig::new(local);
+                config.health = patient();
+                config.driver = IoDriver::Auto;
+                change(&mut config);
+                spawn_shard(ports, config).expect("starts")
+            })
+            .collect();
+        Self {
+            local,
+            control: wired.control,
+            apis: wired.apis,
+            threads,
+            heard: VecDeque::new(),
+            generation: 0,
+        }
+    }
+
+    fn count(&self) -> u16 {
+        self.control.shards.len() as u16
+    }
+
+    pub(crate) fn tell(&mut self, shard: ShardId, message: ControlToShard<LaneSession>) {
+        let port = &mut self.control.shards[usize::from(shard.0)];
+        port.to.try_send(message).expect("room");
+        port.to.ring();
+    }
+
+    pub(crate) fn tell_link(&mut self, peer: NodeId, message: ControlToShard<LaneSession>) {
+        self.tell(ShardId::of_peer(peer, self.count()), message);
+    }
+
+    pub(crate) fn tell_host(&mut self, stream: StreamId, message: ControlToShard<LaneSession>) {
+        self.tell(ShardId::of_stream(stream, self.count()), message);
+    }
+
+    /// The first thing that a shard says, or has said, that `pick` makes something of. The rest is
+    /// kept.
+    pub(crate) fn hear<T>(
+        &mut self,
+        what: &str,
+        mut pick: impl FnMut(&ShardToControl) -> Option<T>,
+    ) -> T {
+        if let Some(at) = self.heard.iter().position(|message| pick(message).is_some())
+            && let Some(message) = self.heard.remove(at)
+        {
+            return pick(&message).expect("found");
+        }
+        let Self { control: ControlPorts { bell, shards, .. }, heard, .. } = self;
+        let found = wait(bell, || {
+            for port in &mut *shards {
+                while let Some(message) = port.from.try_recv() {
+                    match pick(&message) {
+                        Some(found) => return Some(found),
+                        None => heard.push_back(message),
+                    }
+                }
+            }
+            None
+        });
+        found.unwrap_or_else(|| panic!("never heard: {what}; heard {heard:?}"))
+    }
+
+    /// What was heard, and is not asked for.
+    pub(crate) fn unasked(&self) -> &VecDeque<ShardToControl> {
+        &self.heard
+    }
+
+    pub(crate) fn hear_up(&mut self, peer: NodeId, lane: LaneId) -> LinkEpoch {
+        self.hear(&format!("lane {} up", lane.0), |message| match message {
+            ShardToControl::LaneUp { peer: p, lane: l, epoch } if (*p, *l) == (peer, lane) => {
+                Some(*epoch)
+            }
+            _ => None,
+        })
+    }
+
+    /// Why the lane with this epoch went down.
+    pub(crate) fn hear_down(&mut self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) -> String {
+        self.hear(&format!("lane {} down", lane.0), |message| match message {
+            ShardToControl::LaneDown { peer: p, lane: l, epoch: e, reason }
+                if (*p, *l, *e) == (peer, lane, epoch) =>
+            {
+                Some(reason.to_string())
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn report(&mut self, shard: ShardId) -> ShardReport {
+        self.tell(shard, ControlToShard::Report);
+        self.hear("report", |message| match message {
+            ShardToControl::Report(report) if report.shard == shard => Some((**report).clone()),
+            _ => None,
+        })
+    }
+
+    /// Publishes routes: each destination, its hops, and this node's neighbours by index.
+    pub(crate) fn route(&mut self, routes: &[(NodeId, &[u32])], neighbours: &[(u32, NodeId)]) {
+        self.generation += 1;
+        let routes: Vec<_> = routes
+            .iter()
+            .map(|&(to, hops)| {
+                let hops: Vec<_> = hops.iter().copied().map(AdjacencyIndex).collect();
+                (to, Route { path: PathId(self.generation as u32), cost: hops.len() as u64, hops })
+            })
+            .collect();
+        let neighbours = neighbours.iter().map(|&(index, node)| (AdjacencyIndex(index), node));
+        let snapshot = RouteSnapshot::new(self.generation, 0, routes, neighbours);
+        self.control.routes.publish(Arc::new(snapshot));
+        for port in &self.control.shards {
+            port.to.ring();
+        }
+    }
+
+    /// Tells every shard to stop and waits until all have.
+    pub(crate) fn stop(mut self) {
+        for shard in 0..self.count() {
+            self.tell(ShardId(shard), ControlToShard::Shutdown);
+        }
+        for _ in 0..self.count() {
+            self.hear("stopped", |message| {
+                matches!(message, ShardToControl::Stopped).then_some(())
+            });
+        }
+        self.join();
+    }
+
+    /// Waits until every shard's thread has ended.
+    pub(crate) fn join(self) {
+        for shard in self.threads {
+            shard.thread.join().expect("no panic");
+        }
+    }
+}

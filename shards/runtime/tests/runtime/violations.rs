@@ -1,0 +1,185 @@
+//! What a neighbour may not do costs it that lane, and nobody else anything.
+
+use hawser_exchange::ShardToControl;
+use hawser_session::Role;
+use hawser_wire::{
+    BATCH_BYTES_MAX, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
+    LaneId, LinkEpoch, LinkSequence, NodeId, ShardId, TrafficClass,
+};
+
+use crate::node::{Node, node_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, frame};
+
+const CONTROL: TrafficClass = TrafficClass::Control;
+
+/// One peer does `bad`; its lane is closed for `reason`, both sides are told, and the lane of
+/// another peer does not notice.
+fn refused_in(near: Role, reason: &str, bad: impl Fn(&mut Peer)) {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let mut good = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    let mut evil = Peer::open(&mut node, node_id(3, 0), LaneSpec { near, ..COLLAPSED });
+    evil.send(FrameKind::LinkControl, CONTROL, &[b"before"]);
+    bad(&mut evil);
+    let after = frame(FrameKind::LinkControl, CONTROL, &[b"behind"]);
+    evil.session.send_message(&after).unwrap();
+    evil.flush();
+
+    let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
+    assert!(why.starts_with(CloseReason::ProtocolViolation.text()), "{why:?}");
+    assert!(why.contains(reason), "{why:?} does not say {reason:?}");
+    let close = evil.expect_close();
+    assert_eq!(close.reason, CloseReason::ProtocolViolation);
+    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
+    assert_eq!(hear_from(&mut node, evil.id), b"before", "what came before it counts");
+
+    good.round_trip();
+    good.send(FrameKind::LinkControl, CONTROL, &[b"still here"]);
+    assert_eq!(hear_from(&mut node, good.id), b"still here");
+    let lanes = node.report(ShardId(0)).lanes;
+    assert_eq!(lanes.iter().map(|lane| lane.peer).collect::<Vec<_>>(), [good.id]);
+    assert!(node.unasked().is_empty(), "{:?}", node.unasked());
+    node.stop();
+}
+
+fn hear_from(node: &mut Node, peer: NodeId) -> Vec<u8> {
+    node.hear("link control", |message| match message {
+        ShardToControl::LinkControl { from, body } if *from == peer => Some(body.to_vec()),
+        _ => None,
+    })
+}
+
+fn refused(reason: &str, bad: impl Fn(&mut Peer)) {
+    refused_in(Role::Server, reason, bad);
+}
+
+/// A header with any bytes in it, and the checksum that belongs to them.
+fn forged(change: impl FnOnce(&mut [u8; FrameHeader::LEN])) -> Vec<u8> {
+    let mut bytes = FrameHeader {
+        kind: FrameKind::LinkControl,
+        flags: FrameFlags(0),
+        class: CONTROL,
+        body_len: 0,
+        link_sequence: LinkSequence(0),
+    }
+    .encode();
+    change(&mut bytes);
+    let (covered, checksum) = bytes.split_at_mut(16);
+    checksum.copy_from_slice(&Crc32c::new().update(covered).finish().to_le_bytes());
+    bytes.to_vec()
+}
+
+/// A WebSocket frame as the peer of a server sends it, with a mask of zeros.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+#[test]
+fn a_frame_that_its_batch_cuts_off() {
+    let whole = frame(FrameKind::LinkControl, CONTROL, &[b"body"]);
+    refused("truncated", |peer| peer.send_batch(&whole[..whole.len() - 1]));
+    refused("truncated", |peer| peer.send_batch(&whole[..FrameHeader::LEN - 1]));
+}
+
+#[test]
+fn a_header_whose_checksum_is_wrong() {
+    let mut bytes = frame(FrameKind::LinkControl, CONTROL, &[b"body"]);
+    bytes[FrameHeader::LEN - 1] ^= 1;
+    refused("frame header has checksum", |peer| peer.send_batch(&bytes));
+}
+
+#[test]
+fn a_reserved_byte_that_is_used() {
+    refused("reserved byte", |peer| peer.send_batch(&forged(|bytes| bytes[3] = 1)));
+}
+
+#[test]
+fn a_class_that_does_not_exist() {
+    refused("traffic class", |peer| peer.send_batch(&forged(|bytes| bytes[2] = 3)));
+}
+
+#[test]
+fn a_body_above_its_bound() {
+    for len in [FRAME_BODY_BYTES_MAX as u32 + 1, u32::MAX] {
+        refused("frame body is", |peer| {
+            peer.send_batch(&forged(|bytes| bytes[4..8].copy_from_slice(&len.to_le_bytes())));
+        });
+    }
+}
+
+#[test]
+fn a_handshake_frame_on_a_lane_that_is_up() {
+    for kind in [FrameKind::Hello, FrameKind::JoinRequest, FrameKind::JoinReply] {
+        refused("handshake frame", |peer| peer.send(kind, CONTROL, &[b"whatever"]));
+    }
+}
+
+#[test]
+fn a_heartbeat_that_is_none() {
+    refused("heartbeat", |peer| peer.send(FrameKind::Ping, CONTROL, &[b"seven b"]));
+}
+
+#[test]
+fn a_route_header_that_is_none() {
+    for kind in [FrameKind::Record, FrameKind::Datagram, FrameKind::StreamAck, FrameKind::Notice] {
+        refused("route header", |peer| peer.send(kind, TrafficClass::Bulk, &[b"short"]));
+    }
+}
+
+#[test]
+fn text() {
+    refused("text frame", |peer| peer.send_plaintext(&masked(0x81, b"hello")));
+}
+
+#[test]
+fn a_missing_mask_and_one_too_many() {
+    let bytes = frame(FrameKind::LinkControl, CONTROL, &[b"x"]);
+    let bare = [&[0x82, bytes.len() as u8], bytes.as_slice()].concat();
+    refused_in(Role::Server, "not masked", |peer| peer.send_plaintext(&bare));
+    refused_in(Role::Client, "is masked", |peer| peer.send_plaintext(&masked(0x82, &bytes)));
+}
+
+#[test]
+fn reserved_bits_and_opcodes() {
+    refused("reserved bits", |peer| peer.send_plaintext(&masked(0xc2, b"x")));
+    refused("reserved opcode 0x3", |peer| peer.send_plaintext(&masked(0x83, b"x")));
+}
+
+#[test]
+fn a_flood_of_fragments() {
+    refused("fragments", |peer| {
+        let mut bytes = masked(0x02, b"x");
+        for _ in 0..1000 {
+            bytes.extend(masked(0x00, b"x"));
+        }
+        peer.send_plaintext(&bytes);
+    });
+}
+
+#[test]
+fn a_flood_of_pings() {
+    refused("pings", |peer| peer.send_plaintext(&masked(0x89, b"?").repeat(1000)));
+}
+
+#[test]
+fn a_message_above_its_bound() {
+    refused("more than", |peer| {
+        let mut bytes = vec![0x82, 0x80 | 127];
+        bytes.extend((BATCH_BYTES_MAX as u64 + 1).to_be_bytes());
+        peer.send_plaintext(&[bytes.as_slice(), &[0; 4]].concat());
+    });
+}
+
+#[test]
+fn a_record_of_tls_that_is_changed_is_told_by_an_alert_alone() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let mut good = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    let mut evil = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    evil.session.send_message(b"x").unwrap();
+    let mut bytes = evil.session.take_unsent();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::io::Write::write_all(&mut evil.socket, &bytes).unwrap();
+    let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
+    assert!(why.contains("TLS: cannot decrypt peer's message"), "{why:?}");
+    good.round_trip();
+    node.stop();
+}
