@@ -114,10 +114,14 @@ pub(crate) struct Call {
     uncredited: usize,
 }
 
+/// As `hawser_proto::client` asks for.
+const SEND_BUFFER_BYTES: usize = 2 << 20;
+
 impl Call {
     /// Connects to the node and calls `method`, as in `/hawser.v1.MeshService/GetMeshStatus`.
     pub(crate) fn open(socket: &Path, method: &str) -> Result<Self> {
         let socket = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
+        rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES)?;
         let mut call = Self {
             socket,
             buffer: vec![0; READ_BYTES],

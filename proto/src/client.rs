@@ -68,6 +68,9 @@ impl ConnectError {
     }
 }
 
+/// Bytes that may wait in a unix socket; the default holds three records.
+const SEND_BUFFER_BYTES: usize = 2 << 20;
+
 /// Connects to the unix socket at `path`. A connection that is lost later is made anew by the next
 /// call.
 ///
@@ -78,7 +81,13 @@ pub async fn connect_unix(path: impl AsRef<Path>) -> Result<Channel, ConnectErro
     let target = path.display().to_string();
     let connector = tower::service_fn(move |_: Uri| {
         let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        async move {
+            let socket = UnixStream::connect(path).await?;
+            // The kernel grants what its limits allow; less costs wakes, nothing else.
+            let _kept_as_it_is =
+                rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER_BYTES);
+            Ok::<_, io::Error>(TokioIo::new(socket))
+        }
     });
     endpoint()
         .connect_with_connector(connector)

@@ -3,8 +3,12 @@ use crate::AdmissionError;
 /// Longest address that is looked at, in bytes: a DNS name has at most 253.
 const ADDRESS_BYTES_MAX: usize = 260;
 
-/// Checks `host:port` (IPv6 in brackets) before it goes to the resolver or into an HTTP head.
-pub(crate) fn check_address(address: &str) -> Result<(), AdmissionError> {
+/// Checks `host:port` (IPv6 in brackets) before it goes to the resolver, into an HTTP head or into
+/// a log: what passes is ASCII without spaces and control characters.
+///
+/// # Errors
+/// [`AdmissionError::Address`] with the rule that it breaks.
+pub fn check_address(address: &str) -> Result<(), AdmissionError> {
     let refuse = |why| {
         let address = address.chars().take(ADDRESS_BYTES_MAX).collect();
         Err(AdmissionError::Address { address, why })

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BufMut as _;
-use hawser_session::{LaneSession, Progress, SessionError};
+use hawser_session::{LaneSession, MESSAGE_PREFIX, Progress, SessionError};
 use hawser_wire::{
     BatchWriter, CloseReason, FrameHeader, FrameIter, FrameKind, LaneClose, LinkSequence,
     TrafficClass,
@@ -11,6 +11,7 @@ use hawser_wire::{
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 use crate::{Fault, Stage};
 
@@ -154,17 +155,20 @@ impl Connection {
     }
 
     fn queue_frame(&mut self, kind: FrameKind, body: &[u8]) -> Result<(), Fault> {
-        let mut batch = Vec::with_capacity(FrameHeader::LEN + body.len());
+        // Wiped, never grown, and masked in place: a join request holds a token's secret.
+        let len = MESSAGE_PREFIX + FrameHeader::LEN + body.len();
+        let mut batch = Zeroizing::new(Vec::with_capacity(len));
+        batch.extend_from_slice(&[0; MESSAGE_PREFIX]);
         BatchWriter::new(&mut batch)
             .frame(kind, TrafficClass::Control, LinkSequence(0), &[body])
             .map_err(|source| Fault::Decode { stage: self.stage, source })?;
-        self.session.send_message(&batch).map_err(|error| self.session_fault(error))
+        self.session.send_built(&mut batch).map_err(|error| self.session_fault(error))
     }
 
     /// Waits for a message that is one frame of this kind; its body. A close frame instead is
     /// [`Answer::Close`].
     pub(crate) async fn read_frame(&mut self, kind: FrameKind) -> Result<Answer, Fault> {
-        let message = loop {
+        let message = Zeroizing::new(loop {
             match self.session.next_message() {
                 Ok(Some(message)) => break message,
                 Ok(None) => {}
@@ -178,7 +182,7 @@ impl Connection {
                 return Err(self.too_large());
             }
             self.read().await?;
-        };
+        });
         // The answers to pings that came before.
         self.flush().await?;
         if message.len() > self.stage_bytes_max {
@@ -194,13 +198,14 @@ impl Connection {
             return Err(self.protocol("more than one frame".to_owned()));
         }
         if frame.header.kind == FrameKind::Close {
-            return LaneClose::decode(frame.body).map(Answer::Close).map_err(decode);
+            let close = LaneClose::decode(frame.body).map_err(decode)?;
+            return Ok(Answer::Close(close.printable()));
         }
         if frame.header.kind != kind {
             let found = frame.header.kind;
             return Err(self.protocol(format!("a frame of kind {found:?}, expected {kind:?}")));
         }
-        Ok(Answer::Body(frame.body.to_vec()))
+        Ok(Answer::Body(Zeroizing::new(frame.body.to_vec())))
     }
 
     pub(crate) const fn protocol(&self, what: String) -> Fault {
@@ -342,6 +347,7 @@ impl Connection {
 /// What the peer's message was.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Body(Vec<u8>),
+    /// Wiped when it is dropped: a join request holds a token's secret.
+    Body(Zeroizing<Vec<u8>>),
     Close(LaneClose),
 }

@@ -44,7 +44,7 @@ pub async fn join(
     };
     let config = join_client_config(token.authority_fingerprint)?;
     let mut connection = route.connect(config).await?;
-    let request = JoinRequest { secret: token.secret.to_vec(), csr, name: name.to_owned() };
+    let request = JoinRequest { secret: token.secret.to_vec().into(), csr, name: name.to_owned() };
     let result = async {
         let reply = ask(&mut connection, address, &request, options.limits).await?;
         check_reply(&reply, token, node)?;
@@ -68,12 +68,11 @@ async fn ask(
     connection.tls_handshake().await?;
     upgrade(connection, address, JOIN_PATH, limits).await?;
     connection.enter(Stage::Join, limits.request_bytes_max);
-    let mut body = Vec::new();
-    request.encode(&mut body);
+    let decode = |source| Fault::Decode { stage: Stage::Join, source };
+    let body = request.encode().map_err(decode)?;
     connection.send_frame(FrameKind::JoinRequest, &body).await?;
     match connection.read_frame(FrameKind::JoinReply).await? {
-        Answer::Body(body) => Ok(JoinReply::decode(&body)
-            .map_err(|source| Fault::Decode { stage: Stage::Join, source })?),
+        Answer::Body(body) => Ok(JoinReply::decode(&body).map_err(decode)?),
         Answer::Close(close) => Err(Failure::Refused(close)),
     }
 }

@@ -32,6 +32,7 @@ use hawser_exchange::LaneHandover;
 use hawser_session::LaneSession;
 
 pub use accept::{Accepted, Acceptor, JoinAttempt};
+pub use address::check_address;
 pub use backoff::Backoff;
 pub use dial::{DialOptions, dial};
 pub use error::AdmissionError;

@@ -185,8 +185,7 @@ async fn serve_join(
         })
         .await?;
     let reply = decided.ok_or(Failure::Stopping)??;
-    let mut body = Vec::new();
-    reply.encode(&mut body);
+    let body = reply.encode().map_err(|source| Fault::Decode { stage, source })?;
     connection.send_frame(FrameKind::JoinReply, &body).await?;
     Ok(())
 }

@@ -45,6 +45,9 @@ pub(crate) struct ApiConnection {
     _place: OwnedSemaphorePermit,
 }
 
+/// Asked of the kernel for each unix connection; it grants what its limits allow.
+const UNIX_SEND_BUFFER_BYTES: usize = 2 << 20;
+
 enum Socket {
     Unix { socket: UnixStream, filter: AuthorityFilter },
     Tls(Box<TlsStream<TcpStream>>),
@@ -52,6 +55,9 @@ enum Socket {
 
 impl ApiConnection {
     pub(crate) fn unix(socket: UnixStream, place: OwnedSemaphorePermit) -> Self {
+        // The default holds three records: less than one wake of the client should find.
+        let _kept_as_it_is =
+            rustix::net::sockopt::set_socket_send_buffer_size(&socket, UNIX_SEND_BUFFER_BYTES);
         let socket = Socket::Unix { socket, filter: AuthorityFilter::new() };
         Self { socket, peer: ApiPeer::Local, revoked: None, _place: place }
     }

@@ -6,6 +6,7 @@ use x509_parser::oid_registry::OID_SIG_ED25519;
 use x509_parser::prelude::FromDer as _;
 
 use crate::csr::ed25519_key;
+use crate::name::check_node_name;
 use crate::{IdentityError, LANE_SERVER_NAME, node_id, verify};
 
 /// Who stands at the other end, from its certificate alone.
@@ -30,7 +31,8 @@ pub(crate) fn node_dns_name(node: NodeId) -> String {
 ///
 /// # Errors
 /// [`IdentityError::Certificate`] if there is no certificate, or it is malformed, or not a node's;
-/// [`IdentityError::CertificateOfOther`] if its names are another node's than its key.
+/// [`IdentityError::CertificateOfOther`] if its names are another node's than its key;
+/// [`IdentityError::Name`] if its human name is none, see [`check_node_name`].
 pub fn peer_identity(certificates: &[CertificateDer<'_>]) -> Result<PeerIdentity, IdentityError> {
     let refuse = |why| IdentityError::Certificate { why };
     let leaf = certificates.first().ok_or_else(|| refuse("there is none"))?;
@@ -61,6 +63,7 @@ pub fn peer_identity(certificates: &[CertificateDer<'_>]) -> Result<PeerIdentity
         .and_then(|name| name.as_str().ok())
         .ok_or_else(|| refuse("it has no common name"))?
         .to_owned();
+    check_node_name(&name)?;
     Ok(PeerIdentity { node, name, not_after_unix_s: not_after(&certificate) })
 }
 

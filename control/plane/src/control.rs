@@ -82,7 +82,7 @@ pub(crate) struct Control {
 
     pub(crate) links: Links,
     pub(crate) dialler: Dialler,
-    /// Human names of neighbours, from their Hello.
+    /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) flooding: Flooding,

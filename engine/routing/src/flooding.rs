@@ -159,6 +159,14 @@ impl Flooding {
         Ok(())
     }
 
+    /// Neighbours whose whole database was taken over since their link came up, and which have this
+    /// node's newest advertisement; in the order of ids.
+    pub fn settled(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let settled =
+            self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_settled(self.node));
+        settled.map(|(node, _)| *node)
+    }
+
     /// A link to `node` came up. If it was up already, what was sent is taken for lost.
     pub fn handle_neighbour_up(&mut self, now: MonoTime, node: NodeId) {
         self.now = now;
@@ -215,6 +223,7 @@ impl Flooding {
             Message::Digest(digest) => neighbour.handle_digest(now, digest == self.lsdb.digest()),
             Message::Summary { first, last, entries } => {
                 compare(&self.lsdb, neighbour, first, last, &entries);
+                neighbour.handle_compared(first, last);
             }
             Message::Request(origins) => {
                 for origin in origins {

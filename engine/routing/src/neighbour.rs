@@ -44,6 +44,11 @@ pub(crate) struct Neighbour {
     summary_started: Option<MonoTime>,
     digest_due: MonoTime,
     digest_heard: bool,
+    /// The first origin up to which the neighbour's database has not been compared with ours
+    /// since the link came up; `None` once all of it was.
+    uncompared: Option<NodeId>,
+    /// Origins of which the neighbour had something newer, until it came.
+    behind: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -65,6 +70,8 @@ impl Neighbour {
             summary_started: None,
             digest_due: now,
             digest_heard: false,
+            uncompared: Some(FIRST_ID),
+            behind: BTreeSet::new(),
         }
     }
 
@@ -86,7 +93,22 @@ impl Neighbour {
     pub(crate) fn settled(&mut self, origin: NodeId) {
         self.unsent.remove(&origin);
         self.wanted.remove(&origin);
+        self.behind.remove(&origin);
         self.forget_unacked(origin);
+    }
+
+    /// The neighbour's summary covered these origins.
+    pub(crate) fn handle_compared(&mut self, first: NodeId, last: NodeId) {
+        if self.uncompared.is_some_and(|next| (first..=last).contains(&next)) {
+            self.uncompared = successor(last);
+        }
+    }
+
+    /// The whole database of the neighbour was taken over since the link came up, and the newest
+    /// advertisement of `local` has arrived there.
+    pub(crate) fn is_settled(&self, local: NodeId) -> bool {
+        let own_is_on_its_way = self.unsent.contains(&local) || self.unacked.contains_key(&local);
+        self.uncompared.is_none() && self.behind.is_empty() && !own_is_on_its_way
     }
 
     fn forget_unacked(&mut self, origin: NodeId) {
@@ -106,12 +128,17 @@ impl Neighbour {
     pub(crate) fn want(&mut self, origin: NodeId) {
         if self.wanted.len() < ORIGINS_MAX {
             self.wanted.insert(origin);
+            self.behind.insert(origin);
         }
     }
 
     /// The neighbour's digest came; `equal` if it is ours.
     pub(crate) fn handle_digest(&mut self, now: MonoTime, equal: bool) {
         self.digest_heard = true;
+        if equal {
+            self.uncompared = None;
+            self.behind.clear();
+        }
         let rested = self
             .summary_started
             .is_none_or(|started| now.saturating_since(started) >= SUMMARY_EVERY);

@@ -1,6 +1,7 @@
 use crate::reader::put_name;
 use crate::{
     ByteReader, DecodeError, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, TrafficClass,
+    printable,
 };
 
 /// The newest version of the lane protocol that this code speaks.
@@ -40,7 +41,8 @@ pub struct Hello {
     pub class: TrafficClass,
     /// Largest frame body that the sender takes, in bytes.
     pub frame_body_max: u32,
-    /// The sender's human name.
+    /// The human name that the sender gives itself, unchecked: it may hold any characters. What
+    /// counts is the one in its certificate.
     pub name: String,
 }
 
@@ -167,11 +169,17 @@ impl CloseReason {
 pub struct LaneClose {
     /// Why.
     pub reason: CloseReason,
-    /// What and where, for people; at most 255 bytes.
+    /// What and where, for people; at most 255 bytes. A peer may have written any characters.
     pub detail: String,
 }
 
 impl LaneClose {
+    /// A peer's close as it may stand in a log or on a terminal, see [`printable`].
+    #[must_use]
+    pub fn printable(self) -> Self {
+        Self { reason: self.reason, detail: printable(&self.detail) }
+    }
+
     /// Appends the message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.reason.to_wire().to_le_bytes());

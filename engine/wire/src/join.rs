@@ -1,8 +1,12 @@
+use zeroize::Zeroizing;
+
 use crate::reader::put_name;
-use crate::{ByteReader, DecodeError, MeshId};
+use crate::{ByteReader, DecodeError, MeshId, NAME_BYTES_MAX};
 
 /// Longest blob in a join message, in bytes.
 const BLOB_BYTES_MAX: usize = 8 << 10;
+/// Its length field, in bytes.
+const BLOB_LEN_BYTES: usize = 2;
 
 /// A node that has a token but no certificate asks to be let in.
 ///
@@ -10,8 +14,8 @@ const BLOB_BYTES_MAX: usize = 8 << 10;
 /// the token's secret and the signature of the request are all that speaks for it.
 #[derive(Clone, Eq, PartialEq)]
 pub struct JoinRequest {
-    /// The token's secret.
-    pub secret: Vec<u8>,
+    /// The token's secret; wiped when it is dropped.
+    pub secret: Zeroizing<Vec<u8>>,
     /// Certificate signing request, DER (RFC 2986).
     pub csr: Vec<u8>,
     /// Human name wanted.
@@ -25,11 +29,23 @@ impl std::fmt::Debug for JoinRequest {
 }
 
 impl JoinRequest {
-    /// Appends the message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        put_blob(out, &self.secret);
-        put_blob(out, &self.csr);
-        put_name(out, &self.name);
+    /// The message. The buffer never grows while it is written, so that the secret is in no memory
+    /// but this, and is wiped with it.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if a blob is above 8 KiB.
+    pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, DecodeError> {
+        let name_max = NAME_BYTES_MAX.saturating_add(1);
+        let blobs = [self.secret.as_slice(), &self.csr];
+        let capacity = blobs.iter().fold(name_max, |sum, blob| {
+            sum.saturating_add(BLOB_LEN_BYTES).saturating_add(blob.len())
+        });
+        let mut out = Zeroizing::new(Vec::with_capacity(capacity));
+        for blob in blobs {
+            put_blob(&mut out, blob)?;
+        }
+        put_name(&mut out, &self.name);
+        Ok(out)
     }
 
     /// # Errors
@@ -37,7 +53,7 @@ impl JoinRequest {
     pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = ByteReader::new(input, "join request");
         let request = Self {
-            secret: blob(&mut reader)?,
+            secret: Zeroizing::new(blob(&mut reader)?),
             csr: blob(&mut reader)?,
             name: reader.name()?.to_owned(),
         };
@@ -60,12 +76,16 @@ pub struct JoinReply {
 }
 
 impl JoinReply {
-    /// Appends the message.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.mesh.as_bytes());
-        put_name(out, &self.mesh_name);
-        put_blob(out, &self.certificate);
-        put_blob(out, &self.authority);
+    /// The message.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if a certificate is above 8 KiB.
+    pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
+        let mut out = self.mesh.as_bytes().to_vec();
+        put_name(&mut out, &self.mesh_name);
+        put_blob(&mut out, &self.certificate)?;
+        put_blob(&mut out, &self.authority)?;
+        Ok(out)
     }
 
     /// # Errors
@@ -83,17 +103,26 @@ impl JoinReply {
     }
 }
 
-fn put_blob(out: &mut Vec<u8>, blob: &[u8]) {
-    let blob = blob.get(..BLOB_BYTES_MAX).unwrap_or(blob);
-    out.extend_from_slice(&u16::try_from(blob.len()).unwrap_or(0).to_le_bytes());
+fn put_blob(out: &mut Vec<u8>, blob: &[u8]) -> Result<(), DecodeError> {
+    check_blob_len(blob.len())?;
+    // At most 8 KiB as checked.
+    let len = u16::try_from(blob.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(blob);
+    Ok(())
 }
 
 fn blob(reader: &mut ByteReader<'_>) -> Result<Vec<u8>, DecodeError> {
     let len = usize::from(reader.u16()?);
+    check_blob_len(len)?;
+    Ok(reader.bytes(len)?.to_vec())
+}
+
+fn check_blob_len(len: usize) -> Result<(), DecodeError> {
+    let wide = |len| u64::try_from(len).unwrap_or(u64::MAX);
     if len > BLOB_BYTES_MAX {
-        let (value, max) = (u64::try_from(len).unwrap_or(0), 8 << 10);
+        let (value, max) = (wide(len), wide(BLOB_BYTES_MAX));
         return Err(DecodeError::TooLarge { what: "join message's blob", value, max });
     }
-    Ok(reader.bytes(len)?.to_vec())
+    Ok(())
 }

@@ -18,6 +18,7 @@ mod ids;
 mod join;
 mod limits;
 mod notice;
+mod printable;
 mod producer_list;
 mod reader;
 mod record;
@@ -46,6 +47,7 @@ pub use limits::{
     RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX,
 };
 pub use notice::{Heartbeat, Notice, NoticeReason};
+pub use printable::printable;
 pub use reader::ByteReader;
 pub use record::{Record, RecordBuilder, RecordView};
 pub use route::{Hop, RouteHeader};

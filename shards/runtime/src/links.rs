@@ -257,8 +257,15 @@ impl<I: ShardIo> Links<I> {
         detail: &str,
     ) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        lane.start_close(now, reason, detail);
         let peer = lane.peer;
+        if reason == CloseReason::Shutdown
+            && lane.closing.is_none()
+            && let Some(link) = self.links.get_mut(&peer)
+        {
+            // What was to be said before the end is said; if that cannot be, nor can the good-bye.
+            let _cannot = fill(lane, &mut link.egress);
+        }
+        lane.start_close(now, reason, detail);
         self.wanting.push_back(key);
         self.place_classes(peer);
     }

@@ -430,7 +430,7 @@ impl<I: ShardIo> Shard<I> {
                 self.push_control_frame(ShardToControl::LinkControl { from: peer, body }, bytes);
             }
             FrameKind::Close => {
-                let why = LaneClose::decode(body).map_or_else(
+                let why = LaneClose::decode(body).map(LaneClose::printable).map_or_else(
                     |_malformed| "closed by the peer".to_owned(),
                     |close| format!("peer: {}: {}", close.reason.text(), close.detail),
                 );

@@ -20,18 +20,18 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Begins a subscription; the one that it takes over from, if any.
+    /// Begins a subscription; the one that it takes over from, if that is to be told.
     pub(crate) fn open(&mut self, call: CallId, subscription: Subscription) -> Option<CallId> {
         let earlier = self
             .calls
             .iter()
             .find(|(_, other)| other.consumer == subscription.consumer)
-            .map(|(&call, _)| call);
-        if let Some(earlier) = earlier {
+            .map(|(&call, other)| (call, other.ended));
+        if let Some((earlier, _)) = earlier {
             self.calls.remove(&earlier);
         }
         self.calls.insert(call, subscription);
-        earlier
+        earlier.filter(|(_, ended)| !ended).map(|(call, _)| call)
     }
 
     pub(crate) fn get_mut(&mut self, call: CallId) -> Option<&mut Subscription> {
@@ -51,8 +51,9 @@ impl Subscriptions {
         self.calls.iter_mut().map(|(&call, subscription)| (call, subscription))
     }
 
-    /// Removes every call.
+    /// Removes every call; those that have not been told of an end yet.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = CallId> {
-        std::mem::take(&mut self.calls).into_keys()
+        let calls = std::mem::take(&mut self.calls);
+        calls.into_iter().filter(|(_, subscription)| !subscription.ended).map(|(call, _)| call)
     }
 }

@@ -128,6 +128,29 @@ async fn refusals_come_with_their_reason() {
 }
 
 #[tokio::test]
+async fn the_authoritys_words_are_printable() {
+    let mesh = Mesh::new();
+    let mut running = Running::start(&mesh.member("seed"));
+    let detail = "\x1b[2Jused\r\nalready".to_owned();
+    let close = LaneClose { reason: CloseReason::TokenRefused, detail };
+    let result = answered(&mesh, &mut running, |_| Err(close)).await;
+    let part = "\\u{1b}[2Jused\\r\\nalready";
+    assert_refused(result, CloseReason::TokenRefused, part);
+}
+
+#[tokio::test]
+async fn what_fits_in_no_frame_is_not_sent() {
+    let mesh = Mesh::new();
+    let mut running = Running::start(&mesh.member("seed"));
+    let result = answered(&mesh, &mut running, |request| {
+        Ok(JoinReply { certificate: vec![0; (8 << 10) + 1], ..grant(&mesh, request) })
+    });
+    assert_refused(result.await, CloseReason::ProtocolViolation, "is 8193, more than 8192");
+    running.refused("is 8193, more than 8192").await;
+    running.still_serves(&mesh).await;
+}
+
+#[tokio::test]
 async fn answers_that_do_not_fit_are_not_believed() {
     let (mesh, other) = (Mesh::new(), Mesh::new());
     let mut running = Running::start(&mesh.member("seed"));
@@ -184,9 +207,8 @@ async fn requests_that_are_not_asked_on() {
     let anonymous = hawser_identity::join_client_config(pin).unwrap();
     let good = NodeKey::generate().unwrap().csr("new").unwrap();
     let encoded = |csr: Vec<u8>| {
-        let mut body = Vec::new();
-        JoinRequest { secret: vec![1; 32], csr, name: "new".to_owned() }.encode(&mut body);
-        body
+        let secret = vec![1; 32].into();
+        JoinRequest { secret, csr, name: "new".to_owned() }.encode().unwrap().to_vec()
     };
     let mut changed = good.clone();
     let last = changed.len() - 1;

@@ -207,6 +207,35 @@ fn a_settled_mesh_exchanges_digests_alone() {
 }
 
 #[test]
+fn a_newcomer_that_is_settled_knows_what_its_neighbour_knows() {
+    for seed in 0..20 {
+        let mut mesh = Mesh::new(seed, 12, 20);
+        mesh.connect_all();
+        mesh.run_for(20);
+        mesh.start(13, 1);
+        let settled = |mesh: &Mesh| mesh.nodes[&13].settled().collect::<Vec<_>>();
+        mesh.run_for(1);
+        assert_eq!(settled(&mesh), [], "seed {seed}: without a neighbour");
+        mesh.link_up(13, 1);
+        assert_eq!(settled(&mesh), [], "seed {seed}: before a word");
+        let mut ms = mesh.now.as_nanos() / 1_000_000;
+        while settled(&mesh) != [node(1)] {
+            ms += 1;
+            mesh.run_until(millis(ms));
+            assert!(ms < 60_000, "seed {seed}: never settled");
+        }
+        let (newcomer, neighbour) = (mesh.nodes[&13].lsdb(), mesh.nodes[&1].lsdb());
+        for number in 1..=12 {
+            assert!(newcomer.get(node(number)).is_some(), "seed {seed}: {number} is not known");
+        }
+        assert_eq!(neighbour.get(node(13)), newcomer.get(node(13)), "seed {seed}");
+        assert_eq!(shortest_paths(newcomer, node(13)).len(), 12, "seed {seed}");
+        mesh.link_down(13, 1);
+        assert_eq!(settled(&mesh), [], "seed {seed}: without a link");
+    }
+}
+
+#[test]
 fn both_sides_of_a_partition_catch_up() {
     for seed in 0..20 {
         let mut mesh = Mesh::new(seed, 10, 10);

@@ -119,9 +119,14 @@ fn lane_messages() {
 
 #[test]
 fn join_messages() {
-    let secret = (0xe0..=0xff).collect();
+    let secret = (0xe0..=0xff).collect::<Vec<u8>>().into();
     let request = JoinRequest { secret, csr: vec![0x30, 3, 2, 1, 0], name: "corfu".to_owned() };
-    check("join-request", &request, JoinRequest::encode, JoinRequest::decode);
+    check(
+        "join-request",
+        &request,
+        |request, out| out.extend_from_slice(&request.encode().unwrap()),
+        JoinRequest::decode,
+    );
 
     let reply = JoinReply {
         mesh: MESH,
@@ -129,7 +134,12 @@ fn join_messages() {
         certificate: vec![0x30, 1, 0],
         authority: vec![0x30, 2, 5, 0],
     };
-    check("join-reply", &reply, JoinReply::encode, JoinReply::decode);
+    check(
+        "join-reply",
+        &reply,
+        |reply, out| out.extend_from_slice(&reply.encode().unwrap()),
+        JoinReply::decode,
+    );
 }
 
 #[test]

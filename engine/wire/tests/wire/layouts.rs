@@ -93,13 +93,13 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         name: "join request",
         vectors: &["join-request"],
         end: End::Closed,
-        recode: |input| JoinRequest::decode(input).map(|join| written(|out| join.encode(out))),
+        recode: |input| JoinRequest::decode(input).map(|join| join.encode().unwrap().to_vec()),
     },
     Layout {
         name: "join reply",
         vectors: &["join-reply"],
         end: End::Closed,
-        recode: |input| JoinReply::decode(input).map(|reply| written(|out| reply.encode(out))),
+        recode: |input| JoinReply::decode(input).map(|reply| reply.encode().unwrap()),
     },
     Layout {
         name: "heartbeat",

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, DecodeError, Hello, JoinRequest, ProducerId, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
+    BootEpoch, CloseReason, DecodeError, Hello, JoinReply, JoinRequest, LaneClose, MeshId,
+    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
+    StreamOffset, StreamSync, TenantId, put_varint,
 };
 
 use crate::layouts::record_bytes;
@@ -104,4 +105,32 @@ fn names_and_blobs() {
     let blob = [&0x2001_u16.to_le_bytes()[..], &[0; 0x2001 + 3]].concat();
     let refused = too_large("join message's blob", 0x2001, 0x2000);
     assert!(JoinRequest::decode(&blob) == Err(refused));
+}
+
+#[test]
+fn a_join_message_that_no_peer_would_take_is_not_written() {
+    let refused = too_large("join message's blob", 0x2001, 0x2000);
+    let mesh = MeshId::from_bytes([0; 16]);
+    for (len, expected) in [(0x2000, Ok(())), (0x2001, Err(refused))] {
+        let blob = || vec![0; len];
+        let request = |secret: Vec<u8>, csr| {
+            JoinRequest { secret: secret.into(), csr, name: "n".to_owned() }.encode().map(drop)
+        };
+        assert_eq!(request(blob(), vec![]), expected);
+        assert_eq!(request(vec![], blob()), expected);
+        let reply = |certificate, authority| {
+            JoinReply { mesh, mesh_name: "m".to_owned(), certificate, authority }.encode().map(drop)
+        };
+        assert_eq!(reply(blob(), vec![]), expected);
+        assert_eq!(reply(vec![], blob()), expected);
+    }
+}
+
+#[test]
+fn a_closing_peer_writes_on_no_terminal() {
+    let close = LaneClose { reason: CloseReason::Shutdown, detail: "\x1b]0;x\x07\r\n".to_owned() };
+    let mut bytes = Vec::new();
+    close.encode(&mut bytes);
+    let detail = LaneClose::decode(&bytes).unwrap().printable().detail;
+    assert_eq!(detail, "\\u{1b}]0;x\\u{7}\\r\\n");
 }

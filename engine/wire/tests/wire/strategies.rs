@@ -157,7 +157,7 @@ fn blob() -> impl Strategy<Value = Vec<u8>> {
 
 pub(crate) fn join_request() -> impl Strategy<Value = JoinRequest> {
     let parts = (blob(), blob(), name());
-    parts.prop_map(|(secret, csr, name)| JoinRequest { secret, csr, name })
+    parts.prop_map(|(secret, csr, name)| JoinRequest { secret: secret.into(), csr, name })
 }
 
 pub(crate) fn join_reply() -> impl Strategy<Value = JoinReply> {

@@ -77,7 +77,7 @@ pub enum ApiToShard {
         /// First offset not confirmed.
         next: StreamOffset,
     },
-    /// The client went away.
+    /// The client went away, or the API thread is done with a subscription that has ended.
     EndSubscribe {
         /// The call.
         session: SessionId,
@@ -237,7 +237,8 @@ pub enum ShardToApiData {
         /// The messages.
         record: Box<Record>,
     },
-    /// Stands behind the last record of a subscription that ends.
+    /// Stands behind the last record of a subscription that ends. One that the stream's end has
+    /// ended may still confirm what it handed out, until [`ApiToShard::EndSubscribe`].
     End {
         /// The call.
         session: SessionId,

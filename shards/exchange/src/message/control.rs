@@ -13,7 +13,7 @@ use super::ShardReport;
 pub struct LaneHandover<C> {
     /// The neighbour, from its certificate.
     pub peer: NodeId,
-    /// Its human name, from its Hello.
+    /// Its human name, from its certificate.
     pub peer_name: String,
     /// Its life.
     pub peer_incarnation: Incarnation,

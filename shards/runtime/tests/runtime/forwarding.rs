@@ -1,1 +1,233 @@
+//! Routed frames of other nodes, as a relay treats them.
 
+use bytes::Bytes;
+use hawser_exchange::{ControlToShard, ShardToControl};
+use hawser_wire::{
+    AdjacencyIndex, BootEpoch, FrameKind, LinkSequence, NodeId, Notice, NoticeReason, PathId,
+    ProducerId, Record, RouteHeader, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
+};
+
+use crate::node::{Node, node_id, stream_id};
+use crate::peer::{COLLAPSED, Frame, Peer};
+
+const BULK: TrafficClass = TrafficClass::Bulk;
+/// What the far source calls its path.
+const PATH: PathId = PathId(77);
+/// The relay's adjacencies: to the neighbour that the frames come from, and to the other one.
+const BACK: u32 = 4;
+const ON: u32 = 5;
+
+/// A relay between two neighbours whose links are at the shards that are said.
+struct Relay {
+    node: Node,
+    source: Peer,
+    far: Peer,
+}
+
+impl Relay {
+    fn new(shards: u16, source: u16, far: u16) -> Self {
+        let mut node = Node::start(node_id(1, 0), shards);
+        let (id_source, id_far) = (node_id(2, source), node_id(3, far));
+        let source = Peer::open(&mut node, id_source, COLLAPSED);
+        let far = Peer::open(&mut node, id_far, COLLAPSED);
+        node.route(
+            &[(id_source, &[BACK]), (id_far, &[ON])],
+            &[(BACK, id_source), (ON, id_far), (9, node_id(9, 0))],
+        );
+        let mut relay = Self { node, source, far };
+        // A heartbeat behind the bell: the routes are known from now on.
+        relay.source.round_trip();
+        relay.far.round_trip();
+        relay
+    }
+
+    /// A record from the source's neighbour as it comes in: its first hop is behind it.
+    fn send(&mut self, destination: NodeId, hops: &[u32]) -> Vec<u8> {
+        let body = [arrived(self.source.id, destination, hops), record()].concat();
+        self.source.send(FrameKind::Record, BULK, &[&body]);
+        body
+    }
+
+    fn expect_notice(&mut self, reason: NoticeReason, destination: NodeId) {
+        let notice = self.source.expect(FrameKind::Notice);
+        assert_eq!(notice.header.class, TrafficClass::Control);
+        let (route, body) = RouteHeader::decode(&notice.body).unwrap();
+        assert_eq!((route.source, route.destination), (self.node.local, self.source.id));
+        let at = self.node.local;
+        let expected = Notice { path: PATH, reason, at, destination, stream: stream() };
+        assert_eq!(Notice::decode(body).unwrap(), expected);
+    }
+
+    fn stop(mut self) {
+        assert!(self.node.unasked().is_empty(), "{:?}", self.node.unasked());
+        self.source.round_trip();
+        self.node.stop();
+    }
+}
+
+fn stream() -> StreamId {
+    stream_id(0x60, 0)
+}
+
+fn record() -> Vec<u8> {
+    let header = StreamHeader {
+        tenant: TenantId::from_bytes([1; 16]),
+        stream: stream(),
+        producer: ProducerId(1),
+        producer_base: 1,
+        stream_base: StreamOffset(0),
+        count: 1,
+        born_epoch: BootEpoch(1),
+        fence_epoch: BootEpoch(1),
+        chunk_index: 0,
+        chunk_count: 1,
+        checksum: 0,
+    };
+    let payload = Bytes::from(vec![0x42; 5000]);
+    let mut lengths = Vec::new();
+    hawser_wire::put_varint(&mut lengths, 5000);
+    Record::new(header, lengths.into(), payload).with_parts(|parts| parts.concat())
+}
+
+/// The route header of a frame that has taken the first of its hops.
+fn arrived(source: NodeId, destination: NodeId, hops: &[u32]) -> Vec<u8> {
+    let hops: Vec<AdjacencyIndex> = hops.iter().copied().map(AdjacencyIndex).collect();
+    let mut header = Vec::new();
+    RouteHeader::encode(&mut header, source, destination, PATH, &hops).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&header).unwrap();
+    [&fixed[..], rest].concat()
+}
+
+/// Any frame that is not about the lane itself.
+fn routed(frame: &Frame) -> bool {
+    frame.header.kind.is_routed()
+}
+
+#[test]
+fn a_record_is_sent_on_with_its_cursor_moved_and_nothing_else() {
+    for (shards, source, far) in [(1, 0, 0), (2, 0, 1), (2, 1, 0)] {
+        let mut relay = Relay::new(shards, source, far);
+        let (far, on) = (relay.far.id, node_id(8, 0));
+        for (destination, hops) in [(far, &[1, ON][..]), (on, &[1, ON, 300_000])] {
+            let body = relay.send(destination, hops);
+            let frame = relay.far.expect(FrameKind::Record);
+            assert_eq!(frame.header.class, BULK);
+            assert!(frame.header.link_sequence > LinkSequence(0));
+            let (before, rest) = RouteHeader::decode(&body).unwrap();
+            let (after, sent) = RouteHeader::decode(&frame.body).unwrap();
+            assert_eq!((after.cursor, after.ttl), (before.cursor + 1, before.ttl - 1));
+            assert_eq!((after.source, after.destination), (before.source, before.destination));
+            assert_eq!((after.path, after.hop_count), (before.path, before.hop_count));
+            assert_eq!(sent, rest);
+        }
+        relay.stop();
+    }
+}
+
+#[test]
+fn the_source_is_told_of_an_adjacency_that_nobody_knows() {
+    let mut relay = Relay::new(1, 0, 0);
+    relay.send(node_id(8, 0), &[1, 99]);
+    relay.expect_notice(NoticeReason::NoAdjacency, node_id(8, 0));
+    relay.stop();
+}
+
+#[test]
+fn the_source_is_told_of_a_link_that_is_down_at_whichever_shard() {
+    for shards in [1, 2] {
+        // The neighbour with the index 9 has its link at shard 0, and no lane.
+        let mut relay = Relay::new(shards, shards - 1, 0);
+        relay.send(node_id(9, 0), &[1, 9]);
+        relay.expect_notice(NoticeReason::NoAdjacency, node_id(9, 0));
+        relay.stop();
+    }
+}
+
+#[test]
+fn the_source_is_told_of_a_frame_that_took_too_many_hops() {
+    let mut relay = Relay::new(1, 0, 0);
+    let mut body = [arrived(relay.source.id, relay.far.id, &[1, ON]), record()].concat();
+    let (route, _) = RouteHeader::decode(&body).unwrap();
+    assert_eq!(body[RouteHeader::FIXED_LEN - 1], route.ttl, "the last byte before the list");
+    body[RouteHeader::FIXED_LEN - 1] = 0;
+    relay.source.send(FrameKind::Record, BULK, &[&body]);
+    relay.expect_notice(NoticeReason::HopsExceeded, relay.far.id);
+    relay.stop();
+}
+
+#[test]
+fn the_source_is_told_of_a_list_that_ends_at_the_wrong_node() {
+    let mut relay = Relay::new(1, 0, 0);
+    relay.send(relay.far.id, &[1]);
+    relay.expect_notice(NoticeReason::NotForThisNode, relay.far.id);
+    relay.stop();
+}
+
+#[test]
+fn nothing_is_said_about_frames_that_repeat_themselves_or_to_who_cannot_be_reached() {
+    let mut relay = Relay::new(1, 0, 0);
+    let header = arrived(relay.source.id, node_id(8, 0), &[1, 99]);
+    for kind in [FrameKind::Datagram, FrameKind::StreamAck, FrameKind::StreamSync] {
+        relay.source.send(kind, TrafficClass::Control, &[&header, &[0; 200]]);
+    }
+    let stranger = [arrived(node_id(7, 0), node_id(8, 0), &[1, 99]), record()].concat();
+    relay.source.send(FrameKind::Record, BULK, &[&stranger]);
+    // The next record is answered, and nothing before it was.
+    relay.send(node_id(8, 0), &[1, 99]);
+    relay.expect_notice(NoticeReason::NoAdjacency, node_id(8, 0));
+    relay.source.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let rest = relay.source.until_over();
+    assert!(!rest.iter().any(routed), "{rest:?}");
+    relay.node.stop();
+}
+
+#[test]
+fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
+    let mut node = Node::start_with(node_id(1, 0), 1, |config| config.relay_queue_bytes = 1 << 20);
+    let (id_source, id_slow, id_far) = (node_id(2, 0), node_id(3, 0), node_id(4, 0));
+    let source = Peer::open(&mut node, id_source, COLLAPSED);
+    let slow = Peer::open(&mut node, id_slow, COLLAPSED);
+    let mut far = Peer::open(&mut node, id_far, COLLAPSED);
+    node.route(&[(id_source, &[BACK])], &[(BACK, id_source), (ON, id_slow), (6, id_far)]);
+    far.round_trip();
+    let mut relay = Relay { node, source, far: slow };
+    // Nobody reads at the slow end: its socket fills, then its queue.
+    let body = [arrived(id_source, id_slow, &[1, ON]), record()].concat();
+    for _ in 0..4000 {
+        relay.source.send(FrameKind::Record, BULK, &[&body]);
+    }
+    relay.expect_notice(NoticeReason::Congested, id_slow);
+    let body = [arrived(id_source, id_far, &[1, 6]), record()].concat();
+    relay.source.send(FrameKind::Record, BULK, &[&body]);
+    far.expect(FrameKind::Record);
+    let report = relay.node.report(hawser_wire::ShardId(0));
+    let link = report.links.iter().find(|link| link.peer == id_slow).unwrap();
+    assert!(link.dropped_frames > 0 && link.queued_bytes <= (1 << 20) + (1 << 16), "{link:?}");
+    // What was taken arrives once somebody reads.
+    relay.far.expect(FrameKind::Record);
+    relay.node.stop();
+}
+
+#[test]
+fn datagrams_reach_the_control_threads_of_both_ends() {
+    for shards in [1, 2] {
+        let mut relay = Relay::new(shards, 0, shards - 1);
+        let local = relay.node.local;
+        let header = arrived(relay.source.id, local, &[1]);
+        relay.source.send(FrameKind::Datagram, TrafficClass::Control, &[&header, b"hello"]);
+        let (from, body) = relay.node.hear("datagram", |message| match message {
+            ShardToControl::Datagram { from, body } => Some((*from, body.to_vec())),
+            _ => None,
+        });
+        assert_eq!((from, body), (relay.source.id, b"hello".to_vec()));
+
+        let to = relay.far.id;
+        let datagram = ControlToShard::Datagram { to, body: b"and back".to_vec().into() };
+        // Whichever shard is asked.
+        relay.node.tell(hawser_wire::ShardId(0), datagram);
+        let frame = relay.far.expect(FrameKind::Datagram);
+        let (route, body) = RouteHeader::decode(&frame.body).unwrap();
+        assert_eq!((route.source, route.destination, body), (local, to, &b"and back"[..]));
+        relay.stop();
+    }
+}
