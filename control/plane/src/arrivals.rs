@@ -1,7 +1,6 @@
 //! Streams that end here: announced, taken or refused, withdrawn; and what their consumers confirm.
 
-use hawser_exchange::ControlToShard;
-use hawser_store::StoreError;
+use hawser_store::{StoreError, StreamState};
 use hawser_wire::{NodeId, StreamId, StreamOffset};
 
 use crate::EventKind;
@@ -86,12 +85,17 @@ impl Control {
         self.send_datagram(to, &Datagram::StreamRefuse { stream, reason, detail });
     }
 
-    /// A source has no such stream any more: an application opened it, and it was taken back.
+    /// A source has no such stream any more: it has ended, or an application opened it and it was
+    /// taken back.
     pub(crate) fn handle_gone(&mut self, from: NodeId, stream: StreamId) {
-        if self.catalogue.get(stream).is_some_and(|record| record.source == from) {
-            self.shards.send_to_stream(stream, ControlToShard::CloseStream(stream));
-            self.handle_stream_ended(stream);
+        let Some(record) = self.catalogue.get(stream).filter(|record| record.source == from) else {
+            return;
+        };
+        if record.state != StreamState::Closed {
+            let detail = format!("stream {} ({stream}) to here", record.name);
+            self.events.emit(EventKind::StreamClosed, Some(from), detail);
         }
+        self.forget_stream(stream);
     }
 
     /// Writes what consumers have confirmed, if it is time.

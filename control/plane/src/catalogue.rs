@@ -1,6 +1,6 @@
 //! The streams that begin or end at this node. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use hawser_exchange::{DestinationSpec, SourceSpec, StreamSpec};
 use hawser_identity::tenant_id;
@@ -14,6 +14,9 @@ use crate::{PlaneError, StreamView};
 /// Most streams at one node.
 pub(crate) const STREAMS_MAX: usize = 16_384;
 
+/// Streams that have ended and are still shown.
+const ENDED_SHOWN: usize = 64;
+
 /// Every stream of this node, by id.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
@@ -21,11 +24,13 @@ pub(crate) struct Catalogue {
     streams: BTreeMap<StreamId, StreamRecord>,
     /// Streams that begin here, by tenant and name.
     own: BTreeMap<(String, String), StreamId>,
+    /// The last ones that ended in this life, oldest first, and how many messages they had.
+    ended: VecDeque<(StreamRecord, StreamOffset)>,
 }
 
 impl Catalogue {
     pub(crate) const fn new(local: NodeId) -> Self {
-        Self { local, streams: BTreeMap::new(), own: BTreeMap::new() }
+        Self { local, streams: BTreeMap::new(), own: BTreeMap::new(), ended: VecDeque::new() }
     }
 
     pub(crate) fn insert(&mut self, record: StreamRecord) {
@@ -46,6 +51,23 @@ impl Catalogue {
     pub(crate) fn clear(&mut self) {
         self.streams.clear();
         self.own.clear();
+        self.ended.clear();
+    }
+
+    /// The stream is to be shown as closed, also when it is removed.
+    pub(crate) fn note_ended(&mut self, record: StreamRecord, end: StreamOffset) {
+        if self.ended.len() >= ENDED_SHOWN {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((record, end));
+    }
+
+    /// Streams that have ended and were removed.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (&StreamRecord, StreamOffset)> + '_ {
+        self.ended
+            .iter()
+            .filter(|(record, _)| !self.streams.contains_key(&record.stream))
+            .map(|(record, end)| (record, *end))
     }
 
     pub(crate) fn get(&self, stream: StreamId) -> Option<&StreamRecord> {
@@ -70,7 +92,8 @@ impl Catalogue {
         self.streams.get(stream)
     }
 
-    /// The stream that an application calls `text`: an id, or a name that one stream alone has.
+    /// The stream that an application calls `text`: an id, or a name that one stream alone has, not
+    /// counting those that have ended if another has not.
     ///
     /// # Errors
     /// [`PlaneError::UnknownStream`], [`PlaneError::AmbiguousStream`].
@@ -78,7 +101,10 @@ impl Catalogue {
         if let Some(record) = text.parse().ok().and_then(|stream| self.streams.get(&stream)) {
             return Ok(record);
         }
-        let named: Vec<_> = self.iter().filter(|record| record.name == text).collect();
+        let mut named: Vec<_> = self.iter().filter(|record| record.name == text).collect();
+        if named.iter().any(|record| record.state != StreamState::Closed) {
+            named.retain(|record| record.state != StreamState::Closed);
+        }
         match named.as_slice() {
             [only] => Ok(only),
             [] => {

@@ -25,6 +25,7 @@ use crate::lifecycle::Leaving;
 use crate::links::Links;
 use crate::opens::Opens;
 use crate::reports::Reports;
+use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
 
@@ -52,7 +53,7 @@ impl Drop for Listening {
 
 /// The state of the control plane. Its parts are pure or narrow; the files beside this one move
 /// what they say between them: `lanes`, `topology`, `streams`, `arrivals`,
-/// `lifecycle`, `joins`, `status`.
+/// `lifecycle`, `joins`, `settling`, `status`.
 pub(crate) struct Control {
     pub(crate) config: PlaneConfig,
     pub(crate) key: Arc<NodeKey>,
@@ -95,6 +96,10 @@ pub(crate) struct Control {
     pub(crate) hops: BTreeMap<NodeId, usize>,
     /// Nodes that were announced as joined.
     pub(crate) known: BTreeSet<NodeId>,
+    /// The map of the mesh is awaited.
+    pub(crate) settling: Option<Settling>,
+    /// How much of each neighbour's link state was refused, and why the last of it was.
+    pub(crate) refused_link_state: BTreeMap<NodeId, (u64, String)>,
 
     pub(crate) catalogue: Catalogue,
     pub(crate) announcements: Announcements,
@@ -158,6 +163,8 @@ impl Control {
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),
+            settling: None,
+            refused_link_state: BTreeMap::new(),
             catalogue: Catalogue::new(node),
             announcements: Announcements::default(),
             opens: Opens::default(),

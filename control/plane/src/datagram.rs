@@ -5,7 +5,7 @@
 //! newer one. Bytes behind the last field are left to later versions. Integers are little-endian;
 //! texts have one byte of length.
 
-use hawser_wire::{ByteReader, DecodeError, NAME_BYTES_MAX, NodeId, StreamId};
+use hawser_wire::{ByteReader, DecodeError, NAME_BYTES_MAX, NodeId, StreamId, printable};
 
 /// Most destinations of a stream.
 pub(crate) const DESTINATIONS_MAX: usize = 256;
@@ -59,7 +59,7 @@ pub(crate) enum Datagram {
         stream: StreamId,
         /// Why.
         reason: RefuseReason,
-        /// For people.
+        /// For people; printable once it is decoded.
         detail: String,
     },
     /// The source has no such stream: nothing will come on it.
@@ -123,7 +123,7 @@ impl Datagram {
             STREAM_REFUSE => Self::StreamRefuse {
                 stream: StreamId::from_bytes(reader.array()?),
                 reason: RefuseReason::from_wire(reader.u8()?),
-                detail: reader.name()?.to_owned(),
+                detail: printable(reader.name()?),
             },
             STREAM_GONE => Self::StreamGone(StreamId::from_bytes(reader.array()?)),
             _ => return Ok(None),

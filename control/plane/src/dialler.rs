@@ -218,6 +218,22 @@ impl Dialler {
         }
     }
 
+    /// Addresses that lead to no link that is up, with what became of the last attempt for the
+    /// first lane; empty if none has ended yet.
+    pub(crate) fn unreached<'a>(
+        &'a self,
+        links: &'a Links,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let unreached = self
+            .addresses
+            .iter()
+            .filter(|(_, address)| !address.peer.is_some_and(|peer| links.is_link_up(peer)));
+        unreached.map(|(name, address)| {
+            let first = address.dials.values().next();
+            (name.as_str(), first.map_or("", |dial| dial.failure.as_str()))
+        })
+    }
+
     fn dials_of(&mut self, peer: NodeId, lane: LaneId) -> impl Iterator<Item = &mut Dial> {
         self.addresses
             .values_mut()

@@ -1,6 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hawser_wire::NodeId;
+use hawser_wire::{NodeId, printable};
 use tokio::sync::broadcast;
 
 use crate::{EventKind, EventView};
@@ -25,8 +25,10 @@ impl Events {
     }
 
     /// Something happened. Nobody need be watching.
-    pub(crate) fn emit(&mut self, kind: EventKind, node: Option<NodeId>, detail: String) {
+    pub(crate) fn emit(&mut self, kind: EventKind, node: Option<NodeId>, mut detail: String) {
         self.last = self.last.saturating_add(1);
+        // Some of it may be a peer's words.
+        detail = printable(&detail);
         tracing::info!(kind = kind.name(), node = node.map(|node| node.to_string()), "{detail}");
         let unix_us = SystemTime::now()
             .duration_since(UNIX_EPOCH)

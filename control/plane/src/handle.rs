@@ -127,6 +127,10 @@ impl PlaneHandle {
     /// Joins the mesh that `token` names, by way of `address` (host:port) or else the token's own,
     /// and keeps dialling that address from then on.
     ///
+    /// Answers when the neighbour's link-state database has been taken over: the nodes of the mesh
+    /// are known and can be named. If that takes more than 5 s this node has joined all the same,
+    /// and its status shows nothing that can be reached yet.
+    ///
     /// # Errors
     /// [`PlaneError::AlreadyInMesh`], [`PlaneError::TokenInvalid`], [`PlaneError::Refused`],
     /// [`PlaneError::Unreachable`], [`PlaneError::Store`]. A token that was granted but whose
@@ -216,7 +220,9 @@ impl PlaneHandle {
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for
-    /// their confirmations. The same name and tenant again returns the same stream.
+    /// their confirmations. The same name and tenant again returns the same stream. In the first
+    /// moments after a start or a join a destination that is not known yet is waited for, up to 5 s
+    /// more.
     ///
     /// # Errors
     /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::NameInvalid`],

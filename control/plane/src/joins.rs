@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hawser_admission::JoinAttempt;
 use hawser_identity::{JoinToken, MeshAuthority, check_node_name, fingerprint, token_digest};
-use hawser_store::{MemberPut, MemberRecord, MeshRecord, Redeemed, Store, StoreError, TokenRecord};
+use hawser_store::{Admitted, MemberRecord, MeshRecord, Store, StoreError, TokenRecord};
 use hawser_wire::{CloseReason, JoinReply, JoinRequest, LaneClose, NodeId};
 
 use crate::control::{Control, unix_s};
@@ -101,8 +101,8 @@ impl Control {
     }
 }
 
-/// Decides about a node that asks to be let in. Runs on the store's thread, where decisions follow
-/// each other: a token is used up once, and only for a request that is otherwise good.
+/// Decides about a node that asks to be let in. Runs on the store's thread. The token is used up
+/// only for a request that is good, together with the record of the new member.
 ///
 /// # Errors
 /// What the asker is told. The token is not used up, unless the store failed.
@@ -120,53 +120,44 @@ fn admit(
     };
     check_node_name(&request.name)
         .map_err(|error| refusal(CloseReason::IdentityRefused, &error.to_string()))?;
-    let members = store.members().map_err(|error| failed(&error))?;
-    if let Some(other) =
-        members.iter().find(|member| member.name == request.name && member.node != node)
-    {
-        return Err(name_taken(&request.name, other.node));
-    }
     let (_node, certificate) = MeshAuthority::from_parts(&mesh.authority, key)
         .and_then(|authority| {
             authority.sign_csr(&request.csr, &request.name, now_unix_s, CERTIFICATE_VALIDITY)
         })
         .map_err(|error| refusal(CloseReason::IdentityRefused, &error.to_string()))?;
-    let redeemed = store.redeem_token(token_digest(&request.secret), node, now_unix_s);
-    let why = match redeemed.map_err(|error| failed(&error))? {
-        Redeemed::Granted => None,
-        Redeemed::Unknown => Some("it was not issued by this node"),
-        Redeemed::Used => Some("it was used before"),
-        Redeemed::Expired => Some("it has expired"),
-        Redeemed::OtherNode => Some("it is for another node"),
-    };
-    if let Some(why) = why {
-        return Err(refusal(CloseReason::TokenRefused, why));
-    }
     let member = MemberRecord {
         node,
         name: request.name.clone(),
         certificate: certificate.clone(),
         joined_unix_s: now_unix_s,
     };
-    match store.put_member(&member).map_err(|error| failed(&error))? {
-        MemberPut::Inserted => Ok(JoinReply {
-            mesh: mesh.mesh,
-            mesh_name: mesh.name.clone(),
-            certificate,
-            authority: mesh.authority.clone(),
-        }),
-        MemberPut::NameTaken { by } => Err(name_taken(&request.name, by)),
-    }
+    let admitted = store.admit(token_digest(&request.secret), now_unix_s, &member);
+    let (reason, detail) = match admitted.map_err(|error| failed(&error))? {
+        Admitted::Granted => {
+            return Ok(JoinReply {
+                mesh: mesh.mesh,
+                mesh_name: mesh.name.clone(),
+                certificate,
+                authority: mesh.authority.clone(),
+            });
+        }
+        Admitted::TokenUnknown => {
+            (CloseReason::TokenRefused, "it was not issued by this node".to_owned())
+        }
+        Admitted::TokenUsed => (CloseReason::TokenRefused, "it was used before".to_owned()),
+        Admitted::TokenExpired => (CloseReason::TokenRefused, "it has expired".to_owned()),
+        Admitted::TokenOfOther => (CloseReason::TokenRefused, "it is for another node".to_owned()),
+        Admitted::NameTaken { by } => {
+            (CloseReason::NameTaken, format!("{:?} is node {by}", request.name))
+        }
+    };
+    Err(LaneClose { reason, detail })
 }
 
 /// What the asker is told when the store failed: not more than that.
 fn failed(error: &StoreError) -> LaneClose {
     tracing::error!(%error, "a join could not be decided");
     refusal(CloseReason::Shutdown, "the node's store failed; see its log")
-}
-
-fn name_taken(name: &str, by: NodeId) -> LaneClose {
-    refusal(CloseReason::NameTaken, &format!("{name:?} is node {by}"))
 }
 
 fn refusal(reason: CloseReason, detail: &str) -> LaneClose {
@@ -211,7 +202,7 @@ mod tests {
 
     fn request(key: &NodeKey, name: &str, secret: [u8; 32]) -> JoinRequest {
         let csr = key.csr("x").expect("request");
-        JoinRequest { secret: secret.to_vec(), csr, name: name.into() }
+        JoinRequest { secret: secret.to_vec().into(), csr, name: name.into() }
     }
 
     fn check(

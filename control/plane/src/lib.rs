@@ -4,7 +4,7 @@
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
 //! `dialler`, `adjacency`, `catalogue`, `announcements`, `opens`, `commits`, `reports`, `datagram`,
 //! `directory`. Beside them stand the parts that act: `lanes`, `topology`, `streams`, `arrivals`,
-//! `lifecycle`, `joins`, `status` move what the machines say between the rings, the sockets of
+//! `lifecycle`, `joins`, `settling`, `status` move what the machines say between the rings, the sockets of
 //! admission and the store.
 //!
 //! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
@@ -31,6 +31,7 @@ mod links;
 mod opens;
 mod plane;
 mod reports;
+mod settling;
 mod shards;
 mod status;
 mod store_queue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hawser_admission::{Acceptor, AdmissionError, JoinOptions, LocalNode, join};
 use hawser_identity::{Credentials, JoinToken, MeshAuthority, NodeKey, random_id};
 use hawser_store::{MemberRecord, MeshRecord, StoreError};
-use hawser_wire::{CloseReason, Incarnation, JoinReply, MeshId, MonoTime};
+use hawser_wire::{CloseReason, Incarnation, JoinReply, MeshId, MonoTime, printable};
 use zeroize::Zeroizing;
 
 use crate::control::{Continuation, Control, Listening, Mesh, unix_s};
@@ -135,12 +135,17 @@ impl Control {
             },
             move |control, stored: Result<(), StoreError>| {
                 control.entering = false;
-                let entered = stored.map_err(PlaneError::from);
-                if entered.is_ok() {
-                    control.peers.extend(dialled);
-                    control.take_part(mesh, acceptor);
+                if let Err(error) = stored {
+                    return drop(answer.send(Err(error.into())));
                 }
-                let _caller_gone = answer.send(entered);
+                let joined = dialled.is_some();
+                control.peers.extend(dialled);
+                control.take_part(mesh, acceptor);
+                if joined {
+                    control.settle(Some(answer));
+                } else {
+                    let _caller_gone = answer.send(Ok(()));
+                }
             },
         );
     }
@@ -240,6 +245,7 @@ impl Control {
     ) {
         self.entering = false;
         let mesh = result.map_err(|error| plane_error(&address, error)).and_then(|reply| {
+            check_mesh_name(&reply.mesh_name)?;
             self.mesh_of(MeshRecord {
                 mesh: reply.mesh,
                 name: reply.mesh_name,
@@ -293,6 +299,7 @@ impl Control {
                         control.withdraw();
                     }
                     control.take_part(mesh, acceptor);
+                    control.settle(None);
                 }
                 let _caller_gone = answer.send(stored.map_err(PlaneError::from));
             },
@@ -368,9 +375,10 @@ pub(crate) fn plane_error(address: &str, error: AdmissionError) -> PlaneError {
         AdmissionError::Unreachable { source, .. } => {
             PlaneError::Unreachable { address, detail: source.to_string() }
         }
+        // Some of it may be the other side's words.
         AdmissionError::Handshake { fault, .. } => {
-            PlaneError::Unreachable { address, detail: fault.to_string() }
+            PlaneError::Unreachable { address, detail: printable(&fault.to_string()) }
         }
-        error => PlaneError::Unreachable { address, detail: error.to_string() },
+        error => PlaneError::Unreachable { address, detail: printable(&error.to_string()) },
     }
 }

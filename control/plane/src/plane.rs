@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_admission::Accepted;
+use hawser_admission::{Accepted, check_address};
 use hawser_exchange::{ControlPorts, ShardToControl};
 use hawser_identity::{NodeKey, check_node_name, peer_identity};
 use hawser_session::LaneSession;
-use hawser_store::{MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord};
+use hawser_store::{
+    MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord, StreamState,
+};
 use hawser_wire::{AdjacencyIndex, MonoTime, NodeId, ShardId, StreamOffset};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +21,9 @@ use crate::adjacency::Adjacencies;
 use crate::control::{Continuation, Control, Mesh, Parts};
 use crate::events::Events;
 use crate::handle::Command;
+use crate::lifecycle::plane_error;
 use crate::reports::ReportUse;
+use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
 use crate::{PlaneConfig, PlaneError, PlaneHandle};
@@ -63,6 +67,7 @@ impl Plane {
     /// # Errors
     /// Whatever the error, the shards are told to stop.
     /// [`PlaneError::Listen`] if `listen` is configured and cannot be used, in a mesh or not;
+    /// [`PlaneError::NameInvalid`] if `advertise` is no address;
     /// [`PlaneError::NameFixed`] if the store belongs to a member with another name;
     /// [`PlaneError::Identity`] if the name is not allowed or what the store keeps does not belong
     /// together; [`PlaneError::Store`].
@@ -74,6 +79,9 @@ impl Plane {
         // From here on every way out tells the shards to stop.
         let shards = Shards::new(ports);
         check_node_name(&config.node_name)?;
+        if let Some(address) = &config.advertise {
+            check_address(address).map_err(|error| plane_error(address, error))?;
+        }
         let kept = load(&store, config.node_name.clone()).await?;
         let name: Arc<str> = config.node_name.as_str().into();
         let (continuation_sender, continuations) = mpsc::unbounded_channel();
@@ -205,12 +213,15 @@ impl Control {
             self.host(&record, false, consumers);
             if record.source == self.node {
                 self.announce(&record);
+            } else if record.state == StreamState::Closed {
+                self.announcements.add(self.now(), record.stream, record.source);
             }
             self.catalogue.insert(record);
         }
         let mesh = Mesh::new(record, &self.key, &self.config.node_name, self.incarnation())?;
         let acceptor = if mesh.record.stopped { None } else { self.bind(&mesh)? };
         self.take_part(mesh, acceptor);
+        self.settle(None);
         Ok(())
     }
 
@@ -219,6 +230,7 @@ impl Control {
         self.leave_due();
         self.dial_due();
         self.advance_topology();
+        self.settle_due();
         self.announce_due();
         self.answer_overdue_opens();
         self.write_commits();
@@ -236,6 +248,7 @@ impl Control {
             self.flooding_timeout().filter(|_| running),
             self.refresh_due.filter(|_| running),
             self.latencies_due.filter(|_| running),
+            self.settling.as_ref().map(Settling::poll_timeout),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
             self.commits.poll_timeout(),
@@ -289,10 +302,12 @@ impl Control {
             ShardToControl::StreamUnknownAt { stream, node } => {
                 self.handle_stream_unknown(stream, node);
             }
-            ShardToControl::StreamEnded(stream) => self.handle_stream_ended(stream),
+            ShardToControl::StreamEnded { stream, end } => self.handle_stream_ended(stream, end),
             ShardToControl::Committed { stream, consumer, next } => {
-                let now = self.now();
-                self.commits.add(now, stream, consumer, next);
+                if self.catalogue.get(stream).is_some() {
+                    let now = self.now();
+                    self.commits.add(now, stream, consumer, next);
+                }
             }
             ShardToControl::Report(report) => self.reports.handle_report(*report),
             ShardToControl::Stopped => drop(self.unstopped.remove(&shard)),

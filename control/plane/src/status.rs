@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_exchange::{LinkReport, ShardReport, StreamReport};
+use hawser_store::StreamRecord;
 use hawser_wire::{NodeId, StreamId};
 
 use crate::control::Control;
@@ -187,6 +188,32 @@ impl Control {
         lanes
     }
 
+    /// What this node is to a stream.
+    fn roles(&self, record: &StreamRecord) -> impl Iterator<Item = StreamRole> + use<> {
+        let source = (record.source == self.node).then_some(StreamRole::Source);
+        let destination =
+            record.destinations.contains(&self.node).then_some(StreamRole::Destination);
+        source.into_iter().chain(destination)
+    }
+
+    /// A row without figures.
+    fn stream_row(&self, record: &StreamRecord, role: StreamRole) -> StreamStatusView {
+        StreamStatusView {
+            stream: record.stream,
+            tenant: record.tenant.clone(),
+            name: record.name.clone(),
+            source: self.node_ref(record.source),
+            destinations: record.destinations.iter().map(|&node| self.node_ref(node)).collect(),
+            qos: record.qos,
+            state: record.state,
+            role,
+            last_seq: 0,
+            acked_seq: 0,
+            buffered_bytes: 0,
+            pending: Vec::new(),
+        }
+    }
+
     fn stream_rows(&self, reports: &[ShardReport]) -> Vec<StreamStatusView> {
         let reported: BTreeMap<(StreamId, bool), &StreamReport> = reports
             .iter()
@@ -195,10 +222,7 @@ impl Control {
             .collect();
         let mut rows = Vec::new();
         for record in self.catalogue.iter() {
-            let source = (record.source == self.node).then_some(StreamRole::Source);
-            let destination =
-                record.destinations.contains(&self.node).then_some(StreamRole::Destination);
-            for role in source.into_iter().chain(destination) {
+            for role in self.roles(record) {
                 let is_source = role == StreamRole::Source;
                 let report = reported.get(&(record.stream, is_source));
                 let pending = if is_source {
@@ -207,24 +231,20 @@ impl Control {
                     Vec::new()
                 };
                 rows.push(StreamStatusView {
-                    stream: record.stream,
-                    tenant: record.tenant.clone(),
-                    name: record.name.clone(),
-                    source: self.node_ref(record.source),
-                    destinations: record
-                        .destinations
-                        .iter()
-                        .map(|&node| self.node_ref(node))
-                        .collect(),
-                    qos: record.qos,
-                    state: record.state,
-                    role,
                     last_seq: report.map_or(0, |stream| stream.end.0),
                     acked_seq: report.map_or(0, |stream| stream.acked.0),
                     buffered_bytes: report.map_or(0, |stream| stream.buffered_bytes),
                     pending,
+                    ..self.stream_row(record, role)
                 });
             }
+        }
+        for (record, end) in self.catalogue.ended() {
+            rows.extend(self.roles(record).map(|role| StreamStatusView {
+                last_seq: end.0,
+                acked_seq: end.0,
+                ..self.stream_row(record, role)
+            }));
         }
         rows.sort_by(|a, b| (&a.name, a.stream, a.role).cmp(&(&b.name, b.stream, b.role)));
         rows

@@ -20,12 +20,20 @@ const TENANT_DEFAULT: &str = "default";
 impl Control {
     /// Opens a stream from this node, or finds the one that is open.
     pub(crate) fn open_stream(&mut self, request: OpenStream, answer: Answer<OpenedStream>) {
+        let again = self.settling.is_some().then(|| request.clone());
         match self.prepare_stream(request) {
             Ok((record, true)) => self.store_opened(record, answer),
             Ok((record, false)) => {
                 let now = self.now();
                 self.opens.add(now, record.stream, answer);
                 self.answer_opens(record.stream);
+            }
+            Err(error @ PlaneError::UnknownNode { .. }) => {
+                // The map of the mesh may be on its way still.
+                match (self.settling.as_mut(), again) {
+                    (Some(settling), Some(request)) => settling.hold_open(request, answer),
+                    _ => drop(answer.send(Err(error))),
+                }
             }
             Err(error) => drop(answer.send(Err(error))),
         }
@@ -147,12 +155,17 @@ impl Control {
         }
     }
 
-    /// Sends the announcements that are due to destinations that can be reached.
+    /// Sends the announcements that are due to destinations that can be reached, and asks the
+    /// sources of streams that have ended here whether they still need an answer.
     pub(crate) fn announce_due(&mut self) {
         let now = self.now();
         for (stream, node) in self.announcements.poll_due(now) {
             if let Some(record) = self.catalogue.get(stream) {
-                let message = Datagram::StreamAnnounce(announcement(record));
+                let message = if record.source == self.node {
+                    Datagram::StreamAnnounce(announcement(record))
+                } else {
+                    Datagram::StreamConfirm(stream)
+                };
                 self.send_datagram(node, &message);
             }
         }
@@ -262,7 +275,6 @@ impl Control {
     /// Takes back a stream that nobody has published on.
     fn withdraw_stream(&mut self, stream: StreamId) {
         let destinations = self.catalogue.get(stream).map(|record| record.destinations.clone());
-        self.shards.send_to_stream(stream, ControlToShard::CloseStream(stream));
         self.forget_stream(stream);
         // This node itself may be among them: there is no path to it, and nothing is sent.
         for node in destinations.into_iter().flatten() {
@@ -327,18 +339,34 @@ impl Control {
         self.events.emit(EventKind::StreamClosed, Some(self.node), detail);
     }
 
-    /// A shard has delivered the last of a closed stream and forgotten it.
-    pub(crate) fn handle_stream_ended(&mut self, stream: StreamId) {
-        let Some(record) = self.catalogue.get(stream) else { return };
-        if record.source != self.node {
-            let detail = format!("stream {} ({stream}) to here", record.name);
-            let source = record.source;
-            self.events.emit(EventKind::StreamClosed, Some(source), detail);
+    /// A shard has delivered the last of a closed stream.
+    ///
+    /// At the source that is the end of it. A destination has to go on answering for the stream
+    /// until its source has the last acknowledgement: one that had forgotten it would be taken for
+    /// one that never had it, and be given messages again. So it asks its source until that says
+    /// that the stream is gone.
+    pub(crate) fn handle_stream_ended(&mut self, stream: StreamId, end: StreamOffset) {
+        let now = self.now();
+        let Some(record) = self.catalogue.get_mut(stream) else { return };
+        if record.state == StreamState::Closed {
+            return; // As before a restart.
         }
-        self.forget_stream(stream);
+        record.state = StreamState::Closed;
+        let record = record.clone();
+        self.catalogue.note_ended(record.clone(), end);
+        if record.source == self.node {
+            self.forget_stream(stream);
+            return;
+        }
+        self.announcements.add(now, stream, record.source);
+        let detail = format!("stream {} ({stream}) to here", record.name);
+        self.events.emit(EventKind::StreamClosed, Some(record.source), detail);
+        self.keep_stream(record);
     }
 
-    fn forget_stream(&mut self, stream: StreamId) {
+    /// Forgets a stream here and at its shard.
+    pub(crate) fn forget_stream(&mut self, stream: StreamId) {
+        self.shards.send_to_stream(stream, ControlToShard::DropStream(stream));
         self.catalogue.remove(stream);
         self.announcements.forget(stream);
         self.commits.forget(stream);
@@ -353,15 +381,15 @@ impl Control {
         );
     }
 
-    /// Writes a record whose change nobody waits for; a failure costs an announcement at the next
-    /// start.
+    /// Writes a record whose change nobody waits for; a failure costs an announcement or a question
+    /// at the next start.
     fn keep_stream(&self, record: StreamRecord) {
         let stream = record.stream;
         self.store.run(
             move |store| store.put_stream(&record),
             move |_control, stored| {
                 if let Err(error) = stored {
-                    tracing::warn!(%stream, %error, "a stream's confirmations are not kept");
+                    tracing::warn!(%stream, %error, "a stream's progress is not kept");
                 }
             },
         );
@@ -376,7 +404,7 @@ impl Control {
     pub(crate) fn clear_streams(&mut self) {
         let streams: Vec<_> = self.catalogue.iter().map(|record| record.stream).collect();
         for stream in streams {
-            self.shards.send_to_stream(stream, ControlToShard::CloseStream(stream));
+            self.shards.send_to_stream(stream, ControlToShard::DropStream(stream));
             for answer in self.opens.take(stream) {
                 let _caller_gone = answer.send(Err(PlaneError::NoMesh));
             }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hawser_admission::check_address;
 use hawser_exchange::{ControlToShard, ShardReport};
-use hawser_identity::{node_id, verify};
+use hawser_identity::{check_node_name, node_id, verify};
 use hawser_routing::{Flooding, Lsa, RejectReason, shortest_paths};
 use hawser_wire::{MonoTime, NodeId};
 
@@ -47,11 +48,24 @@ impl Control {
         }
     }
 
+    /// What a neighbour floods is not taken. It repeats it every second: said once, then counted.
+    fn refuse_link_state(&mut self, from: NodeId, why: String) {
+        let (count, last) = self.refused_link_state.entry(from).or_default();
+        *count = count.saturating_add(1);
+        if *last == why {
+            tracing::debug!(%from, why, count, "link state refused again");
+        } else {
+            last.clone_from(&why);
+            self.events.emit(EventKind::Refused, Some(from), why);
+        }
+    }
+
     /// The last lane of a link is gone.
     pub(crate) fn handle_link_lost(&mut self, peer: NodeId) {
         let now = self.now();
         self.flooding.handle_neighbour_down(now, peer);
         self.adjacencies.handle_link_down(now, peer);
+        self.refused_link_state.remove(&peer);
     }
 
     /// A neighbour's control plane says something.
@@ -60,14 +74,25 @@ impl Control {
             tracing::debug!(%from, "link message of unknown kind");
             return;
         };
-        let now = self.now();
-        match self.flooding.handle_message(now, from, message, &mut is_own_word) {
+        let (now, local) = (self.now(), self.node);
+        let mut fault = None;
+        let mut verify = |lsa: &Lsa| {
+            fault = check_word(lsa, local).err();
+            fault.is_none()
+        };
+        match self.flooding.handle_message(now, from, message, &mut verify) {
             Ok(changed) => self.lsdb_changed |= changed,
             Err(reason @ (RejectReason::NotNeighbour { .. } | RejectReason::UnknownKind(_))) => {
                 tracing::debug!(%from, %reason, "flooding message skipped");
             }
             Err(reason) => {
-                self.events.emit(EventKind::Refused, Some(from), reason.to_string());
+                let why = match (reason, fault) {
+                    (RejectReason::Unverified { origin }, Some(fault)) => {
+                        format!("link-state advertisement of {origin}: {fault}")
+                    }
+                    _ => reason.to_string(),
+                };
+                self.refuse_link_state(from, why);
             }
         }
         if self.flooding.must_originate() {
@@ -191,12 +216,77 @@ impl Control {
         self.latencies_due = None;
         self.lsdb_changed = false;
         self.known.clear();
+        self.refused_link_state.clear();
         self.compute_routes();
     }
 }
 
-/// Whether an advertisement is its origin's own word.
-fn is_own_word(lsa: &Lsa) -> bool {
-    node_id(&lsa.public_key) == lsa.origin
-        && verify(&lsa.public_key, &lsa.signed_bytes(), &lsa.signature)
+/// Whether an advertisement is its origin's own word, and what it says about itself can be shown
+/// and dialled. What is out under this node's own name from an earlier life is only overtaken.
+///
+/// # Errors
+/// What is wrong with it, printable.
+fn check_word(lsa: &Lsa, local: NodeId) -> Result<(), String> {
+    if node_id(&lsa.public_key) != lsa.origin
+        || !verify(&lsa.public_key, &lsa.signed_bytes(), &lsa.signature)
+    {
+        return Err("origin, key and signature do not agree".to_owned());
+    }
+    if lsa.origin == local {
+        return Ok(());
+    }
+    check_node_name(&lsa.name).map_err(|error| error.to_string())?;
+    if !lsa.address.is_empty() {
+        check_address(&lsa.address).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_identity::NodeKey;
+    use hawser_wire::Incarnation;
+
+    use super::*;
+
+    fn check(key: &NodeKey, local: NodeId, name: &str, address: &str, expected: Option<&str>) {
+        let mut lsa = Lsa {
+            origin: key.node_id(),
+            incarnation: Incarnation(1),
+            sequence: 1,
+            name: name.to_owned(),
+            address: address.to_owned(),
+            public_key: key.public_key(),
+            flags: 0,
+            adjacencies: Vec::new(),
+            signature: [0; 64],
+        };
+        lsa.signature = key.sign(&lsa.signed_bytes());
+        match (check_word(&lsa, local), expected) {
+            (Ok(()), None) => {}
+            (Err(why), Some(part)) => {
+                assert!(why.contains(part), "{why:?} has no {part:?}");
+                assert!(!why.contains(char::is_control), "{why:?}");
+            }
+            (found, _) => panic!("{name:?} {address:?}: {found:?}, expected {expected:?}"),
+        }
+        lsa.signature[0] ^= 1;
+        let why = check_word(&lsa, local).expect_err("forged");
+        assert!(why.contains("do not agree"), "{why:?}");
+    }
+
+    #[test]
+    fn a_word_must_be_its_origins_own_and_printable() {
+        let key = NodeKey::generate().expect("key");
+        let local = NodeId::from_bytes([0; 16]);
+        check(&key, local, "b", "", None);
+        check(&key, local, "b", "b.example:7480", None);
+        check(&key, local, "", "", Some("empty"));
+        check(&key, local, "\x1b[31mb", "", Some("control characters"));
+        check(&key, local, "b c", "", Some("only letters"));
+        check(&key, local, &"b".repeat(65), "", Some("longer than 64"));
+        check(&key, local, "b", "b", Some("no port"));
+        check(&key, local, "b", "b\x1b[31m:7480", Some("characters that no host has"));
+        check(&key, key.node_id(), "an earlier name of mine", "", None);
+    }
 }

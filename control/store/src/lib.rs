@@ -30,4 +30,4 @@ pub use mesh::MeshRecord;
 pub use node::NodeRecord;
 pub use stream::{StreamRecord, StreamState};
 pub use thread::{StoreHandle, StoreThread};
-pub use token::{Redeemed, TokenRecord};
+pub use token::{Admitted, TokenRecord};

@@ -1,5 +1,5 @@
 use hawser_wire::NodeId;
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::codec::{RecordReader, RecordWriter};
 use crate::database::Outcome;
@@ -39,21 +39,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_member(&self, member: &MemberRecord) -> Result<MemberPut, StoreError> {
-        let record = RecordWriter::new()
-            .text(&member.name)
-            .blob(&member.certificate)
-            .u64(member.joined_unix_s);
         self.write(|transaction| {
-            let mut members = transaction.open_table(MEMBERS)?;
-            for row in members.iter()? {
-                let (node, record) = row?;
-                let other = decode(*node.value(), record.value())?;
-                if other.node != member.node && other.name == member.name {
-                    return Ok(Outcome::Unchanged(MemberPut::NameTaken { by: other.node }));
-                }
-            }
-            members.insert(member.node.as_bytes(), record.as_bytes())?;
-            Ok(Outcome::Changed(MemberPut::Inserted))
+            let put = put(transaction, member)?;
+            Ok(match put {
+                MemberPut::Inserted => Outcome::Changed(put),
+                MemberPut::NameTaken { .. } => Outcome::Unchanged(put),
+            })
         })
     }
 
@@ -71,6 +62,25 @@ impl Store {
             Ok(members)
         })
     }
+}
+
+/// Keeps a member within a transaction, unless another one has its name.
+pub(crate) fn put(
+    transaction: &WriteTransaction,
+    member: &MemberRecord,
+) -> Result<MemberPut, Fault> {
+    let mut members = transaction.open_table(MEMBERS)?;
+    for row in members.iter()? {
+        let (node, record) = row?;
+        let other = decode(*node.value(), record.value())?;
+        if other.node != member.node && other.name == member.name {
+            return Ok(MemberPut::NameTaken { by: other.node });
+        }
+    }
+    let record =
+        RecordWriter::new().text(&member.name).blob(&member.certificate).u64(member.joined_unix_s);
+    members.insert(member.node.as_bytes(), record.as_bytes())?;
+    Ok(MemberPut::Inserted)
 }
 
 fn decode(node: [u8; 16], record: &[u8]) -> Result<MemberRecord, Fault> {

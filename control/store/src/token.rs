@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableDefinition};
 use crate::codec::{RecordReader, RecordWriter};
 use crate::database::Outcome;
 use crate::error::Fault;
-use crate::{Store, StoreError};
+use crate::{MemberPut, MemberRecord, Store, StoreError, member};
 
 /// Digest of the secret to the rest; the secret itself is nowhere.
 pub(crate) const TOKENS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("tokens");
@@ -18,19 +18,24 @@ pub struct TokenRecord {
     pub node: Option<NodeId>,
 }
 
-/// What became of a token.
+/// What became of a node that came with a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Redeemed {
-    /// It was good; it is used up now.
+pub enum Admitted {
+    /// The token is used up, the node is a member.
     Granted,
-    /// It was never issued here.
-    Unknown,
-    /// It was used up before.
-    Used,
-    /// It is too old.
-    Expired,
-    /// It is another node's.
-    OtherNode,
+    /// The token was never issued here. As with all that follow, nothing changed.
+    TokenUnknown,
+    /// The token was used up before.
+    TokenUsed,
+    /// The token is too old.
+    TokenExpired,
+    /// The token is another node's.
+    TokenOfOther,
+    /// The token is good, but another member has the name.
+    NameTaken {
+        /// That member.
+        by: NodeId,
+    },
 }
 
 impl Store {
@@ -46,35 +51,40 @@ impl Store {
         })
     }
 
-    /// Uses a token up for `node`, if it is good at `now_unix_s`. Of several attempts at once, one
-    /// is granted.
+    /// Lets `member` in, if the token with this digest is good for it at `now_unix_s`: uses the
+    /// token up and keeps the member, both or neither. Of several attempts at once, one is granted.
+    ///
+    /// The name is only looked at if the token is good: a stranger learns no names.
     ///
     /// # Errors
-    /// [`StoreError`]; the token may be used up.
-    pub fn redeem_token(
+    /// [`StoreError`]; the node may have been let in.
+    pub fn admit(
         &self,
         digest: [u8; 32],
-        node: NodeId,
         now_unix_s: u64,
-    ) -> Result<Redeemed, StoreError> {
+        member: &MemberRecord,
+    ) -> Result<Admitted, StoreError> {
         self.write(|transaction| {
             let mut tokens = transaction.open_table(TOKENS)?;
             let Some((token, used_by)) =
                 tokens.get(&digest)?.map(|record| decode(record.value())).transpose()?
             else {
-                return Ok(Outcome::Unchanged(Redeemed::Unknown));
+                return Ok(Outcome::Unchanged(Admitted::TokenUnknown));
             };
             if used_by.is_some() {
-                return Ok(Outcome::Unchanged(Redeemed::Used));
+                return Ok(Outcome::Unchanged(Admitted::TokenUsed));
             }
             if now_unix_s >= token.expires_unix_s {
-                return Ok(Outcome::Unchanged(Redeemed::Expired));
+                return Ok(Outcome::Unchanged(Admitted::TokenExpired));
             }
-            if token.node.is_some_and(|bound| bound != node) {
-                return Ok(Outcome::Unchanged(Redeemed::OtherNode));
+            if token.node.is_some_and(|bound| bound != member.node) {
+                return Ok(Outcome::Unchanged(Admitted::TokenOfOther));
             }
-            tokens.insert(&digest, encode(token, Some(node)).as_bytes())?;
-            Ok(Outcome::Changed(Redeemed::Granted))
+            if let MemberPut::NameTaken { by } = member::put(transaction, member)? {
+                return Ok(Outcome::Unchanged(Admitted::NameTaken { by }));
+            }
+            tokens.insert(&digest, encode(token, Some(member.node)).as_bytes())?;
+            Ok(Outcome::Changed(Admitted::Granted))
         })
     }
 }

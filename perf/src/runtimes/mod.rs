@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::net::sockopt::set_tcp_congestion;
 
 use crate::cores;
 use crate::row::{Case, Rows};
@@ -109,8 +110,12 @@ fn connection() -> Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").context("bind")?;
     let near = TcpStream::connect(listener.local_addr()?).context("connect")?;
     let (far, _) = listener.accept().context("accept")?;
-    near.set_nodelay(true)?;
-    far.set_nodelay(true)?;
+    for socket in [&near, &far] {
+        socket.set_nodelay(true)?;
+        // Some machines pace by default (bbr): a busy neighbour makes it see a slow path, and then
+        // the pacing is measured. Every kernel has this one, which does not.
+        set_tcp_congestion(socket, "reno").context("TCP_CONGESTION")?;
+    }
     Ok((near, far))
 }
 

@@ -278,7 +278,9 @@ mod tests {
             assert_eq!((shard.shard, shard.shard_count), (ShardId(u16::from(number)), 2));
             let message = shard.control.from.try_recv();
             assert!(matches!(message, Some(ControlToShard::CloseStream(s)) if s == stream(number)));
-            shard.control.to.try_send(ShardToControl::StreamEnded(stream(number))).unwrap();
+            let node = hawser_wire::NodeId::from_bytes([number; 16]);
+            let message = ShardToControl::StreamUnknownAt { stream: stream(number), node };
+            shard.control.to.try_send(message).unwrap();
             for (api, port) in (0_u8..).zip(&mut shard.apis) {
                 let pair = SessionId(u64::from(api * 16 + number));
                 let message = port.control_from.try_recv();
@@ -298,7 +300,10 @@ mod tests {
         }
         for shard in 0..2_u8 {
             let message = wired.control.shards[usize::from(shard)].from.try_recv();
-            assert!(matches!(message, Some(ShardToControl::StreamEnded(s)) if s == stream(shard)));
+            assert!(matches!(
+                message,
+                Some(ShardToControl::StreamUnknownAt { stream: s, .. }) if s == stream(shard)
+            ));
             for api in &mut wired.apis {
                 let pair = SessionId(u64::from(api.api * 16) + u64::from(shard));
                 let port = &mut api.shards[usize::from(shard)];

@@ -373,7 +373,10 @@ impl StreamHost {
             && (self.sender.is_some() || self.receiver.is_some());
         if finished && !self.ended && self.subscriptions.is_empty() && self.commits.is_empty() {
             self.ended = true;
-            outward.control.push(ShardToControl::StreamEnded(self.stream));
+            let at_source = self.sender.as_ref().map(StreamSender::end);
+            let here = self.receiver.as_ref().and_then(StreamReceiver::end);
+            let (stream, end) = (self.stream, at_source.or(here).unwrap_or_default());
+            outward.control.push(ShardToControl::StreamEnded { stream, end });
         }
     }
 

@@ -4,7 +4,9 @@
 
 mod crossing;
 mod lifecycle;
+mod link_state;
 mod node;
 mod restart;
+mod settling;
 mod shard;
 mod streams;

@@ -28,6 +28,7 @@ pub(crate) const RTT: Duration = Duration::from_micros(600);
 pub(crate) enum Told {
     Open(Box<StreamSpec>),
     Close(StreamId),
+    Drop(StreamId),
 }
 
 /// What a test makes a shard say.
@@ -136,6 +137,7 @@ impl Shards {
             }
             ControlToShard::OpenStream(spec) => drop(self.told.send(Told::Open(spec))),
             ControlToShard::CloseStream(stream) => drop(self.told.send(Told::Close(stream))),
+            ControlToShard::DropStream(stream) => drop(self.told.send(Told::Drop(stream))),
             ControlToShard::Report => {
                 let report = ShardToControl::Report(Box::new(self.report(shard)));
                 self.answer(shard, report);

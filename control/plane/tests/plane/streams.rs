@@ -28,6 +28,13 @@ async fn told_close(node: &mut Node) -> StreamId {
     }
 }
 
+async fn told_drop(node: &mut Node) -> StreamId {
+    match node.told().await {
+        Told::Drop(stream) => stream,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_stream_is_opened_confirmed_and_closed_over_a_relay() {
     let (mut a, b, mut c) = chain().await;
@@ -66,20 +73,25 @@ async fn a_stream_is_opened_confirmed_and_closed_over_a_relay() {
         a.handle.open_stream(request("orders", &["c"])).await,
         Err(PlaneError::StreamClosing { .. })
     ));
+    // The destination forgets nothing before its source has forgotten it.
     let mut events = c.handle.events();
-    for node in [&a, &c] {
-        node.say(opened.stream, ShardToControl::StreamEnded(opened.stream));
-    }
+    let (stream, end) = (opened.stream, StreamOffset(42));
+    c.say(stream, ShardToControl::StreamEnded { stream, end });
     event(&mut events, EventKind::StreamClosed).await;
-    assert_eq!(c.handle.streams().await.expect("rows"), []);
-    let next = loop {
-        // The end at the source travels through its ring, without an event of its own.
-        match a.handle.open_stream(request("orders", &["c"])).await {
-            Ok(next) => break next,
-            Err(PlaneError::StreamClosing { .. }) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let rows = c.handle.streams().await.expect("rows");
+    assert_eq!((rows.len(), rows[0].state), (1, StreamState::Closed));
+    assert!(c.handle.resolve_stream("orders").await.is_ok(), "known until then");
+    a.say(stream, ShardToControl::StreamEnded { stream, end });
+    for node in [&mut a, &mut c] {
+        assert_eq!(told_drop(node).await, stream);
+        let gone = node.handle.resolve_stream("orders").await;
+        assert!(matches!(gone, Err(PlaneError::UnknownStream { .. })), "{gone:?}");
+        let rows = node.handle.streams().await.expect("rows");
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((row.stream, row.state), (stream, StreamState::Closed), "still shown");
+        assert_eq!((row.last_seq, row.acked_seq), (42, 42));
+    }
+    let next = a.handle.open_stream(request("orders", &["c"])).await.expect("opens anew");
     assert_ne!(next.stream, opened.stream);
     for node in [a, b, c] {
         node.stop().await;
@@ -140,8 +152,10 @@ async fn a_destination_that_is_away_is_told_when_it_comes_back() {
     // What its shard forgets it is told again.
     told_open(&mut a).await;
     let mut events = c.handle.events();
-    c.say(opened.stream, ShardToControl::StreamEnded(opened.stream));
+    let gone = [&[4], opened.stream.as_bytes().as_slice()].concat();
+    c.say(opened.stream, ShardToControl::Datagram { from: a.id(), body: gone.into() });
     event(&mut events, EventKind::StreamClosed).await;
+    assert_eq!(told_drop(&mut c).await, opened.stream);
     let unknown = ShardToControl::StreamUnknownAt { stream: opened.stream, node: away };
     // The confirmation of before may still be under way to A, whose word then comes too early.
     let told = loop {
@@ -220,7 +234,7 @@ async fn a_refused_stream_is_taken_back() {
             if address == "c" && detail == "too many"),
         "{error:?}"
     );
-    assert_eq!(told_close(&mut a).await, stream);
+    assert_eq!(told_drop(&mut a).await, stream);
     assert_eq!(a.handle.streams().await.expect("rows"), []);
     a.stop().await;
     b.stop().await;

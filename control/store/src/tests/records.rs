@@ -5,7 +5,7 @@ use hawser_wire::{AdjacencyIndex, StreamOffset};
 use tempfile::TempDir;
 
 use super::{after_a_crash, member_record, mesh_record, node, node_record, stream, stream_record};
-use crate::{MemberPut, Redeemed, Store, StreamState, TokenRecord};
+use crate::{Admitted, MemberPut, MemberRecord, Store, StreamState, TokenRecord};
 
 const TOKEN: TokenRecord = TokenRecord { expires_unix_s: 1000, node: None };
 
@@ -43,7 +43,7 @@ fn check_no_mesh(store: &Store) {
     assert_eq!(store.peers().unwrap(), [""; 0]);
     assert_eq!(store.streams().unwrap(), []);
     assert_eq!(store.consumers(stream(3)).unwrap(), []);
-    assert_eq!(store.redeem_token([1; 32], node(1), 0).unwrap(), Redeemed::Unknown);
+    assert_eq!(store.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::TokenUnknown);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_restart_keeps_everything() {
     drop(store);
     let store = Store::open(dir.path()).unwrap();
     check_filled(&store);
-    assert_eq!(store.redeem_token([1; 32], node(1), 0).unwrap(), Redeemed::Granted);
+    assert_eq!(store.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::Granted);
 }
 
 #[test]
@@ -79,9 +79,9 @@ fn a_write_is_on_disk_when_it_returns() {
         let (_dir, crashed) = after_a_crash(&store);
         assert_eq!(crashed.next_boot().unwrap(), boot + 1);
     }
-    assert_eq!(store.redeem_token([1; 32], node(1), 0).unwrap(), Redeemed::Granted);
+    assert_eq!(store.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::Granted);
     let (_dir, crashed) = after_a_crash(&store);
-    assert_eq!(crashed.redeem_token([1; 32], node(1), 0).unwrap(), Redeemed::Used);
+    assert_eq!(crashed.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::TokenUsed);
 }
 
 #[test]
@@ -141,15 +141,54 @@ fn a_token_is_used_once() {
     store.put_token([1; 32], TOKEN).unwrap();
     store.put_token([2; 32], bound).unwrap();
     store.put_token([3; 32], TOKEN).unwrap();
-    let redeem = |token, by, now| store.redeem_token([token; 32], node(by), now).unwrap();
-    assert_eq!(redeem(9, 5, 0), Redeemed::Unknown);
-    assert_eq!(redeem(1, 5, 1000), Redeemed::Expired);
-    assert_eq!(redeem(1, 5, 999), Redeemed::Granted);
-    assert_eq!(redeem(1, 5, 999), Redeemed::Used);
-    assert_eq!(redeem(1, 6, 2000), Redeemed::Used);
-    assert_eq!(redeem(2, 6, 0), Redeemed::OtherNode);
-    assert_eq!(redeem(2, 5, 0), Redeemed::Granted);
-    assert_eq!(redeem(3, 7, 0), Redeemed::Granted);
+    let admit = |token, by, now| store.admit([token; 32], now, &member_record(by)).unwrap();
+    assert_eq!(admit(9, 5, 0), Admitted::TokenUnknown);
+    assert_eq!(admit(1, 5, 1000), Admitted::TokenExpired);
+    assert_eq!(store.members().unwrap(), []);
+    assert_eq!(admit(1, 5, 999), Admitted::Granted);
+    assert_eq!(store.members().unwrap(), [member_record(5)]);
+    assert_eq!(admit(1, 5, 999), Admitted::TokenUsed);
+    assert_eq!(admit(1, 6, 2000), Admitted::TokenUsed);
+    assert_eq!(admit(2, 6, 0), Admitted::TokenOfOther);
+    assert_eq!(store.members().unwrap(), [member_record(5)]);
+    assert_eq!(admit(2, 5, 0), Admitted::Granted);
+    assert_eq!(admit(3, 7, 0), Admitted::Granted);
+}
+
+#[test]
+fn a_taken_name_leaves_the_token_unused() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_member(&member_record(1)).unwrap();
+    store.put_token([1; 32], TOKEN).unwrap();
+    let impostor = MemberRecord { name: member_record(1).name, ..member_record(2) };
+    let refused = Admitted::NameTaken { by: node(1) };
+    assert_eq!(store.admit([1; 32], 0, &impostor).unwrap(), refused);
+    assert_eq!(store.admit([9; 32], 0, &impostor).unwrap(), Admitted::TokenUnknown, "no names");
+    let (_dir, crashed) = after_a_crash(&store);
+    for store in [store, crashed] {
+        assert_eq!(store.members().unwrap(), [member_record(1)]);
+        assert_eq!(store.admit([1; 32], 0, &member_record(2)).unwrap(), Admitted::Granted);
+    }
+}
+
+#[test]
+fn a_node_is_let_in_whole_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put_token([1; 32], TOKEN).unwrap();
+    store.sync().unwrap();
+    // Not on the disk when the power fails: neither of the two is left.
+    let deferred = store.deferred();
+    assert_eq!(deferred.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::Granted);
+    let (_dir, crashed) = after_a_crash(&store);
+    assert_eq!(crashed.members().unwrap(), []);
+    assert_eq!(crashed.admit([1; 32], 0, &member_record(2)).unwrap(), Admitted::Granted);
+    // On the disk: both are.
+    store.sync().unwrap();
+    let (_dir, crashed) = after_a_crash(&store);
+    assert_eq!(crashed.members().unwrap(), [member_record(1)]);
+    assert_eq!(crashed.admit([1; 32], 0, &member_record(2)).unwrap(), Admitted::TokenUsed);
 }
 
 #[test]
@@ -164,14 +203,14 @@ fn of_many_attempts_at_once_one_is_granted() {
                 let (store, barrier) = (&store, &barrier);
                 scope.spawn(move || {
                     barrier.wait();
-                    store.redeem_token([token; 32], node(by), 0).unwrap()
+                    store.admit([token; 32], 0, &member_record(by)).unwrap()
                 })
             };
             let attempts: Vec<_> = (0..8).map(attempt).collect();
             attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect::<Vec<_>>()
         });
         let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
-        assert_eq!((count(Redeemed::Granted), count(Redeemed::Used)), (1, 7), "{answers:?}");
+        assert_eq!((count(Admitted::Granted), count(Admitted::TokenUsed)), (1, 7), "{answers:?}");
     }
 }
 

@@ -3,8 +3,8 @@ use std::sync::mpsc;
 use hawser_wire::StreamOffset;
 use tempfile::TempDir;
 
-use super::{after_a_crash, node, stream, stream_record};
-use crate::{Redeemed, Store, StoreError, StoreHandle, StoreThread, TokenRecord};
+use super::{after_a_crash, member_record, stream, stream_record};
+use crate::{Admitted, Store, StoreError, StoreHandle, StoreThread, TokenRecord};
 
 fn started() -> (TempDir, StoreThread, StoreHandle) {
     let dir = TempDir::new().unwrap();
@@ -116,11 +116,11 @@ fn a_token_is_used_once_within_a_group() {
         for by in 0..50 {
             let handle = handle.clone();
             attempts.spawn(async move {
-                handle.run(move |store| store.redeem_token([1; 32], node(by), 0)).await.unwrap()
+                handle.run(move |store| store.admit([1; 32], 0, &member_record(by))).await.unwrap()
             });
         }
         let answers = attempts.join_all().await;
-        let granted = answers.iter().filter(|answer| **answer == Redeemed::Granted).count();
+        let granted = answers.iter().filter(|answer| **answer == Admitted::Granted).count();
         assert_eq!((granted, answers.len()), (1, 50));
     });
 }

@@ -109,7 +109,8 @@ pub enum ControlToShard<C> {
     /// The application closed the stream at its source: take no more, deliver what there is.
     CloseStream(StreamId),
     /// Forget the stream in both roles, with whatever it still holds. Its calls end. Follows
-    /// [`ShardToControl::StreamEnded`], or a stream that was taken back, or a mesh that was left.
+    /// [`ShardToControl::StreamEnded`] once no other node asks about the stream any more, or a
+    /// stream that was taken back, or a mesh that was left.
     DropStream(StreamId),
     /// Answer with [`ShardToControl::Report`].
     Report,
@@ -166,7 +167,12 @@ pub enum ShardToControl {
     },
     /// The stream was closed and everything is consumed. The shard goes on answering for it until
     /// it is told to forget it with [`ControlToShard::DropStream`].
-    StreamEnded(StreamId),
+    StreamEnded {
+        /// The stream.
+        stream: StreamId,
+        /// Behind its last message.
+        end: StreamOffset,
+    },
     /// A consumer confirmed; to be kept durably. Coalesced by the receiver.
     Committed {
         /// The stream.

@@ -147,10 +147,10 @@ fn a_silent_peer_loses_its_lane() {
 #[test]
 fn a_peer_that_only_answers_keeps_its_lane() {
     let mut node = Node::start_with(local(), 1, |config| {
-        config.health = HealthLimits { tick: Duration::from_millis(100), dead_after_ticks: 3 };
+        config.health = HealthLimits { tick: Duration::from_millis(50), dead_after_ticks: 20 };
     });
     let mut peer = Peer::open(&mut node, peer(), COLLAPSED);
-    for _ in 0..8 {
+    for _ in 0..30 {
         peer.expect(FrameKind::Ping);
     }
     peer.round_trip();

@@ -63,10 +63,12 @@ fn carries(
     publisher.until_acked(publishing);
 }
 
-fn hear_ended(node: &mut Node, stream: StreamId) {
-    node.hear("stream ended", |message| {
-        matches!(message, ShardToControl::StreamEnded(s) if *s == stream).then_some(())
-    });
+/// Behind the last message of a stream that has ended.
+fn hear_ended(node: &mut Node, stream: StreamId) -> u64 {
+    node.hear("stream ended", |message| match message {
+        ShardToControl::StreamEnded { stream: s, end } if *s == stream => Some(end.0),
+        _ => None,
+    })
 }
 
 fn hosted(node: &mut Node) -> Vec<(StreamId, bool)> {
@@ -101,8 +103,7 @@ fn messages_cross_two_nodes_whichever_shards_host_the_stream_and_the_links() {
         // The end: everything is consumed, both say so, and forget it when they are told.
         a.tell_host(stream, ControlToShard::CloseStream(stream));
         assert_eq!(subscriber.end(&subscribed), SubscribeEnd::StreamEnded);
-        hear_ended(&mut a, stream);
-        hear_ended(&mut b, stream);
+        assert_eq!((hear_ended(&mut a, stream), hear_ended(&mut b, stream)), (2000, 2000));
         let next = b.hear("commit of everything", |message| match message {
             ShardToControl::Committed { stream: s, next, .. } if *s == stream => {
                 (*next == StreamOffset(2000)).then_some(*next)
@@ -224,7 +225,7 @@ fn a_stream_may_end_where_it_begins() {
     application.until_acked(&publishing);
     node.tell_host(stream, ControlToShard::CloseStream(stream));
     assert_eq!(application.end(&subscribed), SubscribeEnd::StreamEnded);
-    hear_ended(&mut node, stream);
+    assert_eq!(hear_ended(&mut node, stream), 500);
     node.stop();
 }
 
