@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) api_listen: Option<String>,
     pub(crate) api_spin: Duration,
     pub(crate) shard_spin: Duration,
+    pub(crate) spin_on_shared_cores: bool,
     pub(crate) driver: DriverChoice,
     pub(crate) cores: CoreWish,
     /// None: the kernel tunes it.
@@ -98,6 +99,7 @@ impl Config {
             api_listen: listen("api.listen"),
             api_spin: micros("api.spin_us", profile.api_spin_us),
             shard_spin: micros("shards.spin_us", profile.shard_spin_us),
+            spin_on_shared_cores: profile.spin_on_shared_cores,
             driver: match settings.text("shards.driver").as_deref() {
                 Some("io_uring") => DriverChoice::IoUring,
                 Some("epoll") => DriverChoice::Epoll,

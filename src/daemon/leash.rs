@@ -31,7 +31,7 @@ pub(crate) fn watch_stdin() -> Result<oneshot::Receiver<()>, Failure> {
                     Err(_closed) => break false,
                 }
             };
-            if released {
+            while released {
                 // The sender must live on: its end would count as a death.
                 std::thread::park();
             }

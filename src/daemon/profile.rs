@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hawser_exchange::Spin;
 use serde::Deserialize;
 
 use crate::cli::failure::Failure;
@@ -23,6 +24,8 @@ pub(crate) struct Profile {
     pub(crate) cores: CoreWish,
     pub(crate) shard_spin_us: u64,
     pub(crate) api_spin_us: u64,
+    /// Threads that share a core spin too.
+    pub(crate) spin_on_shared_cores: bool,
     /// 0: the kernel tunes it.
     pub(crate) send_buffer_bytes: u64,
     pub(crate) receive_buffer_bytes: u64,
@@ -49,6 +52,7 @@ struct CoresTable {
 struct SpinTable {
     shard_us: u64,
     api_us: u64,
+    on_shared_cores: bool,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +82,7 @@ impl Profile {
             },
             shard_spin_us: spin.shard_us,
             api_spin_us: spin.api_us,
+            spin_on_shared_cores: spin.on_shared_cores,
             send_buffer_bytes: sockets.send_buffer_bytes,
             receive_buffer_bytes: sockets.receive_buffer_bytes,
         })
@@ -114,11 +119,14 @@ pub(crate) struct CorePlan {
 }
 
 impl CorePlan {
-    /// How long a thread on `core` may look for work before it sleeps: not at all where it would
-    /// keep another thread that moves data from running.
-    pub(crate) fn spin_on(&self, core: usize, spin: Duration) -> Duration {
+    /// How a thread on `core` looks for work: where it shares the core with another that moves
+    /// data, not at all, unless the profile spins there too.
+    pub(crate) fn spin_on(&self, core: usize, budget: Duration, on_shared_cores: bool) -> Spin {
         let threads = self.shards.iter().chain(&self.api).filter(|&&other| other == core).count();
-        if threads > 1 { Duration::ZERO } else { spin }
+        match (threads > 1, on_shared_cores) {
+            (true, false) => Spin::default(),
+            (shares_core, _) => Spin { budget, shares_core },
+        }
     }
 }
 

@@ -9,14 +9,19 @@
 //! receiver does not take stays at the stream's source.
 
 mod authority;
+mod batch_body;
+mod batch_requests;
 mod connection;
 mod data_service;
+mod detour;
 mod event_watch;
 mod failure;
 mod hub;
 mod listener;
 mod mesh_service;
 mod mesh_status;
+mod message_reader;
+mod old_path;
 mod outlet;
 mod plane_status;
 mod publish_batch;

@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::batch_requests::BatchRequests;
 use crate::connection::ApiPeer;
+use crate::detour::Detour;
 use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events};
 use crate::hub::Hub;
 use crate::mesh_status::{lane_status, link_status, mesh_status, stream_status};
@@ -159,7 +161,19 @@ impl MeshService for MeshApi {
         request: Request<Streaming<PublishBatch>>,
     ) -> Answer<Self::PublishClientDataBatchesStream> {
         let (results, results_from) = mpsc::channel(RESULTS_WAITING);
-        let batches = request.into_inner();
+        let body = request.extensions().get::<Detour>().and_then(Detour::take);
+        let body = body.ok_or_else(|| Status::internal("the call has lost its requests"))?;
+        if crate::old_path::old("p") {
+            let batches = tonic::Streaming::new_request(
+                tonic_prost::ProstDecoder::<PublishBatch>::default(),
+                body,
+                None,
+                Some(hawser_proto::REQUEST_BYTES_MAX),
+            );
+            tokio::spawn(run_publish_call(self.hub.clone(), self.plane.clone(), batches, results));
+            return Ok(Response::new(ReceiverStream::new(results_from)));
+        }
+        let batches = BatchRequests::new(body);
         tokio::spawn(run_publish_call(self.hub.clone(), self.plane.clone(), batches, results));
         Ok(Response::new(ReceiverStream::new(results_from)))
     }

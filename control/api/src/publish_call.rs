@@ -5,7 +5,8 @@ use hawser_identity::producer_id;
 use hawser_plane::PlaneHandle;
 use hawser_proto::v1::{PublishBatch, PublishResult};
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
 
 use crate::failure::stopping;
 use crate::hub::{Hub, PublishSession};
@@ -23,7 +24,7 @@ const UNACKED_MESSAGES_MAX: u64 = 262_144;
 pub(crate) async fn run_publish_call(
     hub: Hub,
     plane: PlaneHandle,
-    mut batches: Streaming<PublishBatch>,
+    mut batches: impl Stream<Item = Result<PublishBatch, Status>> + Unpin,
     results: mpsc::Sender<Result<PublishResult, Status>>,
 ) {
     tokio::select! {
@@ -41,10 +42,10 @@ pub(crate) async fn run_publish_call(
 async fn serve_call(
     hub: &Hub,
     plane: &PlaneHandle,
-    batches: &mut Streaming<PublishBatch>,
+    batches: &mut (impl Stream<Item = Result<PublishBatch, Status>> + Unpin),
     results: &mpsc::Sender<Result<PublishResult, Status>>,
 ) -> Result<(), Status> {
-    let Some(first) = batches.message().await? else { return Ok(()) };
+    let Some(first) = batches.try_next().await? else { return Ok(()) };
     let mut call = PublishCall::open(hub, plane, first).await?;
     call.look_at_progress()?;
     call.next_seq = call.progress.opened_next_seq.unwrap_or(1);
@@ -72,7 +73,7 @@ async fn serve_call(
                     permit.send(call.publish(piece));
                 }
             }
-            batch = batches.message(), if may_read => match batch? {
+            batch = batches.try_next(), if may_read => match batch? {
                 Some(batch) => call.take(&batch)?,
                 None => call.half_close().await?,
             },

@@ -2,10 +2,10 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hawser_exchange::{
-    ApiData, ApiToShard, Doorbell, Receiver, SessionId, ShardToApi, ShardToApiData,
+    ApiData, ApiToShard, Doorbell, Receiver, SessionId, ShardToApi, ShardToApiData, Spin,
 };
 use hawser_wire::StreamOffset;
 use tokio::sync::mpsc;
@@ -93,9 +93,8 @@ impl Pump {
         }
     }
 
-    /// Runs until it was stopped, or every hub is gone, and every session has ended. Polls for `spin` after the last work before
-    /// it sleeps: a sleeping thread takes tens of microseconds to wake.
-    pub(crate) async fn run(mut self, spin: Duration) {
+    /// Runs until it was stopped, or every hub is gone, and every session has ended.
+    pub(crate) async fn run(mut self, spin: Spin) {
         let mut idle_since: Option<Instant> = None;
         loop {
             if self.turn() {
@@ -103,9 +102,10 @@ impl Pump {
                 tokio::task::yield_now().await;
             } else if self.is_done() {
                 return;
-            } else if !spin.is_zero()
-                && idle_since.get_or_insert_with(Instant::now).elapsed() < spin
+            } else if !spin.budget.is_zero()
+                && idle_since.get_or_insert_with(Instant::now).elapsed() < spin.budget
             {
+                spin.relax();
                 tokio::task::yield_now().await;
             } else {
                 poll_fn(|cx| self.poll_sleep(cx)).await;
@@ -363,6 +363,8 @@ mod tests {
     use hawser_exchange::{Exchange, ShardApiPort, exchange};
     use hawser_wire::{ProducerId, StreamId};
 
+    use std::time::Duration;
+
     use super::*;
     use crate::hub::{Hub, hub_and_pump};
 
@@ -404,7 +406,8 @@ mod tests {
     #[tokio::test]
     async fn it_ends_when_it_is_stopped_and_refuses_from_then_on() {
         let (hub, pump, _shard) = parts();
-        let pump = tokio::spawn(pump.run(Duration::from_millis(1)));
+        let pump =
+            tokio::spawn(pump.run(Spin { budget: Duration::from_millis(1), shares_core: false }));
         hub.stop().await;
         pump.await.unwrap();
         let refused = hub.open_publish(STREAM, ProducerId(1)).await;
@@ -414,7 +417,7 @@ mod tests {
     #[tokio::test]
     async fn a_shard_that_is_gone_fails_its_sessions() {
         let (hub, pump, shard) = parts();
-        tokio::spawn(pump.run(Duration::ZERO));
+        tokio::spawn(pump.run(Spin::default()));
         let opening = tokio::spawn(async move { hub.open_publish(STREAM, ProducerId(1)).await });
         tokio::task::yield_now().await;
         drop(shard);

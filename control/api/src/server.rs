@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use hawser_exchange::ApiPorts;
+use hawser_exchange::{ApiPorts, Spin};
 use hawser_plane::PlaneHandle;
 use hawser_proto::v1::mesh_data_service_server::MeshDataServiceServer;
 use hawser_proto::v1::mesh_service_server::MeshServiceServer;
@@ -11,10 +11,12 @@ use hawser_proto::{
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::data_service::MeshDataApi;
+use crate::detour::{attach_response, detach_request};
 use crate::hub::{Hub, hub_and_pump};
 use crate::listener::{ApiListeners, accept_all};
 use crate::mesh_service::MeshApi;
@@ -51,8 +53,8 @@ pub enum ServeError {
 /// Serves the API on this thread until `shutdown` is ready: control RPCs through `plane`, data RPCs
 /// through `ports`. To be run on a tokio runtime of one thread.
 ///
-/// After the last message to or from a shard, the thread polls its rings for `spin` before it
-/// sleeps. At the end open calls are told UNAVAILABLE.
+/// After the last message to or from a shard, the thread looks for work as `spin` says
+/// before it sleeps. At the end open calls are told UNAVAILABLE.
 ///
 /// # Errors
 /// [`ServeError`] if it could not begin, or had to end before `shutdown`.
@@ -60,21 +62,26 @@ pub async fn serve(
     ports: ApiPorts,
     plane: PlaneHandle,
     listeners: ApiListeners,
-    spin: Duration,
+    spin: Spin,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let (hub, pump) = hub_and_pump(ports);
     let (stop, stopped) = watch::channel(false);
-    let router = router(plane, &hub, stopped.clone()).await?;
+    let routes = routes(plane, &hub, stopped.clone()).await?;
     let accepted = accept_all(listeners)?;
     let pump = tokio::spawn(pump.run(spin));
 
     let mut draining = stopped.clone();
     let mut stopping = stopped;
-    let served = router.serve_with_incoming_shutdown(ReceiverStream::new(accepted), async move {
+    let stop_serving = async move {
         // The sender lives as long as this function.
         let _stopped = stopping.wait_for(|stop| *stop).await;
-    });
+    };
+    let served = server()
+        .layer(MapRequestLayer::new(detach_request))
+        .layer(MapResponseLayer::new(attach_response))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(ReceiverStream::new(accepted), stop_serving);
     let drained = async {
         let _stopped = draining.wait_for(|stop| *stop).await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;
@@ -98,11 +105,21 @@ pub async fn serve(
     outcome
 }
 
-async fn router(
+fn server() -> Server {
+    Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+}
+
+async fn routes(
     plane: PlaneHandle,
     hub: &Hub,
     stop: watch::Receiver<bool>,
-) -> Result<Router, ServeError> {
+) -> Result<Routes, ServeError> {
     let mesh = MeshServiceServer::new(MeshApi::new(plane.clone(), hub.clone(), stop))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(REQUEST_BYTES_MAX);
@@ -119,14 +136,7 @@ async fn router(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(Server::builder()
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES)
-        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(mesh)
+    Ok(Routes::new(mesh)
         .add_service(data)
         .add_service(health)
         .add_service(reflection().build_v1()?)

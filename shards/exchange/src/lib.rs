@@ -18,6 +18,7 @@ mod ports;
 mod queue;
 mod ring;
 mod route_cell;
+mod spin;
 mod sync;
 
 pub use doorbell::Doorbell;
@@ -33,3 +34,4 @@ pub use ports::{
 };
 pub use ring::{Full, Receiver, Sender, ring};
 pub use route_cell::{RoutePublisher, RouteReader, route_cell};
+pub use spin::Spin;

@@ -1,6 +1,5 @@
-use std::time::Duration;
-
 use hawser_delivery::DeliveryLimits;
+use hawser_exchange::Spin;
 use hawser_link::HealthLimits;
 use hawser_wire::NodeId;
 use thiserror::Error;
@@ -24,8 +23,8 @@ pub struct ShardConfig {
     pub local: NodeId,
     /// Core to run on; `None`: wherever the scheduler likes.
     pub core: Option<usize>,
-    /// How long to look for work before sleeping.
-    pub spin: Duration,
+    /// How to look for work before sleeping.
+    pub spin: Spin,
     /// What carries reads and writes.
     pub driver: IoDriver,
     /// Bounds of each stream.
@@ -43,7 +42,7 @@ impl ShardConfig {
         Self {
             local,
             core: None,
-            spin: Duration::ZERO,
+            spin: Spin::default(),
             driver: IoDriver::Auto,
             delivery: DeliveryLimits::default(),
             health: HealthLimits::default(),

@@ -139,7 +139,10 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
             return;
         }
         let idle = now.saturating_since(last_work);
-        if now == last_work || idle < config.spin {
+        if now == last_work || idle < config.spin.budget {
+            if now != last_work {
+                config.spin.relax();
+            }
             // Let pumps run and the ring be looked at, without sleeping.
             pass().await;
             continue;

@@ -5,7 +5,6 @@ use hawser_proto::v1::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -133,49 +132,6 @@ async fn health_is_served() {
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
 }
-
-macro_rules! reflection_lists_services {
-    ($test:ident, $version:ident) => {
-        #[tokio::test]
-        async fn $test() {
-            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
-            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
-            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
-            use tonic_reflection::pb::$version::{ServerReflectionRequest, ServiceResponse};
-
-            let node = Node::start().await;
-            let mut reflection = ServerReflectionClient::new(node.channel().await);
-            let requests = [
-                MessageRequest::ListServices(String::new()),
-                MessageRequest::FileContainingSymbol("hawser.v1.MeshDataService".to_owned()),
-            ];
-            let requests = requests.map(|request| ServerReflectionRequest {
-                host: String::new(),
-                message_request: Some(request),
-            });
-            let answers = reflection.server_reflection_info(tokio_stream::iter(requests));
-            let answers: Vec<_> =
-                answers.await.unwrap().into_inner().map(Result::unwrap).collect().await;
-            let [services, files] = <[_; 2]>::try_from(answers).unwrap();
-            let Some(MessageResponse::ListServicesResponse(services)) = services.message_response
-            else {
-                panic!("{services:?}");
-            };
-            for name in ["hawser.v1.MeshService", "hawser.v1.MeshDataService"] {
-                let service = ServiceResponse { name: name.to_owned() };
-                assert!(services.service.contains(&service), "{name}");
-            }
-            let Some(MessageResponse::FileDescriptorResponse(files)) = files.message_response
-            else {
-                panic!("{files:?}");
-            };
-            assert!(!files.file_descriptor_proto.is_empty());
-        }
-    };
-}
-
-reflection_lists_services!(reflection_v1, v1);
-reflection_lists_services!(reflection_v1alpha, v1alpha);
 
 #[tokio::test]
 async fn a_socket_that_nobody_serves_is_named() {

@@ -9,6 +9,8 @@ mod node;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod reflection;
+#[cfg(test)]
 mod shard;
 #[cfg(test)]
 mod subscribe;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hawser_api::{ApiListeners, ServeError, bind_unix, serve};
-use hawser_exchange::{Exchange, exchange};
+use hawser_exchange::{Exchange, Spin, exchange};
 use hawser_plane::{LanePlan, OpenStream, Plane, PlaneConfig, PlaneHandle};
 use hawser_proto::client;
 use hawser_proto::v1::mesh_data_service_client::MeshDataServiceClient;
@@ -80,7 +80,14 @@ impl Node {
                 let stopped = async {
                     let _sender_dropped = stopped.await;
                 };
-                serve(api_ports, for_api, ApiListeners { unix, tcp }, spin, stopped).await
+                serve(
+                    api_ports,
+                    for_api,
+                    ApiListeners { unix, tcp },
+                    Spin { budget: spin, shares_core: false },
+                    stopped,
+                )
+                .await
             })
         });
         Self {

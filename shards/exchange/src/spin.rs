@@ -1,0 +1,24 @@
+use std::time::Duration;
+
+/// How a thread looks for work before it sleeps.
+///
+/// Waking a thread that sleeps takes 30 µs and more where the core has to be woken too; one that
+/// still looks finds a message in under 1 µs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Spin {
+    /// How long to look after the last work; zero: sleep at once.
+    pub budget: Duration,
+    /// Other threads that move data run on the same core: each look lets them go first.
+    pub shares_core: bool,
+}
+
+impl Spin {
+    /// To be called after a look that found nothing.
+    pub fn relax(&self) {
+        if self.shares_core {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
