@@ -31,9 +31,12 @@ pub(crate) fn watch_stdin() -> Result<oneshot::Receiver<()>, Failure> {
                     Err(_closed) => break false,
                 }
             };
-            while released {
-                // The sender must live on: its end would count as a death.
-                std::thread::park();
+            if released {
+                // The sender must live on: its end would count as a death. A parked thread may
+                // wake for no reason.
+                loop {
+                    std::thread::park();
+                }
             }
             let _stopping_already = died.send(());
         })

@@ -278,7 +278,7 @@ mod tests {
             assert_eq!((shard.shard, shard.shard_count), (ShardId(u16::from(number)), 2));
             let message = shard.control.from.try_recv();
             assert!(matches!(message, Some(ControlToShard::CloseStream(s)) if s == stream(number)));
-            let node = hawser_wire::NodeId::from_bytes([number; 16]);
+            let node = NodeId::from_bytes([number; 16]);
             let message = ShardToControl::StreamUnknownAt { stream: stream(number), node };
             shard.control.to.try_send(message).unwrap();
             for (api, port) in (0_u8..).zip(&mut shard.apis) {
