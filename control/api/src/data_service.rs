@@ -108,17 +108,7 @@ impl MeshDataService for MeshDataApi {
     ) -> Answer<Self::SubscribeClientDataBatchesStream> {
         let (handle, records) = self.subscribe(request.into_inner()).await?;
         let mut response = Response::new(tokio_stream::empty());
-        let body = if crate::old_path::old("s") {
-            Body::new(tonic::codec::EncodeBody::new_server(
-                tonic_prost::ProstEncoder::<ClientDataBatch>::default(),
-                crate::old_path::BatchStream::new(handle, records),
-                None,
-                Default::default(),
-                Some(hawser_proto::REQUEST_BYTES_MAX),
-            ))
-        } else {
-            Body::new(BatchBody::new(handle, records))
-        };
+        let body = Body::new(BatchBody::new(handle, records));
         response.extensions_mut().insert(Detour::new(body));
         Ok(response)
     }

@@ -21,7 +21,6 @@ mod listener;
 mod mesh_service;
 mod mesh_status;
 mod message_reader;
-mod old_path;
 mod outlet;
 mod plane_status;
 mod publish_batch;

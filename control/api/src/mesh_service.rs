@@ -163,16 +163,6 @@ impl MeshService for MeshApi {
         let (results, results_from) = mpsc::channel(RESULTS_WAITING);
         let body = request.extensions().get::<Detour>().and_then(Detour::take);
         let body = body.ok_or_else(|| Status::internal("the call has lost its requests"))?;
-        if crate::old_path::old("p") {
-            let batches = tonic::Streaming::new_request(
-                tonic_prost::ProstDecoder::<PublishBatch>::default(),
-                body,
-                None,
-                Some(hawser_proto::REQUEST_BYTES_MAX),
-            );
-            tokio::spawn(run_publish_call(self.hub.clone(), self.plane.clone(), batches, results));
-            return Ok(Response::new(ReceiverStream::new(results_from)));
-        }
         let batches = BatchRequests::new(body);
         tokio::spawn(run_publish_call(self.hub.clone(), self.plane.clone(), batches, results));
         Ok(Response::new(ReceiverStream::new(results_from)))

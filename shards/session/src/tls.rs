@@ -15,6 +15,9 @@ const RECORD_PLAINTEXT_MAX: usize = 16 << 10;
 /// Header, content type and tag of a record (RFC 8446 §5.2), and room for a key update.
 const RECORD_OVERHEAD_MAX: usize = 64;
 
+/// Space beyond what was asked for, so that another key update does not ask once more.
+const GROWTH_SLACK: usize = 512;
+
 /// The unbuffered rustls connection of either side.
 pub(crate) enum Tls {
     Client(Box<UnbufferedClientConnection>),
@@ -271,7 +274,9 @@ fn append(
                 out.truncate(used + written);
                 return Ok(());
             }
-            Err(Append::Grow(need)) if need.required_size > space => space = need.required_size,
+            Err(Append::Grow(need)) if need.required_size > space => {
+                space = need.required_size + GROWTH_SLACK;
+            }
             Err(Append::Grow(_)) => {
                 out.truncate(used);
                 return Err(SessionError::NotReady);

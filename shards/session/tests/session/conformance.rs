@@ -150,6 +150,29 @@ fn pings_are_answered_with_what_they_carried() {
 }
 
 #[test]
+fn who_pings_and_does_not_read_gets_no_more_answers() {
+    let mut oracle = Oracle::new(Role::Server);
+    for _ in 0..5_000 {
+        oracle.socket.send(Message::Ping(payload(125).into())).unwrap();
+        let outward = std::mem::take(&mut oracle.socket.get_mut().outward);
+        oracle.far.send(&outward);
+        oracle.far.write_to(&mut oracle.near);
+        oracle.near.process().unwrap();
+        assert_eq!(oracle.near.next_message().unwrap(), None);
+    }
+    let unsent = oracle.near.unsent_len();
+    assert!((64 << 10..128 << 10).contains(&unsent), "{unsent} bytes wait");
+    // Once they are taken there are answers again.
+    oracle.far.read_from(&mut oracle.near);
+    oracle.far.plaintext();
+    oracle.socket.send(Message::Ping(payload(3).into())).unwrap();
+    oracle.settle();
+    assert_eq!(messages(&mut oracle.near), Vec::<Vec<u8>>::new());
+    oracle.settle();
+    assert_eq!(oracle.read(), Some(Message::Pong(payload(3).into())));
+}
+
+#[test]
 fn a_close_is_understood_both_ways() {
     for role in ROLES {
         let mut oracle = Oracle::new(role);
