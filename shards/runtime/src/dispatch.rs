@@ -25,6 +25,13 @@ pub(crate) struct PeerOutlets {
     pub(crate) data: Outlet<ShardToShard>,
 }
 
+impl PeerOutlets {
+    /// A ring has room again for what waits.
+    pub(crate) fn can_flow(&self) -> bool {
+        self.control.can_flow() || self.data.can_flow()
+    }
+}
+
 /// What became of a frame that was to leave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sent {

@@ -33,6 +33,12 @@ pub(crate) struct Outward {
 }
 
 impl Outward {
+    /// A ring has room again for what waits.
+    pub(crate) fn can_flow(&self) -> bool {
+        self.control.can_flow()
+            || self.apis.iter().any(|api| api.control.can_flow() || api.data.can_flow())
+    }
+
     pub(crate) fn push_api(&mut self, api: usize, message: ShardToApi) {
         if let Some(outlets) = self.apis.get_mut(api) {
             outlets.control.push(message);

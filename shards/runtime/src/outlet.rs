@@ -24,6 +24,11 @@ impl<T> Outlet<T> {
         self.fill();
     }
 
+    /// Something waits and the ring has room for it.
+    pub(crate) fn can_flow(&self) -> bool {
+        !self.waiting.is_empty() && self.sender.free_slots() > 0
+    }
+
     /// Messages that wait for room in the ring.
     pub(crate) fn backlog(&self) -> usize {
         self.waiting.len()

@@ -127,7 +127,8 @@ impl<I: ShardIo> Shard<I> {
         [links, self.streams.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// A ring holds something. Looked at before the shard goes to sleep.
+    /// A ring holds something, or took none of what waits and has room now. Looked at before the
+    /// shard goes to sleep.
     pub(crate) fn has_work(&self) -> bool {
         !self.inward.control.is_empty()
             || self.is_orphaned()
@@ -142,6 +143,8 @@ impl<I: ShardIo> Shard<I> {
                 .iter()
                 .any(|(control, data)| !control.is_empty() || !data.is_empty())
             || self.forwarder.routes.is_outdated()
+            || self.outward.can_flow()
+            || self.forwarder.peers.iter().flatten().any(PeerOutlets::can_flow)
     }
 
     fn flush_rings(&mut self) {
