@@ -66,7 +66,8 @@ impl Control {
         let Some(record) = self.catalogue.get(stream).cloned() else { return };
         match stored {
             Ok(consumers) => {
-                self.host(&record, false, consumers);
+                // With consumers of an earlier life it is a stream that this node had forgotten.
+                self.host(&record, consumers.is_empty(), consumers);
                 let detail = format!("stream {} ({stream}) to here", record.name);
                 self.events.emit(EventKind::StreamOpened, Some(record.source), detail);
                 self.send_datagram(record.source, &Datagram::StreamConfirm(stream));

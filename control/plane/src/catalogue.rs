@@ -150,7 +150,7 @@ impl Catalogue {
         let destination = record
             .destinations
             .contains(&self.local)
-            .then_some(DestinationSpec { source: record.source, consumers });
+            .then_some(DestinationSpec { source: record.source, consumers, restored: !fresh });
         StreamSpec {
             stream: record.stream,
             tenant: tenant_id(&record.tenant),

@@ -95,6 +95,11 @@ impl Consumers {
         Ok(known.cursor)
     }
 
+    /// Some consumer confirmed what is below.
+    pub(crate) fn confirmed_most(&self) -> StreamOffset {
+        self.known.values().map(|consumer| consumer.confirmed).max().unwrap_or_default()
+    }
+
     /// Every consumer confirmed what is below; `None` without a consumer.
     pub(crate) fn confirmed(&self) -> Option<StreamOffset> {
         self.known.values().map(|consumer| consumer.confirmed).min()

@@ -9,6 +9,9 @@ use crate::outbox::Outbox;
 const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
 const SYNC_RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Loss is answered at most this often, however short the round trip.
+const RESEND_AGAIN_MIN: Duration = Duration::from_millis(20);
+
 /// How far source and destination agree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SyncState {
@@ -51,8 +54,10 @@ pub(crate) struct Destination {
     pub(crate) resend_at: Option<MonoTime>,
     /// The first unreceived record is to be sent once more.
     pub(crate) probe: bool,
-    /// A gap at this offset was answered by a resend at this time.
-    gap_resent: Option<(StreamOffset, MonoTime)>,
+    /// When what was lost was last sent again.
+    resent_at: Option<MonoTime>,
+    /// Nothing had moved for too long: if the probe gets through, all behind it goes out again.
+    pub(crate) probing: bool,
     /// Smoothed round trip of record and acknowledgement (RFC 6298 §2); zero before the first.
     pub(crate) srtt: Duration,
     /// A record being timed: it ends at this offset and was sent at this time.
@@ -80,7 +85,8 @@ impl Destination {
             querying: false,
             resend_at: None,
             probe: false,
-            gap_resent: None,
+            resent_at: None,
+            probing: false,
             srtt: Duration::ZERO,
             timed: None,
         }
@@ -97,6 +103,7 @@ impl Destination {
         self.sync_retry = SYNC_RETRY_MIN;
         self.resend_at = None;
         self.probe = false;
+        self.probing = false;
         self.timed = None;
     }
 
@@ -142,6 +149,12 @@ impl Destination {
         }
     }
 
+    /// The stream was closed: its end is to be told, whatever was asked for before.
+    pub(crate) const fn tell_end(&mut self) {
+        self.querying = false;
+        self.sync_at = Some(MonoTime::ZERO);
+    }
+
     /// The destination answered: no need to ask.
     pub(crate) const fn forget_query(&mut self) {
         if self.querying {
@@ -150,14 +163,13 @@ impl Destination {
         }
     }
 
-    /// May a gap at `received` be answered by a resend? Once per gap and round trip.
-    pub(crate) fn gap_wants_resend(&mut self, now: MonoTime, received: StreamOffset) -> bool {
-        let wait = self.srtt.saturating_mul(2).max(Duration::from_millis(10));
-        let wants = self
-            .gap_resent
-            .is_none_or(|(at, when)| at != received || now.saturating_since(when) > wait);
+    /// May what was lost be sent again now? Once in two round trips: what is sent again is still on
+    /// its way when the next sign of the same loss arrives.
+    pub(crate) fn wants_resend(&mut self, now: MonoTime) -> bool {
+        let wait = self.srtt.saturating_mul(2).max(RESEND_AGAIN_MIN);
+        let wants = self.resent_at.is_none_or(|at| now.saturating_since(at) > wait);
         if wants {
-            self.gap_resent = Some((received, now));
+            self.resent_at = Some(now);
         }
         wants
     }

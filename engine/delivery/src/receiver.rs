@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BootEpoch, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId, StreamOffset,
-    StreamSync,
+    BootEpoch, FRAME_BODY_BYTES_MAX, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId,
+    StreamOffset, StreamSync,
 };
 
 use crate::consumers::Consumers;
@@ -10,7 +10,7 @@ use crate::reorder::Reorder;
 use crate::{ConsumerError, ConsumerStart, DeliveryLimits};
 
 /// A record may begin below the credit and end above it.
-const OVERSHOOT_BYTES: u64 = 1 << 20;
+const OVERSHOOT_BYTES: usize = FRAME_BODY_BYTES_MAX;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,6 +36,8 @@ pub struct StreamReceiver {
     limits: DeliveryLimits,
     /// The source's life; `None` before its first sync in this node's life.
     fence: Option<BootEpoch>,
+    /// What producers published in an earlier life of this node is not known here.
+    forgot: bool,
     /// The source has said where the stream goes on.
     told: bool,
     /// Every offset below was received.
@@ -45,8 +47,6 @@ pub struct StreamReceiver {
     early: Reorder,
     /// Received in order, not consumed by all.
     buffer: VecDeque<Record>,
-    /// Number of the first record of `buffer`, counted from 0 and never reused.
-    first_number: u64,
     buffered_bytes: u64,
     /// Where credit began to be counted.
     origin: StreamOffset,
@@ -70,11 +70,13 @@ pub struct StreamReceiver {
 
 impl StreamReceiver {
     /// A destination of `stream` in this node's life `epoch`, with the consumers that are kept and
-    /// the first offset that each has not confirmed.
+    /// the first offset that each has not confirmed. `restored` if the stream was opened in an
+    /// earlier life: what had been received, but for the consumers' progress, is forgotten.
     #[must_use]
     pub fn new<'a>(
         stream: StreamId,
         epoch: BootEpoch,
+        restored: bool,
         consumers: impl IntoIterator<Item = (&'a str, StreamOffset)>,
         limits: DeliveryLimits,
     ) -> Self {
@@ -86,13 +88,13 @@ impl StreamReceiver {
             stream,
             epoch,
             limits,
+            forgot: restored,
             fence: None,
             told: false,
             frontier: StreamOffset(0),
             seen: StreamOffset(0),
             early: Reorder::default(),
             buffer: VecDeque::new(),
-            first_number: 0,
             buffered_bytes: 0,
             origin: StreamOffset(0),
             taken_bytes: 0,
@@ -148,10 +150,14 @@ impl StreamReceiver {
         let Some(base) = sync.base else { return };
         if !self.told || base > self.frontier {
             self.told = true;
+            self.forgot = false;
             self.begin_at(base);
             for &(producer, next_seq) in &sync.producers {
-                let known = self.producers.entry(producer).or_insert(next_seq);
-                *known = (*known).max(next_seq);
+                if let Some(known) = self.producers.get_mut(&producer) {
+                    *known = (*known).max(next_seq);
+                } else if self.producers.len() < self.limits.producers_max {
+                    self.producers.insert(producer, next_seq);
+                }
             }
         }
         if let Some(end) = sync.end {
@@ -201,7 +207,10 @@ impl StreamReceiver {
         }
         let bytes = view.charge_bytes();
         let held = self.buffered_bytes().saturating_add(bytes);
-        if held > self.limits.window_bytes.saturating_add(OVERSHOOT_BYTES) {
+        let overshoot = u64::try_from(OVERSHOOT_BYTES).unwrap_or(u64::MAX);
+        let stranger = !self.producers.contains_key(&header.producer)
+            && self.producers.len() >= self.limits.producers_max;
+        if stranger || held > self.limits.window_bytes.saturating_add(overshoot) {
             return RecordOutcome::Refused;
         }
         self.seen = self.seen.max(header.stream_end());
@@ -213,10 +222,9 @@ impl StreamReceiver {
         while let Some(record) = self.early.pop_due(self.frontier) {
             self.take(&record);
         }
-        // A consumer of an earlier life may have confirmed what comes only now.
-        if self.consumers.confirmed().is_some_and(|confirmed| confirmed > self.consumed) {
-            self.recompute_consumed();
-        }
+        // A consumer of an earlier life may have confirmed what comes only now, and what a producer
+        // published again is nobody's to confirm.
+        self.recompute_consumed();
         RecordOutcome::Delivered
     }
 
@@ -326,8 +334,12 @@ impl StreamReceiver {
         {
             let bytes = record.charge_bytes();
             self.buffered_bytes = self.buffered_bytes.saturating_sub(bytes);
-            self.first_number = self.first_number.saturating_add(1);
             self.floor = record.header.stream_end();
+        }
+        if self.buffer.is_empty() {
+            // Nothing is left that a consumer could still be given.
+            self.consumed = self.frontier;
+            self.floor = self.frontier;
         }
     }
 
@@ -360,17 +372,25 @@ impl StreamReceiver {
         self.ack_urgent = false;
         self.consumed_ack_at = None;
         self.granted_bytes = credit_bytes;
+        // A source that asks must not give out again what a consumer has confirmed, though this
+        // node has forgotten the rest.
+        let received = if self.told {
+            self.frontier
+        } else {
+            self.frontier.max(self.consumers.confirmed_most())
+        };
         Some(StreamAck {
             stream: self.stream,
             fence_epoch,
             receiver_epoch: self.epoch,
-            received: self.frontier,
-            seen: self.seen.max(self.frontier),
+            received,
+            seen: self.seen.max(received),
             consumed: self.consumed,
             origin: self.origin,
             credit_bytes,
             unknown: false,
             ended: self.end.is_some(),
+            forgot: self.forgot,
             producers,
         })
     }

@@ -78,6 +78,8 @@ pub struct StreamSender {
     closing: bool,
     /// Destinations that answered what they have, while the source is asking.
     answered: Vec<NodeId>,
+    /// One of them remembered the producers.
+    producers_known: bool,
     /// Destination to look at first, so that each gets its turn.
     turn: usize,
     unknown_at: Vec<NodeId>,
@@ -108,6 +110,7 @@ impl StreamSender {
             acked_number: 0,
             closing: false,
             answered: Vec::new(),
+            producers_known: false,
             turn: 0,
             unknown_at: Vec::new(),
         }
@@ -223,7 +226,7 @@ impl StreamSender {
     pub fn handle_close(&mut self) {
         self.closing = true;
         for destination in &mut self.destinations {
-            destination.sync_at = Some(MonoTime::ZERO);
+            destination.tell_end();
         }
     }
 
@@ -246,9 +249,8 @@ impl StreamSender {
     pub fn handle_dropped(&mut self, now: MonoTime, node: NodeId) {
         let outbox = &self.outbox;
         for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
-            let received = destination.received;
-            if destination.gap_wants_resend(now, received) {
-                destination.next_number = outbox.number_at(received);
+            if destination.wants_resend(now) {
+                destination.next_number = outbox.number_at(destination.received);
             }
         }
     }
@@ -315,8 +317,11 @@ impl StreamSender {
                 in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
         }
         destination.forget_query();
-        if ack.seen > ack.received && destination.gap_wants_resend(now, ack.received) {
-            destination.next_number = self.outbox.number_at(ack.received);
+        // A gap, or a probe that got through: what lies behind it was lost too.
+        let lost = ack.seen > ack.received || (progressed && destination.probing);
+        if lost && destination.wants_resend(now) {
+            destination.probing = false;
+            destination.next_number = self.outbox.number_at(destination.received);
         }
         self.advance();
     }
@@ -326,12 +331,21 @@ impl StreamSender {
         if self.answered.contains(&from) {
             return;
         }
-        if !self.answered.is_empty() {
-            self.producers.retain_listed(&ack.producers);
-        }
-        for &(producer, next_seq) in &ack.producers {
-            if self.answered.is_empty() || self.producers.get(producer).is_some() {
-                self.producers.restore(producer, next_seq);
+        // One that lost its memory too says nothing about producers; of the others, the one that
+        // has least decides, and those that have more remove duplicates.
+        if !ack.forgot {
+            if std::mem::replace(&mut self.producers_known, true) {
+                self.producers.retain_listed(&ack.producers);
+            } else {
+                self.producers = Producers::default();
+                for &(producer, next_seq) in &ack.producers {
+                    self.producers.restore(producer, next_seq);
+                }
+            }
+            for &(producer, next_seq) in &ack.producers {
+                if self.producers.get(producer).is_some() {
+                    self.producers.restore(producer, next_seq);
+                }
             }
         }
         self.answered.push(from);
@@ -377,6 +391,7 @@ impl StreamSender {
         for destination in &mut self.destinations {
             if destination.resend_at.is_some_and(|at| at <= now) {
                 destination.probe = true;
+                destination.probing = true;
                 destination.resend_at = None;
                 destination.timed = None;
             }

@@ -10,8 +10,8 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, RecordView, StreamAck, StreamId,
-    StreamOffset, StreamSync, TenantId, put_varint,
+    BootEpoch, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, RecordBuilder, RecordView,
+    StreamAck, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
 };
 
 use crate::{
@@ -55,7 +55,7 @@ fn sender(epoch: u64, fresh: bool) -> StreamSender {
 
 fn receiver(epoch: u64, consumers: &[(&str, u64)]) -> StreamReceiver {
     let consumers = consumers.iter().map(|&(name, next)| (name, StreamOffset(next)));
-    StreamReceiver::new(STREAM, BootEpoch(epoch), consumers, limits())
+    StreamReceiver::new(STREAM, BootEpoch(epoch), epoch > 1, consumers, limits())
 }
 
 /// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
@@ -382,9 +382,183 @@ fn nobody_else_is_believed() {
         credit_bytes: u64::MAX,
         unknown: false,
         ended: false,
+        forgot: false,
         producers: Vec::new(),
     };
     world.sender.handle_ack(at(world.now), SOURCE, &lie);
     world.sender.handle_ack(at(world.now), DESTINATION, &lie);
     assert_eq!(world.sender.acked(), before);
+}
+
+/// Runs a sender and its receivers over a perfect path until nothing is left to say. Every receiver
+/// has the consumer [`CONSUMER`], and what it got is appended to `got`.
+fn settle(
+    now: &mut u64,
+    sender: &mut StreamSender,
+    receivers: &mut [(NodeId, StreamReceiver, Vec<u64>)],
+) {
+    for _ in 0..200 {
+        *now += 10;
+        let time = at(*now);
+        sender.handle_timeout(time);
+        while let Some(transmit) = sender.poll_transmit(time, |_| true) {
+            let to = receivers.iter_mut().find(|(node, ..)| *node == transmit.destination);
+            let (_, receiver, _) = to.unwrap();
+            match transmit.body {
+                TransmitBody::Sync(sync) => receiver.handle_sync(&sync),
+                TransmitBody::Record(record) => {
+                    let bytes = record.with_parts(|parts| parts.concat());
+                    receiver.handle_record(&RecordView::decode(&bytes).unwrap());
+                }
+            }
+        }
+        for (node, receiver, got) in receivers.iter_mut() {
+            while let Some(record) = receiver.poll_deliver(CONSUMER) {
+                let mut start = 0;
+                for len in record.message_lengths() {
+                    let message = &record.payload[start..start + 8];
+                    got.push(u64::from_le_bytes(message.try_into().unwrap()));
+                    start += len as usize;
+                }
+                receiver.handle_commit(time, CONSUMER, record.header.stream_end()).unwrap();
+            }
+            if let Some(ack) = receiver.poll_ack(time) {
+                sender.handle_ack(time, *node, &ack);
+            }
+        }
+        while sender.poll_acked().is_some() {}
+    }
+}
+
+fn publish(sender: &mut StreamSender, first_seq: u64, names: std::ops::Range<u64>) {
+    let count = names.end - names.start;
+    let (lengths, payload) = messages(names.start, count);
+    sender.handle_publish(PRODUCER, first_seq, count as u32, lengths, payload).unwrap();
+}
+
+fn attached(epoch: u64, consumers: &[(&str, u64)]) -> StreamReceiver {
+    let mut receiver = receiver(epoch, consumers);
+    receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
+    receiver
+}
+
+#[test]
+fn both_hosts_may_forget_what_is_consumed_already() {
+    let mut now = 0;
+    let mut first = sender(1, true);
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    settle(&mut now, &mut first, &mut receivers);
+    publish(&mut first, 1, 1..501);
+    settle(&mut now, &mut first, &mut receivers);
+    assert_eq!(receivers[0].2.len(), 500);
+
+    let mut second = sender(2, false);
+    let mut receivers = [(DESTINATION, attached(2, &[(CONSUMER, 500)]), Vec::new())];
+    settle(&mut now, &mut second, &mut receivers);
+    assert!(second.is_ready());
+    let (next_seq, _) = second.open_producer(PRODUCER).unwrap();
+    publish(&mut second, next_seq, 501..601);
+    settle(&mut now, &mut second, &mut receivers);
+    assert_eq!(receivers[0].2, (501..601).collect::<Vec<_>>());
+    assert_eq!(second.buffered_bytes(), 0);
+}
+
+#[test]
+fn a_destination_that_forgot_does_not_make_another_drop_what_is_new() {
+    const OTHER: NodeId = NodeId::from_bytes([4; 16]);
+    let both = |epoch, fresh| {
+        let tenant = TenantId::from_bytes([9; 16]);
+        let nodes = [DESTINATION, OTHER];
+        let mut sender =
+            StreamSender::new(tenant, STREAM, BootEpoch(epoch), &nodes, fresh, limits());
+        for node in nodes {
+            sender.handle_path(node, true);
+        }
+        sender
+    };
+    let mut now = 0;
+    let mut first = both(1, true);
+    let mut receivers =
+        [(DESTINATION, attached(1, &[]), Vec::new()), (OTHER, attached(1, &[]), Vec::new())];
+    settle(&mut now, &mut first, &mut receivers);
+    publish(&mut first, 1, 1..101);
+    settle(&mut now, &mut first, &mut receivers);
+
+    // The source and one destination begin a new life, the other goes on.
+    let mut second = both(2, false);
+    receivers[0] = (DESTINATION, attached(2, &[(CONSUMER, 100)]), Vec::new());
+    receivers[1].2.clear();
+    settle(&mut now, &mut second, &mut receivers);
+    let (next_seq, _) = second.open_producer(PRODUCER).unwrap();
+    assert_eq!(next_seq, 101, "the one that remembers is believed");
+    publish(&mut second, next_seq, 101..151);
+    settle(&mut now, &mut second, &mut receivers);
+    for (_, _, got) in &receivers {
+        assert_eq!(got, &(101..151).collect::<Vec<_>>());
+    }
+    second.handle_close();
+    settle(&mut now, &mut second, &mut receivers);
+    assert!(second.is_finished());
+    assert!(receivers.iter().all(|(_, receiver, _)| receiver.is_finished()));
+}
+
+#[test]
+fn a_lost_tail_is_sent_again_as_a_whole() {
+    let mut world = World::new(3, 0);
+    world.step(false);
+    for _ in 0..10 {
+        world.step(false);
+    }
+    // Forty records vanish without a trace, and nothing is published behind them.
+    for block in 0..40 {
+        let first = block * 100 + 1;
+        publish(&mut world.sender, first, first..first + 100);
+        world.published += 100;
+        world.loss_percent = 100;
+        world.step(false);
+        world.loss_percent = 0;
+    }
+    let lost_at = world.now;
+    world.drain();
+    world.check(3);
+    let took = world.now - lost_at;
+    assert!(took < 2500, "one probe and one resend, not a probe a record: {took} ms");
+}
+
+#[test]
+fn a_lost_commit_does_not_keep_a_closed_stream_open() {
+    let mut now = 0;
+    let mut sender = sender(1, true);
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    publish(&mut sender, 1, 1..101);
+    settle(&mut now, &mut sender, &mut receivers);
+    // The destination dies before its store has the last commits.
+    receivers[0].1 = attached(2, &[(CONSUMER, 50)]);
+    sender.handle_path(DESTINATION, true);
+    sender.handle_close();
+    settle(&mut now, &mut sender, &mut receivers);
+    assert!(sender.is_finished());
+    assert!(receivers[0].1.is_finished());
+    assert!(receivers[0].1.is_exhausted(CONSUMER));
+}
+
+#[test]
+fn a_source_cannot_fill_a_destination_with_producers() {
+    let mut now = 0;
+    let mut sender = sender(1, true);
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    settle(&mut now, &mut sender, &mut receivers);
+    let receiver = &mut receivers[0].1;
+    let builder = RecordBuilder::new(TenantId::from_bytes([9; 16]), STREAM, BootEpoch(1));
+    let mut outcomes = Vec::new();
+    for producer in 0..limits().producers_max as u64 + 1 {
+        let (lengths, payload) = messages(1, 1);
+        let base = StreamOffset(producer);
+        let record = builder.record(ProducerId(producer), 1, base, 1, lengths, payload);
+        let bytes = record.with_parts(|parts| parts.concat());
+        outcomes.push(receiver.handle_record(&RecordView::decode(&bytes).unwrap()));
+    }
+    let last = outcomes.pop();
+    assert!(outcomes.iter().all(|&outcome| outcome == RecordOutcome::Delivered));
+    assert_eq!(last, Some(RecordOutcome::Refused));
 }

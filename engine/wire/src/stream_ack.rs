@@ -26,7 +26,10 @@ pub struct StreamAck {
     pub unknown: bool,
     /// The destination knows where the stream ends.
     pub ended: bool,
-    /// In the answer to a sync: each producer's next sequence at this destination.
+    /// This node began a new life since the stream was opened and has not been told where it goes
+    /// on: it does not know what producers had published before, only what consumers confirmed.
+    pub forgot: bool,
+    /// To a source that asks: each producer's next sequence at this destination.
     pub producers: Vec<(ProducerId, u64)>,
 }
 
@@ -49,6 +52,7 @@ impl StreamAck {
             credit_bytes: 0,
             unknown: true,
             ended: false,
+            forgot: false,
             producers: Vec::new(),
         }
     }
@@ -63,7 +67,9 @@ impl StreamAck {
         out.extend_from_slice(&self.consumed.0.to_le_bytes());
         out.extend_from_slice(&self.origin.0.to_le_bytes());
         out.extend_from_slice(&self.credit_bytes.to_le_bytes());
-        out.push(u8::from(self.unknown) | u8::from(self.ended) << 1);
+        let flags = [self.unknown, self.ended, self.forgot];
+        let flags = flags.iter().rev().fold(0, |byte, &flag| byte << 1 | u8::from(flag));
+        out.push(flags);
         put_producers(out, &self.producers);
     }
 
@@ -82,15 +88,17 @@ impl StreamAck {
             credit_bytes: reader.u64()?,
             unknown: false,
             ended: false,
+            forgot: false,
             producers: Vec::new(),
         };
         let flags = reader.u8()?;
-        if flags > 0b11 {
+        if flags > 0b111 {
             let value = u64::from(flags);
             return Err(DecodeError::Invalid { what: "stream ack's flags", value });
         }
-        ack.unknown = flags & 0b01 != 0;
-        ack.ended = flags & 0b10 != 0;
+        ack.unknown = flags & 0b001 != 0;
+        ack.ended = flags & 0b010 != 0;
+        ack.forgot = flags & 0b100 != 0;
         if ack.consumed > ack.received || ack.received > ack.seen {
             let value = ack.received.0;
             return Err(DecodeError::Invalid { what: "stream ack's order", value });

@@ -120,7 +120,9 @@ impl StreamHost {
             self.source = Some(destination.source);
             let consumers =
                 destination.consumers.iter().map(|(name, offset)| (name.as_str(), *offset));
-            self.receiver = Some(StreamReceiver::new(spec.stream, spec.epoch, consumers, limits));
+            let (stream, epoch, restored) = (spec.stream, spec.epoch, destination.restored);
+            let receiver = StreamReceiver::new(stream, epoch, restored, consumers, limits);
+            self.receiver = Some(receiver);
         }
     }
 

@@ -206,6 +206,7 @@ fn stream_messages() {
         credit_bytes: 8 << 20,
         unknown: false,
         ended: true,
+        forgot: false,
         producers: vec![(PRODUCER, 44), (ProducerId(9), 1)],
     };
     check("stream-ack", &ack, StreamAck::encode, StreamAck::decode);

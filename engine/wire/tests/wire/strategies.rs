@@ -197,7 +197,8 @@ prop_compose! {
     pub(crate) fn stream_ack()(
         (stream, fence_epoch, receiver_epoch) in (stream(), epoch(), epoch()),
         mut offsets in any::<[u64; 3]>(),
-        (origin, credit_bytes, unknown, ended) in any::<(u64, u64, bool, bool)>(),
+        (origin, credit_bytes) in any::<(u64, u64)>(),
+        (unknown, ended, forgot) in any::<(bool, bool, bool)>(),
         producers in vec(any::<(u64, u64)>(), 0..20),
     ) -> StreamAck {
         offsets.sort_unstable();
@@ -214,6 +215,7 @@ prop_compose! {
             credit_bytes,
             unknown,
             ended,
+            forgot,
             producers,
         }
     }

@@ -69,6 +69,8 @@ pub struct DestinationSpec {
     pub source: NodeId,
     /// Consumers that are kept, with the first offset that each has not confirmed.
     pub consumers: Vec<(String, StreamOffset)>,
+    /// The stream was opened in an earlier life of this node.
+    pub restored: bool,
 }
 
 /// From the control thread to a shard.

@@ -25,7 +25,7 @@ fn source_of(destinations: &[NodeId]) -> Option<SourceSpec> {
 }
 
 fn destination_from(source: NodeId) -> Option<DestinationSpec> {
-    Some(DestinationSpec { source, consumers: Vec::new() })
+    Some(DestinationSpec { source, consumers: Vec::new(), restored: false })
 }
 
 fn open(source: &mut Node, destination: &mut Node, stream: StreamId) {
