@@ -6,9 +6,9 @@
 //! a path changed.
 //!
 //! **Invariant:** offsets are gapless at the source (I3); an ordered consumer never sees `o + 1`
-//! before `o` (I10); the consumed frontier only grows (I6); the source forgets a message only when
-//! every consumer at every destination has it. All of it lives in memory: a journal will make it
-//! outlive both hosts.
+//! before `o` (I10); the consumed frontier only grows (I6); within its life a source forgets a
+//! message only when every consumer at every destination has it. All of it lives in memory: what is
+//! acknowledged survives the loss of one host, not of both, until a journal makes it durable.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod consumers;
