@@ -12,7 +12,7 @@ pub struct EgressLimits {
     pub prefix_bytes: usize,
     /// Bytes of control class that may wait. Reached only if the peer does not read.
     pub control_bytes_max: usize,
-    /// Bytes of priority and bulk class, each, that may wait.
+    /// Bytes of priority class, of own bulk and of foreign bulk, each, that may wait.
     pub data_bytes_max: usize,
 }
 
@@ -26,13 +26,30 @@ pub struct EgressFull {
     pub queued_bytes: usize,
 }
 
+/// Whose frames are put into a queue. Bulk of each waits apart, so that neither can keep the other
+/// from the link; the other classes make no difference.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Streams of the queue's own shard, which look for room before they send.
+    Own,
+    /// Transit and other shards, which do not.
+    Foreign,
+}
+
 /// Frames that wait to be sent to one neighbour, already encoded into batches, by class.
 ///
 /// A frame is copied once, from where it stands into the batch that will be encrypted.
 #[derive(Debug)]
 pub struct EgressQueue {
     limits: EgressLimits,
-    classes: [ClassQueue; 3],
+    control: BatchQueue,
+    priority: BatchQueue,
+    bulk_own: BatchQueue,
+    bulk_foreign: BatchQueue,
+    /// Bytes that went out of each bulk queue while the other held something, too; the one with
+    /// fewer is served next.
+    served_own_bytes: usize,
+    served_foreign_bytes: usize,
     next_sequence: u64,
     /// Batches that were sent, to be filled again.
     spare: Vec<Vec<u8>>,
@@ -48,9 +65,22 @@ pub struct EgressBatch {
 }
 
 #[derive(Debug, Default)]
-struct ClassQueue {
+struct BatchQueue {
     batches: VecDeque<EgressBatch>,
     bytes: usize,
+}
+
+impl BatchQueue {
+    const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn pop(&mut self, prefix_bytes: usize) -> Option<EgressBatch> {
+        let batch = self.batches.pop_front()?;
+        let len = batch.bytes.len().saturating_sub(prefix_bytes);
+        self.bytes = self.bytes.saturating_sub(len);
+        Some(batch)
+    }
 }
 
 /// Spare batches kept; more are freed.
@@ -60,37 +90,49 @@ impl EgressQueue {
     /// An empty queue.
     #[must_use]
     pub fn new(limits: EgressLimits) -> Self {
-        Self { limits, classes: Default::default(), next_sequence: 1, spare: Vec::new() }
-    }
-
-    const fn class(&self, class: TrafficClass) -> &ClassQueue {
-        let [control, priority, bulk] = &self.classes;
-        match class {
-            TrafficClass::Control => control,
-            TrafficClass::Priority => priority,
-            TrafficClass::Bulk => bulk,
+        Self {
+            limits,
+            control: BatchQueue::default(),
+            priority: BatchQueue::default(),
+            bulk_own: BatchQueue::default(),
+            bulk_foreign: BatchQueue::default(),
+            served_own_bytes: 0,
+            served_foreign_bytes: 0,
+            next_sequence: 1,
+            spare: Vec::new(),
         }
     }
 
-    const fn class_mut(&mut self, class: TrafficClass) -> &mut ClassQueue {
-        let [control, priority, bulk] = &mut self.classes;
-        match class {
-            TrafficClass::Control => control,
-            TrafficClass::Priority => priority,
-            TrafficClass::Bulk => bulk,
+    const fn queue(&self, class: TrafficClass, origin: Origin) -> &BatchQueue {
+        match (class, origin) {
+            (TrafficClass::Control, _) => &self.control,
+            (TrafficClass::Priority, _) => &self.priority,
+            (TrafficClass::Bulk, Origin::Own) => &self.bulk_own,
+            (TrafficClass::Bulk, Origin::Foreign) => &self.bulk_foreign,
         }
     }
 
-    /// Bytes of `class` that wait.
+    const fn queue_mut(&mut self, class: TrafficClass, origin: Origin) -> &mut BatchQueue {
+        match (class, origin) {
+            (TrafficClass::Control, _) => &mut self.control,
+            (TrafficClass::Priority, _) => &mut self.priority,
+            (TrafficClass::Bulk, Origin::Own) => &mut self.bulk_own,
+            (TrafficClass::Bulk, Origin::Foreign) => &mut self.bulk_foreign,
+        }
+    }
+
+    /// Bytes of `class` that wait where frames of `origin` do.
     #[must_use]
-    pub const fn queued_bytes(&self, class: TrafficClass) -> usize {
-        self.class(class).bytes
+    pub const fn queued_bytes(&self, class: TrafficClass, origin: Origin) -> usize {
+        self.queue(class, origin).bytes
     }
 
     /// Bytes that wait in all.
     #[must_use]
     pub fn queued_bytes_total(&self) -> usize {
-        self.classes.iter().fold(0, |sum, class| sum.saturating_add(class.bytes))
+        [&self.control, &self.priority, &self.bulk_own, &self.bulk_foreign]
+            .iter()
+            .fold(0, |sum, queue| sum.saturating_add(queue.bytes))
     }
 
     /// Appends a frame whose body is made of `parts`.
@@ -99,11 +141,12 @@ impl EgressQueue {
     /// carry none.
     ///
     /// # Errors
-    /// [`EgressFull`] if its class may not take more; nothing is taken.
+    /// [`EgressFull`] if its queue may not take more; nothing is taken.
     pub fn push(
         &mut self,
         kind: FrameKind,
         class: TrafficClass,
+        origin: Origin,
         parts: &[&[u8]],
     ) -> Result<(), EgressFull> {
         let body = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
@@ -113,14 +156,14 @@ impl EgressQueue {
             TrafficClass::Control => limits.control_bytes_max,
             TrafficClass::Priority | TrafficClass::Bulk => limits.data_bytes_max,
         };
-        let queued_bytes = self.queued_bytes(class);
+        let queued_bytes = self.queued_bytes(class, origin);
         let full = EgressFull { class, queued_bytes };
         if queued_bytes > 0 && queued_bytes.saturating_add(len) > max {
             return Err(full);
         }
         let sequence =
             if kind.is_routed() { LinkSequence(self.next_sequence) } else { LinkSequence(0) };
-        let needs_batch = self.class(class).batches.back().is_none_or(|batch| {
+        let needs_batch = self.queue(class, origin).batches.back().is_none_or(|batch| {
             batch.bytes.len().saturating_add(len)
                 > limits.batch_bytes.saturating_add(limits.prefix_bytes)
         });
@@ -128,9 +171,9 @@ impl EgressQueue {
             let mut bytes = self.spare.pop().unwrap_or_default();
             bytes.clear();
             bytes.resize(limits.prefix_bytes, 0);
-            self.class_mut(class).batches.push_back(EgressBatch { bytes, frames: 0 });
+            self.queue_mut(class, origin).batches.push_back(EgressBatch { bytes, frames: 0 });
         }
-        let queue = self.class_mut(class);
+        let queue = self.queue_mut(class, origin);
         let Some(batch) = queue.batches.back_mut() else { return Err(full) };
         if BatchWriter::new(&mut batch.bytes).frame(kind, class, sequence, parts).is_err() {
             return Err(full); // A body above the protocol's bound never gets this far.
@@ -143,18 +186,37 @@ impl EgressQueue {
         Ok(())
     }
 
-    /// The oldest batch of the first of `classes` that has one.
+    /// The oldest batch of the first of `classes` that has one; own and foreign bulk share alike, by
+    /// bytes, while both hold batches.
     pub fn pop(&mut self, classes: &[TrafficClass]) -> Option<EgressBatch> {
         let prefix_bytes = self.limits.prefix_bytes;
         for &class in classes {
-            let queue = self.class_mut(class);
-            if let Some(batch) = queue.batches.pop_front() {
-                let len = batch.bytes.len().saturating_sub(prefix_bytes);
-                queue.bytes = queue.bytes.saturating_sub(len);
-                return Some(batch);
+            let batch = match class {
+                TrafficClass::Control => self.control.pop(prefix_bytes),
+                TrafficClass::Priority => self.priority.pop(prefix_bytes),
+                TrafficClass::Bulk => self.pop_bulk(prefix_bytes),
+            };
+            if batch.is_some() {
+                return batch;
             }
         }
         None
+    }
+
+    fn pop_bulk(&mut self, prefix_bytes: usize) -> Option<EgressBatch> {
+        if self.bulk_own.is_empty() || self.bulk_foreign.is_empty() {
+            // Who was alone owes nothing for it.
+            (self.served_own_bytes, self.served_foreign_bytes) = (0, 0);
+            return self.bulk_own.pop(prefix_bytes).or_else(|| self.bulk_foreign.pop(prefix_bytes));
+        }
+        let (queue, served_bytes) = if self.served_own_bytes <= self.served_foreign_bytes {
+            (&mut self.bulk_own, &mut self.served_own_bytes)
+        } else {
+            (&mut self.bulk_foreign, &mut self.served_foreign_bytes)
+        };
+        let batch = queue.pop(prefix_bytes)?;
+        *served_bytes = served_bytes.saturating_add(batch.bytes.len());
+        Some(batch)
     }
 
     /// Gives a batch's bytes back to be filled again.
@@ -169,7 +231,10 @@ impl EgressQueue {
 
     /// Drops everything that waits and the spare memory: the link is gone.
     pub fn clear(&mut self) {
-        self.classes = Default::default();
+        self.control = BatchQueue::default();
+        self.priority = BatchQueue::default();
+        self.bulk_own = BatchQueue::default();
+        self.bulk_foreign = BatchQueue::default();
         self.spare.clear();
     }
 }
@@ -179,6 +244,7 @@ mod tests {
     use hawser_wire::FrameIter;
 
     use super::*;
+    use TrafficClass::Bulk;
 
     const LIMITS: EgressLimits = EgressLimits {
         batch_bytes: 256,
@@ -191,9 +257,9 @@ mod tests {
     fn control_overtakes_bulk_and_batches_close_at_their_bound() {
         let mut queue = EgressQueue::new(LIMITS);
         for byte in 0..8_u8 {
-            queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[byte; 50], &[byte; 30]]).unwrap();
+            queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[byte; 50], &[byte; 30]]).unwrap();
         }
-        queue.push(FrameKind::Ping, TrafficClass::Control, &[b"now"]).unwrap();
+        queue.push(FrameKind::Ping, TrafficClass::Control, Origin::Own, &[b"now"]).unwrap();
         let first = queue.pop(&TrafficClass::ALL).unwrap();
         let frames: Vec<_> = FrameIter::new(&first.bytes[14..]).map(Result::unwrap).collect();
         assert_eq!((frames.len(), first.frames), (1, 1));
@@ -219,21 +285,61 @@ mod tests {
         let mut queue = EgressQueue::new(LIMITS);
         let mut taken = 0;
         let full = loop {
-            match queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[0; 80]]) {
+            match queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[0; 80]]) {
                 Ok(()) => taken += 1,
                 Err(full) => break full,
             }
         };
         assert_eq!(taken, 10);
-        assert_eq!(full, EgressFull { class: TrafficClass::Bulk, queued_bytes: 1000 });
-        queue.push(FrameKind::StreamAck, TrafficClass::Control, &[&[0; 80]]).unwrap();
+        assert_eq!(full, EgressFull { class: Bulk, queued_bytes: 1000 });
+        queue.push(FrameKind::StreamAck, TrafficClass::Control, Origin::Own, &[&[0; 80]]).unwrap();
     }
 
     #[test]
     fn one_frame_above_every_bound_passes_an_empty_queue() {
         let mut queue = EgressQueue::new(LIMITS);
-        queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[7; 5000]]).unwrap();
-        assert!(queue.push(FrameKind::Record, TrafficClass::Bulk, &[&[7; 1]]).is_err());
-        assert_eq!(queue.pop(&[TrafficClass::Bulk]).map(|batch| batch.bytes.len()), Some(5034));
+        queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[7; 5000]]).unwrap();
+        assert!(queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[7; 1]]).is_err());
+        assert_eq!(queue.pop(&[Bulk]).map(|batch| batch.bytes.len()), Some(5034));
+    }
+
+    /// The first byte of each frame of a batch.
+    fn tags(batch: &EgressBatch) -> Vec<u8> {
+        FrameIter::new(&batch.bytes[14..]).map(|frame| frame.unwrap().body[0]).collect()
+    }
+
+    #[test]
+    fn own_and_foreign_bulk_take_turns_and_neither_fills_the_other() {
+        let mut queue = EgressQueue::new(LIMITS);
+        while queue.push(FrameKind::Record, Bulk, Origin::Foreign, &[&[2; 230]]).is_ok() {}
+        assert_eq!(queue.queued_bytes(Bulk, Origin::Foreign), 1000);
+        assert_eq!(queue.queued_bytes(Bulk, Origin::Own), 0, "room is looked for apart");
+        for _ in 0..4 {
+            queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[1; 230]]).unwrap();
+        }
+        let order: Vec<u8> = std::iter::from_fn(|| queue.pop(&TrafficClass::ALL))
+            .flat_map(|batch| tags(&batch))
+            .collect();
+        assert_eq!(order, [1, 2, 1, 2, 1, 2, 1, 2]);
+        assert_eq!(queue.queued_bytes_total(), 0);
+    }
+
+    #[test]
+    fn turns_are_taken_by_bytes_and_who_was_alone_owes_nothing() {
+        let mut queue = EgressQueue::new(EgressLimits { data_bytes_max: 1 << 20, ..LIMITS });
+        for _ in 0..20 {
+            queue.push(FrameKind::Record, Bulk, Origin::Own, &[&[1; 230]]).unwrap();
+        }
+        for _ in 0..4 {
+            assert_eq!(queue.pop(&[Bulk]).map(|batch| tags(&batch)), Some(vec![1]));
+        }
+        for _ in 0..3 {
+            queue.push(FrameKind::Record, Bulk, Origin::Foreign, &[&[2; 1000]]).unwrap();
+        }
+        let order: Vec<u8> = std::iter::from_fn(|| queue.pop(&[Bulk]))
+            .flat_map(|batch| tags(&batch))
+            .take(12)
+            .collect();
+        assert_eq!(order, [1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 2, 1]);
     }
 }

@@ -11,6 +11,6 @@ mod egress;
 mod health;
 mod placement;
 
-pub use egress::{EgressBatch, EgressFull, EgressLimits, EgressQueue};
+pub use egress::{EgressBatch, EgressFull, EgressLimits, EgressQueue, Origin};
 pub use health::{HealthAction, HealthLimits, LaneHealth};
 pub use placement::lane_for;

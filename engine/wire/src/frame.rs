@@ -81,6 +81,27 @@ impl FrameKind {
             Self::Datagram | Self::StreamSync | Self::StreamAck | Self::Notice | Self::Record
         )
     }
+
+    /// The class that frames of this kind travel in, whatever a header says; `None` for a kind that
+    /// this version does not know.
+    #[must_use]
+    pub const fn class(self) -> Option<TrafficClass> {
+        match self {
+            Self::Record => Some(TrafficClass::Bulk),
+            Self::Unknown(_) => None,
+            Self::Hello
+            | Self::Close
+            | Self::JoinRequest
+            | Self::JoinReply
+            | Self::Ping
+            | Self::Pong
+            | Self::LinkControl
+            | Self::Datagram
+            | Self::StreamSync
+            | Self::StreamAck
+            | Self::Notice => Some(TrafficClass::Control),
+        }
+    }
 }
 
 /// Bits of a frame. Those unknown to this version are carried as they came.

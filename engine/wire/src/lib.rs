@@ -43,8 +43,8 @@ pub use ids::{
 };
 pub use join::{JoinReply, JoinRequest};
 pub use limits::{
-    BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX,
-    RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX,
+    BATCH_BYTES_MAX, DATAGRAM_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, LINK_CONTROL_BYTES_MAX,
+    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX,
 };
 pub use notice::{Heartbeat, Notice, NoticeReason};
 pub use printable::printable;

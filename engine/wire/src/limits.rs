@@ -16,6 +16,13 @@ pub const FRAME_BODY_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (16 << 10);
 /// Largest batch of frames in one WebSocket message, in bytes.
 pub const BATCH_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX + (256 << 10);
 
+/// Largest body of a [`crate::FrameKind::LinkControl`] frame in bytes: half a mebibyte of link
+/// state, and what stands around it.
+pub const LINK_CONTROL_BYTES_MAX: usize = (512 << 10) + (16 << 10);
+
+/// Largest body of a [`crate::FrameKind::Datagram`] in bytes, behind its route header.
+pub const DATAGRAM_BYTES_MAX: usize = 64 << 10;
+
 /// Longest strict source route, in hops.
 pub const HOPS_MAX: usize = 64;
 
@@ -25,3 +32,5 @@ pub const NAME_BYTES_MAX: usize = 255;
 const _: () = assert!(RECORD_BYTES_TARGET <= MESSAGE_BYTES_MAX);
 const _: () = assert!(RECORD_MESSAGES_MAX * 5 < 16 << 10, "lengths fit into the frame's slack");
 const _: () = assert!(BATCH_BYTES_MAX > FRAME_BODY_BYTES_MAX);
+const _: () = assert!(LINK_CONTROL_BYTES_MAX <= FRAME_BODY_BYTES_MAX);
+const _: () = assert!(DATAGRAM_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);

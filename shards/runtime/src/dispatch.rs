@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use bytes::{BufMut, BytesMut};
 use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
+use hawser_link::Origin;
 use hawser_wire::{
     FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId, StreamHeader,
     StreamId, TrafficClass,
@@ -104,14 +105,19 @@ impl<I: ShardIo> Forwarder<I> {
         self.encoded.get(&to)
     }
 
-    /// Own streams may send more of `class` towards `to`.
-    pub(crate) fn is_ready(&mut self, to: NodeId, class: TrafficClass) -> bool {
+    /// The neighbour over which a path to `to` begins; this node itself if that is where it ends.
+    pub(crate) fn next_hop(&mut self, to: NodeId) -> Option<NodeId> {
         if to == self.local {
+            return Some(to);
+        }
+        self.encoded_route(to).map(|route| route.neighbour)
+    }
+
+    /// Own streams may send more of `class` over `neighbour`, as [`Self::next_hop`] names it.
+    pub(crate) fn has_room(&mut self, neighbour: NodeId, class: TrafficClass) -> bool {
+        if neighbour == self.local {
             return true;
         }
-        let Some(neighbour) = self.encoded_route(to).map(|route| route.neighbour) else {
-            return false;
-        };
         let owner = ShardId::of_peer(neighbour, self.shard_count);
         if owner == self.shard {
             self.links.has_room(neighbour, class)
@@ -142,7 +148,7 @@ impl<I: ShardIo> Forwarder<I> {
                 .or_insert_with(|| EncodedRoute { neighbour, header: Vec::new() })
                 .header,
         );
-        let sent = self.push_to(neighbour, kind, class, &header, parts);
+        let sent = self.push_to(neighbour, kind, class, Origin::Own, &header, parts);
         if let Some(route) = self.encoded.get_mut(&to) {
             route.header = header;
         }
@@ -154,6 +160,7 @@ impl<I: ShardIo> Forwarder<I> {
         neighbour: NodeId,
         kind: FrameKind,
         class: TrafficClass,
+        origin: Origin,
         header: &[u8],
         parts: &[&[u8]],
     ) -> Sent {
@@ -168,7 +175,7 @@ impl<I: ShardIo> Forwarder<I> {
             {
                 *slot = part;
             }
-            return match self.links.push(neighbour, kind, class, &all) {
+            return match self.links.push(neighbour, kind, class, origin, &all) {
                 Ok(()) => Sent::Queued,
                 Err(_full) => Sent::Full,
             };
@@ -201,7 +208,7 @@ impl<I: ShardIo> Forwarder<I> {
     /// A frame that another shard wants on a link of ours. Its route is advanced already.
     pub(crate) fn egress(&mut self, peer: NodeId, frame: &RoutedFrame) {
         let sent = if self.links.is_up(peer) {
-            match self.links.push(peer, frame.kind, frame.class, &[&frame.body]) {
+            match self.links.push(peer, frame.kind, frame.class, Origin::Foreign, &[&frame.body]) {
                 Ok(()) => Sent::Queued,
                 Err(_full) => Sent::Full,
             }
@@ -239,7 +246,7 @@ impl<I: ShardIo> Forwarder<I> {
             self.notify(route, NoticeReason::NoAdjacency, kind, body);
             return;
         };
-        let sent = self.push_to(neighbour, kind, class, &fixed, &[rest]);
+        let sent = self.push_to(neighbour, kind, class, Origin::Foreign, &fixed, &[rest]);
         self.tell_source(sent, kind, body);
     }
 

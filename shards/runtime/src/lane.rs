@@ -33,6 +33,8 @@ pub(crate) struct Lane {
     pub(crate) health: LaneHealth,
     /// A write is in flight.
     pub(crate) writing: bool,
+    /// It stands in the queue of lanes that may have something to write.
+    pub(crate) wanted: bool,
     /// Room for the next read, in bytes.
     read_room: usize,
     /// Classes that this lane carries at present, first served first.
@@ -66,6 +68,7 @@ impl Lane {
             session: handover.session,
             health: LaneHealth::new(now, health),
             writing: false,
+            wanted: false,
             read_room: READ_BYTES_MIN,
             carries: Vec::new(),
             own: vec![0; MESSAGE_PREFIX],

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hawser_exchange::{LaneHandover, LinkReport};
-use hawser_link::{EgressFull, EgressLimits, EgressQueue, HealthAction, HealthLimits, lane_for};
+use hawser_link::{
+    EgressFull, EgressLimits, EgressQueue, HealthAction, HealthLimits, Origin, lane_for,
+};
 use hawser_session::{LaneSession, MESSAGE_PREFIX};
 use hawser_wire::{
     CloseReason, FrameKind, Heartbeat, LaneId, LinkEpoch, MonoTime, NodeId, TrafficClass,
@@ -46,7 +48,7 @@ pub(crate) struct Links<I> {
     links: BTreeMap<NodeId, Link>,
     lanes: BTreeMap<LaneKey, Lane>,
     next_key: u64,
-    /// Lanes that may have something to write.
+    /// Lanes that may have something to write, each once: those whose `wanted` is set.
     wanting: VecDeque<LaneKey>,
     events: VecDeque<LaneEvent>,
 }
@@ -128,7 +130,7 @@ impl<I: ShardIo> Links<I> {
         link.lanes.push(key);
         self.place_classes(peer);
         self.events.push_back(LaneEvent::Up { peer, lane, epoch });
-        self.wanting.push_back(key);
+        self.want_write(key);
         key
     }
 
@@ -154,7 +156,9 @@ impl<I: ShardIo> Links<I> {
                 lane.carries.push(class);
             }
         }
-        self.wanting.extend(open.iter().map(|&(key, ..)| key));
+        for &(key, ..) in &open {
+            self.want_write(key);
+        }
     }
 
     /// A lane to `peer` is up.
@@ -166,9 +170,13 @@ impl<I: ShardIo> Links<I> {
         })
     }
 
-    /// Own streams may give the link to `peer` more of `class`.
+    /// Own streams may give the link to `peer` more of `class`. What others have put there is no
+    /// concern of theirs.
     pub(crate) fn has_room(&self, peer: NodeId, class: TrafficClass) -> bool {
-        self.links.get(&peer).is_some_and(|link| link.egress.queued_bytes(class) < SEND_AHEAD_BYTES)
+        self.is_up(peer)
+            && self.links.get(&peer).is_some_and(|link| {
+                link.egress.queued_bytes(class, Origin::Own) < SEND_AHEAD_BYTES
+            })
     }
 
     /// Queues a frame for `peer`, whose link must be up.
@@ -177,22 +185,22 @@ impl<I: ShardIo> Links<I> {
         peer: NodeId,
         kind: FrameKind,
         class: TrafficClass,
+        origin: Origin,
         parts: &[&[u8]],
     ) -> Result<(), EgressFull> {
         let Some(link) = self.links.get_mut(&peer) else {
             return Err(EgressFull { class, queued_bytes: 0 });
         };
-        let pushed = link.egress.push(kind, class, parts);
+        let pushed = link.egress.push(kind, class, origin, parts);
         if pushed.is_err() {
             link.dropped_frames += 1;
         }
         for key in &link.lanes {
-            let carries = self
-                .lanes
-                .get(key)
-                .is_some_and(|lane| !lane.writing && lane.carries.contains(&class));
-            if carries && self.wanting.back() != Some(key) {
-                self.wanting.push_back(*key);
+            if let Some(lane) = self.lanes.get_mut(key)
+                && !lane.writing
+                && lane.carries.contains(&class)
+            {
+                note_wanted(&mut self.wanting, *key, lane);
             }
         }
         pushed
@@ -213,19 +221,22 @@ impl<I: ShardIo> Links<I> {
             lane.sent_bytes =
                 lane.sent_bytes.saturating_add(u64::try_from(buffer.len()).unwrap_or(u64::MAX));
             lane.session.recycle(buffer);
-            self.wanting.push_back(key);
+            note_wanted(&mut self.wanting, key, lane);
         }
     }
 
-    /// Marks the lane as having something of its own to write.
+    /// Marks the lane as having something to write.
     pub(crate) fn want_write(&mut self, key: LaneKey) {
-        self.wanting.push_back(key);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            note_wanted(&mut self.wanting, key, lane);
+        }
     }
 
     /// Encrypts what waits and starts writes, on every lane that can take one.
     pub(crate) fn flush(&mut self, now: MonoTime) {
         while let Some(key) = self.wanting.pop_front() {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            lane.wanted = false;
             if lane.writing {
                 continue;
             }
@@ -266,7 +277,7 @@ impl<I: ShardIo> Links<I> {
             let _cannot = fill(lane, &mut link.egress);
         }
         lane.start_close(now, reason, detail);
-        self.wanting.push_back(key);
+        note_wanted(&mut self.wanting, key, lane);
         self.place_classes(peer);
     }
 
@@ -323,7 +334,7 @@ impl<I: ShardIo> Links<I> {
                 Some(HealthAction::Heartbeat) => {
                     let heartbeat = Heartbeat { sent_nanos: now.as_nanos() };
                     lane.push_own(FrameKind::Ping, &heartbeat.encode());
-                    self.wanting.push_back(key);
+                    note_wanted(&mut self.wanting, key, lane);
                 }
                 Some(HealthAction::Dead) => silent.push(key),
                 None => {}
@@ -378,6 +389,13 @@ impl<I: ShardIo> Links<I> {
 
     pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.values()
+    }
+}
+
+/// Puts a lane into the queue of those that want to write, unless it stands there already.
+fn note_wanted(wanting: &mut VecDeque<LaneKey>, key: LaneKey, lane: &mut Lane) {
+    if !std::mem::replace(&mut lane.wanted, true) {
+        wanting.push_back(key);
     }
 }
 

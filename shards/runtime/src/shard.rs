@@ -2,6 +2,7 @@ use bytes::Bytes;
 use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
+use hawser_link::Origin;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
     BootEpoch, CloseReason, FrameIter, FrameKind, FrameRef, Heartbeat, Hop, LaneClose, MonoTime,
@@ -197,8 +198,9 @@ impl<I: ShardIo> Shard<I> {
                 let class = TrafficClass::Control;
                 // Flooding repeats what is not acknowledged; without a lane it begins anew.
                 if self.forwarder.links.is_up(peer) {
+                    let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
                     let _dropped =
-                        self.forwarder.links.push(peer, FrameKind::LinkControl, class, &[&body]);
+                        self.forwarder.links.push(peer, kind, class, origin, &[&body]);
                 }
             }
             ControlToShard::Datagram { to, body } => {
