@@ -36,6 +36,33 @@ fn with_nats_server(mut command: Command) -> Command {
     command
 }
 
+/// The `hawser` beside the harness, built if need be.
+fn with_hawser(command: Command) -> Command {
+    let beside = Path::new(env!("CARGO_BIN_EXE_hawser-bench")).parent().unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "hawser", "--bin", "hawser"]);
+    if beside.ends_with("release") {
+        build.arg("--release");
+    }
+    let built = output(build.current_dir(env!("CARGO_MANIFEST_DIR")));
+    assert!(built.status.success(), "{built:?}");
+    command
+}
+
+/// The rows of a run that must succeed, without one key of `keys` missing.
+fn rows(mut command: Command, keys: &[&str]) -> Vec<Value> {
+    let output = output(&mut command);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for row in &rows {
+        for key in keys {
+            assert!(row.get(key).is_some(), "{key} is missing: {row}");
+        }
+    }
+    rows
+}
+
 /// Processes whose command line names `directory`.
 fn processes_within(directory: &Path) -> Vec<u32> {
     let needle = directory.as_os_str().as_encoded_bytes();
@@ -97,6 +124,69 @@ fn the_peer_carries_every_message_over_one_link_and_two() {
         assert_eq!((&row["lost"], &row["duplicated"]), (&Value::from(0), &Value::from(0)), "{row}");
         assert!(row["msgs_per_s"].as_f64().unwrap() > 100.0, "{row}");
         assert!(row["lone_p50_us"].as_f64().unwrap() > 1.0, "{row}");
+    }
+}
+
+#[test]
+fn a_mesh_carries_every_message() {
+    const KEYS: &[&str] = &[
+        "hops",
+        "payload",
+        "msgs_per_s",
+        "bytes_per_s",
+        "p50_us",
+        "p99_us",
+        "p999_us",
+        "lost",
+        "duplicated",
+        "cpu_s_per_million",
+        "rss_peak_mib",
+        "chain_bytes_per_s",
+        "ratio_to_chain",
+    ];
+    for (line, hops, payload) in [
+        ("load --hops 1 --payload 64 --warmup 0.2 --seconds 0.5 --json", 1, 64),
+        ("load --hops 2 --payload 70000 --warmup 0.2 --seconds 0.5 --json", 2, 70_000),
+        ("load --hops 1 --payload 16 --rate 300 --warmup 0.2 --seconds 0.5 --json", 1, 16),
+    ] {
+        let rows = rows(with_hawser(bench(line)), KEYS);
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((&row["hops"], &row["payload"]), (&hops.into(), &payload.into()), "{row}");
+        for count in ["lost", "duplicated", "reordered"] {
+            assert_eq!(row[count], 0, "{row}");
+        }
+        assert_eq!(row["published"], row["delivered"], "{row}");
+        assert!(row["p50_us"].as_f64().unwrap() > 1.0, "{row}");
+        assert!(row["rss_peak_mib"].as_f64().unwrap() > 1.0, "{row}");
+        if line.contains("--rate") {
+            let rate = row["msgs_per_s"].as_f64().unwrap();
+            assert!((50.0..3000.0).contains(&rate), "asked for 300 a second: {row}");
+        }
+    }
+}
+
+#[test]
+fn the_comparison_has_a_row_for_each_payload() {
+    const KEYS: &[&str] = &[
+        "peer",
+        "hops",
+        "payload",
+        "ours_msgs_per_s",
+        "peer_msgs_per_s",
+        "ratio",
+        "ours_p50_us",
+        "peer_p50_us",
+    ];
+    let line = "peers --hops 1 --payload 64,1024 --runs 1 --warmup 0.1 --seconds 0.3 --json";
+    let rows = rows(with_hawser(with_nats_server(bench(line))), KEYS);
+    let payloads: Vec<_> = rows.iter().map(|row| row["payload"].as_u64().unwrap()).collect();
+    assert_eq!(payloads, [64, 1024]);
+    for row in rows {
+        let value = |key: &str| row[key].as_f64().unwrap();
+        let ratio = value("ours_msgs_per_s") / value("peer_msgs_per_s");
+        assert!((ratio - value("ratio")).abs() < 0.01 * ratio + 0.001, "{row}");
+        assert!(value("ours_p50_us") > 1.0 && value("peer_p50_us") > 1.0, "{row}");
+        assert_eq!((&row["ours_lost"], &row["ours_duplicated"]), (&0.into(), &0.into()), "{row}");
     }
 }
 

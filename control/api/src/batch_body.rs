@@ -164,3 +164,134 @@ fn put_field(tag: u32, bytes: &[u8], to: &mut BytesMut) {
         to.put_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use hawser_exchange::SessionId;
+    use hawser_proto::v1::ClientDataBatch;
+    use hawser_wire::{BootEpoch, ProducerId, RecordBuilder, StreamId, StreamOffset, TenantId};
+    use prost::Message;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::failure::CallFailure;
+    use crate::session::SessionShared;
+
+    /// A record of messages of these lengths from `base` on.
+    fn record(base: u64, lengths: &[u32]) -> Record {
+        let mut encoded = Vec::new();
+        for &length in lengths {
+            hawser_wire::put_varint(&mut encoded, length);
+        }
+        let total = lengths.iter().sum::<u32>() as usize;
+        let payload = (0..total).map(|at| (at % 251) as u8).collect::<Vec<_>>();
+        RecordBuilder::new(
+            TenantId::from_bytes([1; 16]),
+            StreamId::from_bytes([2; 16]),
+            BootEpoch(1),
+        )
+        .record(
+            ProducerId(3),
+            base + 1,
+            StreamOffset(base),
+            u32::try_from(lengths.len()).unwrap(),
+            encoded.into(),
+            payload.into(),
+        )
+    }
+
+    fn batch(record: &Record) -> ClientDataBatch {
+        ClientDataBatch {
+            stream_id: StreamId::from_bytes([2; 16]).to_string(),
+            first_seq: record.header.stream_base.0 + 1,
+            lengths: record.message_lengths().collect(),
+            payload: record.payload.clone(),
+        }
+    }
+
+    /// What the body of a subscription to `records` yields, which then ends with `end`.
+    fn frames(
+        records: &[Record],
+        end: Result<(), CallFailure>,
+    ) -> (Vec<Bytes>, HeaderMap, Arc<SessionShared>) {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let shared =
+            Arc::new(SessionShared::new(SessionId(1), StreamId::from_bytes([2; 16]), 0, place));
+        shared.end.set(end).unwrap();
+        let (notes, _notes_from) = mpsc::channel(1);
+        let handle = SessionHandle::new(Arc::clone(&shared), notes);
+        let (records_to, records_from) = mpsc::channel(records.len() + 1);
+        for record in records {
+            records_to.try_send(Box::new(record.clone())).unwrap();
+        }
+        drop(records_to);
+        let mut body = BatchBody::new(handle, records_from);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut data = Vec::new();
+        loop {
+            let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) else {
+                panic!("the body stalls, or ends without trailers")
+            };
+            match frame.unwrap().into_data() {
+                Ok(frame) => data.push(frame),
+                Err(frame) => {
+                    assert!(body.is_end_stream());
+                    assert!(matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(None)));
+                    return (data, frame.into_trailers().unwrap(), shared);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_that_prost_writes() {
+        let own = u32::try_from(OWN_FRAME_BYTES_MIN).unwrap();
+        let shapes: [&[u32]; 7] =
+            [&[0], &[1, 0, 127], &[128; 700], &[own - 1], &[own], &[65_536], &[0, 0]];
+        let records: Vec<_> =
+            (0..).zip(shapes).map(|(at, lengths)| record(at * 300, lengths)).collect();
+        let mut expected = Vec::new();
+        for record in &records {
+            let message = batch(record).encode_to_vec();
+            expected.push(0);
+            expected.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+            expected.extend(message);
+        }
+        let (data, trailers, shared) = frames(&records, Ok(()));
+        assert!(data.concat() == expected);
+        assert_eq!(trailers.get("grpc-status").unwrap(), "0");
+        assert_eq!(trailers.len(), 1);
+        let credit = records.iter().map(Record::charge_bytes).sum();
+        assert_eq!(shared.handed(), (1802, credit));
+    }
+
+    #[test]
+    fn large_payloads_are_not_copied_and_small_records_share_a_frame() {
+        let (small, large) = (record(0, &[100]), record(2, &[65_536]));
+        let records = [small.clone(), small.clone(), large.clone(), small.clone(), small];
+        let (data, _, _) = frames(&records, Ok(()));
+        assert_eq!(data.len(), 3);
+        assert_eq!(data[1].as_ptr(), large.payload.as_ptr());
+    }
+
+    #[test]
+    fn an_error_follows_what_was_delivered() {
+        let (data, trailers, _) = frames(&[record(0, &[1])], Err(CallFailure::ShardGone));
+        assert_eq!(data.len(), 1);
+        let status = Status::from_header_map(&trailers).unwrap();
+        let expected = CallFailure::ShardGone.status(StreamId::from_bytes([2; 16]));
+        assert_eq!((status.code(), status.message()), (expected.code(), expected.message()));
+    }
+
+    #[test]
+    fn a_record_larger_than_clients_take_is_refused() {
+        let mut to = BytesMut::new();
+        let length = u32::try_from(REQUEST_BYTES_MAX).unwrap();
+        let status = encode_head("s", &record(0, &[length]), &mut to).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::OutOfRange);
+        assert!(to.is_empty());
+    }
+}

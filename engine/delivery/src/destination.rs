@@ -166,12 +166,24 @@ impl Destination {
     /// May what was lost be sent again now? Once in two round trips: what is sent again is still on
     /// its way when the next sign of the same loss arrives.
     pub(crate) fn wants_resend(&mut self, now: MonoTime) -> bool {
-        let wait = self.srtt.saturating_mul(2).max(RESEND_AGAIN_MIN);
+        let wait = self.resend_pause();
         let wants = self.resent_at.is_none_or(|at| now.saturating_since(at) > wait);
         if wants {
             self.resent_at = Some(now);
         }
         wants
+    }
+
+    /// How long what was sent again has to show itself.
+    fn resend_pause(&self) -> Duration {
+        self.srtt.saturating_mul(2).max(RESEND_AGAIN_MIN)
+    }
+
+    /// A sign of a loss that came too early to send anything again. It may have been about what was
+    /// just sent again, and be the last one: look after it soon.
+    pub(crate) fn probe_soon(&mut self, now: MonoTime) {
+        let at = now.saturating_add(self.resend_pause());
+        self.resend_at = Some(self.resend_at.map_or(at, |due| due.min(at)));
     }
 
     /// Takes a round-trip sample if the timed record has arrived.

@@ -251,6 +251,8 @@ impl StreamSender {
         for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
             if destination.wants_resend(now) {
                 destination.next_number = outbox.number_at(destination.received);
+            } else {
+                destination.probe_soon(now);
             }
         }
     }

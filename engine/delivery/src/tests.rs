@@ -562,3 +562,24 @@ fn a_source_cannot_fill_a_destination_with_producers() {
     assert!(outcomes.iter().all(|&outcome| outcome == RecordOutcome::Delivered));
     assert_eq!(last, Some(RecordOutcome::Refused));
 }
+
+#[test]
+fn the_last_notice_of_a_loss_is_not_lost_for_having_come_too_early() {
+    let mut now = 0;
+    let mut sender = sender(1, true);
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    settle(&mut now, &mut sender, &mut receivers);
+    publish(&mut sender, 1, 1..2);
+    // A relay drops the record, what is sent for it at once, and says so both times.
+    for _ in 0..2 {
+        assert!(sender.poll_transmit(at(now), |_| true).is_some());
+        assert!(sender.poll_transmit(at(now), |_| true).is_none());
+        sender.handle_dropped(at(now), DESTINATION);
+    }
+    assert!(sender.poll_transmit(at(now), |_| true).is_none(), "not in a circle");
+    let due = sender.poll_timeout().unwrap();
+    assert!(due <= at(now + 50), "long before the timer of a loss without a word");
+    sender.handle_timeout(due);
+    settle(&mut now, &mut sender, &mut receivers);
+    assert_eq!(receivers[0].2, [1]);
+}

@@ -1,20 +1,21 @@
 use std::collections::HashMap;
 
-use bytes::{BufMut, BytesMut};
-use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
+use bytes::Bytes;
+use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
 use hawser_link::Origin;
 use hawser_wire::{
     FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId, StreamHeader,
     StreamId, TrafficClass,
 };
 
+use crate::budget::Budget;
 use crate::io::ShardIo;
 use crate::links::Links;
 use crate::outlet::Outlet;
 
-/// Control frames that may wait for another shard behind a full ring: what a shard that stands
+/// Bytes of control frames that may be on their way to another shard: what a shard that stands
 /// still may cost.
-const SHARD_BACKLOG_MAX: usize = 16_384;
+const SHARD_CONTROL_BYTES_MAX: usize = 16 << 20;
 
 /// Most slices that a body is made of, with the route header in front.
 const PARTS_MAX: usize = 8;
@@ -24,9 +25,16 @@ const PARTS_MAX: usize = 8;
 pub(crate) struct PeerOutlets {
     pub(crate) control: Outlet<ShardToShard>,
     pub(crate) data: Outlet<ShardToShard>,
+    /// Of control frames.
+    budget: Budget,
 }
 
 impl PeerOutlets {
+    pub(crate) fn new(ports: (Sender<ShardToShard>, Sender<ShardToShard>)) -> Self {
+        let (control, data) = (Outlet::new(ports.0), Outlet::new(ports.1));
+        Self { control, data, budget: Budget::new(SHARD_CONTROL_BYTES_MAX) }
+    }
+
     /// A ring has room again for what waits.
     pub(crate) fn can_flow(&self) -> bool {
         self.control.can_flow() || self.data.can_flow()
@@ -180,28 +188,38 @@ impl<I: ShardIo> Forwarder<I> {
                 Err(_full) => Sent::Full,
             };
         }
-        let frame = routed_frame(kind, class, header, parts);
-        self.push_to_shard(owner, ShardToShard::Egress { peer: neighbour, frame }, class)
+        self.push_to_shard(owner, kind, class, header, parts, |frame| ShardToShard::Egress {
+            peer: neighbour,
+            frame,
+        })
     }
 
+    /// Hands a frame to another shard as the message that `wrap` makes of it.
     fn push_to_shard(
         &mut self,
         owner: ShardId,
-        message: ShardToShard,
+        kind: FrameKind,
         class: TrafficClass,
+        header: &[u8],
+        parts: &[&[u8]],
+        wrap: impl FnOnce(RoutedFrame) -> ShardToShard,
     ) -> Sent {
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
+        let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
+        for (slot, part) in all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
+        {
+            *slot = part;
+        }
         if class == TrafficClass::Control {
-            if outlets.control.backlog() >= SHARD_BACKLOG_MAX {
-                return Sent::Full;
-            }
-            outlets.control.push(message);
+            let Some(body) = outlets.budget.take(&all) else { return Sent::Full };
+            outlets.control.push(wrap(RoutedFrame { kind, class, body }));
             return Sent::Queued;
         }
         if outlets.data.backlog() > 0 {
             return Sent::Full;
         }
-        outlets.data.push(message);
+        let body = Bytes::from(all.concat());
+        outlets.data.push(wrap(RoutedFrame { kind, class, body }));
         Sent::Queued
     }
 
@@ -226,8 +244,9 @@ impl<I: ShardIo> Forwarder<I> {
         class: TrafficClass,
         body: &[u8],
     ) {
-        let frame = routed_frame(kind, class, &[], &[body]);
-        let sent = self.push_to_shard(host, ShardToShard::Ingress { frame }, class);
+        let sent = self.push_to_shard(host, kind, class, &[], &[body], |frame| {
+            ShardToShard::Ingress { frame }
+        });
         self.tell_source(sent, kind, body);
     }
 
@@ -296,23 +315,10 @@ impl<I: ShardIo> Forwarder<I> {
         let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN);
         let (class, host) = (TrafficClass::Control, self.host_of(stream));
         if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
-            let frame = routed_frame(FrameKind::Notice, class, &header, &[notice]);
-            let _best_effort = self.push_to_shard(host, ShardToShard::Ingress { frame }, class);
+            let _best_effort =
+                self.push_to_shard(host, FrameKind::Notice, class, &header, &[notice], |frame| {
+                    ShardToShard::Ingress { frame }
+                });
         }
     }
-}
-
-fn routed_frame(
-    kind: FrameKind,
-    class: TrafficClass,
-    header: &[u8],
-    parts: &[&[u8]],
-) -> RoutedFrame {
-    let len = parts.iter().fold(header.len(), |sum, part| sum + part.len());
-    let mut body = BytesMut::with_capacity(len);
-    body.put_slice(header);
-    for part in parts {
-        body.put_slice(part);
-    }
-    RoutedFrame { kind, class, body: body.freeze() }
 }

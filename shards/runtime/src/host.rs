@@ -13,6 +13,7 @@ use hawser_wire::{MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, St
 
 use crate::outlet::Outlet;
 use crate::publishers::{CallId, Publishers, refused};
+use crate::rounds::Shares;
 use crate::subscriptions::{Subscription, Subscriptions};
 
 /// What consumers confirmed is handed to the store at most this often.
@@ -77,6 +78,8 @@ pub(crate) struct StreamHost {
     commits: BTreeMap<Box<str>, StreamOffset>,
     commits_at: Option<MonoTime>,
     ended: bool,
+    /// What it has sent over each neighbour.
+    pub(crate) shares: Shares,
 }
 
 impl StreamHost {
@@ -93,6 +96,7 @@ impl StreamHost {
             commits: BTreeMap::new(),
             commits_at: None,
             ended: false,
+            shares: Shares::default(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! across an await, nothing is locked, and a peer's bytes never end in a panic. A shard that panics
 //! all the same ends the process.
 
+mod budget;
 mod clock;
 mod config;
 mod dispatch;
@@ -20,6 +21,7 @@ mod monoio_io;
 mod outlet;
 mod publishers;
 mod report;
+mod rounds;
 mod shard;
 mod streams;
 mod subscriptions;

@@ -174,9 +174,10 @@ impl<I: ShardIo> Links<I> {
     /// concern of theirs.
     pub(crate) fn has_room(&self, peer: NodeId, class: TrafficClass) -> bool {
         self.is_up(peer)
-            && self.links.get(&peer).is_some_and(|link| {
-                link.egress.queued_bytes(class, Origin::Own) < SEND_AHEAD_BYTES
-            })
+            && self
+                .links
+                .get(&peer)
+                .is_some_and(|link| link.egress.queued_bytes(class, Origin::Own) < SEND_AHEAD_BYTES)
     }
 
     /// Queues a frame for `peer`, whose link must be up.

@@ -1,10 +1,25 @@
 use std::collections::BTreeMap;
 
 use hawser_exchange::{Refusal, SessionId, ShardToApi};
-use hawser_wire::ProducerId;
+use hawser_wire::{MESSAGE_BYTES_MAX, ProducerId};
 
 /// Payload bytes that a publisher may be ahead of the stream's outbox.
 const PUBLISH_WINDOW_BYTES: u64 = 4 << 20;
+
+/// However many publish, each may be ahead by so many: three quarters are a largest message, and
+/// more is granted before less than that is left, so that every message fits in the end.
+const PUBLISH_WINDOW_BYTES_MIN: u64 = LARGEST_BYTES / 3 * 4 + 4;
+
+#[expect(clippy::as_conversions, reason = "u64::try_from is not const")]
+const LARGEST_BYTES: u64 = MESSAGE_BYTES_MAX as u64;
+const _: () = assert!(PUBLISH_WINDOW_BYTES_MIN / 4 * 3 >= LARGEST_BYTES);
+const _: () = assert!(PUBLISH_WINDOW_BYTES_MIN <= PUBLISH_WINDOW_BYTES);
+
+/// How far each of so many calls may be ahead while the outbox has `room_bytes`: they share it.
+fn window_bytes(room_bytes: u64, calls: usize) -> u64 {
+    let calls = u64::try_from(calls).unwrap_or(u64::MAX).max(1);
+    (room_bytes / calls).clamp(PUBLISH_WINDOW_BYTES_MIN, PUBLISH_WINDOW_BYTES).min(room_bytes)
+}
 
 /// A call: the API thread, and the session there.
 pub(crate) type CallId = (usize, SessionId);
@@ -43,7 +58,7 @@ impl Publishers {
         if let Some(earlier) = earlier {
             self.calls.remove(&earlier);
         }
-        let granted_bytes = room_bytes.min(PUBLISH_WINDOW_BYTES);
+        let granted_bytes = window_bytes(room_bytes, self.calls.len() + 1);
         let publisher =
             Publisher { producer, granted_bytes, taken_bytes: 0, duplicates: 0, ended: false };
         self.calls.insert(call, publisher);
@@ -99,12 +114,13 @@ impl Publishers {
 
     /// Credit that is worth telling, call by call, while the outbox has `room_bytes`.
     pub(crate) fn grants(&mut self, room_bytes: u64) -> impl Iterator<Item = (usize, ShardToApi)> {
+        let window_bytes = window_bytes(room_bytes, self.calls.len());
         self.calls.iter_mut().filter_map(move |(&(api, session), publisher)| {
-            let ahead = room_bytes.min(PUBLISH_WINDOW_BYTES);
-            let target_bytes = publisher.taken_bytes.saturating_add(ahead);
+            let target_bytes = publisher.taken_bytes.saturating_add(window_bytes);
             let grown = target_bytes.saturating_sub(publisher.granted_bytes);
             let used_up = publisher.granted_bytes <= publisher.taken_bytes;
-            if grown < PUBLISH_WINDOW_BYTES / 4 && !(used_up && grown > 0) {
+            let worth_bytes = (window_bytes / 4).max(PUBLISH_WINDOW_BYTES_MIN / 4);
+            if grown < worth_bytes && !(used_up && grown > 0) {
                 return None;
             }
             publisher.granted_bytes = target_bytes;
@@ -116,4 +132,92 @@ impl Publishers {
 
 pub(crate) fn refused(session: SessionId, refusal: Refusal) -> ShardToApi {
     ShardToApi::Refused { session, refusal: Box::new(refusal) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: u64 = 16 << 20;
+
+    /// So many calls of as many producers, and what each was granted at first.
+    fn open(count: u64) -> (Publishers, Vec<u64>) {
+        let mut publishers = Publishers::default();
+        let granted = (0..count)
+            .map(|tag| publishers.open((0, SessionId(tag)), ProducerId(tag), ROOM).1)
+            .collect();
+        (publishers, granted)
+    }
+
+    fn grants(publishers: &mut Publishers, room_bytes: u64) -> BTreeMap<u64, u64> {
+        publishers
+            .grants(room_bytes)
+            .map(|(_, message)| match message {
+                ShardToApi::PublishCredit { session, granted_bytes } => (session.0, granted_bytes),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn calls_share_the_room_that_there_is() {
+        let (mut publishers, granted) = open(10);
+        let each = ROOM / 10;
+        assert_eq!(
+            granted,
+            [
+                4 << 20,
+                4 << 20,
+                4 << 20,
+                4 << 20,
+                ROOM / 5,
+                ROOM / 6,
+                ROOM / 7,
+                2 << 20,
+                ROOM / 9,
+                each
+            ]
+        );
+        assert!(grants(&mut publishers, ROOM).is_empty(), "they have their parts already");
+        for (tag, bytes) in (0..10).zip(granted) {
+            publishers.handle_taken((0, SessionId(tag)), bytes, 0);
+        }
+        let ahead = grants(&mut publishers, ROOM / 2)
+            .into_values()
+            .zip(publishers.calls.values())
+            .map(|(granted, publisher)| granted - publisher.taken_bytes)
+            .collect::<Vec<_>>();
+        assert_eq!(ahead, [PUBLISH_WINDOW_BYTES_MIN; 10]);
+        assert!(grants(&mut publishers, 0).is_empty());
+    }
+
+    #[test]
+    fn a_largest_message_fits_in_the_end_however_many_publish() {
+        let (mut publishers, granted) = open(256);
+        let mut credit: BTreeMap<u64, u64> = (0..).zip(granted).collect();
+        let mut sent: BTreeMap<u64, u64> = BTreeMap::new();
+        // Odd steps, so that credit is left over that is too little for a largest message.
+        for step in [999, 700_000, LARGEST_BYTES, 1, LARGEST_BYTES, LARGEST_BYTES - 1] {
+            for tag in 0..256 {
+                let sent = sent.entry(tag).or_default();
+                assert!(*sent + step <= credit[&tag], "{tag} waits for ever with {step}");
+                *sent += step;
+                publishers.handle_taken((0, SessionId(tag)), step, 0);
+                credit.extend(grants(&mut publishers, ROOM));
+            }
+        }
+    }
+
+    #[test]
+    fn credit_is_told_when_it_is_worth_it_or_used_up() {
+        let (mut publishers, _) = open(1);
+        let call = (0, SessionId(0));
+        publishers.handle_taken(call, (1 << 20) - 1, 0);
+        assert!(grants(&mut publishers, ROOM).is_empty());
+        publishers.handle_taken(call, 1, 0);
+        assert_eq!(grants(&mut publishers, ROOM)[&0], 5 << 20);
+        publishers.handle_taken(call, 4 << 20, 0);
+        assert!(grants(&mut publishers, 0).is_empty());
+        assert_eq!(grants(&mut publishers, 10)[&0], (5 << 20) + 10);
+    }
 }

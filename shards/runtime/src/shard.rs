@@ -5,11 +5,12 @@ use hawser_exchange::{
 use hawser_link::Origin;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
-    BootEpoch, CloseReason, FrameIter, FrameKind, FrameRef, Heartbeat, Hop, LaneClose, MonoTime,
-    NodeId, RouteHeader, TrafficClass,
+    BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameIter, FrameKind, FrameRef, Heartbeat, Hop,
+    LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
 };
 use tracing::{debug, info};
 
+use crate::budget::Budget;
 use crate::config::ShardConfig;
 use crate::dispatch::{Forwarder, PeerOutlets};
 use crate::host::{ApiOutlets, Outward};
@@ -21,11 +22,9 @@ use crate::streams::{Streams, stream_of};
 
 /// Messages taken from one ring before the next has its turn.
 const RING_BATCH_MAX: usize = 256;
-/// Frames that may wait for the control thread behind a full ring; more are dropped, and repeated
+/// Bytes of frames that may be on their way to the control thread; more are dropped, and repeated
 /// by their protocols.
-const CONTROL_BACKLOG_MAX: usize = 4096;
-/// Bytes of them.
-const CONTROL_BACKLOG_BYTES_MAX: usize = 16 << 20;
+const CONTROL_BYTES_MAX: usize = 16 << 20;
 
 /// Receiving ends of the rings.
 struct Inward {
@@ -42,9 +41,8 @@ pub(crate) struct Shard<I> {
     pub(crate) streams: Streams,
     /// This node's life, learned with the first stream.
     epoch: BootEpoch,
-    /// Bytes of frames that were put behind the full ring to the control thread since it last had
-    /// room.
-    control_backlog_bytes: usize,
+    /// Of frames for the control thread.
+    control_budget: Budget,
     stopping: bool,
     stopped: bool,
 }
@@ -65,10 +63,7 @@ impl<I: ShardIo> Shard<I> {
         for peer in ports.peers {
             peers_out.push(peer.map(|peer| {
                 peers_in.push((peer.control_from, peer.data_from));
-                PeerOutlets {
-                    control: Outlet::new(peer.control_to),
-                    data: Outlet::new(peer.data_to),
-                }
+                PeerOutlets::new((peer.control_to, peer.data_to))
             }));
         }
         let links = Links::new(io, config.health, config.relay_queue_bytes);
@@ -86,7 +81,7 @@ impl<I: ShardIo> Shard<I> {
             ),
             streams: Streams::new(config.delivery),
             epoch: BootEpoch(0),
-            control_backlog_bytes: 0,
+            control_budget: Budget::new(CONTROL_BYTES_MAX),
             stopping: false,
             stopped: false,
         }
@@ -199,8 +194,7 @@ impl<I: ShardIo> Shard<I> {
                 // Flooding repeats what is not acknowledged; without a lane it begins anew.
                 if self.forwarder.links.is_up(peer) {
                     let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
-                    let _dropped =
-                        self.forwarder.links.push(peer, kind, class, origin, &[&body]);
+                    let _dropped = self.forwarder.links.push(peer, kind, class, origin, &[&body]);
                 }
             }
             ControlToShard::Datagram { to, body } => {
@@ -430,9 +424,11 @@ impl<I: ShardIo> Shard<I> {
                 }
             }
             FrameKind::LinkControl => {
-                let body = Bytes::copy_from_slice(body);
-                let bytes = body.len();
-                self.push_control_frame(ShardToControl::LinkControl { from: peer, body }, bytes);
+                if body.len() > LINK_CONTROL_BYTES_MAX {
+                    return Some(format!("{} bytes of link control", body.len()));
+                }
+                let from = peer;
+                self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
             }
             FrameKind::Close => {
                 let why = LaneClose::decode(body).map(LaneClose::printable).map_or_else(
@@ -453,15 +449,9 @@ impl<I: ShardIo> Shard<I> {
 
     /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
     /// themselves, and a neighbour must not fill our memory.
-    fn push_control_frame(&mut self, message: ShardToControl, bytes: usize) {
-        let backlog = self.outward.control.backlog();
-        if backlog == 0 {
-            self.control_backlog_bytes = 0;
-        }
-        let total = self.control_backlog_bytes.saturating_add(bytes);
-        if backlog < CONTROL_BACKLOG_MAX && total <= CONTROL_BACKLOG_BYTES_MAX {
-            self.control_backlog_bytes = total;
-            self.outward.control.push(message);
+    fn push_control_frame(&mut self, body: &[u8], wrap: impl FnOnce(Bytes) -> ShardToControl) {
+        if let Some(body) = self.control_budget.take(&[body]) {
+            self.outward.control.push(wrap(body));
         }
     }
 
@@ -473,10 +463,19 @@ impl<I: ShardIo> Shard<I> {
         class: TrafficClass,
         body: &[u8],
     ) -> Option<String> {
-        let route = match RouteHeader::decode(body) {
-            Ok((route, _)) => route,
+        // The queues of a class are bounded, and served, as what belongs into them allows.
+        if kind.class() != Some(class) {
+            return Some(format!("{kind:?} frame of class {}", class.name()));
+        }
+        let (route, rest) = match RouteHeader::decode(body) {
+            Ok(decoded) => decoded,
             Err(error) => return Some(error.to_string()),
         };
+        if kind == FrameKind::Datagram && rest.len() > DATAGRAM_BYTES_MAX {
+            // Whose fault it is cannot be said: it may come from afar.
+            debug!(from = %route.source, bytes = rest.len(), "datagram too large");
+            return None;
+        }
         if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
             self.handle_routed(now, kind, class, body);
         } else {
@@ -490,9 +489,7 @@ impl<I: ShardIo> Shard<I> {
         let Ok((route, rest)) = RouteHeader::decode(body) else { return };
         let from = route.source;
         if kind == FrameKind::Datagram {
-            let body = Bytes::copy_from_slice(rest);
-            let bytes = body.len();
-            self.push_control_frame(ShardToControl::Datagram { from, body }, bytes);
+            self.push_control_frame(rest, |body| ShardToControl::Datagram { from, body });
             return;
         }
         let Some(stream) = stream_of(kind, rest) else {

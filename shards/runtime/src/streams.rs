@@ -11,9 +11,7 @@ use tracing::debug;
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
-
-/// Records that one stream may send before the next has its turn.
-const RECORDS_PER_TURN: usize = 16;
+use crate::rounds::{PASSES_MAX, Rounds, Turn};
 
 /// The streams that this shard hosts.
 #[derive(Debug)]
@@ -22,6 +20,9 @@ pub(crate) struct Streams {
     hosts: BTreeMap<StreamId, StreamHost>,
     /// Streams that something happened to since they were last settled.
     touched: BTreeSet<StreamId>,
+    rounds: Rounds,
+    /// Those that have more to send in the present turn; empty in between.
+    sending: Vec<StreamId>,
     /// Streams that want to be looked at, by time.
     timers: BTreeSet<(MonoTime, StreamId)>,
     timer_of: BTreeMap<StreamId, MonoTime>,
@@ -29,11 +30,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) const fn new(limits: DeliveryLimits) -> Self {
+    pub(crate) fn new(limits: DeliveryLimits) -> Self {
         Self {
             limits,
             hosts: BTreeMap::new(),
             touched: BTreeSet::new(),
+            rounds: Rounds::default(),
+            sending: Vec::new(),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             scratch: Vec::new(),
@@ -224,32 +227,46 @@ impl Streams {
                 sender.handle_timeout(now);
             }
         }
-        let mut sent = false;
-        for stream in std::mem::take(&mut self.touched) {
+        let settling = std::mem::take(&mut self.touched);
+        let sent = self.send(now, &settling, forwarder);
+        for stream in settling {
             let Some(host) = self.hosts.get_mut(&stream) else { continue };
-            let mut again = false;
-            for _ in 0..RECORDS_PER_TURN {
-                let mut blocked = false;
-                let next = host.sender.as_mut().and_then(|sender| {
-                    sender.poll_transmit(now, |node| {
-                        let ready = forwarder.is_ready(node, TrafficClass::Bulk);
-                        blocked |= !ready;
-                        ready
-                    })
-                });
-                again = blocked || next.is_some();
-                let Some(transmit) = next else { break };
-                sent = true;
-                transmit_from(now, host, &transmit, forwarder, &mut self.scratch);
-            }
             acknowledge_from(now, host, forwarder, &mut self.scratch);
             host.settle(now, outward);
             let timer = host.poll_timeout();
-            if again {
-                self.touched.insert(stream);
-            }
             self.set_timer(stream, timer);
         }
+        sent
+    }
+
+    /// Lets `streams` send, in rounds, while there is room. Those that would send more are touched
+    /// again.
+    fn send<I: ShardIo>(
+        &mut self,
+        now: MonoTime,
+        streams: &BTreeSet<StreamId>,
+        forwarder: &mut Forwarder<I>,
+    ) -> bool {
+        let Self { hosts, touched, rounds, sending, scratch, .. } = self;
+        let mut sent = false;
+        sending.extend(streams);
+        rounds.begin_turn();
+        for pass in 0..PASSES_MAX {
+            rounds.begin_pass(pass == 0);
+            sending.retain(|&stream| {
+                let Some(host) = hosts.get_mut(&stream) else { return false };
+                let visit = send_from(now, stream, host, rounds, forwarder, scratch);
+                sent |= visit.sent;
+                if visit.wants_room {
+                    touched.insert(stream);
+                }
+                visit.wants_turn
+            });
+            if sending.is_empty() {
+                break;
+            }
+        }
+        touched.extend(sending.drain(..));
         sent
     }
 
@@ -276,6 +293,51 @@ impl Streams {
 
     pub(crate) fn reports(&self) -> Vec<StreamReport> {
         self.hosts.values().flat_map(StreamHost::reports).collect()
+    }
+}
+
+/// What a stream did when it had its turn, and what it waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Visit {
+    sent: bool,
+    /// It would send more to where there is no room or no path.
+    wants_room: bool,
+    /// It would send more, but others come first.
+    wants_turn: bool,
+}
+
+/// Sends what a stream may send before others have their turn.
+fn send_from<I: ShardIo>(
+    now: MonoTime,
+    stream: StreamId,
+    host: &mut StreamHost,
+    rounds: &mut Rounds,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) -> Visit {
+    let mut visit = Visit::default();
+    rounds.begin_visit();
+    loop {
+        let StreamHost { sender, shares, .. } = host;
+        let next = sender.as_mut().and_then(|sender| {
+            sender.poll_transmit(now, |node| {
+                let turn = forwarder.next_hop(node).map_or(Turn::WhenRoom, |neighbour| {
+                    let has_room = forwarder.has_room(neighbour, TrafficClass::Bulk);
+                    rounds.turn(stream, shares, neighbour, has_room)
+                });
+                visit.wants_room |= turn == Turn::WhenRoom;
+                visit.wants_turn |= turn == Turn::Later;
+                turn == Turn::Now
+            })
+        });
+        let Some(transmit) = next else { return visit };
+        visit.sent = true;
+        if let TransmitBody::Record(record) = &transmit.body
+            && let Some(neighbour) = forwarder.next_hop(transmit.destination)
+        {
+            host.shares.spend(neighbour, record.charge_bytes());
+        }
+        transmit_from(now, host, &transmit, forwarder, scratch);
     }
 }
 

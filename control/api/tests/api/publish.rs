@@ -1,8 +1,10 @@
 use bytes::Bytes;
+use hawser_proto::REQUEST_BYTES_MAX;
+use hawser_proto::v1::mesh_service_client::MeshServiceClient;
 use hawser_proto::v1::{PublishBatch, PublishResult};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::node::Node;
 use crate::shard::{Order, PUBLISH_WINDOW_BYTES};
@@ -242,4 +244,23 @@ async fn a_stream_that_the_shard_does_not_host_is_not_found() {
     };
     assert_eq!(status.code(), Code::NotFound);
     assert!(status.message().contains(&stream), "{status}");
+}
+
+#[tokio::test]
+async fn what_is_no_batch_is_refused_as_tonic_refuses_it() {
+    let (node, stream) = Node::with_stream().await;
+    let requests = tokio_stream::once(batch(&stream, 1, &["a"]));
+    let mut compressed = Request::new(requests);
+    compressed.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+    let status = node.mesh().await.publish_client_data_batches(compressed).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+
+    let bytes = REQUEST_BYTES_MAX;
+    let payload = Bytes::from(vec![0; bytes]);
+    let lengths = vec![u32::try_from(bytes).unwrap()];
+    let too_large = PublishBatch { lengths, payload, ..batch(&stream, 1, &[]) };
+    let mut mesh = MeshServiceClient::new(node.channel().await);
+    let call = mesh.publish_client_data_batches(tokio_stream::once(too_large)).await;
+    let status = call.unwrap().into_inner().message().await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
 }

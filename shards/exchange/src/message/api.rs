@@ -176,7 +176,9 @@ pub enum SubscribeEnd {
 
 /// From a shard to an API thread: the control ring.
 ///
-/// Ring full: the shard keeps the newest per session, all being absolute, and tries again.
+/// Ring full: the shard keeps every message, in order, and tries again on a later turn. Nothing is
+/// coalesced: what waits is bounded by the calls, and by the credit and the messages that each has
+/// under way, as every grant and every progress answers something published.
 #[derive(Debug)]
 pub enum ShardToApi {
     /// The session may publish.

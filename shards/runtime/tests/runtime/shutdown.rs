@@ -25,7 +25,7 @@ fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
     let mut node = Node::start(node_id(1, 0), 1);
     let peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
     for _ in 0..64 {
-        let body = vec![0; 1 << 20].into();
+        let body = vec![0; 512 << 10].into();
         node.tell_link(peer.id, ControlToShard::LinkControl { peer: peer.id, body });
     }
     node.stop();
@@ -55,8 +55,8 @@ fn a_lane_that_arrives_behind_the_order_to_stop_is_closed() {
     let mut node = Node::start(node_id(1, 0), 1);
     let mut first = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
     // The first lane's write stays in flight, so that the shard cannot end yet.
-    for _ in 0..16 {
-        let body = vec![0; 1 << 20].into();
+    for _ in 0..32 {
+        let body = vec![0; 512 << 10].into();
         node.tell_link(first.id, ControlToShard::LinkControl { peer: first.id, body });
     }
     node.tell(ShardId(0), ControlToShard::Shutdown);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hawser_exchange::{
     ControlToShard, DestinationSpec, Refusal, ShardToControl, SourceSpec, StreamSpec, SubscribeEnd,
 };
@@ -250,6 +252,37 @@ fn more_than_every_window_flows_through_while_somebody_reads() {
     }
     reader.join().expect("receives everything").assert_quiet();
     publisher.until_acked(&publishing);
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_shard_that_drops_a_record_tells_the_one_that_hosts_the_stream() {
+    // Hosted at shard 1, over a link of shard 0 whose queue is far too short. Nothing is sent
+    // again for its time alone.
+    let mut a = Node::start_with(node_id(1, 0), 2, |config| {
+        config.relay_queue_bytes = 64 << 10;
+        config.delivery.resend_after = Duration::from_secs(600);
+    });
+    let mut b = Node::start(node_id(2, 0), 1);
+    connect(&mut a, &mut b, COLLAPSED);
+    a.route(&[(b.local, &[5])], &[(5, b.local)]);
+    b.route(&[(a.local, &[6])], &[(6, a.local)]);
+    let stream = stream_id(0x5b, 1);
+    open(&mut a, &mut b, stream);
+    let (mut publisher, mut subscriber) = (Application::of(&mut a), Application::of(&mut b));
+    let mut publishing = publisher.open_publish(stream, 11);
+    let mut subscribed = subscriber.subscribe(stream, "reader");
+    for round in 0..40_u8 {
+        let burst: Vec<Vec<u8>> = (0..10).map(|_| vec![round; 50_000]).collect();
+        for message in burst.chunks(1) {
+            publisher.publish(&mut publishing, message);
+        }
+        assert!(subscriber.receive(&mut subscribed, burst.len()) == burst, "{round}");
+    }
+    publisher.until_acked(&publishing);
+    let report = a.report(ShardId(0));
+    assert!(report.links[0].dropped_frames > 0, "the queue was long enough after all");
     a.stop();
     b.stop();
 }

@@ -1,0 +1,83 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+/// What a frame on its way costs beside its bytes.
+const FRAME_OVERHEAD_BYTES: usize = 128;
+
+/// Bytes of frames that are on their way to another thread: behind its ring, in it, and in its
+/// hands until it lets go of them.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    used_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+/// Gives its bytes back to the budget when the last who holds them lets go.
+struct Charged {
+    bytes: Vec<u8>,
+    used_bytes: Arc<AtomicUsize>,
+}
+
+const fn charge(len: usize) -> usize {
+    len.saturating_add(FRAME_OVERHEAD_BYTES)
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.used_bytes.fetch_sub(charge(self.bytes.len()), Ordering::Relaxed);
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { used_bytes: Arc::default(), max_bytes }
+    }
+
+    /// The parts as one body; `None`, and nothing is taken, if too much is on its way already.
+    ///
+    /// Only the owner takes, so that what it finds free stays free.
+    pub(crate) fn take(&self, parts: &[&[u8]]) -> Option<Bytes> {
+        let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let used_bytes = self.used_bytes.load(Ordering::Relaxed);
+        if used_bytes.saturating_add(charge(len)) > self.max_bytes {
+            return None;
+        }
+        self.used_bytes.fetch_add(charge(len), Ordering::Relaxed);
+        let bytes = parts.concat();
+        Some(Bytes::from_owner(Charged { bytes, used_bytes: Arc::clone(&self.used_bytes) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_counts_until_the_last_holder_lets_go() {
+        let budget = Budget::new(2 * charge(100));
+        let first = budget.take(&[&[1; 60], &[2; 40]]).unwrap();
+        assert_eq!(first, [vec![1; 60], vec![2; 40]].concat());
+        let second = budget.take(&[&[0; 100]]).unwrap();
+        assert_eq!(budget.take(&[b""]), None);
+        let slice = first.slice(..1);
+        drop(first);
+        assert_eq!(budget.take(&[b""]), None, "a slice holds all of it");
+        std::thread::spawn(move || drop(slice)).join().unwrap();
+        assert!(budget.take(&[&[0; 101]]).is_none());
+        assert!(budget.take(&[&[0; 100]]).is_some());
+        drop(second);
+    }
+
+    #[test]
+    fn what_is_above_the_bound_never_passes() {
+        assert_eq!(Budget::new(charge(9)).take(&[&[0; 10]]), None);
+    }
+}
