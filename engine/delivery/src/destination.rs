@@ -52,6 +52,9 @@ pub(crate) struct Destination {
     querying: bool,
     /// When to probe if nothing moves.
     pub(crate) resend_at: Option<MonoTime>,
+    /// A loss may not be made good yet: what was received when that was last looked at, and when to
+    /// look again.
+    pub(crate) look_at: Option<(StreamOffset, MonoTime)>,
     /// The first unreceived record is to be sent once more.
     pub(crate) probe: bool,
     /// When what was lost was last sent again.
@@ -84,6 +87,7 @@ impl Destination {
             sync_retry: SYNC_RETRY_MIN,
             querying: false,
             resend_at: None,
+            look_at: None,
             probe: false,
             resent_at: None,
             probing: false,
@@ -102,6 +106,7 @@ impl Destination {
         self.sync_at = Some(MonoTime::ZERO);
         self.sync_retry = SYNC_RETRY_MIN;
         self.resend_at = None;
+        self.look_at = None;
         self.probe = false;
         self.probing = false;
         self.timed = None;
@@ -179,11 +184,33 @@ impl Destination {
         self.srtt.saturating_mul(2).max(RESEND_AGAIN_MIN)
     }
 
-    /// A sign of a loss that came too early to send anything again. It may have been about what was
-    /// just sent again, and be the last one: look after it soon.
-    pub(crate) fn probe_soon(&mut self, now: MonoTime) {
-        let at = now.saturating_add(self.resend_pause());
-        self.resend_at = Some(self.resend_at.map_or(at, |due| due.min(at)));
+    /// A sign of a loss came too early to send anything again. It may be about what was just sent
+    /// again, and be the last one: see soon whether anything moves.
+    pub(crate) fn look_soon(&mut self, now: MonoTime) {
+        if self.look_at.is_none() {
+            self.look_at = Some((self.received, now.saturating_add(self.resend_pause())));
+        }
+    }
+
+    /// Sees whether anything has moved, if it is time; if not, a probe finds out why.
+    pub(crate) fn handle_look(&mut self, now: MonoTime) {
+        let Some((received, at)) = self.look_at else { return };
+        if at > now {
+            return;
+        }
+        self.look_at = None;
+        if self.received > received {
+            self.look_soon(now);
+        } else {
+            self.start_probe();
+        }
+    }
+
+    /// The first record that is not acknowledged goes out again.
+    pub(crate) const fn start_probe(&mut self) {
+        self.probe = true;
+        self.probing = true;
+        self.timed = None;
     }
 
     /// Takes a round-trip sample if the timed record has arrived.

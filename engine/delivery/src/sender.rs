@@ -241,6 +241,7 @@ impl StreamSender {
                 destination.path_changed(!outbox.is_empty());
                 destination.next_number = outbox.number_at(destination.received);
                 destination.resend_at = None;
+                destination.look_at = None;
             }
         }
     }
@@ -252,7 +253,7 @@ impl StreamSender {
             if destination.wants_resend(now) {
                 destination.next_number = outbox.number_at(destination.received);
             } else {
-                destination.probe_soon(now);
+                destination.look_soon(now);
             }
         }
     }
@@ -317,6 +318,7 @@ impl StreamSender {
             let in_flight = self.outbox.number_at(destination.received) < destination.next_number;
             destination.resend_at =
                 in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
+            destination.look_at = destination.look_at.filter(|_| in_flight);
         }
         destination.forget_query();
         // A gap, or a probe that got through: what lies behind it was lost too.
@@ -324,6 +326,8 @@ impl StreamSender {
         if lost && destination.wants_resend(now) {
             destination.probing = false;
             destination.next_number = self.outbox.number_at(destination.received);
+        } else if lost {
+            destination.look_soon(now);
         }
         self.advance();
     }
@@ -392,11 +396,10 @@ impl StreamSender {
     pub fn handle_timeout(&mut self, now: MonoTime) {
         for destination in &mut self.destinations {
             if destination.resend_at.is_some_and(|at| at <= now) {
-                destination.probe = true;
-                destination.probing = true;
                 destination.resend_at = None;
-                destination.timed = None;
+                destination.start_probe();
             }
+            destination.handle_look(now);
         }
     }
 
@@ -407,7 +410,10 @@ impl StreamSender {
         self.destinations
             .iter()
             .filter(|destination| destination.reachable)
-            .flat_map(|destination| [destination.resend_at, destination.sync_at])
+            .flat_map(|destination| {
+                let look_at = destination.look_at.map(|(_, at)| at);
+                [destination.resend_at, destination.sync_at, look_at]
+            })
             .flatten()
             .min()
     }

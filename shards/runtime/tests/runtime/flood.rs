@@ -2,7 +2,9 @@
 
 use hawser_exchange::ShardToControl;
 use hawser_session::Role;
-use hawser_wire::{FrameKind, Heartbeat, TrafficClass};
+use hawser_wire::{
+    AdjacencyIndex, DATAGRAM_BYTES_MAX, FrameKind, Heartbeat, PathId, RouteHeader, TrafficClass,
+};
 
 use crate::node::{Node, node_id};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, frame};
@@ -71,4 +73,56 @@ fn frames_for_a_control_thread_that_stands_still_are_dropped_at_a_bound() {
     }
     assert!((1..=32).contains(&large), "{large} of half a MiB were kept");
     node.stop();
+}
+
+#[test]
+fn large_frames_do_not_fill_the_ring_to_a_control_thread_that_stands_still() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let mut peer =
+        Peer::open(&mut node, node_id(2, 0), LaneSpec { near: Role::Client, ..COLLAPSED });
+    const LARGE: usize = 512 << 10;
+    // Far fewer than the ring has slots.
+    for _ in 0..80 {
+        peer.send(FrameKind::LinkControl, CONTROL, &[&vec![0; LARGE]]);
+    }
+    peer.round_trip();
+    let take = |node: &mut Node| {
+        node.hear("link control", |message| match message {
+            ShardToControl::LinkControl { body, .. } => Some(body.len()),
+            _ => None,
+        })
+    };
+    // One that is taken makes room for another.
+    assert_eq!(take(&mut node), LARGE);
+    peer.send(FrameKind::LinkControl, CONTROL, &[b"last"]);
+    peer.round_trip();
+    let large = 1 + std::iter::from_fn(|| Some(take(&mut node))).take_while(|&l| l == LARGE).count();
+    assert!((1..=32).contains(&large), "{large} of half a MiB were kept");
+    node.stop();
+}
+
+#[test]
+fn frames_for_a_shard_that_stands_still_are_dropped_at_a_bound() {
+    // The neighbour's link is at the shard that runs, the other's at the one that does not.
+    let (mut node, mut still) = Node::start_first(node_id(1, 0), 1, 2, |_| {});
+    let mut peer =
+        Peer::open(&mut node, node_id(2, 0), LaneSpec { near: Role::Client, ..COLLAPSED });
+    let behind = node_id(3, 1);
+    node.route(&[(behind, &[5])], &[(5, behind)]);
+    peer.round_trip();
+    let mut route = Vec::new();
+    let hops = [AdjacencyIndex(1), AdjacencyIndex(5)];
+    RouteHeader::encode(&mut route, peer.id, behind, PathId(1), &hops).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+    let body = vec![0; DATAGRAM_BYTES_MAX];
+    for _ in 0..600 {
+        peer.send(FrameKind::Datagram, CONTROL, &[&fixed, rest, &body]);
+    }
+    peer.round_trip();
+    let ring = &mut still[0].peers[0].as_mut().unwrap().control_from;
+    let kept = std::iter::from_fn(|| ring.try_recv()).count();
+    assert!((200..=256).contains(&kept), "{kept} of 64 KiB were kept");
+    peer.send(FrameKind::Datagram, CONTROL, &[&fixed, rest, &body]);
+    peer.round_trip();
+    assert!(ring.try_recv().is_some(), "what was taken makes room");
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hawser_exchange::{ControlToShard, ShardToControl};
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, FrameKind, LinkSequence, NodeId, Notice, NoticeReason, PathId,
+    AdjacencyIndex, BootEpoch, DATAGRAM_BYTES_MAX, FrameKind, LinkSequence, NodeId, Notice, NoticeReason, PathId,
     ProducerId, Record, RouteHeader, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
 };
 
@@ -206,6 +206,27 @@ fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     // What was taken arrives once somebody reads.
     relay.far.expect(FrameKind::Record);
     relay.node.stop();
+}
+
+#[test]
+fn datagrams_above_their_bound_go_nowhere_and_cost_nobody_a_lane() {
+    let mut relay = Relay::new(1, 0, 0);
+    let (local, far) = (relay.node.local, relay.far.id);
+    for len in [DATAGRAM_BYTES_MAX + 1, 1 << 20, DATAGRAM_BYTES_MAX] {
+        for (to, hops) in [(local, &[1][..]), (far, &[1, ON])] {
+            let header = arrived(relay.source.id, to, hops);
+            let parts = [header.as_slice(), &vec![0; len]];
+            relay.source.send(FrameKind::Datagram, TrafficClass::Control, &parts);
+        }
+    }
+    let here = relay.node.hear("datagram", |message| match message {
+        ShardToControl::Datagram { body, .. } => Some(body.len()),
+        _ => None,
+    });
+    let frame = relay.far.expect(FrameKind::Datagram);
+    let (_, there) = RouteHeader::decode(&frame.body).unwrap();
+    assert_eq!((here, there.len()), (DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX));
+    relay.stop();
 }
 
 #[test]

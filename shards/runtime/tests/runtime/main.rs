@@ -8,6 +8,7 @@
 )]
 
 mod application;
+mod fairness;
 mod flood;
 mod forwarding;
 mod lanes;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_exchange::{
-    ApiPorts, ControlPorts, ControlToShard, ShardReport, ShardToControl, exchange,
+    ApiPorts, ControlPorts, ControlToShard, ShardPorts, ShardReport, ShardToControl, exchange,
 };
 use hawser_link::HealthLimits;
 use hawser_routing::{Route, RouteSnapshot};
@@ -55,7 +55,18 @@ impl Node {
         shards: u16,
         change: impl Fn(&mut ShardConfig),
     ) -> Self {
-        let wired = exchange::<LaneSession>(shards, 1);
+        Self::start_first(local, shards, shards, change).0
+    }
+
+    /// Starts the first `running` of so many shards; the others stand still, in the test's hands.
+    pub(crate) fn start_first(
+        local: NodeId,
+        running: u16,
+        shards: u16,
+        change: impl Fn(&mut ShardConfig),
+    ) -> (Self, Vec<ShardPorts<LaneSession>>) {
+        let mut wired = exchange::<LaneSession>(shards, 1);
+        let still = wired.shards.split_off(usize::from(running));
         let threads = wired
             .shards
             .into_iter()
@@ -67,14 +78,15 @@ impl Node {
                 spawn_shard(ports, config).expect("starts")
             })
             .collect();
-        Self {
+        let node = Self {
             local,
             control: wired.control,
             apis: wired.apis,
             threads,
             heard: VecDeque::new(),
             generation: 0,
-        }
+        };
+        (node, still)
     }
 
     fn count(&self) -> u16 {

@@ -171,7 +171,7 @@ impl Peer {
     }
 
     /// The next frame; `None` behind the last one.
-    fn next(&mut self) -> Option<Frame> {
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);

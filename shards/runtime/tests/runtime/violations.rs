@@ -3,8 +3,9 @@
 use hawser_exchange::ShardToControl;
 use hawser_session::Role;
 use hawser_wire::{
-    BATCH_BYTES_MAX, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
-    LaneId, LinkEpoch, LinkSequence, NodeId, ShardId, TrafficClass,
+    AdjacencyIndex, BATCH_BYTES_MAX, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX, FrameFlags,
+    FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LaneId, LinkEpoch, LinkSequence, NodeId, PathId,
+    RouteHeader, ShardId, TrafficClass,
 };
 
 use crate::node::{Node, node_id};
@@ -121,8 +122,35 @@ fn a_heartbeat_that_is_none() {
 #[test]
 fn a_route_header_that_is_none() {
     for kind in [FrameKind::Record, FrameKind::Datagram, FrameKind::StreamAck, FrameKind::Notice] {
-        refused("route header", |peer| peer.send(kind, TrafficClass::Bulk, &[b"short"]));
+        let class = kind.class().unwrap();
+        refused("route header", |peer| peer.send(kind, class, &[b"short"]));
     }
+}
+
+#[test]
+fn a_routed_frame_in_a_class_that_is_not_its_kinds() {
+    for (kind, class) in [
+        (FrameKind::Record, CONTROL),
+        (FrameKind::Record, TrafficClass::Priority),
+        (FrameKind::Datagram, TrafficClass::Bulk),
+        (FrameKind::StreamAck, TrafficClass::Priority),
+        (FrameKind::StreamSync, TrafficClass::Bulk),
+        (FrameKind::Notice, TrafficClass::Bulk),
+    ] {
+        let mut route = Vec::new();
+        let (from, to) = (node_id(3, 0), node_id(1, 0));
+        let hops = [AdjacencyIndex(1)];
+        RouteHeader::encode(&mut route, from, to, PathId(1), &hops).unwrap();
+        let reason = format!("{kind:?} frame of class {}", class.name());
+        refused(&reason, |peer| peer.send(kind, class, &[&route, &[0; 200]]));
+    }
+}
+
+#[test]
+fn link_control_above_its_bound() {
+    refused("bytes of link control", |peer| {
+        peer.send(FrameKind::LinkControl, CONTROL, &[&vec![0; LINK_CONTROL_BYTES_MAX + 1]]);
+    });
 }
 
 #[test]

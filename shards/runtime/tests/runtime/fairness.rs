@@ -1,0 +1,176 @@
+//! Who shares a link has its part of it, whoever else has more to send.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hawser_exchange::{ControlToShard, SourceSpec, StreamSpec};
+use hawser_wire::{
+    AdjacencyIndex, BootEpoch, CloseReason, FrameKind, LaneId, LinkEpoch, NodeId, PathId,
+    RouteHeader, ShardId, StreamAck, StreamHeader, StreamId, TenantId, TrafficClass,
+};
+
+use crate::application::Application;
+use crate::node::{Node, node_id, stream_id};
+use crate::peer::{COLLAPSED, Frame, LaneSpec, Peer, frame};
+
+const MIB: usize = 1 << 20;
+
+/// A node whose sources do not repeat what is not acknowledged.
+fn start() -> Node {
+    Node::start_with(node_id(1, 0), 1, |config| {
+        config.delivery.resend_after = Duration::from_secs(600);
+    })
+}
+
+fn open_source(node: &mut Node, stream: StreamId, to: NodeId) {
+    let source = SourceSpec { destinations: vec![to], fresh: true, closing: false };
+    let spec = StreamSpec {
+        stream,
+        tenant: TenantId::from_bytes([9; 16]),
+        epoch: BootEpoch(1),
+        source: Some(source),
+        destination: None,
+    };
+    node.tell_host(stream, ControlToShard::OpenStream(Box::new(spec)));
+}
+
+/// Publishes at least `bytes` as records of `len`, and waits until the source holds them.
+fn publish(
+    node: &mut Node,
+    application: &mut Application,
+    stream: StreamId,
+    len: usize,
+    bytes: usize,
+) {
+    let mut call = application.open_publish(stream, 1);
+    for _ in 0..bytes.div_ceil(len) {
+        application.publish(&mut call, &[vec![7; len]]);
+    }
+    let held = |node: &mut Node| {
+        let streams = node.report(ShardId(0)).streams;
+        streams.iter().any(|report| report.stream == stream && report.end.0 + 1 == call.next_seq)
+    };
+    while !held(node) {}
+}
+
+/// The route header of a frame that has taken the first of its hops.
+fn arrived(from: NodeId, to: NodeId, hops: &[u32]) -> Vec<u8> {
+    let hops: Vec<AdjacencyIndex> = hops.iter().copied().map(AdjacencyIndex).collect();
+    let mut header = Vec::new();
+    RouteHeader::encode(&mut header, from, to, PathId(1), &hops).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&header).unwrap();
+    [&fixed[..], rest].concat()
+}
+
+/// The answer of a destination that takes whatever comes.
+fn welcome(node: &Node, from: NodeId, stream: StreamId) -> Vec<u8> {
+    let unknown = StreamAck::unknown(stream, BootEpoch(1), BootEpoch(9));
+    let ack = StreamAck { unknown: false, credit_bytes: 1 << 40, ..unknown };
+    let mut body = arrived(from, node.local, &[1]);
+    ack.encode(&mut body);
+    frame(FrameKind::StreamAck, TrafficClass::Control, &[&body])
+}
+
+fn stream_of(record: &Frame) -> StreamId {
+    let (_, rest) = RouteHeader::decode(&record.body).unwrap();
+    StreamHeader::decode(rest).unwrap().0.stream
+}
+
+#[test]
+fn streams_share_a_link_that_is_full() {
+    let mut node = start();
+    let mut peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    node.route(&[(peer.id, &[5])], &[(5, peer.id)]);
+    let mut application = Application::of(&mut node);
+    let streams: BTreeMap<StreamId, usize> = [60_000, 200_000, 20_000, 60_000, 4000]
+        .iter()
+        .zip(0x60..)
+        .map(|(&len, tag)| (stream_id(tag, 0), len))
+        .collect();
+    let mut welcomes = Vec::new();
+    for (&stream, &len) in &streams {
+        open_source(&mut node, stream, peer.id);
+        publish(&mut node, &mut application, stream, len, 8 * MIB);
+        welcomes.extend(welcome(&node, peer.id, stream));
+    }
+    // All of them begin at once.
+    peer.send_batch(&welcomes);
+    let mut got: BTreeMap<StreamId, usize> = streams.keys().map(|&stream| (stream, 0)).collect();
+    const TOTAL: usize = 20 * MIB;
+    while got.values().sum::<usize>() < TOTAL {
+        let record = peer.expect(FrameKind::Record);
+        *got.entry(stream_of(&record)).or_default() += record.body.len();
+    }
+    let part = TOTAL / got.len();
+    assert!(got.values().all(|of| (part * 8 / 10..part * 12 / 10).contains(of)), "{got:?} bytes");
+}
+
+#[test]
+fn a_relay_carries_what_others_send_and_what_it_sends_alike() {
+    let mut node = start();
+    let mut source = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    let mut far = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    node.route(&[(far.id, &[5])], &[(5, far.id), (4, source.id)]);
+    let mut application = Application::of(&mut node);
+    let stream = stream_id(0x60, 0);
+    open_source(&mut node, stream, far.id);
+    publish(&mut node, &mut application, stream, 60_000, 12 * MIB);
+    // The neighbour's records fill sockets and queue before the node's own begin.
+    let mut transit = arrived(source.id, far.id, &[1, 5]);
+    let foreign = stream_id(0x70, 0);
+    transit.extend(
+        StreamHeader {
+            tenant: TenantId::from_bytes([9; 16]),
+            stream: foreign,
+            producer: hawser_wire::ProducerId(1),
+            producer_base: 1,
+            stream_base: hawser_wire::StreamOffset(0),
+            count: 1,
+            born_epoch: BootEpoch(1),
+            fence_epoch: BootEpoch(1),
+            chunk_index: 0,
+            chunk_count: 1,
+            checksum: 0,
+        }
+        .encode(),
+    );
+    transit.resize(60_000, 0);
+    for _ in 0..26 * MIB / transit.len() {
+        source.send(FrameKind::Record, TrafficClass::Bulk, &[&transit]);
+    }
+    source.round_trip();
+    let welcome = welcome(&node, far.id, stream);
+    far.send_batch(&welcome);
+    while stream_of(&far.expect(FrameKind::Record)) == foreign {}
+    let own = (0..200).filter(|_| stream_of(&far.expect(FrameKind::Record)) == stream).count();
+    assert!((80..=120).contains(&own), "{own} of 200 records are the relay's own");
+}
+
+#[test]
+fn what_is_published_while_the_link_is_down_waits_for_its_lane() {
+    let mut node = start();
+    let mut peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    let id = peer.id;
+    node.route(&[(id, &[5])], &[(5, id)]);
+    let mut application = Application::of(&mut node);
+    let stream = stream_id(0x60, 0);
+    open_source(&mut node, stream, id);
+    let welcome = welcome(&node, id, stream);
+    peer.send_batch(&welcome);
+    peer.round_trip();
+    let (lane, epoch, reason) = (LaneId(0), LinkEpoch(1), CloseReason::Shutdown);
+    node.tell_link(id, ControlToShard::CloseLane { peer: id, lane, epoch, reason });
+    node.hear_down(id, lane, epoch);
+    publish(&mut node, &mut application, stream, 5000, 20_000);
+
+    let mut peer = Peer::open(&mut node, id, LaneSpec { epoch: LinkEpoch(2), ..COLLAPSED });
+    // The records went out before the lane was said to be up; this goes behind them.
+    let body = b"behind".to_vec().into();
+    node.tell_link(id, ControlToShard::LinkControl { peer: id, body });
+    let kinds: Vec<FrameKind> = std::iter::from_fn(|| peer.next())
+        .map(|frame| frame.header.kind)
+        .take_while(|&kind| kind != FrameKind::LinkControl)
+        .filter(|&kind| kind == FrameKind::Record)
+        .collect();
+    assert_eq!(kinds.len(), 4, "{kinds:?}");
+}
