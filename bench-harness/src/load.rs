@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::chain;
 use crate::cores::Placement;
+use crate::machine::is_contended;
 use crate::report::{Report, Rows, decimals};
 use crate::run::{self, Load, LoadRun, Side};
 
@@ -55,6 +56,8 @@ pub(crate) struct LoadRow {
     foreign_cpu: f64,
     /// Another guest of the host took more than a tenth of the machine: do not quote this row.
     noisy: bool,
+    /// Processes of others took more than a tenth of the machine: do not quote this row either.
+    contended: bool,
 }
 
 /// Runs the load with the chain before and after it.
@@ -105,6 +108,7 @@ impl LoadRow {
             steal: decimals(run.consumption.steal, 4),
             foreign_cpu: decimals(run.consumption.foreign_cpu, 4),
             noisy: run.consumption.steal > crate::peers::STEAL_MAX,
+            contended: is_contended(run.consumption.foreign_cpu),
         }
     }
 }
@@ -128,7 +132,7 @@ impl Report for LoadRow {
             "steal {:.1} %, other processes {:.1} %{}",
             self.steal * 1e2,
             self.foreign_cpu * 1e2,
-            if self.noisy { ": too noisy to quote" } else { "" }
+            if self.noisy || self.contended { ": too noisy to quote" } else { "" }
         );
         vec![
             ("links, payload", format!("{}, {} B", self.hops, self.payload)),

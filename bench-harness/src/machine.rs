@@ -52,8 +52,8 @@ pub(crate) fn free_address() -> Result<SocketAddr> {
 /// Ticks of the whole machine since it started, from `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct MachineTicks {
-    /// User, nice and system: what processes used. Interrupts are left out, because the kernel
-    /// charges them to nobody.
+    /// User, nice, system and interrupts: all that was not idle. Interrupts belong here because the
+    /// kernel charges them to the process that they hit: the ticks of all processes add up to this.
     processes: u64,
     /// What the hypervisor gave to others while this machine wanted to run.
     steal: u64,
@@ -74,10 +74,11 @@ impl MachineTicks {
             .take(8)
             .filter_map(|field| field.parse().ok())
             .collect();
-        let [user, nice, system, _, _, _, _, steal] = ticks.as_slice() else {
+        let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks.as_slice() else {
             bail!("/proc/stat: unexpected first line {line:?}");
         };
-        Ok(Self { processes: user + nice + system, steal: *steal, total: ticks.iter().sum() })
+        let processes = user + nice + system + irq + softirq;
+        Ok(Self { processes, steal: *steal, total: ticks.iter().sum() })
     }
 }
 
@@ -145,6 +146,15 @@ impl Usage {
     }
 }
 
+/// Processes of others that take more than this share of the machine take it unevenly from what is
+/// measured: whoever has more threads that want to run keeps more.
+const FOREIGN_CPU_MAX: f64 = 0.1;
+
+/// True if a run beside so much foreign CPU is not to be compared with another.
+pub(crate) fn is_contended(foreign_cpu: f64) -> bool {
+    foreign_cpu > FOREIGN_CPU_MAX
+}
+
 /// CPU used within a window.
 #[derive(Clone, Debug)]
 pub(crate) struct Consumption {
@@ -168,9 +178,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn machine_ticks_leave_idle_and_interrupts_out_of_use() {
+    fn machine_ticks_leave_idle_time_out_of_use() {
         let ticks = MachineTicks::parse("cpu  10 20 30 40 50 60 70 80 5 6\ncpu0 1 2\n").unwrap();
-        assert_eq!(ticks, MachineTicks { processes: 60, steal: 80, total: 360 });
+        assert_eq!(ticks, MachineTicks { processes: 190, steal: 80, total: 360 });
         assert!(MachineTicks::parse("intr 1 2 3").is_err());
     }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cores::Placement;
+use crate::machine::is_contended;
 use crate::nats::install::NatsServer;
 use crate::report::{Report, Rows, decimals, progress};
 use crate::run::{self, Load, LoadRun, LoneRun, Side, median};
@@ -50,6 +51,10 @@ pub(crate) struct PeersRow {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     noisy: bool,
     // Beyond what every row of every tool has.
+    /// Processes of others took more than a tenth of the machine during a run that counts.
+    contended: bool,
+    /// CPU per message of the peer over ours: steadier than the ratio of rates.
+    cpu_ratio: f64,
     p50_ratio: f64,
     profile: String,
     ours_cpu_s_per_million: f64,
@@ -224,6 +229,9 @@ impl PeersSpec<'_> {
     ) -> Result<PeersRow> {
         let (ours_rate, peer_rate) = (median_of(ours, rate)?, median_of(peer, rate)?);
         let (ours_p50, peer_p50) = (median_of(&lone.ours, p50)?, median_of(&lone.peer, p50)?);
+        let (ours_cpu, peer_cpu) = (median_of(ours, cpu)?, median_of(peer, cpu)?);
+        let loads = ours.iter().chain(peer).map(|run| run.consumption.foreign_cpu);
+        let lones = lone.ours.iter().chain(&lone.peer).map(|run| run.foreign_cpu);
         let sum = |runs: &[LoadRun], value: fn(&LoadRun) -> u64| runs.iter().map(value).sum();
         Ok(PeersRow {
             peer: format!("nats-server {}", self.nats.version),
@@ -235,10 +243,13 @@ impl PeersSpec<'_> {
             ours_p50_us: decimals(ours_p50, 1),
             peer_p50_us: decimals(peer_p50, 1),
             noisy: patience.noisy || lone.patience.noisy,
+            contended: loads.chain(lones).any(is_contended),
+            // Of a short run, the ticks can be none.
+            cpu_ratio: if ours_cpu > 0.0 { decimals(peer_cpu / ours_cpu, 3) } else { 0.0 },
             p50_ratio: decimals(ours_p50 / peer_p50, 3),
             profile: self.profile.unwrap_or("balanced").to_owned(),
-            ours_cpu_s_per_million: decimals(median_of(ours, LoadRun::cpu_s_per_million)?, 3),
-            peer_cpu_s_per_million: decimals(median_of(peer, LoadRun::cpu_s_per_million)?, 3),
+            ours_cpu_s_per_million: decimals(ours_cpu, 3),
+            peer_cpu_s_per_million: decimals(peer_cpu, 3),
             ours_lost: sum(ours, |run| run.received.lost),
             ours_duplicated: sum(ours, |run| run.received.duplicated),
             peer_lost: sum(peer, |run| run.received.lost),
@@ -254,6 +265,10 @@ impl PeersSpec<'_> {
 
 fn rate(run: &LoadRun) -> f64 {
     run.received.messages_per_s()
+}
+
+fn cpu(run: &LoadRun) -> f64 {
+    run.cpu_s_per_million()
 }
 
 fn p50(run: &LoneRun) -> f64 {
@@ -294,7 +309,7 @@ impl Report for PeersRow {
     }
 
     fn rows(&self) -> Rows {
-        let noise = if self.noisy { " (too noisy to quote)" } else { "" };
+        let noise = if self.noisy || self.contended { " (too noisy to quote)" } else { "" };
         vec![
             ("links, payload", format!("{}, {} B{noise}", self.hops, self.payload)),
             ("hawser", format!("{:.0} msg/s", self.ours_msgs_per_s)),

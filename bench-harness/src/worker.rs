@@ -173,6 +173,8 @@ pub(crate) fn run<S: DeserializeOwned>(
     spec: &str,
     work: impl FnOnce(&S) -> Result<()>,
 ) -> Result<()> {
+    // Started through /proc, it would be called `exe`.
+    rustix::thread::set_name(c"hawser-bench").context("prctl")?;
     let outcome = serde_json::from_str(spec).context("specification").and_then(|spec| work(&spec));
     if let Err(error) = &outcome {
         report(&Event::Failed { detail: format!("{error:#}") })?;

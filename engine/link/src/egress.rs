@@ -240,6 +240,7 @@ impl EgressQueue {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use hawser_wire::FrameIter;
 

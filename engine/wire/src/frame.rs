@@ -205,3 +205,21 @@ impl FrameHeader {
         Ok((header, rest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_bulk_and_whatever_else_is_known_is_control() {
+        for byte in 0..=u8::MAX {
+            let kind = FrameKind::from_wire(byte);
+            let expected = match kind {
+                FrameKind::Unknown(_) => None,
+                FrameKind::Record => Some(TrafficClass::Bulk),
+                _ => Some(TrafficClass::Control),
+            };
+            assert_eq!(kind.class(), expected, "{kind:?}");
+        }
+    }
+}

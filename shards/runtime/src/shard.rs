@@ -3,6 +3,7 @@ use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
 use hawser_link::Origin;
+use hawser_routing::FLOODING_MESSAGE_BYTES_MAX;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
     BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameIter, FrameKind, FrameRef, Heartbeat, Hop,
@@ -25,6 +26,8 @@ const RING_BATCH_MAX: usize = 256;
 /// Bytes of frames that may be on their way to the control thread; more are dropped, and repeated
 /// by their protocols.
 const CONTROL_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(FLOODING_MESSAGE_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);
 
 /// Receiving ends of the rings.
 struct Inward {
@@ -425,7 +428,10 @@ impl<I: ShardIo> Shard<I> {
             }
             FrameKind::LinkControl => {
                 if body.len() > LINK_CONTROL_BYTES_MAX {
-                    return Some(format!("{} bytes of link control", body.len()));
+                    let bytes = body.len();
+                    return Some(format!(
+                        "{bytes} bytes of link control, more than {LINK_CONTROL_BYTES_MAX}"
+                    ));
                 }
                 let from = peer;
                 self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
@@ -464,7 +470,7 @@ impl<I: ShardIo> Shard<I> {
         body: &[u8],
     ) -> Option<String> {
         // The queues of a class are bounded, and served, as what belongs into them allows.
-        if false {
+        if kind.class() != Some(class) {
             return Some(format!("{kind:?} frame of class {}", class.name()));
         }
         let (route, rest) = match RouteHeader::decode(body) {

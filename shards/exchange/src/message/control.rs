@@ -122,8 +122,9 @@ pub enum ControlToShard<C> {
 
 /// From a shard to the control thread.
 ///
-/// Ring full: the shard keeps the message and tries again on a later turn. Link control frames are
-/// dropped instead when the shard's own queue is full too: link state is repeated by its flooding.
+/// Ring full: the shard keeps the message and tries again on a later turn. Link control frames and
+/// datagrams are dropped instead when too many bytes of them are on their way: their protocols
+/// repeat them. Their bodies count for as long as anybody holds them.
 #[derive(Debug)]
 pub enum ShardToControl {
     /// The lane carries frames now.

@@ -16,7 +16,8 @@ pub struct RoutedFrame {
 /// data ring.
 ///
 /// Ring full: on the data ring the sender acts as a relay whose queue is full: it drops and tells
-/// the source, which resends. On the control ring it keeps the frame.
+/// the source, which resends. On the control ring it keeps the frame, unless too many bytes of such
+/// frames are on their way: then it drops it, and its protocol repeats it.
 #[derive(Debug)]
 pub enum ShardToShard {
     /// To be sent on a link that the receiver owns.

@@ -96,7 +96,8 @@ fn large_frames_do_not_fill_the_ring_to_a_control_thread_that_stands_still() {
     assert_eq!(take(&mut node), LARGE);
     peer.send(FrameKind::LinkControl, CONTROL, &[b"last"]);
     peer.round_trip();
-    let large = 1 + std::iter::from_fn(|| Some(take(&mut node))).take_while(|&l| l == LARGE).count();
+    let large =
+        1 + std::iter::from_fn(|| Some(take(&mut node))).take_while(|&l| l == LARGE).count();
     assert!((1..=32).contains(&large), "{large} of half a MiB were kept");
     node.stop();
 }

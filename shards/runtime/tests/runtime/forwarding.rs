@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use hawser_exchange::{ControlToShard, ShardToControl};
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, DATAGRAM_BYTES_MAX, FrameKind, LinkSequence, NodeId, Notice, NoticeReason, PathId,
-    ProducerId, Record, RouteHeader, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
+    AdjacencyIndex, BootEpoch, DATAGRAM_BYTES_MAX, FrameKind, LinkSequence, NodeId, Notice,
+    NoticeReason, PathId, ProducerId, Record, RouteHeader, StreamHeader, StreamId, StreamOffset,
+    TenantId, TrafficClass,
 };
 
 use crate::node::{Node, node_id, stream_id};

@@ -4,8 +4,8 @@ use hawser_exchange::ShardToControl;
 use hawser_session::Role;
 use hawser_wire::{
     AdjacencyIndex, BATCH_BYTES_MAX, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX, FrameFlags,
-    FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LaneId, LinkEpoch, LinkSequence, NodeId, PathId,
-    RouteHeader, ShardId, TrafficClass,
+    FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LaneId, LinkEpoch, LinkSequence, NodeId,
+    PathId, RouteHeader, ShardId, TrafficClass,
 };
 
 use crate::node::{Node, node_id};
