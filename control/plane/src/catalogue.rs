@@ -147,10 +147,11 @@ impl Catalogue {
             fresh,
             closing: record.state != StreamState::Open,
         });
-        let destination = record
-            .destinations
-            .contains(&self.local)
-            .then_some(DestinationSpec { source: record.source, consumers, restored: !fresh });
+        let destination = record.destinations.contains(&self.local).then_some(DestinationSpec {
+            source: record.source,
+            consumers,
+            restored: !fresh,
+        });
         StreamSpec {
             stream: record.stream,
             tenant: tenant_id(&record.tenant),
