@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_exchange::{ControlToShard, LaneHandover};
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, lane_server_name};
@@ -135,6 +135,31 @@ impl Peer {
         spec: LaneSpec,
         before: impl FnOnce(&mut LaneSession, &mut LaneSession),
     ) -> Self {
+        let (peer, handover) = Self::make(id, spec, before);
+        node.tell_link(id, ControlToShard::LaneArrived(handover));
+        assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        peer
+    }
+
+    /// Likewise, handed over in the same breath behind `first`.
+    pub(crate) fn open_behind(
+        node: &mut Node,
+        first: ControlToShard<LaneSession>,
+        id: NodeId,
+        spec: LaneSpec,
+    ) -> Self {
+        let (peer, handover) = Self::make(id, spec, |_near, _far| {});
+        node.tell_link(id, first);
+        node.tell_link(id, ControlToShard::LaneArrived(handover));
+        assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        peer
+    }
+
+    fn make(
+        id: NodeId,
+        spec: LaneSpec,
+        before: impl FnOnce(&mut LaneSession, &mut LaneSession),
+    ) -> (Self, Box<LaneHandover<LaneSession>>) {
         let (client, server) = sessions();
         let (mut near, mut far) =
             if spec.near == Role::Client { (client, server) } else { (server, client) };
@@ -143,9 +168,8 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let handover = handover(spec, id, near_socket, near);
-        node.tell_link(id, ControlToShard::LaneArrived(handover));
-        assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
-        Self { id, socket, session: far, frames: VecDeque::new(), answers: true, over: false }
+        let frames = VecDeque::new();
+        (Self { id, socket, session: far, frames, answers: true, over: false }, handover)
     }
 
     /// Writes what the session has to send. An end of the connection is seen by who reads.
@@ -203,8 +227,10 @@ impl Peer {
 
     /// The next frame of this kind; heartbeats before it are answered, others are passed over.
     pub(crate) fn expect(&mut self, kind: FrameKind) -> Frame {
+        let until = Instant::now() + PATIENCE;
         loop {
             let Some(frame) = self.next() else { panic!("no {kind:?} before the end") };
+            assert!(Instant::now() < until, "never came: {kind:?}");
             if frame.header.kind == FrameKind::Ping && self.answers {
                 self.send(FrameKind::Pong, TrafficClass::Control, &[&frame.body]);
             }

@@ -8,11 +8,17 @@ use crate::peer::{COLLAPSED, Peer};
 fn a_shard_that_is_told_to_stop_drains_says_good_bye_and_ends() {
     let mut node = Node::start(node_id(1, 0), 1);
     let mut peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
-    // What was asked for before the end still leaves.
-    let body = b"last words".to_vec().into();
-    node.tell_link(peer.id, ControlToShard::LinkControl { peer: peer.id, body });
-    node.tell(ShardId(0), ControlToShard::Shutdown);
-    assert_eq!(peer.expect(FrameKind::LinkControl).body, b"last words");
+    // What was asked for before the end still leaves, also if all of it is seen at once.
+    let port = &mut node.control.shards[0].to;
+    for word in 0..100 {
+        let body = vec![word].into();
+        port.try_send(ControlToShard::LinkControl { peer: peer.id, body }).expect("room");
+    }
+    port.try_send(ControlToShard::Shutdown).expect("room");
+    port.ring();
+    for word in 0..100 {
+        assert_eq!(peer.expect(FrameKind::LinkControl).body, [word]);
+    }
     assert_eq!(peer.expect_close().reason, CloseReason::Shutdown);
     let why = node.hear_down(peer.id, LaneId(0), LinkEpoch(1));
     assert_eq!(why, CloseReason::Shutdown.text());
@@ -24,6 +30,8 @@ fn a_shard_that_is_told_to_stop_drains_says_good_bye_and_ends() {
 fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
     let mut node = Node::start(node_id(1, 0), 1);
     let peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    // The sockets hold less than what may wait for the link.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&peer.socket, 64 << 10).unwrap();
     for _ in 0..64 {
         let body = vec![0; 512 << 10].into();
         node.tell_link(peer.id, ControlToShard::LinkControl { peer: peer.id, body });
@@ -59,8 +67,7 @@ fn a_lane_that_arrives_behind_the_order_to_stop_is_closed() {
         let body = vec![0; 512 << 10].into();
         node.tell_link(first.id, ControlToShard::LinkControl { peer: first.id, body });
     }
-    node.tell(ShardId(0), ControlToShard::Shutdown);
-    let mut late = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    let mut late = Peer::open_behind(&mut node, ControlToShard::Shutdown, node_id(3, 0), COLLAPSED);
     assert_eq!(late.expect_close().reason, CloseReason::Shutdown);
     first.until_over();
     node.hear("stopped", |message| matches!(message, ShardToControl::Stopped).then_some(()));

@@ -329,6 +329,8 @@ fn a_call_that_waits_for_its_stream_to_know_where_it_goes_on_ends_with_it() {
     node.tell_host(stream, ControlToShard::OpenStream(Box::new(at_source)));
     let mut application = Application::of(&mut node);
     let session = application.ask_publish(stream, 1);
+    // Whoever answers this has seen the call, too.
+    node.report(ShardId(0));
     node.tell_host(stream, ControlToShard::DropStream(stream));
     assert_eq!(application.hear_refused(session), Refusal::UnknownStream);
     application.assert_quiet();
