@@ -174,7 +174,7 @@ pub struct LaneClose {
 }
 
 impl LaneClose {
-    /// A peer's close as it may stand in a log or on a terminal, see [`printable`].
+    /// A peer's close as it may stand in a log or on a terminal, see [`printable()`].
     #[must_use]
     pub fn printable(self) -> Self {
         Self { reason: self.reason, detail: printable(&self.detail) }

@@ -36,6 +36,14 @@ fn a_peer_that_does_not_read_cannot_hold_up_the_end() {
         let body = vec![0; 512 << 10].into();
         node.tell_link(peer.id, ControlToShard::LinkControl { peer: peer.id, body });
     }
+    // Until they are full, and nothing more leaves.
+    let (mut sent_bytes, mut same) = (0, 0);
+    while same < 50 {
+        let link = node.report(ShardId(0)).links.remove(0);
+        same = if link.sent_bytes == sent_bytes && sent_bytes > 0 { same + 1 } else { 0 };
+        sent_bytes = link.sent_bytes;
+        assert!(link.queued_bytes > 0, "the sockets hold all of it");
+    }
     node.stop();
     drop(peer);
 }
