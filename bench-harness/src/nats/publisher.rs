@@ -12,7 +12,7 @@ use crate::nats::SUBJECT;
 use crate::nats::connection::Connection;
 use crate::worker::{Event, Order, orders, report};
 
-/// Bytes written at once, about. Measured best of 64 KiB to 1 MiB.
+/// Bytes written at once, about: as many as our own publisher writes.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// How often the server's pings are looked for.

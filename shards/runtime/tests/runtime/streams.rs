@@ -273,7 +273,7 @@ fn a_shard_that_drops_a_record_tells_the_one_that_hosts_the_stream() {
     let (mut publisher, mut subscriber) = (Application::of(&mut a), Application::of(&mut b));
     let mut publishing = publisher.open_publish(stream, 11);
     let mut subscribed = subscriber.subscribe(stream, "reader");
-    for round in 0..40_u8 {
+    for round in 0..10_u8 {
         let burst: Vec<Vec<u8>> = (0..10).map(|_| vec![round; 50_000]).collect();
         for message in burst.chunks(1) {
             publisher.publish(&mut publishing, message);
