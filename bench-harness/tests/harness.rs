@@ -116,7 +116,9 @@ fn the_chain_is_one_json_line() {
 #[test]
 fn the_peer_carries_every_message_over_one_link_and_two() {
     for hops in [1, 2] {
-        let line = format!("nats --hops {hops} --payload 1000 --warmup 0.1 --seconds 0.3 --json");
+        // nats-server cuts off a subscriber that is 64 MiB behind, as one may be beside other tests:
+        // so little is published that it cannot be.
+        let line = format!("nats --hops {hops} --payload 64 --warmup 0.05 --seconds 0.1 --json");
         let output = output(&mut with_nats_server(bench(&line)));
         assert!(output.status.success(), "{output:?}");
         let row: Value = serde_json::from_slice(&output.stdout).unwrap();
