@@ -12,6 +12,7 @@
 mod error;
 mod inbox;
 mod mask;
+mod outgoing;
 mod session;
 mod tls;
 mod websocket;

@@ -6,7 +6,8 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::SessionError;
 use crate::inbox::Inbox;
 use crate::mask::{MaskSource, apply_mask};
-use crate::tls::Tls;
+use crate::outgoing::Outgoing;
+use crate::tls::{RECORD_PLAINTEXT_MAX, Tls};
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
 
 /// Free bytes that [`LaneSession::send_built`] needs in front of a message.
@@ -14,6 +15,11 @@ pub const MESSAGE_PREFIX: usize = HEADER_BYTES_MAX;
 
 /// Pongs are left out while this many bytes wait: a peer that asks and does not read gets nothing.
 const PONGS_UNSENT_MAX: usize = 64 << 10;
+
+/// Payload masked at a time: with the header before it, at most one TLS record. The mask begins anew
+/// with each piece, so its length is one of whole masks.
+const MASKED_BYTES: usize = RECORD_PLAINTEXT_MAX - 16;
+const _: () = assert!(MASKED_BYTES.is_multiple_of(4) && HEADER_BYTES_MAX <= 16);
 
 /// Which end of the connection this is: the one that dialled is the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +50,9 @@ pub struct LaneSession {
     /// Plaintext, not yet consumed.
     inbox: Inbox,
     /// Ciphertext to be written.
-    outgoing: Vec<u8>,
+    outgoing: Outgoing,
+    /// Where a client's messages are masked, a TLS record at a time; a server has no use for it.
+    masked: Vec<u8>,
 }
 
 impl LaneSession {
@@ -76,7 +84,8 @@ impl LaneSession {
             masks,
             incoming: Vec::new(),
             inbox: Inbox::default(),
-            outgoing: Vec::new(),
+            outgoing: Outgoing::default(),
+            masked: Vec::new(),
         }
     }
 
@@ -184,7 +193,7 @@ impl LaneSession {
     }
 
     /// Masks and encrypts a binary message that was built elsewhere, with [`MESSAGE_PREFIX`] free
-    /// bytes in front. The buffer's contents mean nothing afterwards.
+    /// bytes in front. What stands behind those is left as it was.
     ///
     /// # Errors
     /// [`SessionError`] if it cannot be sent.
@@ -193,18 +202,39 @@ impl LaneSession {
     }
 
     fn seal(&mut self, opcode: Opcode, message: &mut [u8]) -> Result<(), SessionError> {
-        let mask = match self.role {
-            Role::Client => Some(self.masks.next()?),
-            Role::Server => None,
-        };
         let Some((space, payload)) = message.split_first_chunk_mut::<MESSAGE_PREFIX>() else {
             return Ok(());
         };
-        let start = encode_header(space, opcode, payload.len(), mask);
-        if let Some(mask) = mask {
-            apply_mask(payload, mask);
+        match self.role {
+            Role::Client => self.seal_masked(opcode, payload),
+            Role::Server => {
+                let start = encode_header(space, opcode, payload.len(), None);
+                self.tls.encrypt(message.get(start..).unwrap_or_default(), &mut self.outgoing)
+            }
         }
-        self.tls.encrypt(message.get(start..).unwrap_or_default(), &mut self.outgoing)
+    }
+
+    /// Masks into a buffer that stays in the nearest cache, so that the payload is read once and
+    /// not written.
+    fn seal_masked(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
+        let mask = self.masks.next()?;
+        let mut space = [0; MESSAGE_PREFIX];
+        let start = encode_header(&mut space, opcode, payload.len(), Some(mask));
+        self.masked.clear();
+        self.masked.extend_from_slice(space.get(start..).unwrap_or_default());
+        let mut rest = payload;
+        loop {
+            let (piece, behind) = rest.split_at(rest.len().min(MASKED_BYTES));
+            let at = self.masked.len();
+            self.masked.extend_from_slice(piece);
+            apply_mask(self.masked.get_mut(at..).unwrap_or_default(), mask);
+            self.tls.encrypt(&self.masked, &mut self.outgoing)?;
+            self.masked.clear();
+            if behind.is_empty() {
+                return Ok(());
+            }
+            rest = behind;
+        }
     }
 
     /// Says good-bye on both layers.
@@ -217,15 +247,12 @@ impl LaneSession {
     /// Takes the ciphertext that must be written to the socket next, all of it.
     #[must_use]
     pub fn take_unsent(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.outgoing)
+        self.outgoing.take()
     }
 
     /// Gives a written-out buffer back to be filled again.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.outgoing.capacity() == 0 {
-            buffer.clear();
-            self.outgoing = buffer;
-        }
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        self.outgoing.recycle(buffer);
     }
 
     /// Bytes that wait to be written.
@@ -237,6 +264,6 @@ impl LaneSession {
     /// Nothing waits to be written.
     #[must_use]
     pub const fn unsent_is_empty(&self) -> bool {
-        self.outgoing.is_empty()
+        self.outgoing.len() == 0
     }
 }

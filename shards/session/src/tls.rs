@@ -9,9 +9,10 @@ use rustls::unbuffered::{
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::SessionError;
+use crate::outgoing::Outgoing;
 
 /// A TLS record carries at most this much plaintext (RFC 8446 §5.1).
-const RECORD_PLAINTEXT_MAX: usize = 16 << 10;
+pub(crate) const RECORD_PLAINTEXT_MAX: usize = 16 << 10;
 /// Header, content type and tag of a record (RFC 8446 §5.2), and room for a key update.
 const RECORD_OVERHEAD_MAX: usize = 64;
 
@@ -79,7 +80,7 @@ impl Tls {
     pub(crate) fn process(
         &mut self,
         incoming: &mut Vec<u8>,
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
         plaintext: &mut Vec<u8>,
     ) -> Result<TlsProgress, SessionError> {
         let mut progress = TlsProgress::default();
@@ -121,7 +122,7 @@ impl Tls {
     fn step(
         &mut self,
         rest: &mut [u8],
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
         plaintext: &mut Vec<u8>,
     ) -> (usize, Result<Step, SessionError>) {
         match self {
@@ -139,7 +140,7 @@ impl Tls {
     pub(crate) fn encrypt(
         &mut self,
         plaintext: &[u8],
-        outgoing: &mut Vec<u8>,
+        outgoing: &mut Outgoing,
     ) -> Result<(), SessionError> {
         let records = plaintext.len().div_ceil(RECORD_PLAINTEXT_MAX).max(1);
         let space = plaintext.len() + records * RECORD_OVERHEAD_MAX;
@@ -161,7 +162,7 @@ impl Tls {
     }
 
     /// Appends a close_notify alert to `outgoing`, if one can still be sent.
-    pub(crate) fn close(&mut self, outgoing: &mut Vec<u8>) {
+    pub(crate) fn close(&mut self, outgoing: &mut Outgoing) {
         let space = RECORD_OVERHEAD_MAX;
         // A connection that has failed already has nothing to say good-bye with.
         let _unsendable = match self {
@@ -184,7 +185,7 @@ fn holds_whole_record(bytes: &[u8]) -> bool {
 
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     plaintext: &mut Vec<u8>,
 ) -> (usize, Result<Step, SessionError>) {
     let mut discard = status.discard;
@@ -236,7 +237,7 @@ enum Write<'a> {
 fn write<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     what: Write<'_>,
-    outgoing: &mut Vec<u8>,
+    outgoing: &mut Outgoing,
     space: usize,
 ) -> Result<(), SessionError> {
     let ConnectionState::WriteTraffic(mut traffic) = status.state? else {
@@ -259,32 +260,24 @@ enum Append {
     Failed(SessionError),
 }
 
-/// Lets `write` fill space behind `out`, growing it as often as it asks for more.
+/// Lets `write` fill space behind the contents of `out`, growing it as often as it asks for more.
 fn append(
-    out: &mut Vec<u8>,
+    out: &mut Outgoing,
     space: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, Append>,
 ) -> Result<(), SessionError> {
-    let used = out.len();
     let mut space = space;
     loop {
-        out.resize(used + space, 0);
-        match write(out.get_mut(used..).unwrap_or_default()) {
+        match write(out.room(space)) {
             Ok(written) => {
-                out.truncate(used + written);
+                out.commit(written);
                 return Ok(());
             }
             Err(Append::Grow(need)) if need.required_size > space => {
                 space = need.required_size + GROWTH_SLACK;
             }
-            Err(Append::Grow(_)) => {
-                out.truncate(used);
-                return Err(SessionError::NotReady);
-            }
-            Err(Append::Failed(error)) => {
-                out.truncate(used);
-                return Err(error);
-            }
+            Err(Append::Grow(_)) => return Err(SessionError::NotReady),
+            Err(Append::Failed(error)) => return Err(error),
         }
     }
 }
