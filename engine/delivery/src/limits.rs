@@ -7,6 +7,9 @@ pub struct DeliveryLimits {
     pub window_bytes: u64,
     /// Bytes of records that a source holds before it stops taking more from publishers.
     pub outbox_bytes: u64,
+    /// Of these, bytes not sent yet to any destination, while one can be reached. What waits longer
+    /// than it must falls out of the caches, and every copy of it costs more.
+    pub unsent_bytes: u64,
     /// Producers of one stream.
     pub producers_max: usize,
     /// Consumers of one stream at one destination.
@@ -20,8 +23,9 @@ pub struct DeliveryLimits {
 impl Default for DeliveryLimits {
     fn default() -> Self {
         Self {
-            window_bytes: 8 << 20,
+            window_bytes: 4 << 20,
             outbox_bytes: 16 << 20,
+            unsent_bytes: 2 << 20,
             producers_max: 256,
             consumers_max: 64,
             resend_after: Duration::from_secs(1),

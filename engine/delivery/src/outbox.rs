@@ -94,6 +94,11 @@ impl Outbox {
         self.get(number).map_or(self.bytes_ever, |stored| stored.bytes_before)
     }
 
+    /// Payload bytes of all closed records, ever.
+    pub(crate) const fn bytes_ever(&self) -> u64 {
+        self.bytes_ever
+    }
+
     /// Where the stream goes on after a new life of its source. Nothing may have been taken yet.
     pub(crate) fn start_at(&mut self, offset: StreamOffset) {
         if self.records.is_empty() && self.open.is_none() {

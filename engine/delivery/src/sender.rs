@@ -147,8 +147,12 @@ impl StreamSender {
 
     /// Payload bytes that publishers may add before they have to wait.
     #[must_use]
-    pub const fn room_bytes(&self) -> u64 {
-        self.limits.outbox_bytes.saturating_sub(self.outbox.buffered_bytes())
+    pub fn room_bytes(&self) -> u64 {
+        let room = self.limits.outbox_bytes.saturating_sub(self.outbox.buffered_bytes());
+        let moving = self.destinations.iter().filter(|d| d.reachable && d.sync == SyncState::Ready);
+        let Some(sent_number) = moving.map(|d| d.sent_number).max() else { return room };
+        let unsent = self.outbox.bytes_ever().saturating_sub(self.outbox.bytes_before(sent_number));
+        room.min(self.limits.unsent_bytes.saturating_sub(unsent))
     }
 
     /// Offsets can be given out. False while destinations are asked where the stream goes on.
