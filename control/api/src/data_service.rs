@@ -2,18 +2,21 @@ use hawser_exchange::ConsumerStart;
 use hawser_plane::{PlaneHandle, StreamView};
 use hawser_proto::v1::mesh_data_service_server::MeshDataService;
 use hawser_proto::v1::{
-    ConsumerCommit, DbUpdate, MeshUpdate, NodeUpdate, StreamSelector, SubscribeReq,
+    ClientDataBatch, ConsumerCommit, DbUpdate, MeshUpdate, NodeUpdate, StreamSelector, SubscribeReq,
 };
 use hawser_wire::{Record, StreamOffset};
 use tokio::sync::mpsc;
 use tokio_stream::Empty;
+use tonic::body::Body;
 use tonic::{Request, Response, Status};
 
+use crate::batch_body::BatchBody;
+use crate::detour::Detour;
 use crate::hub::Hub;
 use crate::plane_status::plane_status;
 use crate::request_check::{check_label, not_yet, or_default};
 use crate::session::SessionHandle;
-use crate::subscription::{BatchStream, MessageStream};
+use crate::subscription::MessageStream;
 
 /// `hawser.v1.MeshDataService`.
 pub(crate) struct MeshDataApi {
@@ -67,7 +70,8 @@ impl MeshDataService for MeshDataApi {
     type SubscribeMeshUpdatesStream = Empty<Result<MeshUpdate, Status>>;
     type SubscribeInternalDBUpdatesStream = Empty<Result<DbUpdate, Status>>;
     type SubscribeClientDataStream = MessageStream;
-    type SubscribeClientDataBatchesStream = BatchStream;
+    /// The batches go another way: see [`Detour`].
+    type SubscribeClientDataBatchesStream = Empty<Result<ClientDataBatch, Status>>;
 
     async fn subscribe_node_updates(
         &self,
@@ -103,7 +107,10 @@ impl MeshDataService for MeshDataApi {
         request: Request<StreamSelector>,
     ) -> Answer<Self::SubscribeClientDataBatchesStream> {
         let (handle, records) = self.subscribe(request.into_inner()).await?;
-        Ok(Response::new(BatchStream::new(handle, records)))
+        let mut response = Response::new(tokio_stream::empty());
+        let body = Body::new(BatchBody::new(handle, records));
+        response.extensions_mut().insert(Detour::new(body));
+        Ok(response)
     }
 
     async fn commit_consumer(&self, request: Request<ConsumerCommit>) -> Answer<()> {

@@ -18,7 +18,7 @@ use crate::session::{PublishProgress, Role, Session, SessionHandle, SessionShare
 pub(crate) const SESSIONS_MAX: usize = 16_384;
 
 /// Payload bytes that a subscription may have under way between its shard and HTTP/2.
-pub(crate) const SUBSCRIBE_WINDOW_BYTES: u64 = 4 << 20;
+pub(crate) const SUBSCRIBE_WINDOW_BYTES: u64 = 2 << 20;
 
 /// Records that wait for one subscriber. Its window bounds their bytes, not their number.
 pub(crate) const RECORDS_WAITING_MAX: usize = 262_144;

@@ -9,6 +9,7 @@
 //! receiver does not take stays at the stream's source.
 
 mod authority;
+mod batch_body;
 mod batch_requests;
 mod connection;
 mod data_service;

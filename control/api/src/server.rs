@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tower::util::MapRequestLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::data_service::MeshDataApi;
-use crate::detour::detach_request;
+use crate::detour::{attach_response, detach_request};
 use crate::hub::{Hub, hub_and_pump};
 use crate::listener::{ApiListeners, accept_all};
 use crate::mesh_service::MeshApi;
@@ -79,6 +79,7 @@ pub async fn serve(
     };
     let served = server()
         .layer(MapRequestLayer::new(detach_request))
+        .layer(MapResponseLayer::new(attach_response))
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(accepted), stop_serving);
     let drained = async {

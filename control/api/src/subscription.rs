@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hawser_proto::v1::{ClientData, ClientDataBatch};
+use hawser_proto::v1::ClientData;
 use hawser_wire::Record;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -21,7 +21,7 @@ const NOTE_BYTES: u64 = 256 << 10;
 /// A record counts as handed out when the next one is asked for: HTTP/2 asks again only when it has
 /// room for more. So its flow control reaches the stream's source by way of the credit.
 #[derive(Debug)]
-struct RecordQueue {
+pub(crate) struct RecordQueue {
     handle: SessionHandle,
     records: mpsc::Receiver<Box<Record>>,
     /// What was taken last: behind which offset it ends, and its credit.
@@ -33,8 +33,13 @@ struct RecordQueue {
 }
 
 impl RecordQueue {
-    const fn new(handle: SessionHandle, records: mpsc::Receiver<Box<Record>>) -> Self {
+    pub(crate) const fn new(handle: SessionHandle, records: mpsc::Receiver<Box<Record>>) -> Self {
         Self { handle, records, taken: None, unnoted_bytes: 0, unnoted: false }
+    }
+
+    /// The whole of `record` is what is handed out next.
+    pub(crate) fn take(&mut self, record: &Record) {
+        self.taken = Some((record.header.stream_end().0, record.charge_bytes()));
     }
 
     /// What was taken before has been handed out.
@@ -54,7 +59,11 @@ impl RecordQueue {
         self.handle.note();
     }
 
-    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Box<Record>, Status>>> {
+    /// The next record; what was taken before counts as handed out.
+    pub(crate) fn poll_record(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Box<Record>, Status>>> {
         self.hand_out();
         match self.records.poll_recv(cx) {
             Poll::Ready(Some(record)) => Poll::Ready(Some(Ok(record))),
@@ -76,51 +85,6 @@ impl RecordQueue {
             Some(Err(failure)) => Some(failure.status(shared.stream)),
             None => Some(stopping()),
         }
-    }
-}
-
-/// The response of `SubscribeClientDataBatches`: one batch a record.
-#[derive(Debug)]
-pub(crate) struct BatchStream {
-    queue: RecordQueue,
-    stream_id: String,
-    ended: bool,
-}
-
-impl BatchStream {
-    pub(crate) fn new(handle: SessionHandle, records: mpsc::Receiver<Box<Record>>) -> Self {
-        let stream_id = handle.shared.stream.to_string();
-        let queue = RecordQueue::new(handle, records);
-        Self { queue, stream_id, ended: false }
-    }
-}
-
-impl Stream for BatchStream {
-    type Item = Result<ClientDataBatch, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let record = match ready!(self.queue.poll_record(cx)) {
-            Some(Ok(record)) => record,
-            Some(Err(status)) => {
-                self.ended = true;
-                return Poll::Ready(Some(Err(status)));
-            }
-            None => {
-                self.ended = true;
-                return Poll::Ready(None);
-            }
-        };
-        let credit = record.charge_bytes();
-        self.queue.taken = Some((record.header.stream_end().0, credit));
-        Poll::Ready(Some(Ok(ClientDataBatch {
-            stream_id: self.stream_id.clone(),
-            first_seq: record.header.stream_base.0.saturating_add(1),
-            lengths: record.message_lengths().collect(),
-            payload: record.payload,
-        })))
     }
 }
 
