@@ -5,25 +5,55 @@
 //! node's [`Lsdb`], [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
 //! makes the [`RouteSnapshot`] that shards use.
 //!
+//! Many paths to every node come from a [`Topology`]: each class sees it as a [`Graph`], in which the
+//! [`Rib`] keeps a [`ShortestPathTree`], the [`Backups`] of this node's links and the K best paths
+//! ([`KPaths`]) up to date. [`explain()`], [`plan_paths`] and [`plan_impact`] answer the operator's
+//! questions with the same code.
+//!
+//! **Invariant:** paths are in a total order: cost, then hops, then the bytewise list of nodes; what
+//! is computed is the first in it, on ties too.
+//!
 //! **Invariant:** nothing here iterates over a hash map, so equal inputs in equal order give equal
 //! outputs in equal order.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod backup;
+mod deviation;
+mod disjoint;
+mod explain;
 mod flooding;
+mod graph;
+mod incremental_spf;
+mod k_paths;
 mod lsa;
 mod lsdb;
 mod message;
 mod neighbour;
+mod plan;
+mod protection;
+mod rib;
 mod route_table;
 mod shortest_paths;
 mod snapshot;
+mod spf;
 #[cfg(test)]
 mod tests;
+mod topology;
 
+pub use backup::Backups;
+pub use disjoint::{LinkDisjointPairs, NodeDisjointPairs};
+pub use explain::{Candidate, ExplainedHop, Verdict, best_paths, explain};
 pub use flooding::{Flooding, OriginateError, RejectReason};
+pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, PathKey};
+pub use incremental_spf::{ArcChange, RegrowWorkspace};
+pub use k_paths::{K_MAX, KPaths, PathList};
 pub use lsa::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaVersion};
 pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
+pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
+pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;
 pub use shortest_paths::{Path, shortest_paths};
 pub use snapshot::{Route, RouteSnapshot};
+pub use spf::{ShortestPathTree, SpfWorkspace};
+pub use topology::{CostTerms, LinkMetrics, NodeFlags, REFERENCE_MBPS, Topology, Weights};

@@ -1,9 +1,15 @@
 #![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod codec;
+mod disjoint;
 mod flooding;
+mod graphs;
+mod incremental_spf;
+mod k_paths;
 mod mesh;
 mod paths;
+mod plan;
+mod rib;
 
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 

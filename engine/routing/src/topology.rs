@@ -1,0 +1,215 @@
+//! Nodes and links with their metrics, and what a link costs each traffic class.
+#![expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "classes index arrays of three; node numbers are checked on the way in"
+)]
+
+use std::collections::BTreeMap;
+
+use hawser_wire::TrafficClass;
+
+use crate::graph::{COST_MAX, Graph, GraphArc, GraphError, NodeNumber};
+
+/// What a node does not do for others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct NodeFlags {
+    /// Never transit: it has no wish to carry other nodes' traffic.
+    pub stub: bool,
+    /// Not transit at present: it is overloaded, or drained.
+    pub overload: bool,
+}
+
+/// One direction of a link, as measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinkMetrics {
+    /// One-way latency in microseconds.
+    pub latency_us: u32,
+    /// What it carries, in megabits a second, above zero; none if that is without limit.
+    pub bandwidth_mbps: Option<f64>,
+    /// Share of what is lost, from 0 up to but not including 1.
+    pub loss: f64,
+    /// Share of the bandwidth in use, 0 to 1. Enters no cost.
+    pub utilization: f64,
+    /// What the operator adds, in hops.
+    pub admin: u32,
+}
+
+impl Default for LinkMetrics {
+    fn default() -> Self {
+        Self { latency_us: 0, bandwidth_mbps: None, loss: 0.0, utilization: 0.0, admin: 0 }
+    }
+}
+
+/// How much of a cost each metric makes in one class. None is negative, all are finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    /// Cost of a microsecond.
+    pub latency: f64,
+    /// Cost of [`REFERENCE_MBPS`] divided by the bandwidth.
+    pub bandwidth: f64,
+    /// Cost of a millionth of −ln(1 − loss).
+    pub loss: f64,
+    /// For the shares of several paths only: a cost that followed the load would make it oscillate.
+    pub utilization: f64,
+    /// Cost of a hop, and of each that the operator adds.
+    pub hop: f64,
+}
+
+/// A link of so many megabits a second has an inverse bandwidth of 1: a terabit.
+pub const REFERENCE_MBPS: f64 = 1e6;
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self { latency: 1.0, bandwidth: 0.0, loss: 0.0, utilization: 0.0, hop: 0.0 }
+    }
+}
+
+/// What each metric adds to the cost of an arc. Each term is rounded, so that they add up.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CostTerms {
+    /// From the latency.
+    pub latency: u32,
+    /// From the inverse bandwidth.
+    pub bandwidth: u32,
+    /// From the loss.
+    pub loss: u32,
+    /// From the hop itself and what the operator adds.
+    pub hop: u32,
+}
+
+impl CostTerms {
+    /// The terms of an arc with `metrics` in a class with `weights`; one too large for its type is the
+    /// largest.
+    #[must_use]
+    pub fn new(metrics: &LinkMetrics, weights: &Weights) -> Self {
+        // A conversion from float to integer saturates, and takes what is no number for 0.
+        let term = |weight: f64, amount: f64| {
+            if weight == 0.0 { 0 } else { (weight * amount).round() as u32 }
+        };
+        let inverse = metrics.bandwidth_mbps.map_or(0.0, |mbps| REFERENCE_MBPS / mbps);
+        Self {
+            latency: term(weights.latency, f64::from(metrics.latency_us)),
+            bandwidth: term(weights.bandwidth, inverse),
+            loss: term(weights.loss, -(-metrics.loss).ln_1p() * 1e6),
+            hop: term(weights.hop, 1.0 + f64::from(metrics.admin)),
+        }
+    }
+
+    /// Cost of the arc: the sum, at most [`COST_MAX`].
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.latency
+            .saturating_add(self.bandwidth)
+            .saturating_add(self.loss)
+            .saturating_add(self.hop)
+            .min(COST_MAX)
+    }
+}
+
+/// Nodes, links and weights: what paths are computed from.
+///
+/// A link is there in both directions or not at all. Nodes have numbers in the bytewise order of
+/// their ids; the ids stay with the caller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Topology {
+    nodes: Vec<NodeFlags>,
+    arcs: BTreeMap<(NodeNumber, NodeNumber), LinkMetrics>,
+    weights: [Weights; TrafficClass::ALL.len()],
+}
+
+impl Topology {
+    /// A topology without links. `weights` are those of the classes in the order of
+    /// [`TrafficClass::ALL`].
+    #[must_use]
+    pub const fn new(nodes: Vec<NodeFlags>, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
+        Self { nodes, arcs: BTreeMap::new(), weights }
+    }
+
+    /// Adds a link with the metrics of the way from `a` to `b` and of the way back.
+    ///
+    /// # Errors
+    /// [`GraphError::BadArc`] or [`GraphError::Twice`]; nothing has changed.
+    pub fn add_link(
+        &mut self,
+        (a, b): (NodeNumber, NodeNumber),
+        ab: LinkMetrics,
+        ba: LinkMetrics,
+    ) -> Result<(), GraphError> {
+        let nodes = self.nodes.len();
+        if a == b || a as usize >= nodes || b as usize >= nodes {
+            return Err(GraphError::BadArc { from: a, to: b, nodes });
+        }
+        if self.arcs.contains_key(&(a, b)) {
+            return Err(GraphError::Twice { from: a, to: b });
+        }
+        self.arcs.insert((a, b), ab);
+        self.arcs.insert((b, a), ba);
+        Ok(())
+    }
+
+    /// Takes a link away; answers whether there was one.
+    pub fn cut(&mut self, a: NodeNumber, b: NodeNumber) -> bool {
+        self.arcs.remove(&(b, a));
+        self.arcs.remove(&(a, b)).is_some()
+    }
+
+    /// Takes a node out of transit; answers whether there is such a node.
+    pub fn drain(&mut self, node: NodeNumber) -> bool {
+        let flags = self.nodes.get_mut(node as usize);
+        flags.map(|flags| flags.overload = true).is_some()
+    }
+
+    /// Count of nodes.
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The arcs and their metrics, in order of their ends.
+    pub fn arcs(&self) -> impl Iterator<Item = ((NodeNumber, NodeNumber), &LinkMetrics)> {
+        self.arcs.iter().map(|(ends, metrics)| (*ends, metrics))
+    }
+
+    /// Metrics of an arc.
+    #[must_use]
+    pub fn metrics(&self, from: NodeNumber, to: NodeNumber) -> Option<&LinkMetrics> {
+        self.arcs.get(&(from, to))
+    }
+
+    /// Weights of a class.
+    #[must_use]
+    pub const fn weights(&self, class: TrafficClass) -> &Weights {
+        &self.weights[class.to_wire() as usize]
+    }
+
+    /// Changes the metrics of an arc that there is; answers the old ones.
+    pub fn set_metrics(
+        &mut self,
+        from: NodeNumber,
+        to: NodeNumber,
+        metrics: LinkMetrics,
+    ) -> Option<LinkMetrics> {
+        let old = self.arcs.get_mut(&(from, to))?;
+        Some(std::mem::replace(old, metrics))
+    }
+
+    /// The topology as `class` sees it.
+    ///
+    /// # Errors
+    /// [`GraphError::TooManyNodes`].
+    pub fn graph(&self, class: TrafficClass) -> Result<Graph, GraphError> {
+        let weights = self.weights(class);
+        let transit = self.nodes.iter().map(|node| !(node.stub || node.overload)).collect();
+        let arcs: Vec<GraphArc> = self
+            .arcs
+            .iter()
+            .map(|(&(from, to), metrics)| GraphArc {
+                from,
+                to,
+                cost: CostTerms::new(metrics, weights).total(),
+            })
+            .collect();
+        Graph::new(transit, &arcs)
+    }
+}

@@ -1,0 +1,324 @@
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use hawser_routing::{
+    Backups, Graph, KPaths, LinkDisjointPairs, LinkMetrics, NodeFlags, PathList, Rib,
+    ShortestPathTree, SpfWorkspace, Topology, Weights,
+};
+use hawser_wire::TrafficClass;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::row::{Case, Rows};
+
+/// Paths to each destination.
+const K: usize = 4;
+
+/// The tables of one source on five families of graphs, beside petgraph's Dijkstra on the same
+/// graph in the same run.
+pub(crate) fn measure(rows: &mut Rows) -> Result<()> {
+    for nodes in [1_000, 10_000] {
+        for family in Family::ALL {
+            let mesh = Mesh::new(family, nodes, 1)?;
+            rows.alternate("routing", &mut mesh.cases())?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Family {
+    /// Random points, near ones linked rather than far ones (Waxman 1988), about 5 links a node.
+    Waxman,
+    /// Each new node links to 2 old ones, many-linked ones rather than others.
+    BarabasiAlbert,
+    /// A ring, and a chord to anywhere at each node.
+    RingWithChords,
+    /// Random points, all near ones linked, about 6 links a node: the longest paths.
+    Geometric,
+    /// A ring with chords whose latencies are all the same: ties everywhere.
+    EqualRing,
+}
+
+impl Family {
+    const ALL: [Self; 5] = [
+        Self::Waxman,
+        Self::BarabasiAlbert,
+        Self::RingWithChords,
+        Self::Geometric,
+        Self::EqualRing,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Waxman => "Waxman",
+            Self::BarabasiAlbert => "Barabasi-Albert",
+            Self::RingWithChords => "ring with chords",
+            Self::Geometric => "geometric",
+            Self::EqualRing => "ring, all equal",
+        }
+    }
+
+    /// Links with their latency in microseconds; every node can be reached from every other.
+    fn links(self, nodes: u32, random: &mut Random) -> BTreeMap<(u32, u32), u32> {
+        let mut links = Links { links: BTreeMap::new() };
+        let points: Vec<(f64, f64)> = (0..nodes).map(|_| (random.unit(), random.unit())).collect();
+        let distance = |a: u32, b: u32| {
+            let ((ax, ay), (bx, by)) = (points[a as usize], points[b as usize]);
+            (ax - bx).hypot(ay - by)
+        };
+        let latency = |a, b| 50 + (distance(a, b) * 40_000.0) as u32;
+        match self {
+            Self::Waxman => {
+                while links.links.len() < nodes as usize * 5 / 2 {
+                    let (a, b) = (random.below(nodes), random.below(nodes));
+                    if random.unit() < (-distance(a, b) / 0.2).exp() {
+                        links.add(a, b, latency(a, b));
+                    }
+                }
+            }
+            Self::BarabasiAlbert => {
+                // A node stands here once for each of its links.
+                let mut ends = vec![0, 1];
+                links.add(0, 1, latency(0, 1));
+                for node in 2..nodes {
+                    for _ in 0..2 {
+                        let other = ends[random.below(ends.len() as u32) as usize];
+                        links.add(node, other, latency(node, other));
+                        ends.extend([node, other]);
+                    }
+                }
+            }
+            Self::RingWithChords | Self::EqualRing => {
+                let spread = if self == Self::EqualRing { 1 } else { 10_000 };
+                for node in 0..nodes {
+                    links.add(node, (node + 1) % nodes, 500 + random.below(spread / 10));
+                    links.add(node, random.below(nodes), 500 + random.below(spread));
+                }
+            }
+            Self::Geometric => {
+                let radius = (6.0 / (std::f64::consts::PI * f64::from(nodes))).sqrt();
+                for a in 0..nodes {
+                    for b in 0..a {
+                        if distance(a, b) < radius {
+                            links.add(a, b, latency(a, b));
+                        }
+                    }
+                }
+            }
+        }
+        // What hangs on nothing is tied to its nearest neighbour among the first thousand nodes.
+        let mut group: Vec<u32> = (0..nodes).collect();
+        for &(a, b) in links.links.keys() {
+            let (a, b) = (root(&mut group, a), root(&mut group, b));
+            group[a as usize] = b;
+        }
+        for node in 1..nodes {
+            let (a, b) = (root(&mut group, node), root(&mut group, 0));
+            if a != b {
+                let mut nearest = None;
+                for other in 0..nodes.min(1000) {
+                    let near = root(&mut group, other) == b;
+                    if near && nearest.is_none_or(|old| distance(node, other) < distance(node, old))
+                    {
+                        nearest = Some(other);
+                    }
+                }
+                let other = nearest.unwrap_or(0);
+                links.add(node, other, latency(node, other));
+                group[a as usize] = b;
+            }
+        }
+        links.links
+    }
+}
+
+fn root(group: &mut [u32], mut node: u32) -> u32 {
+    while group[node as usize] != node {
+        group[node as usize] = group[group[node as usize] as usize];
+        node = group[node as usize];
+    }
+    node
+}
+
+struct Links {
+    links: BTreeMap<(u32, u32), u32>,
+}
+
+impl Links {
+    fn add(&mut self, a: u32, b: u32, latency_us: u32) {
+        if a != b {
+            self.links.entry((a.min(b), a.max(b))).or_insert(latency_us);
+        }
+    }
+}
+
+/// One graph, here and as petgraph has it.
+struct Mesh {
+    name: String,
+    topology: Topology,
+    graph: Graph,
+    petgraph: DiGraph<(), u64>,
+}
+
+impl Mesh {
+    fn new(family: Family, nodes: u32, seed: u64) -> Result<Self> {
+        let mut topology =
+            Topology::new(vec![NodeFlags::default(); nodes as usize], [Weights::default(); 3]);
+        let mut petgraph = DiGraph::new();
+        for _ in 0..nodes {
+            petgraph.add_node(());
+        }
+        for ((a, b), latency_us) in family.links(nodes, &mut Random(seed)) {
+            let metrics = LinkMetrics { latency_us, ..LinkMetrics::default() };
+            topology.add_link((a, b), metrics, metrics)?;
+            let (a, b) = (NodeIndex::new(a as usize), NodeIndex::new(b as usize));
+            petgraph.add_edge(a, b, u64::from(latency_us));
+            petgraph.add_edge(b, a, u64::from(latency_us));
+        }
+        let graph = topology.graph(TrafficClass::Bulk)?;
+        let name = format!("{}, {nodes}", family.name());
+        Ok(Self { name, topology, graph, petgraph })
+    }
+
+    fn cases(&self) -> Vec<Case<'_>> {
+        vec![self.table(), self.disjoint(), self.change()]
+    }
+
+    /// The tree, the backups and the best paths to all, from nothing.
+    fn table(&self) -> Case<'_> {
+        const UNITS: &[&str] =
+            &["ms table", "ms tree", "ms tree+backup", "ms petgraph", "petgraphs"];
+        let (mut tree, mut workspace) = (ShortestPathTree::default(), SpfWorkspace::default());
+        let (mut backups, mut paths) = (Backups::default(), KPaths::default());
+        let mut table = vec![PathList::default(); self.graph.nodes()];
+        self.case("table", UNITS, move || {
+            let begin = Instant::now();
+            tree.compute(&self.graph, 0, &mut workspace);
+            let tree_ms = millis(begin);
+            backups.compute(&self.graph, &tree, &mut workspace);
+            let backups_ms = millis(begin);
+            let begin = Instant::now();
+            paths.reset(&self.graph);
+            for (destination, list) in (0..).zip(&mut table) {
+                paths.compute(&self.graph, &tree, destination, K, list);
+            }
+            let table_ms = tree_ms + millis(begin);
+            let begin = Instant::now();
+            let costs = petgraph::algo::dijkstra(&self.petgraph, NodeIndex::new(0), None, |edge| {
+                *edge.weight()
+            });
+            let petgraph_ms = millis(begin);
+            for (node, list) in (0..).zip(&table).skip(1) {
+                let best = list.key(0).context("no path")?;
+                anyhow::ensure!(costs.get(&NodeIndex::new(node)) == Some(&best.cost()));
+            }
+            black_box((&table, &backups));
+            Ok(vec![table_ms, tree_ms, backups_ms, petgraph_ms, table_ms / petgraph_ms])
+        })
+    }
+
+    /// Two paths without a common link to all, with the tree.
+    fn disjoint(&self) -> Case<'_> {
+        let (mut tree, mut workspace) = (ShortestPathTree::default(), SpfWorkspace::default());
+        let mut pairs = LinkDisjointPairs::default();
+        self.case("disjoint", &["ms"], move || {
+            let begin = Instant::now();
+            tree.compute(&self.graph, 0, &mut workspace);
+            pairs.compute(&self.graph, &tree);
+            black_box(&pairs);
+            Ok(vec![millis(begin)])
+        })
+    }
+
+    /// One arc after the other gets a latency up to a half more or less; from there to what is
+    /// published, first without all paths and then with them.
+    fn change(&self) -> Case<'_> {
+        const UNITS: &[&str] = &["ms p50", "ms p99", "ms max", "ms p99 tree+backup"];
+        let arcs: Vec<_> = self.topology.arcs().map(|(ends, metrics)| (ends, *metrics)).collect();
+        let (mut rib, mut random) = (None, Random(2));
+        self.case("change", UNITS, move || {
+            if rib.is_none() {
+                let mut new = Rib::new(&self.topology, 0, K)?;
+                new.compute_paths(usize::MAX);
+                rib = Some(new);
+            }
+            let rib: &mut Rib = rib.as_mut().context("no table")?;
+            let mut published = rib.publish();
+            let (mut first, mut all) = (Vec::new(), Vec::new());
+            for _ in 0..CHANGES {
+                let ((from, to), mut metrics) = arcs[random.below(arcs.len() as u32) as usize];
+                metrics.latency_us = metrics.latency_us / 2 + random.below(metrics.latency_us);
+                let begin = Instant::now();
+                rib.handle_arc(from, to, Some(&metrics))?;
+                published = rib.publish();
+                first.push(millis(begin));
+                rib.compute_paths(usize::MAX);
+                published = rib.publish();
+                all.push(millis(begin));
+            }
+            black_box(&published);
+            for times in [&mut first, &mut all] {
+                times.sort_by(f64::total_cmp);
+            }
+            let at = |times: &[f64], percent: usize| times[(times.len() - 1) * percent / 100];
+            Ok(vec![at(&all, 50), at(&all, 99), at(&all, 100), at(&first, 99)])
+        })
+    }
+
+    fn case<'a>(
+        &self,
+        what: &str,
+        units: &'static [&'static str],
+        run: impl FnMut() -> Result<Vec<f64>> + 'a,
+    ) -> Case<'a> {
+        Case::new(format!("{what}, {}", self.name), 0, units, run)
+    }
+}
+
+/// Changes in a run.
+const CHANGES: usize = 300;
+
+fn millis(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}
+
+/// `SplitMix64`: seeded, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        (self.next() % u64::from(bound.max(1))) as u32
+    }
+
+    /// From 0 to 1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each run compares the costs with petgraph's.
+    #[test]
+    fn what_is_timed_is_right() {
+        for family in Family::ALL {
+            let mesh = Mesh::new(family, 300, 7).unwrap();
+            for case in &mut mesh.cases() {
+                let figures = (case.run)().unwrap();
+                assert_eq!(figures.len(), case.units.len(), "{}", case.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `hawser plan`: paths in a topology file, and what would be lost with some of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use hawser_routing::{GraphError, K_MAX, NodePair, PlannedPath, Topology, plan_impact, plan_paths};
+use hawser_wire::TrafficClass;
+use serde::Serialize;
+
+use super::failure::{Exit, Failure};
+use super::output::Output;
+use super::table::{Align, Table};
+use topology_file::TopologyFile;
+
+mod topology_file;
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The mesh, as JSON.
+    #[arg(long, value_name = "FILE")]
+    topology: PathBuf,
+    /// Where the paths begin.
+    #[arg(long, value_name = "NODE", requires = "to")]
+    from: Option<String>,
+    /// Where the paths end.
+    #[arg(long, value_name = "NODE", requires = "from")]
+    to: Option<String>,
+    /// How many paths.
+    #[arg(short, long = "paths", value_name = "K", default_value_t = 4, requires = "from",
+        value_parser = clap::value_parser!(u16).range(1..=K_MAX as i64))]
+    k: u16,
+    /// Whose weights count.
+    #[arg(long, value_enum, default_value = "bulk")]
+    class: Class,
+    /// Without this link; repeatable.
+    #[arg(long, value_name = "A,B")]
+    cut: Vec<String>,
+    /// With this node no longer carrying what is not its own; repeatable.
+    #[arg(long, value_name = "NODE")]
+    drain: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Class {
+    Control,
+    Priority,
+    Bulk,
+}
+
+impl From<Class> for TrafficClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Control => Self::Control,
+            Class::Priority => Self::Priority,
+            Class::Bulk => Self::Bulk,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PathRow<'a> {
+    nodes: Vec<&'a str>,
+    cost: u64,
+}
+
+#[derive(Serialize)]
+struct PathsRow<'a> {
+    paths: Vec<PathRow<'a>>,
+    /// None, or two.
+    disjoint: Vec<PathRow<'a>>,
+    /// Of the link-state database; a file has 0.
+    generation: u64,
+}
+
+type IdPair<'a> = [&'a str; 2];
+
+#[derive(Serialize)]
+struct ImpactRow<'a> {
+    unreachable: Vec<IdPair<'a>>,
+    unprotected: Vec<IdPair<'a>>,
+    overloaded: Option<Vec<IdPair<'a>>>,
+}
+
+/// # Errors
+/// [`Exit::NotFound`] if there is no such node, link or path; [`Exit::Unreachable`] if a cut or a
+/// drained node takes something away.
+pub(crate) fn run(args: &PlanArgs, out: Output) -> Result<(), Failure> {
+    let file = TopologyFile::read(&args.topology)?;
+    let mut changed = file.topology.clone();
+    for link in &args.cut {
+        let (a, b) = file.pair(link)?;
+        // The same link may be named twice.
+        if !changed.cut(a, b) && file.topology.metrics(a, b).is_none() {
+            let (a, b) = (file.id(a), file.id(b));
+            return Err(Failure::new(Exit::NotFound, format!("there is no link {a:?} - {b:?}")));
+        }
+    }
+    for node in &args.drain {
+        changed.drain(file.node(node)?);
+    }
+    match (&args.from, &args.to) {
+        (Some(from), Some(to)) => paths(&file, &changed, (from, to), args, out),
+        _ if args.cut.is_empty() && args.drain.is_empty() => Err(Failure::usage(
+            "nothing is asked: name two nodes with --from and --to, or a change with --cut or --drain",
+        )),
+        _ => impact(&file, &changed, args.class.into(), out),
+    }
+}
+
+fn paths(
+    file: &TopologyFile,
+    topology: &Topology,
+    (from, to): (&str, &str),
+    args: &PlanArgs,
+    out: Output,
+) -> Result<(), Failure> {
+    let ends = (file.node(from)?, file.node(to)?);
+    if ends.0 == ends.1 {
+        return Err(Failure::usage(format!("{from:?} is both ends: no path leads there")));
+    }
+    let plan = plan_paths(topology, args.class.into(), ends, args.k.into()).map_err(too_large)?;
+    let path = |path: &PlannedPath| PathRow {
+        nodes: path.nodes.iter().map(|&node| file.id(node)).collect(),
+        cost: path.cost,
+    };
+    let row = PathsRow {
+        paths: plan.paths.iter().map(path).collect(),
+        disjoint: plan.disjoint.iter().flatten().map(path).collect(),
+        generation: 0,
+    };
+    out.value(&row, || {
+        let columns = [("PATH", Align::Left), ("COST", Align::Right), ("NODES", Align::Left)];
+        let mut table = Table::new(&columns, "no path");
+        for (number, path) in (1..).zip(&row.paths) {
+            table.row([number.to_string(), path.cost.to_string(), path.nodes.join(" ")]);
+        }
+        for path in &row.disjoint {
+            table.row(["disjoint".to_owned(), path.cost.to_string(), path.nodes.join(" ")]);
+        }
+        table.to_string()
+    })?;
+    if row.paths.is_empty() {
+        return Err(Failure::new(Exit::NotFound, format!("no path from {from:?} to {to:?}")));
+    }
+    Ok(())
+}
+
+fn impact(
+    file: &TopologyFile,
+    changed: &Topology,
+    class: TrafficClass,
+    out: Output,
+) -> Result<(), Failure> {
+    let demands = file.demands.as_deref();
+    let impact = plan_impact(&file.topology, changed, class, demands).map_err(too_large)?;
+    let named = |pairs: &[NodePair]| -> Vec<IdPair<'_>> {
+        pairs.iter().map(|&(a, b)| [file.id(a), file.id(b)]).collect()
+    };
+    let row = ImpactRow {
+        unreachable: named(&impact.unreachable),
+        unprotected: named(&impact.unprotected),
+        overloaded: impact.overloaded.as_deref().map(named),
+    };
+    out.value(&row, || {
+        let columns = [("WHAT", Align::Left), ("A", Align::Left), ("B", Align::Left)];
+        let mut table = Table::new(&columns, "nothing is lost");
+        let overloaded = row.overloaded.iter().flatten();
+        for (what, [a, b]) in (row.unreachable.iter().map(|pair| ("unreachable", pair)))
+            .chain(row.unprotected.iter().map(|pair| ("unprotected", pair)))
+            .chain(overloaded.map(|pair| ("overloaded", pair)))
+        {
+            table.row([what, a, b]);
+        }
+        table.to_string()
+    })?;
+    if impact.is_none() {
+        return Ok(());
+    }
+    let overloaded = row.overloaded.as_ref().map_or(0, Vec::len);
+    let (unreachable, unprotected) = (row.unreachable.len(), row.unprotected.len());
+    Err(Failure::new(
+        Exit::Unreachable,
+        format!(
+            "{unreachable} pairs of nodes become unreachable, {unprotected} unprotected; \
+             {overloaded} links overloaded"
+        ),
+    ))
+}
+
+/// Every node that a command names has been found: only the size is left.
+fn too_large(error: GraphError) -> Failure {
+    Failure::plain(error.to_string())
+}

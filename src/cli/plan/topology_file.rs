@@ -1,0 +1,305 @@
+//! The topology file: nodes, links, weights and demands as JSON.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use hawser_routing::{Demand, LinkMetrics, NodeFlags, NodeNumber, Topology, Weights};
+use serde::Deserialize;
+
+use crate::cli::failure::{Exit, Failure};
+
+/// A topology and the ids of its nodes.
+#[derive(Debug)]
+pub(super) struct TopologyFile {
+    /// In bytewise order: a node's number is its place.
+    pub(super) ids: Vec<String>,
+    pub(super) topology: Topology,
+    pub(super) demands: Option<Vec<Demand>>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    nodes: Vec<NodeEntry>,
+    #[serde(default)]
+    links: Vec<LinkEntry>,
+    #[serde(default)]
+    weights: WeightsEntry,
+    demands: Option<Vec<DemandEntry>>,
+}
+
+#[derive(Deserialize)]
+struct NodeEntry {
+    id: String,
+    #[serde(default)]
+    stub: bool,
+    #[serde(default)]
+    overload: bool,
+}
+
+/// Unknown keys are errors here, so that a misspelt metric is not silently none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkEntry {
+    a: String,
+    b: String,
+    latency_us: Option<f64>,
+    bandwidth_mbps: Option<f64>,
+    loss: Option<f64>,
+    utilization: Option<f64>,
+    admin: Option<f64>,
+    /// What is different on the way back.
+    #[serde(default)]
+    ba: MetricsEntry,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricsEntry {
+    latency_us: Option<f64>,
+    bandwidth_mbps: Option<f64>,
+    loss: Option<f64>,
+    utilization: Option<f64>,
+    admin: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightsEntry {
+    control: Option<ClassEntry>,
+    priority: Option<ClassEntry>,
+    bulk: Option<ClassEntry>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ClassEntry {
+    latency: f64,
+    bandwidth: f64,
+    loss: f64,
+    utilization: f64,
+    hop: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DemandEntry {
+    from: String,
+    to: String,
+    mbps: f64,
+}
+
+impl TopologyFile {
+    /// # Errors
+    /// If the file cannot be read or does not describe a topology: says what is wrong with it.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read(path).map_err(|error| Failure::file("read", path.display(), &error))?;
+        Self::parse(&text).map_err(|wrong| Failure::plain(format!("{}: {wrong}", path.display())))
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let file: File = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let mut flags = BTreeMap::new();
+        for NodeEntry { id, stub, overload } in file.nodes {
+            if let Some((id, _)) = flags.get_key_value(&id) {
+                return Err(format!("node {id:?} is there twice"));
+            }
+            flags.insert(id, NodeFlags { stub, overload });
+        }
+        let weights = [file.weights.control, file.weights.priority, file.weights.bulk];
+        let mut classes = [Weights::default(); 3];
+        for (class, entry) in classes.iter_mut().zip(weights) {
+            if let Some(entry) = entry {
+                *class = entry.weights()?;
+            }
+        }
+        let topology = Topology::new(flags.values().copied().collect(), classes);
+        let ids = flags.into_keys().collect();
+        let mut read = Self { ids, topology, demands: None };
+        for link in file.links {
+            read.add_link(&link)
+                .map_err(|wrong| format!("link {:?} - {:?}: {wrong}", link.a, link.b))?;
+        }
+        if let Some(demands) = file.demands {
+            let demands: Result<_, String> =
+                demands.iter().map(|demand| read.demand(demand)).collect();
+            read.demands = Some(demands?);
+        }
+        Ok(read)
+    }
+
+    fn add_link(&mut self, link: &LinkEntry) -> Result<(), String> {
+        let LinkEntry { latency_us, bandwidth_mbps, loss, utilization, admin, ba, .. } = *link;
+        let ab = MetricsEntry { latency_us, bandwidth_mbps, loss, utilization, admin };
+        let ends = (self.known(&link.a)?, self.known(&link.b)?);
+        if ends.0 == ends.1 {
+            return Err("both ends are the same node".to_owned());
+        }
+        let (ab, ba) = (ab.metrics()?, ba.or(ab).metrics()?);
+        // Both ends are known and different.
+        self.topology.add_link(ends, ab, ba).map_err(|_twice| "is there twice".to_owned())
+    }
+
+    fn demand(&self, entry: &DemandEntry) -> Result<Demand, String> {
+        let DemandEntry { from, to, mbps } = entry;
+        let of = |wrong| format!("demand {from:?} - {to:?}: {wrong}");
+        let known = |id| self.known(id).map_err(of);
+        let mbps = within("mbps", *mbps, 0.0, f64::MAX).map_err(of)?;
+        Ok(Demand { from: known(from)?, to: known(to)?, mbps })
+    }
+
+    fn known(&self, id: &str) -> Result<NodeNumber, String> {
+        self.find(id).ok_or_else(|| format!("there is no node {id:?}"))
+    }
+
+    fn find(&self, id: &str) -> Option<NodeNumber> {
+        let at = self.ids.binary_search_by(|other| other.as_str().cmp(id)).ok()?;
+        NodeNumber::try_from(at).ok()
+    }
+
+    /// # Errors
+    /// [`Exit::NotFound`].
+    pub(super) fn node(&self, id: &str) -> Result<NodeNumber, Failure> {
+        self.known(id).map_err(|wrong| Failure::new(Exit::NotFound, wrong))
+    }
+
+    /// The two nodes that `text` names, with a comma between them. Ids may have commas, too.
+    ///
+    /// # Errors
+    /// [`Exit::NotFound`], and [`Exit::Usage`] without a comma.
+    pub(super) fn pair(&self, text: &str) -> Result<(NodeNumber, NodeNumber), Failure> {
+        let splits = || text.match_indices(',').map(|(at, _)| (&text[..at], &text[at + 1..]));
+        if let Some(pair) = splits().find_map(|(a, b)| Some((self.find(a)?, self.find(b)?))) {
+            return Ok(pair);
+        }
+        let (a, b) = splits().next().ok_or_else(|| {
+            Failure::usage(format!("{text:?} is no link: name its two nodes, as in A,B"))
+        })?;
+        Ok((self.node(a)?, self.node(b)?))
+    }
+
+    pub(super) fn id(&self, node: NodeNumber) -> &str {
+        usize::try_from(node).ok().and_then(|at| self.ids.get(at)).map_or("", String::as_str)
+    }
+}
+
+impl MetricsEntry {
+    fn or(self, other: Self) -> Self {
+        Self {
+            latency_us: self.latency_us.or(other.latency_us),
+            bandwidth_mbps: self.bandwidth_mbps.or(other.bandwidth_mbps),
+            loss: self.loss.or(other.loss),
+            utilization: self.utilization.or(other.utilization),
+            admin: self.admin.or(other.admin),
+        }
+    }
+
+    fn metrics(self) -> Result<LinkMetrics, String> {
+        let integer = |name, value: Option<f64>| {
+            let value = within(name, value.unwrap_or(0.0), 0.0, f64::from(u32::MAX))?;
+            Ok::<_, String>(value.round() as u32)
+        };
+        let bandwidth =
+            self.bandwidth_mbps.map(|mbps| within("bandwidth_mbps", mbps, 0.0, f64::MAX));
+        Ok(LinkMetrics {
+            latency_us: integer("latency_us", self.latency_us)?,
+            bandwidth_mbps: bandwidth.transpose()?,
+            loss: within("loss", self.loss.unwrap_or(0.0), 0.0, 1.0)?,
+            utilization: within("utilization", self.utilization.unwrap_or(0.0), 0.0, 1.0)?,
+            admin: integer("admin", self.admin)?,
+        })
+    }
+}
+
+impl ClassEntry {
+    fn weights(self) -> Result<Weights, String> {
+        let weight = |name: &str, value| {
+            within(name, value, 0.0, f64::MAX).map_err(|wrong| format!("weights: {wrong}"))
+        };
+        Ok(Weights {
+            latency: weight("latency", self.latency)?,
+            bandwidth: weight("bandwidth", self.bandwidth)?,
+            loss: weight("loss", self.loss)?,
+            utilization: weight("utilization", self.utilization)?,
+            hop: weight("hop", self.hop)?,
+        })
+    }
+}
+
+fn within(name: &str, value: f64, low: f64, high: f64) -> Result<f64, String> {
+    if (low..=high).contains(&value) {
+        return Ok(value);
+    }
+    Err(match high {
+        f64::MAX => format!("{name} is {value}, and must not be below {low}"),
+        _ => format!("{name} is {value}, and must be from {low} to {high}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_wire::TrafficClass;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<TopologyFile, String> {
+        TopologyFile::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn nodes_are_in_bytewise_order_and_metrics_have_defaults() {
+        let file = parse(
+            r#"{"nodes":[{"id":"b"},{"id":"a,1","stub":true},{"id":"B"},{"id":"é"}],
+                "links":[{"a":"b","b":"B","latency_us":5,"loss":0.5,"ba":{"latency_us":7}},
+                         {"a":"b","b":"a,1","bandwidth_mbps":10,"admin":2}],
+                "weights":{"control":{"hop":1}}, "demands":[]}"#,
+        )
+        .unwrap();
+        assert_eq!(file.ids, ["B", "a,1", "b", "é"]);
+        let metrics = |from, to| *file.topology.metrics(from, to).unwrap();
+        assert_eq!((metrics(2, 0).latency_us, metrics(2, 0).loss), (5, 0.5));
+        assert_eq!((metrics(0, 2).latency_us, metrics(0, 2).loss), (7, 0.5));
+        assert_eq!(
+            (metrics(2, 0).bandwidth_mbps, metrics(1, 2).bandwidth_mbps),
+            (None, Some(10.0))
+        );
+        let weights = |class| *file.topology.weights(class);
+        assert_eq!(weights(TrafficClass::Bulk), Weights::default());
+        assert_eq!(
+            (weights(TrafficClass::Control).latency, weights(TrafficClass::Control).hop),
+            (0.0, 1.0)
+        );
+        assert_eq!(file.demands, Some(vec![]));
+        assert_eq!(file.pair("a,1,b").unwrap(), (1, 2));
+        assert_eq!(file.pair("B,a,1").unwrap(), (0, 1));
+        assert_eq!(file.pair("B,c").unwrap_err().exit, Exit::NotFound);
+        assert_eq!(file.pair("B").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let nodes = r#""nodes":[{"id":"a"},{"id":"b"}]"#;
+        for (text, said) in [
+            ("{", "EOF"),
+            (r#"{"links":[]}"#, "nodes"),
+            (r#"{"nodes":[{"id":"a"},{"id":"a"}]}"#, "node \"a\" is there twice"),
+            (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"c"}}]}}"#), "no node \"c\""),
+            (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"a"}}]}}"#), "same node"),
+            (
+                &format!(r#"{{{nodes},"links":[{{"a":"a","b":"b"}},{{"a":"b","b":"a"}}]}}"#),
+                "is there twice",
+            ),
+            (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"b","loss":1.5}}]}}"#), "loss is 1.5"),
+            (
+                &format!(r#"{{{nodes},"links":[{{"a":"a","b":"b","latency_us":-1}}]}}"#),
+                "latency_us",
+            ),
+            (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"b","latency":1}}]}}"#), "unknown field"),
+            (&format!(r#"{{{nodes},"weights":{{"bulk":{{"hop":-1}}}}}}"#), "hop is -1"),
+            (&format!(r#"{{{nodes},"demands":[{{"from":"a","to":"x","mbps":1}}]}}"#), "\"x\""),
+        ] {
+            let wrong = parse(text).unwrap_err();
+            assert!(wrong.contains(said), "{text}: {wrong}");
+        }
+    }
+}
