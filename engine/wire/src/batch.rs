@@ -74,8 +74,22 @@ impl<'a> BatchWriter<'a> {
         link_sequence: LinkSequence,
         parts: &[&[u8]],
     ) -> Result<(), DecodeError> {
+        self.flagged_frame(kind, class, FrameFlags::default(), link_sequence, parts)
+    }
+
+    /// As [`Self::frame`], with flags.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn flagged_frame(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        link_sequence: LinkSequence,
+        parts: &[&[u8]],
+    ) -> Result<(), DecodeError> {
         let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
-        let flags = FrameFlags::default();
         let header = FrameHeader { kind, flags, class, body_len: body_len(len)?, link_sequence };
         self.out.reserve(FrameHeader::LEN.saturating_add(len));
         self.out.extend_from_slice(&header.encode());

@@ -16,6 +16,14 @@ pub enum FrameKind {
     Ping,
     /// The echo.
     Pong,
+    /// [`crate::LaneAck`]: counts and credit of a link's connections.
+    LaneAck,
+    /// [`crate::LaneClasses`]: what this lane carries from here on.
+    LaneClasses,
+    /// [`crate::LinkModeOffer`].
+    LinkMode,
+    /// [`crate::LaneFragment`]: a piece of a batch.
+    LaneFragment,
     /// For the neighbour's control plane: link state and the like.
     LinkControl,
     /// Routed; for the destination's control plane.
@@ -43,6 +51,10 @@ impl FrameKind {
             Self::JoinReply => 0x04,
             Self::Ping => 0x10,
             Self::Pong => 0x11,
+            Self::LaneAck => 0x12,
+            Self::LaneClasses => 0x13,
+            Self::LinkMode => 0x14,
+            Self::LaneFragment => 0x15,
             Self::LinkControl => 0x20,
             Self::Datagram => 0x30,
             Self::StreamSync => 0x31,
@@ -63,6 +75,10 @@ impl FrameKind {
             0x04 => Self::JoinReply,
             0x10 => Self::Ping,
             0x11 => Self::Pong,
+            0x12 => Self::LaneAck,
+            0x13 => Self::LaneClasses,
+            0x14 => Self::LinkMode,
+            0x15 => Self::LaneFragment,
             0x20 => Self::LinkControl,
             0x30 => Self::Datagram,
             0x31 => Self::StreamSync,
@@ -87,7 +103,7 @@ impl FrameKind {
     #[must_use]
     pub const fn class(self) -> Option<TrafficClass> {
         match self {
-            Self::Record => Some(TrafficClass::Bulk),
+            Self::Record | Self::LaneFragment => Some(TrafficClass::Bulk),
             Self::Unknown(_) => None,
             Self::Hello
             | Self::Close
@@ -95,6 +111,9 @@ impl FrameKind {
             | Self::JoinReply
             | Self::Ping
             | Self::Pong
+            | Self::LaneAck
+            | Self::LaneClasses
+            | Self::LinkMode
             | Self::LinkControl
             | Self::Datagram
             | Self::StreamSync
@@ -109,8 +128,22 @@ impl FrameKind {
 pub struct FrameFlags(pub u8);
 
 impl FrameFlags {
-    /// A relay on the way had a long queue (as ECN, RFC 3168). Reserved: nothing sets it yet.
+    /// A relay on the way had a long queue (as ECN, RFC 3168).
     pub const CONGESTION_EXPERIENCED: Self = Self(0b0000_0001);
+    /// Of a ping: its sender holds bulk back to measure the round trip without a queue.
+    pub const MEASURING: Self = Self(0b0000_0010);
+
+    /// These and those of `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True if all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 /// The fixed header before every frame.
@@ -211,12 +244,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_bulk_and_whatever_else_is_known_is_control() {
+    fn records_and_pieces_are_bulk_and_whatever_else_is_known_is_control() {
         for byte in 0..=u8::MAX {
             let kind = FrameKind::from_wire(byte);
             let expected = match kind {
                 FrameKind::Unknown(_) => None,
-                FrameKind::Record => Some(TrafficClass::Bulk),
+                FrameKind::Record | FrameKind::LaneFragment => Some(TrafficClass::Bulk),
                 _ => Some(TrafficClass::Control),
             };
             assert_eq!(kind.class(), expected, "{kind:?}");

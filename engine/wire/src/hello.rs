@@ -13,6 +13,8 @@ pub const PROTOCOL_VERSION_MIN: u16 = 1;
 pub mod capability {
     /// Routed frames carry strict source routes.
     pub const STRICT_SOURCE_ROUTES: u64 = 1;
+    /// Counted frames are acknowledged per lane and sent again when their lane is lost.
+    pub const LANE_ACKS: u64 = 1 << 1;
 }
 
 /// The first frame of a lane in both directions.
@@ -117,12 +119,34 @@ pub enum CloseReason {
     NameTaken,
     /// The peer is this node.
     SelfConnect,
+    /// More was sent over a lane than it had granted.
+    CreditOverrun,
+    /// A grant of credit was taken back.
+    CreditReturned,
+    /// More was acknowledged than sent.
+    AckAhead,
+    /// An acknowledgement was taken back.
+    AckReturned,
+    /// A second connection for one lane by the same dialler that is not newer.
+    DuplicateLane,
+    /// A frame of a class that the lane does not carry, or a lane that came back with another class.
+    ClassChange,
+    /// A link sequence too far ahead of all others.
+    SequenceJump,
+    /// Far more heartbeats than anybody needs.
+    HeartbeatStorm,
+    /// A frame of control class above its bound.
+    ControlTooLarge,
+    /// Too many connections were lost without the counts having been exchanged.
+    LinkFlapping,
+    /// Fewer lanes carry as much. Nobody is to dial it again until it is asked for.
+    NotNeeded,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 11] = [
+    const TABLE: [(Self, u16, &'static str); 22] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -134,6 +158,17 @@ impl CloseReason {
         (Self::TokenRefused, 9, "join token refused"),
         (Self::NameTaken, 10, "node name is taken"),
         (Self::SelfConnect, 11, "connected to itself"),
+        (Self::CreditOverrun, 12, "more was sent than the lane had credit for"),
+        (Self::CreditReturned, 13, "lane credit was taken back"),
+        (Self::AckAhead, 14, "more was acknowledged than sent"),
+        (Self::AckReturned, 15, "an acknowledgement was taken back"),
+        (Self::DuplicateLane, 16, "the lane has a connection already"),
+        (Self::ClassChange, 17, "a class that the lane does not carry"),
+        (Self::SequenceJump, 18, "link sequence jumps ahead"),
+        (Self::HeartbeatStorm, 19, "too many heartbeats"),
+        (Self::ControlTooLarge, 20, "control frame too large"),
+        (Self::LinkFlapping, 21, "connections are lost faster than counts are exchanged"),
+        (Self::NotNeeded, 22, "not needed any more"),
     ];
 
     /// Its number on the wire.

@@ -16,6 +16,9 @@ mod frame;
 mod hello;
 mod ids;
 mod join;
+mod lane_ack;
+mod lane_fragment;
+mod lane_mode;
 mod limits;
 mod notice;
 mod printable;
@@ -42,9 +45,14 @@ pub use ids::{
     NodeId, PathId, ProducerId, ShardId, StreamId, StreamOffset, TenantId,
 };
 pub use join::{JoinReply, JoinRequest};
+pub use lane_ack::{LaneAck, LaneAckEntry};
+pub use lane_fragment::LaneFragment;
+pub use lane_mode::{ClassSet, LaneClasses, LinkMode, LinkModeOffer};
 pub use limits::{
-    BATCH_BYTES_MAX, DATAGRAM_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, LINK_CONTROL_BYTES_MAX,
-    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX,
+    BATCH_BYTES_MAX, DATAGRAM_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, LANE_ACK_ENTRIES_MAX,
+    LANE_CREDIT_BYTES_INITIAL, LANE_CREDIT_FRAMES_INITIAL, LINK_CONTROL_BYTES_MAX,
+    LINK_SEQUENCE_WINDOW, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_TARGET,
+    RECORD_MESSAGES_MAX,
 };
 pub use notice::{Heartbeat, Notice, NoticeReason};
 pub use printable::printable;

@@ -29,6 +29,20 @@ pub const HOPS_MAX: usize = 64;
 /// Longest human name on the wire, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Most connections that one [`crate::LaneAck`] speaks of.
+pub const LANE_ACK_ENTRIES_MAX: usize = 96;
+
+/// Counted frames that may be sent over a connection before it has granted more.
+pub const LANE_CREDIT_FRAMES_INITIAL: u64 = 65_536;
+
+/// Bytes of counted frames that may be sent over a connection before it has granted more: some
+/// largest batches.
+pub const LANE_CREDIT_BYTES_INITIAL: u64 = 8 << 20;
+
+/// Link sequences in flight span less than this: a frame further ahead of the newest than that is a
+/// violation, one further behind was delivered.
+pub const LINK_SEQUENCE_WINDOW: u64 = 1 << 18;
+
 const _: () = assert!(RECORD_BYTES_TARGET <= MESSAGE_BYTES_MAX);
 const _: () = assert!(RECORD_MESSAGES_MAX * 5 < 16 << 10, "lengths fit into the frame's slack");
 const _: () = assert!(BATCH_BYTES_MAX > FRAME_BODY_BYTES_MAX);

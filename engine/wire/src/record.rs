@@ -42,7 +42,14 @@ impl Record {
     /// costs, so that many small ones do not fill a memory that their payload would fit.
     #[must_use]
     pub fn charge_bytes(&self) -> u64 {
-        charge_bytes(&self.lengths, &self.payload)
+        Self::charge_of(&self.lengths, &self.payload)
+    }
+
+    /// What a record made of these would count for.
+    #[must_use]
+    pub fn charge_of(lengths: &[u8], payload: &[u8]) -> u64 {
+        let bytes = lengths.len().saturating_add(payload.len());
+        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(RECORD_OVERHEAD_BYTES)
     }
 
     /// The parts that, one behind the other, are the record on the wire: header, length of the
@@ -54,11 +61,6 @@ impl Record {
 
 /// What holding a record costs beside its bytes.
 const RECORD_OVERHEAD_BYTES: u64 = 256;
-
-fn charge_bytes(lengths: &[u8], payload: &[u8]) -> u64 {
-    let bytes = lengths.len().saturating_add(payload.len());
-    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(RECORD_OVERHEAD_BYTES)
-}
 
 fn len_bytes(lengths: &[u8]) -> [u8; 4] {
     u32::try_from(lengths.len()).unwrap_or(u32::MAX).to_le_bytes()
@@ -102,7 +104,7 @@ impl<'a> RecordView<'a> {
     /// As [`Record::charge_bytes`].
     #[must_use]
     pub fn charge_bytes(&self) -> u64 {
-        charge_bytes(self.lengths, self.payload)
+        Record::charge_of(self.lengths, self.payload)
     }
 
     /// Copies the record out of the lane's buffer, in one allocation.

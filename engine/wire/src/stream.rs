@@ -95,6 +95,14 @@ impl StreamHeader {
         out
     }
 
+    /// The tenant and the stream that an encoded header begins with, without a look at the rest.
+    #[must_use]
+    pub fn peek(input: &[u8]) -> Option<(TenantId, StreamId)> {
+        let (tenant, rest) = input.split_first_chunk::<16>()?;
+        let (stream, _) = rest.split_first_chunk::<16>()?;
+        Some((TenantId::from_bytes(*tenant), StreamId::from_bytes(*stream)))
+    }
+
     /// Reads a header from the front of `input`; the header and the rest. The checksum is not
     /// looked at: [`crate::RecordView::decode`] does.
     ///

@@ -21,6 +21,10 @@ pub struct StreamAck {
     /// Payload bytes from `origin` on that the source may have sent in all; absolute (as
     /// MAX_STREAM_DATA, RFC 9000 §19.10).
     pub credit_bytes: u64,
+    /// Of the records that came for the first time, from `origin` on, those that a relay had marked
+    /// ([`crate::FrameFlags::CONGESTION_EXPERIENCED`]), as credit counts them; absolute (as the ECN
+    /// counts of RFC 9000 §19.3.2).
+    pub marked_bytes: u64,
     /// The destination does not know the stream, or not where it goes on: the rest means nothing,
     /// and a [`crate::StreamSync`] is wanted.
     pub unknown: bool,
@@ -50,6 +54,7 @@ impl StreamAck {
             consumed: StreamOffset(0),
             origin: StreamOffset(0),
             credit_bytes: 0,
+            marked_bytes: 0,
             unknown: true,
             ended: false,
             forgot: false,
@@ -67,6 +72,7 @@ impl StreamAck {
         out.extend_from_slice(&self.consumed.0.to_le_bytes());
         out.extend_from_slice(&self.origin.0.to_le_bytes());
         out.extend_from_slice(&self.credit_bytes.to_le_bytes());
+        out.extend_from_slice(&self.marked_bytes.to_le_bytes());
         let flags = [self.unknown, self.ended, self.forgot];
         let flags = flags.iter().rev().fold(0, |byte, &flag| byte << 1 | u8::from(flag));
         out.push(flags);
@@ -86,6 +92,7 @@ impl StreamAck {
             consumed: StreamOffset(reader.u64()?),
             origin: StreamOffset(reader.u64()?),
             credit_bytes: reader.u64()?,
+            marked_bytes: reader.u64()?,
             unknown: false,
             ended: false,
             forgot: false,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, ByteReader, CloseReason, DecodeError, FRAME_BODY_BYTES_MAX,
-    FrameFlags, FrameHeader, FrameKind, Heartbeat, Hello, Incarnation, JoinReply, JoinRequest,
-    LaneClose, LaneId, LinkEpoch, LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId,
+    AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
+    FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, Heartbeat, Hello, Incarnation,
+    JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId,
+    LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId,
     ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
     StreamOffset, StreamSync, TenantId, TrafficClass, capability, put_varint,
 };
@@ -118,6 +119,59 @@ fn lane_messages() {
 }
 
 #[test]
+fn link_messages() {
+    let ack = LaneAck {
+        sequence: 12,
+        entries: vec![
+            LaneAckEntry {
+                lane: LaneId(2),
+                epoch: LinkEpoch(9),
+                dialled: false,
+                is_final: false,
+                settled: false,
+                count: 700,
+                credit_frames: 66_236,
+                credit_bytes: 16 << 20,
+            },
+            LaneAckEntry {
+                lane: LaneId(0),
+                epoch: LinkEpoch(3),
+                dialled: true,
+                is_final: true,
+                settled: true,
+                count: 40,
+                credit_frames: 0,
+                credit_bytes: 0,
+            },
+        ],
+    };
+    check("lane-ack", &ack, LaneAck::encode, LaneAck::decode);
+
+    let classes =
+        LaneClasses { classes: ClassSet::of(TrafficClass::Bulk).with(TrafficClass::Control) };
+    check(
+        "lane-classes",
+        &classes,
+        |classes, out| out.extend_from_slice(&classes.encode()),
+        LaneClasses::decode,
+    );
+
+    let offer = LinkModeOffer { generation: 4, mode: LinkMode::Collapsed, accepted: true };
+    check(
+        "link-mode",
+        &offer,
+        |offer, out| out.extend_from_slice(&offer.encode()),
+        LinkModeOffer::decode,
+    );
+
+    let fragment = LaneFragment { first: false, last: true, piece: b"seven !" };
+    let mut bytes = Vec::new();
+    fragment.encode(&mut bytes);
+    assert_eq!(bytes, vector("lane-fragment"));
+    assert_eq!(LaneFragment::decode(vector("lane-fragment")), Ok(fragment));
+}
+
+#[test]
 fn join_messages() {
     let secret = (0xe0..=0xff).collect::<Vec<u8>>().into();
     let request = JoinRequest { secret, csr: vec![0x30, 3, 2, 1, 0], name: "corfu".to_owned() };
@@ -204,6 +258,7 @@ fn stream_messages() {
         consumed: StreamOffset(40),
         origin: StreamOffset(0),
         credit_bytes: 8 << 20,
+        marked_bytes: 66_048,
         unknown: false,
         ended: true,
         forgot: false,

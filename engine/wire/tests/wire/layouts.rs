@@ -2,7 +2,8 @@
 
 use hawser_wire::{
     AdjacencyIndex, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply, JoinRequest,
-    LaneClose, Notice, Record, RecordView, RouteHeader, StreamAck, StreamHeader, StreamSync,
+    LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, Record, RecordView,
+    RouteHeader, StreamAck, StreamHeader, StreamSync,
 };
 
 /// What may stand behind a value.
@@ -106,6 +107,32 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["heartbeat"],
         end: End::Closed,
         recode: |input| Heartbeat::decode(input).map(|heartbeat| heartbeat.encode().to_vec()),
+    },
+    Layout {
+        name: "lane ack",
+        vectors: &["lane-ack"],
+        end: End::Closed,
+        recode: |input| LaneAck::decode(input).map(|ack| written(|out| ack.encode(out))),
+    },
+    Layout {
+        name: "lane classes",
+        vectors: &["lane-classes"],
+        end: End::Closed,
+        recode: |input| LaneClasses::decode(input).map(|classes| classes.encode().to_vec()),
+    },
+    Layout {
+        name: "link mode",
+        vectors: &["link-mode"],
+        end: End::Closed,
+        recode: |input| LinkModeOffer::decode(input).map(|offer| offer.encode().to_vec()),
+    },
+    Layout {
+        name: "lane fragment",
+        vectors: &["lane-fragment"],
+        end: End::Front,
+        recode: |input| {
+            LaneFragment::decode(input).map(|fragment| written(|out| fragment.encode(out)))
+        },
     },
     Layout {
         name: "stream sync",

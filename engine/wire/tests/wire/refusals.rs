@@ -78,7 +78,7 @@ fn record() {
 fn stream_ack() {
     let refused =
         |at, bytes: &[u8]| StreamAck::decode(&patched("stream-ack", at, bytes)).unwrap_err();
-    let (received, seen, flags, producers) = (32, 40, 72, 73);
+    let (received, seen, flags, producers) = (32, 40, 80, 81);
     assert_eq!(refused(received, &[39]), invalid("stream ack's order", 39));
     assert_eq!(refused(seen, &[42]), invalid("stream ack's order", 43));
     assert_eq!(refused(flags, &[8]), invalid("stream ack's flags", 8));

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use hawser_wire::{
     BootEpoch, CloseReason, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
-    JoinRequest, LaneClose, Notice, ProducerId, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record,
-    RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamOffset, StreamSync,
-    TenantId,
+    JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer, Notice, ProducerId,
+    RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder, RecordView, RouteHeader,
+    StreamAck, StreamHeader, StreamOffset, StreamSync, TenantId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,6 +41,23 @@ proptest! {
     #[test]
     fn lane_close(value in any_of::lane_close()) {
         comes_back(&value, LaneClose::encode, LaneClose::decode)?;
+    }
+
+    #[test]
+    fn lane_ack(value in any_of::lane_ack()) {
+        comes_back(&value, LaneAck::encode, LaneAck::decode)?;
+    }
+
+    #[test]
+    fn link_mode(value in any_of::link_mode()) {
+        prop_assert_eq!(LinkModeOffer::decode(&value.encode()), Ok(value));
+    }
+
+    #[test]
+    fn lane_fragment(first: bool, last: bool, piece in vec(any::<u8>(), 1..100)) {
+        let value = LaneFragment { first, last, piece: &piece };
+        let bytes = written(|out| value.encode(out));
+        prop_assert_eq!(LaneFragment::decode(&bytes), Ok(value));
     }
 
     #[test]

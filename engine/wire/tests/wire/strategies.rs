@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, CloseReason, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader,
-    FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneClose, LaneId, LinkEpoch,
-    LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId, ProducerId, Record, RecordBuilder,
-    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
-    put_varint,
+    FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClose,
+    LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeReason,
+    PathId, ProducerId, Record, RecordBuilder, StreamAck, StreamHeader, StreamId, StreamOffset,
+    StreamSync, TenantId, TrafficClass, put_varint,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -145,8 +145,41 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn lane_ack_entry()(
+        (lane, epoch, dialled) in any::<(u16, u64, bool)>(),
+        (is_final, settled) in any::<(bool, bool)>(),
+        (count, credit_frames, credit_bytes) in any::<(u64, u64, u64)>(),
+    ) -> LaneAckEntry {
+        LaneAckEntry {
+            lane: LaneId(lane),
+            epoch: LinkEpoch(epoch),
+            dialled,
+            is_final,
+            settled,
+            count,
+            credit_frames,
+            credit_bytes,
+        }
+    }
+}
+
+pub(crate) fn lane_ack() -> impl Strategy<Value = LaneAck> {
+    (any::<u64>(), vec(lane_ack_entry(), 0..=96))
+        .prop_map(|(sequence, entries)| LaneAck { sequence, entries })
+}
+
+pub(crate) fn link_mode() -> impl Strategy<Value = LinkModeOffer> {
+    let mode = select(vec![LinkMode::Separate, LinkMode::Collapsed]);
+    (any::<u32>(), mode, any::<bool>()).prop_map(|(generation, mode, accepted)| LinkModeOffer {
+        generation,
+        mode,
+        accepted,
+    })
+}
+
 pub(crate) fn lane_close() -> impl Strategy<Value = LaneClose> {
-    let number = prop_oneof![0..20_u16, any::<u16>()];
+    let number = prop_oneof![0..30_u16, any::<u16>()];
     (number, name())
         .prop_map(|(number, detail)| LaneClose { reason: CloseReason::from_wire(number), detail })
 }
@@ -197,7 +230,7 @@ prop_compose! {
     pub(crate) fn stream_ack()(
         (stream, fence_epoch, receiver_epoch) in (stream(), epoch(), epoch()),
         mut offsets in any::<[u64; 3]>(),
-        (origin, credit_bytes) in any::<(u64, u64)>(),
+        (origin, credit_bytes, marked_bytes) in any::<(u64, u64, u64)>(),
         (unknown, ended, forgot) in any::<(bool, bool, bool)>(),
         producers in vec(any::<(u64, u64)>(), 0..20),
     ) -> StreamAck {
@@ -213,6 +246,7 @@ prop_compose! {
             consumed,
             origin: StreamOffset(origin),
             credit_bytes,
+            marked_bytes,
             unknown,
             ended,
             forgot,
