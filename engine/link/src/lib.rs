@@ -1,16 +1,58 @@
-//! The link between two nodes: what waits to be sent by class, which lane carries which class, and
-//! whether a lane is alive.
+//! The link between two nodes: lanes that come and go under frames that stay.
 //!
-//! Owns no lane and no clock: the shard asks what to send and says what it heard.
+//! [`VirtualLink`] is the machine of one neighbour: what waits by class, which lane carries which class,
+//! what is in flight, how far the peer has come, who is alive. Around it: the policy of how many lanes
+//! there should be, striping of one stream over several lanes, and its reassembly.
 //!
-//! **Invariant:** a batch that control waits in is never queued behind bulk of the same lane; what a
-//! queue takes is bounded by bytes.
+//! Owns no connection and no clock: the driver says what it heard and when, and asks what to send.
+//!
+//! **Invariants:** a counted frame is never lost while its link session lasts, and handed to the driver
+//! when that ends; what control waits behind on a lane is bounded; what a peer can fill is bounded by
+//! bytes or by count; granting credit needs no credit.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
-mod egress;
-mod health;
+mod batch;
+mod config;
+mod connection;
+mod credit;
+mod delivery_rate;
+mod departed;
+mod duplicates;
+mod event;
+mod fair_queue;
+mod fragment;
+mod lane;
+mod lane_decision;
+mod lane_policy;
+mod link;
+mod mode;
+mod origin;
 mod placement;
+mod reassembly;
+mod stripe_lanes;
+mod striping;
+mod unacked;
+mod violation;
+mod watch;
+mod width;
 
-pub use egress::{EgressBatch, EgressFull, EgressLimits, EgressQueue, Origin};
-pub use health::{HealthAction, HealthLimits, LaneHealth};
+pub use batch::Batch;
+pub use config::LinkConfig;
+pub use connection::{ConnectionId, LaneKey, LaneOffer};
+pub use event::{LinkEvent, Refusal, RefusedLimit, SessionEnd, WakeReason};
+pub use fair_queue::Flow;
+pub use lane_decision::{
+    BULK_LANES_MAX, LaneAction, LaneDecision, LanePolicyLimits, LaneSample, LaneVerdict,
+};
+pub use lane_policy::LanePolicy;
+pub use link::{Handled, LaneStatus, LinkStatus, Transmit, VirtualLink};
+pub use origin::Origin;
 pub use placement::lane_for;
+pub use reassembly::{
+    ReassembledFrame, Reassembly, ReassemblyError, ReassemblyLimits, StripeOutcome,
+};
+pub use stripe_lanes::{StripeChannel, StripeLanes};
+pub use striping::{
+    StripeBlocked, StripePlacement, StripeSender, StripeStamp, StripeTarget, StripeWindow,
+};
+pub use violation::LinkViolation;

@@ -1,0 +1,85 @@
+use std::time::Duration;
+
+use hawser_wire::{DATAGRAM_BYTES_MAX, HOPS_MAX};
+
+/// What a [`crate::VirtualLink`] keeps to. The defaults are the design's numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkConfig {
+    /// Heartbeats go out on each lane this often.
+    pub tick: Duration,
+    /// Own ticks without a byte from the peer, or without an answer to heartbeats, after which new
+    /// frames avoid the lane.
+    pub quiet_after_ticks: u32,
+    /// Own ticks without a byte from the peer, or without an answer to heartbeats, after which
+    /// unacknowledged frames are sent over another lane as well.
+    pub hedge_after_ticks: u32,
+    /// Own ticks without a byte from the peer after which the lane is dead.
+    pub dead_after_ticks: u32,
+    /// The link session ends after this long without a lane.
+    pub session_timeout: Duration,
+    /// An acknowledgement is sent this long after the first frame that it covers, at the latest.
+    pub ack_delay: Duration,
+    /// An acknowledgement is sent at once for this many bytes of counted frames.
+    pub ack_bytes: u64,
+    /// An acknowledgement is sent at once for this many counted frames.
+    pub ack_frames: u64,
+    /// Memory of unacknowledged batches per lane, by their backing buffers.
+    pub window_bytes: usize,
+    /// The part of `window_bytes` that control alone may use.
+    pub window_control_bytes: usize,
+    /// A batch is closed when it reaches this many bytes, if the link is fast and nothing urgent
+    /// waits.
+    pub batch_bytes: usize,
+    /// A batch is closed when it reaches this many bytes while control or priority waits, or the
+    /// link is slow.
+    pub quantum_bytes: usize,
+    /// Bytes of control class that may wait.
+    pub control_bytes_max: usize,
+    /// Bytes of priority, of own bulk and of foreign bulk, each, that may wait.
+    pub data_bytes_max: usize,
+    /// Own streams stop filling a lane's queue at this many bytes.
+    pub send_ahead_bytes: usize,
+    /// Foreign frames are marked while more than this many bytes of foreign bulk wait.
+    pub mark_bytes: usize,
+    /// Largest body of a control frame that this node sends or takes; link control has a bound of
+    /// its own.
+    pub control_frame_bytes_max: usize,
+    /// Bulk that may always be in flight: some pieces, so that one is on the wire while another is
+    /// being acknowledged, and little enough for the slowest link.
+    pub in_flight_floor_bytes: u64,
+    /// Bulk that may be in flight before the link's rate is known; with more, lanes of a slow link
+    /// that share one bottleneck hold up each other's heartbeats until they pass for dead.
+    pub in_flight_initial_bytes: u64,
+    /// Most lane credit granted ahead of what was received.
+    pub credit_bytes_max: u64,
+    /// Heartbeats that a lane takes per second; ten seconds' worth may come at once.
+    pub heartbeats_per_second: u32,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(100),
+            quiet_after_ticks: 2,
+            hedge_after_ticks: 3,
+            dead_after_ticks: 10,
+            session_timeout: Duration::from_secs(10),
+            ack_delay: Duration::from_millis(1),
+            ack_bytes: 256 << 10,
+            ack_frames: 4096,
+            window_bytes: 32 << 20,
+            window_control_bytes: 2 << 20,
+            batch_bytes: 128 << 10,
+            quantum_bytes: 16 << 10,
+            control_bytes_max: 8 << 20,
+            data_bytes_max: 32 << 20,
+            send_ahead_bytes: 256 << 10,
+            mark_bytes: 1 << 20,
+            control_frame_bytes_max: DATAGRAM_BYTES_MAX + 64 + HOPS_MAX * 5,
+            in_flight_floor_bytes: 2 << 10,
+            in_flight_initial_bytes: 16 << 10,
+            credit_bytes_max: 64 << 20,
+            heartbeats_per_second: 500,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+use std::time::Duration;
+
+use hawser_wire::MonoTime;
+
+/// What was delivered when a batch was sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct SendSnapshot {
+    delivered_bytes: u64,
+    delivered_at: MonoTime,
+    first_sent_at: MonoTime,
+    app_limited: bool,
+}
+
+/// Delivery rate and least round trip of a link, and what may be in flight by them.
+///
+/// A sample is what was acknowledged between the sending of a batch and its acknowledgement, over the
+/// longer of the times that its sending and its acknowledgement took, so that acknowledgements that
+/// come in one lump do not inflate it (draft-cheng-iccrg-delivery-rate-estimation §3); the rate is the
+/// windowed maximum, as in BBR. What the application left unused lowers no estimate.
+///
+/// The bound, rate × (1.5 × least round trip + 5 ms), is more than the link holds, so that the rate
+/// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
+/// ceased to grow for the first time, it is rate × (3 × least round trip + 5 ms), as in BBR's startup.
+#[derive(Debug)]
+pub(crate) struct DeliveryRate {
+    delivered_bytes: u64,
+    delivered_at: MonoTime,
+    first_sent_at: MonoTime,
+    /// What is sent before this much is delivered does not show what the link can do.
+    app_limited_until: u64,
+    /// Bytes per second: the largest samples of this half of the window and of the one before.
+    rates: [u64; 2],
+    /// A sample that is not the application's doing has shown what the link can do.
+    is_proven: bool,
+    startup: Option<Startup>,
+    half_since: MonoTime,
+    min_rtt: Option<Duration>,
+    min_rtt_at: MonoTime,
+    /// When the last probe began.
+    probed_at: MonoTime,
+    /// In flight is held low, so that a round trip without a queue shows.
+    probe: Option<Probe>,
+}
+
+/// The time before the rate has ceased to grow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Startup {
+    /// The largest sample of a round that brought a quarter more than the one before.
+    rate: u64,
+    /// Rounds since then.
+    level_rounds: u8,
+    /// A round ends when what is sent after this much was delivered is acknowledged.
+    round_end: u64,
+}
+
+/// Startup is over after so many rounds without a quarter more.
+const LEVEL_ROUNDS: u8 = 3;
+
+/// A time with little in flight.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// The queue is gone: what is sent from then on shows the round trip.
+    from: MonoTime,
+    until: MonoTime,
+}
+
+/// Least time that a sample spans: below it scheduling is all that is measured.
+const SPAN_MIN: Duration = Duration::from_micros(200);
+/// Half of the window of the largest rate.
+const HALF_WINDOW: Duration = Duration::from_millis(500);
+/// The least round trip is looked for again after this long.
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+
+/// A peer makes this side hold back no more often than so.
+const PROBE_GAP: Duration = Duration::from_secs(1);
+
+impl DeliveryRate {
+    pub(crate) const fn new() -> Self {
+        Self {
+            delivered_bytes: 0,
+            delivered_at: MonoTime::ZERO,
+            first_sent_at: MonoTime::ZERO,
+            app_limited_until: 1,
+            rates: [0; 2],
+            is_proven: false,
+            startup: Some(Startup { rate: 0, level_rounds: 0, round_end: 0 }),
+            half_since: MonoTime::ZERO,
+            min_rtt: None,
+            min_rtt_at: MonoTime::ZERO,
+            probed_at: MonoTime::ZERO,
+            probe: None,
+        }
+    }
+
+    /// A batch is sent while `in_flight_bytes` are. `is_sparse`: more was not to be sent.
+    pub(crate) const fn handle_send(
+        &mut self,
+        now: MonoTime,
+        in_flight_bytes: u64,
+        is_sparse: bool,
+    ) -> SendSnapshot {
+        if in_flight_bytes == 0 {
+            self.first_sent_at = now;
+            self.delivered_at = now;
+        }
+        SendSnapshot {
+            delivered_bytes: self.delivered_bytes,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            app_limited: is_sparse || self.app_limited_until > self.delivered_bytes,
+        }
+    }
+
+    /// There was room for more, and nothing to send.
+    pub(crate) const fn handle_idle(&mut self, in_flight_bytes: u64) {
+        let until = self.delivered_bytes.saturating_add(in_flight_bytes);
+        self.app_limited_until = until.saturating_add(1);
+    }
+
+    /// `bytes` were acknowledged, the newest of them sent at `sent_at`.
+    pub(crate) fn handle_ack(
+        &mut self,
+        now: MonoTime,
+        bytes: u64,
+        sent_at: MonoTime,
+        snapshot: SendSnapshot,
+    ) {
+        self.delivered_bytes = self.delivered_bytes.saturating_add(bytes);
+        self.delivered_at = now;
+        self.first_sent_at = sent_at;
+        let sending = sent_at.saturating_since(snapshot.first_sent_at);
+        let acking = now.saturating_since(snapshot.delivered_at);
+        let span = sending.max(acking);
+        if span < SPAN_MIN {
+            return;
+        }
+        let delivered = u128::from(self.delivered_bytes.saturating_sub(snapshot.delivered_bytes));
+        let rate =
+            delivered.saturating_mul(1_000_000_000).checked_div(span.as_nanos()).unwrap_or(0);
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        if snapshot.app_limited && rate < self.rate() {
+            return;
+        }
+        if !snapshot.app_limited {
+            self.is_proven = true;
+            self.update_startup(rate, snapshot.delivered_bytes);
+        }
+        let half = HALF_WINDOW.max(self.min_rtt.unwrap_or_default().saturating_mul(5));
+        let [current, previous] = self.rates;
+        if now.saturating_since(self.half_since) >= half {
+            self.half_since = now;
+            self.rates = [rate, current];
+        } else {
+            self.rates = [current.max(rate), previous];
+        }
+    }
+
+    fn update_startup(&mut self, rate: u64, delivered_when_sent: u64) {
+        let Some(startup) = &mut self.startup else { return };
+        if rate >= startup.rate.saturating_add(startup.rate >> 2) {
+            (startup.rate, startup.level_rounds) = (rate, 0);
+        }
+        if delivered_when_sent >= startup.round_end {
+            startup.round_end = self.delivered_bytes;
+            startup.level_rounds = startup.level_rounds.saturating_add(1);
+            if startup.level_rounds > LEVEL_ROUNDS {
+                self.startup = None;
+            }
+        }
+    }
+
+    /// A round trip was measured.
+    pub(crate) fn handle_round_trip(&mut self, now: MonoTime, sample: Duration) {
+        let near = |least: Duration| {
+            least
+                .saturating_add(least.checked_div(8).unwrap_or_default())
+                .saturating_add(Duration::from_micros(500))
+        };
+        let Some(least) = self.min_rtt.filter(|&least| sample >= least) else {
+            (self.min_rtt, self.min_rtt_at, self.probe) = (Some(sample), now, None);
+            return;
+        };
+        let sent = MonoTime::ZERO
+            .saturating_add(now.saturating_since(MonoTime::ZERO).saturating_sub(sample));
+        if self.probe.is_some_and(|probe| sent >= probe.from) {
+            (self.min_rtt, self.min_rtt_at, self.probe) = (Some(sample), now, None);
+        } else if sample <= near(least) {
+            self.min_rtt_at = now;
+        }
+    }
+
+    /// Heartbeats are about to be sent; the next one is due after `tick`.
+    ///
+    /// A queue that this link has filled itself raises all round trips, and a least one that follows
+    /// them raises the bound and with it the queue. Therefore what may be in flight is lowered, now and
+    /// then, before the least round trip is taken to have grown.
+    ///
+    /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
+    pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
+        if self.probe.is_some_and(|probe| probe.until <= now) {
+            self.probe = None;
+        }
+        if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW {
+            self.start_probe(now, tick);
+        }
+        self.probe.is_some()
+    }
+
+    /// The peer measures the round trip: both ends measure at once, if this one has not done so just
+    /// now.
+    pub(crate) fn handle_peer_probe(&mut self, now: MonoTime, tick: Duration) {
+        if now.saturating_since(self.probed_at) >= PROBE_GAP {
+            self.start_probe(now, tick);
+        }
+    }
+
+    fn start_probe(&mut self, now: MonoTime, tick: Duration) {
+        let Some(least) = self.min_rtt.filter(|_| self.probe.is_none()) else { return };
+        (self.min_rtt_at, self.probed_at) = (now, now);
+        let trips = least.saturating_mul(2);
+        let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
+        let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
+        self.probe = Some(Probe { from, until });
+    }
+
+    /// The peer, or the way to it, is another one.
+    pub(crate) const fn reset(&mut self) {
+        let (delivered_bytes, delivered_at) = (self.delivered_bytes, self.delivered_at);
+        let app_limited_until = delivered_bytes.saturating_add(1);
+        *self = Self { delivered_bytes, delivered_at, app_limited_until, ..Self::new() };
+    }
+
+    /// Bytes per second; 0 while unknown.
+    pub(crate) fn rate(&self) -> u64 {
+        let [current, previous] = self.rates;
+        current.max(previous)
+    }
+
+    /// Least round trip, if one was measured.
+    pub(crate) const fn min_rtt(&self) -> Option<Duration> {
+        self.min_rtt
+    }
+
+    /// Bulk bytes that may be in flight.
+    pub(crate) fn in_flight_bound(&self, floor_bytes: u64, initial_bytes: u64) -> u64 {
+        let rate = self.rate();
+        let Some(least) = self.min_rtt.filter(|_| rate > 0) else { return initial_bytes };
+        let least_bytes = if self.is_proven { floor_bytes } else { initial_bytes };
+        let nanos = least.as_nanos();
+        let nanos = if self.probe.is_some() {
+            // Little even if the estimates have grown far too large.
+            nanos.checked_div(4).unwrap_or(0).saturating_add(1_000_000)
+        } else if self.startup.is_some() {
+            nanos.saturating_mul(3).saturating_add(5_000_000)
+        } else {
+            nanos.saturating_mul(3).checked_div(2).unwrap_or(0).saturating_add(5_000_000)
+        };
+        let bytes = u128::from(rate).saturating_mul(nanos).checked_div(1_000_000_000).unwrap_or(0);
+        u64::try_from(bytes).unwrap_or(u64::MAX).max(least_bytes)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const FLOOR: u64 = 2 << 10;
+    const INITIAL: u64 = 16 << 10;
+
+    /// A bottleneck of `rate` bytes per second and `rtt` there and back, kept as full as the bound
+    /// allows for `seconds`; delivered bytes per second over the second half, longest queue there.
+    fn run(rate: u64, rtt: Duration, seconds: u64, pings: bool) -> (u64, Duration) {
+        let mut estimate = DeliveryRate::new();
+        let step = Duration::from_micros(50);
+        let (mut now, mut free_at) = (MonoTime::from_nanos(1), MonoTime::ZERO);
+        let mut flight: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
+        let mut in_flight = 0;
+        let (mut delivered, mut longest) = (0, Duration::ZERO);
+        let mut ping_at = MonoTime::ZERO;
+        let mut echoes: VecDeque<(MonoTime, Duration)> = VecDeque::new();
+        let half = MonoTime::from_nanos(seconds * 500_000_000);
+        while now < MonoTime::from_nanos(seconds * 1_000_000_000) {
+            while flight.front().is_some_and(|&(back, ..)| back <= now) {
+                let (_, bytes, sent_at, snapshot) = flight.pop_front().unwrap();
+                in_flight -= bytes;
+                estimate.handle_ack(now, bytes, sent_at, snapshot);
+                delivered += if now >= half { bytes } else { 0 };
+            }
+            while echoes.front().is_some_and(|&(back, _)| back <= now) {
+                let (_, sample) = echoes.pop_front().unwrap();
+                estimate.handle_round_trip(now, sample);
+            }
+            if pings && now >= ping_at {
+                let tick = Duration::from_millis(100);
+                estimate.handle_tick(now, tick);
+                ping_at = now.saturating_add(tick);
+                let sample = rtt + free_at.saturating_since(now);
+                echoes.push_back((now.saturating_add(sample), sample));
+            }
+            let bound = estimate.in_flight_bound(FLOOR, INITIAL);
+            let piece = (bound / 4).clamp(1 << 10, 128 << 10);
+            while in_flight + piece <= bound {
+                let snapshot = estimate.handle_send(now, in_flight, false);
+                in_flight += piece;
+                free_at = free_at
+                    .max(now)
+                    .saturating_add(Duration::from_nanos(piece * 1_000_000_000 / rate));
+                // The acknowledgement is up to a millisecond late.
+                let back = free_at.saturating_add(rtt + Duration::from_millis(1));
+                flight.push_back((back, piece, now, snapshot));
+            }
+            if now >= half {
+                longest = longest.max(free_at.saturating_since(now));
+            }
+            now = now.saturating_add(step);
+        }
+        (delivered * 2 / seconds, longest)
+    }
+
+    #[test]
+    fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
+        let links = [
+            (25_000, 10),
+            (250_000, 10),
+            (1_250_000, 1),
+            (12_500_000, 0),
+            (12_500_000, 20),
+            (125_000_000, 50),
+            (2_500_000_000, 0),
+        ];
+        for (rate, rtt_ms) in links {
+            let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(100);
+            let (used, queue) = run(rate, rtt, 6, true);
+            assert!(used >= rate * 95 / 100, "{used} of {rate} at {rtt:?}");
+            let floor = Duration::from_nanos(FLOOR * 1_000_000_000 / rate);
+            let most = (rtt.mul_f64(0.6) + Duration::from_millis(7)).max(floor);
+            assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
+        }
+    }
+
+    #[test]
+    fn the_queue_does_not_raise_its_own_bound_however_long_it_stands() {
+        let (used, queue) = run(12_500_000, Duration::from_millis(10), 100, true);
+        assert!(used >= 12_500_000 * 95 / 100, "{used}");
+        assert!(queue <= Duration::from_millis(25), "{queue:?}");
+    }
+
+    #[test]
+    fn what_the_application_leaves_unused_lowers_nothing() {
+        let mut estimate = DeliveryRate::new();
+        let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+        let snapshot = estimate.handle_send(at(1), 0, false);
+        estimate.handle_ack(at(11), 1_000_000, at(1), snapshot);
+        assert_eq!(estimate.rate(), 100_000_000);
+        for second in 1..100 {
+            estimate.handle_idle(0);
+            let snapshot = estimate.handle_send(at(second * 1000), 0, false);
+            estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
+        }
+        assert_eq!(estimate.rate(), 100_000_000);
+        assert_eq!(estimate.in_flight_bound(FLOOR, INITIAL), INITIAL, "no round trip is known");
+    }
+}

@@ -1,0 +1,132 @@
+use hawser_wire::{LINK_SEQUENCE_WINDOW, LinkSequence};
+
+const WORD_BITS: u64 = 64;
+
+/// Which link sequences have arrived, over the newest [`LINK_SEQUENCE_WINDOW`]: a frame that was sent
+/// over two lanes is taken once (as the anti-replay window of RFC 4303 §3.4.3).
+///
+/// The sender keeps what is in flight within the window, so that whatever stands behind it arrived.
+#[derive(Debug, Default)]
+pub(crate) struct DuplicateWindow {
+    /// A bit per sequence, in a ring; empty until the first arrives.
+    words: Vec<u64>,
+    highest: u64,
+}
+
+/// What a link sequence is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Arrival {
+    Fresh,
+    Duplicate,
+    /// Further ahead than anything that can be in flight; not taken.
+    Jump {
+        highest: LinkSequence,
+    },
+}
+
+impl DuplicateWindow {
+    /// Takes a sequence.
+    pub(crate) fn insert(&mut self, sequence: LinkSequence) -> Arrival {
+        let sequence = sequence.0;
+        if self.words.is_empty() {
+            let words = LINK_SEQUENCE_WINDOW.checked_div(WORD_BITS).unwrap_or(1);
+            self.words = vec![0; usize::try_from(words).unwrap_or(1)];
+            self.highest = sequence;
+        } else if sequence > self.highest {
+            if sequence.saturating_sub(self.highest) > LINK_SEQUENCE_WINDOW {
+                return Arrival::Jump { highest: LinkSequence(self.highest) };
+            }
+            self.advance(sequence);
+        } else if self.highest.saturating_sub(sequence) >= LINK_SEQUENCE_WINDOW {
+            return Arrival::Duplicate;
+        }
+        let Some(word) = self.words.get_mut(word_of(sequence)) else { return Arrival::Duplicate };
+        let bit = 1_u64 << (sequence & 63);
+        let seen = *word & bit != 0;
+        *word |= bit;
+        if seen { Arrival::Duplicate } else { Arrival::Fresh }
+    }
+
+    /// Makes `sequence` the highest; the bits that come into the window are cleared.
+    fn advance(&mut self, sequence: u64) {
+        let mut next = self.highest.saturating_add(1);
+        while next <= sequence {
+            let bit = next & 63;
+            // To the end of the word, or to the sequence if it lies in it.
+            let last = (next | 63).min(sequence);
+            let count = last.saturating_sub(next).saturating_add(1);
+            let mask = if count >= WORD_BITS {
+                u64::MAX
+            } else {
+                (1_u64 << count).wrapping_sub(1).wrapping_shl(u32::try_from(bit).unwrap_or(0))
+            };
+            if let Some(word) = self.words.get_mut(word_of(next)) {
+                *word &= !mask;
+            }
+            next = last.saturating_add(1);
+        }
+        self.highest = sequence;
+    }
+}
+
+/// Where the bit of a sequence stands.
+fn word_of(sequence: u64) -> usize {
+    let word = sequence.checked_rem(LINK_SEQUENCE_WINDOW).unwrap_or(0) >> 6;
+    usize::try_from(word).unwrap_or(0)
+}
+
+const _: () = assert!(LINK_SEQUENCE_WINDOW.is_power_of_two() && LINK_SEQUENCE_WINDOW >= WORD_BITS);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn check(window: &mut DuplicateWindow, sequence: u64, expected: Arrival) {
+        assert_eq!(window.insert(LinkSequence(sequence)), expected, "{sequence}");
+    }
+
+    #[test]
+    fn each_sequence_is_fresh_once() {
+        let mut window = DuplicateWindow::default();
+        for sequence in [500, 501, 499, 1, 564, 563] {
+            check(&mut window, sequence, Arrival::Fresh);
+            check(&mut window, sequence, Arrival::Duplicate);
+        }
+    }
+
+    #[test]
+    fn bounds_of_the_window() {
+        const W: u64 = LINK_SEQUENCE_WINDOW;
+        let mut window = DuplicateWindow::default();
+        check(&mut window, 10, Arrival::Fresh);
+        check(&mut window, 10 + W + 1, Arrival::Jump { highest: LinkSequence(10) });
+        check(&mut window, 10 + W, Arrival::Fresh);
+        check(&mut window, 10, Arrival::Duplicate);
+        check(&mut window, 11, Arrival::Fresh);
+        check(&mut window, u64::MAX, Arrival::Jump { highest: LinkSequence(10 + W) });
+    }
+
+    #[test]
+    fn it_agrees_with_a_set_under_any_order_within_the_window() {
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut window, mut set, mut highest) =
+            (DuplicateWindow::default(), BTreeSet::new(), 1000);
+        check(&mut window, highest, Arrival::Fresh);
+        set.insert(highest);
+        for _ in 0..200_000 {
+            let step = if random(100) == 0 { 5000 } else { 50 };
+            let sequence = (highest + random(step)).saturating_sub(random(2 * step)).max(1);
+            let fresh = set.insert(sequence);
+            highest = highest.max(sequence);
+            let expected = if fresh { Arrival::Fresh } else { Arrival::Duplicate };
+            check(&mut window, sequence, expected);
+        }
+        assert!(highest > 2 * LINK_SEQUENCE_WINDOW, "the ring went round");
+    }
+}

@@ -1,0 +1,269 @@
+use std::collections::VecDeque;
+
+use hawser_wire::{
+    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence, MonoTime,
+    TrafficClass,
+};
+
+use crate::batch::{Batch, BatchFifo};
+use crate::connection::{ConnectionId, LaneKey, LaneOffer};
+use crate::credit::{LaneCredit, LaneReceipt};
+use crate::fair_queue::FairQueue;
+use crate::fragment::{Assembly, SplitBatch};
+use crate::unacked::UnackedWindow;
+use crate::watch::LaneWatch;
+use crate::width::wide;
+
+/// Heartbeats and answers are left out while this many bytes of a lane's own frames wait: a peer that
+/// asks for them and does not read gets no more.
+const OWN_BYTES_MAX: usize = 64 << 10;
+
+/// One connection of a link.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) key: LaneKey,
+    pub(crate) id: ConnectionId,
+    /// What the lane was made for.
+    pub(crate) class: TrafficClass,
+    /// What this side puts on it by placement.
+    pub(crate) carries: ClassSet,
+    /// As the peer was told last.
+    announced: ClassSet,
+    /// What the peer says that it puts on it.
+    pub(crate) peer_classes: ClassSet,
+    pub(crate) unacked: UnackedWindow,
+    pub(crate) receipt: LaneReceipt,
+    pub(crate) credit: LaneCredit,
+    pub(crate) watch: LaneWatch,
+    /// Of acknowledgements that came over this lane.
+    pub(crate) ack_sequence: u64,
+    /// Frames of the link itself, uncounted, that must take this lane.
+    own: Vec<u8>,
+    own_count: u64,
+    /// The last of them that were handed out.
+    own_sent: Vec<u8>,
+    /// Batches by class that go before new ones.
+    resend: [VecDeque<Batch>; 3],
+    /// Bulk that is being sent in pieces.
+    pub(crate) split: Option<SplitBatch>,
+    /// Bulk that comes in pieces.
+    pub(crate) assembly: Assembly,
+    pub(crate) bulk_own: BatchFifo,
+    pub(crate) bulk_foreign: FairQueue,
+    /// Bytes of each of the two that went out while the other held something, too.
+    served_own_bytes: usize,
+    served_foreign_bytes: usize,
+    /// It may have something to write.
+    pub(crate) wanted: bool,
+    pub(crate) quiet: bool,
+    /// It is to be closed once nothing is in flight over it.
+    pub(crate) draining: Option<CloseReason>,
+}
+
+impl Lane {
+    pub(crate) fn new(now: MonoTime, key: LaneKey, offer: &LaneOffer) -> Self {
+        let classes = ClassSet::of(offer.class);
+        Self {
+            key,
+            id: offer.id(),
+            class: offer.class,
+            carries: ClassSet::empty(),
+            announced: classes,
+            peer_classes: classes,
+            unacked: UnackedWindow::default(),
+            receipt: LaneReceipt::new(),
+            credit: LaneCredit::new(),
+            watch: LaneWatch::new(now),
+            ack_sequence: 0,
+            own: Vec::new(),
+            own_count: 0,
+            own_sent: Vec::new(),
+            resend: Default::default(),
+            split: None,
+            assembly: Assembly::default(),
+            bulk_own: BatchFifo::default(),
+            bulk_foreign: FairQueue::default(),
+            served_own_bytes: 0,
+            served_foreign_bytes: 0,
+            wanted: true,
+            quiet: false,
+            draining: None,
+        }
+    }
+
+    /// New frames may be placed on it.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.draining.is_none()
+    }
+
+    /// Queues a frame of the link itself; heartbeats, and what answers the peer, are left out if too
+    /// many wait.
+    pub(crate) fn push_own(&mut self, kind: FrameKind, body: &[u8]) {
+        self.push_own_flagged(kind, FrameFlags::default(), body);
+    }
+
+    /// As [`Self::push_own`], with flags.
+    pub(crate) fn push_own_flagged(&mut self, kind: FrameKind, flags: FrameFlags, body: &[u8]) {
+        let may_miss = matches!(kind, FrameKind::Ping | FrameKind::Pong | FrameKind::LinkMode);
+        if may_miss && self.own.len() > OWN_BYTES_MAX {
+            return;
+        }
+        let class = TrafficClass::Control;
+        // Bodies of some kilobytes never exceed the bound.
+        let mut writer = BatchWriter::new(&mut self.own);
+        let _fits = writer.flagged_frame(kind, class, flags, LinkSequence(0), &[body]);
+        self.own_count = self.own_count.saturating_add(1);
+        self.wanted = true;
+    }
+
+    pub(crate) const fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Makes the link's own frames those that were handed out; how many they are.
+    pub(crate) fn take_own(&mut self) -> u64 {
+        self.own_sent.clear();
+        std::mem::swap(&mut self.own, &mut self.own_sent);
+        std::mem::take(&mut self.own_count)
+    }
+
+    pub(crate) fn own_sent(&self) -> &[u8] {
+        &self.own_sent
+    }
+
+    /// What this side puts on the lane from here on, if that is news to the peer.
+    pub(crate) fn announce(&mut self) -> Option<ClassSet> {
+        let classes = self.carries;
+        if classes == self.announced || classes.is_empty() {
+            return None;
+        }
+        self.announced = classes;
+        Some(classes)
+    }
+
+    fn resend_of(&self, class: TrafficClass) -> Option<&VecDeque<Batch>> {
+        self.resend.get(usize::from(class.to_wire()))
+    }
+
+    fn resend_mut(&mut self, class: TrafficClass) -> Option<&mut VecDeque<Batch>> {
+        self.resend.get_mut(usize::from(class.to_wire()))
+    }
+
+    /// A batch that goes before new ones of its class, and before those that were taken later.
+    pub(crate) fn push_resend(&mut self, batch: Batch) {
+        if let Some(queue) = self.resend_mut(batch.class()) {
+            let later = queue.iter().rev().take_while(|other| other.lowest() > batch.lowest());
+            let at = queue.len().saturating_sub(later.count());
+            queue.insert(at, batch);
+        }
+        self.wanted = true;
+    }
+
+    /// Puts a batch that could not be sent yet back in front.
+    pub(crate) fn put_back(&mut self, batch: Batch) {
+        if let Some(queue) = self.resend_mut(batch.class()) {
+            queue.push_front(batch);
+        }
+    }
+
+    /// Bytes that go before new batches.
+    pub(crate) fn resend_bytes(&self) -> usize {
+        let split = self.split.as_ref().map_or(0, SplitBatch::left_bytes);
+        self.resend.iter().flatten().fold(split, |sum, batch| sum.saturating_add(batch.len()))
+    }
+
+    /// Something waits for this very lane.
+    pub(crate) fn has_queued(&self) -> bool {
+        self.has_bulk() || self.resend.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Bulk waits for this very lane.
+    pub(crate) fn has_bulk(&self) -> bool {
+        self.split.is_some()
+            || self.queued_bulk_bytes() > 0
+            || self.resend_front(TrafficClass::Bulk).is_some()
+    }
+
+    /// Makes the next piece of the batch that is being sent in pieces the frame that is handed out;
+    /// its bytes on the wire, and the batch if it was the last.
+    pub(crate) fn take_piece(&mut self, max_bytes: usize) -> Option<(u64, Option<Batch>)> {
+        let fragment = self.split.as_mut()?.next_piece(max_bytes);
+        self.own_sent.clear();
+        let (kind, class) = (FrameKind::LaneFragment, TrafficClass::Bulk);
+        let parts: [&[u8]; 2] = [&fragment.flags(), fragment.piece];
+        let is_last = fragment.last;
+        // A piece is smaller than a frame may be.
+        let _fits =
+            BatchWriter::new(&mut self.own_sent).frame(kind, class, LinkSequence(0), &parts);
+        let batch = self.split.take_if(|_| is_last).map(SplitBatch::into_batch);
+        Some((wide(self.own_sent.len()), batch))
+    }
+
+    pub(crate) fn resend_front(&self, class: TrafficClass) -> Option<&Batch> {
+        self.resend_of(class).and_then(VecDeque::front)
+    }
+
+    pub(crate) fn pop_resend(&mut self, class: TrafficClass) -> Option<Batch> {
+        self.resend_mut(class).and_then(VecDeque::pop_front)
+    }
+
+    /// Own and foreign bulk share alike, by bytes, while both hold batches.
+    pub(crate) fn pop_bulk(&mut self, quantum_bytes: usize) -> Option<Batch> {
+        if self.bulk_own.is_empty() || self.bulk_foreign.bytes() == 0 {
+            // Who was alone owes nothing for it.
+            (self.served_own_bytes, self.served_foreign_bytes) = (0, 0);
+            return self.bulk_own.pop().or_else(|| self.bulk_foreign.pop(quantum_bytes));
+        }
+        let (batch, served_bytes) = if self.served_own_bytes <= self.served_foreign_bytes {
+            (self.bulk_own.pop()?, &mut self.served_own_bytes)
+        } else {
+            (self.bulk_foreign.pop(quantum_bytes)?, &mut self.served_foreign_bytes)
+        };
+        *served_bytes = served_bytes.saturating_add(batch.len());
+        Some(batch)
+    }
+
+    /// What waits of `class` for this very lane, in order.
+    pub(crate) fn take_queued(&mut self, class: TrafficClass) -> Vec<Batch> {
+        let mut queued: Vec<Batch> = Vec::new();
+        if class == TrafficClass::Bulk {
+            queued.extend(self.split.take().map(SplitBatch::into_batch));
+        }
+        if let Some(resend) = self.resend_mut(class) {
+            queued.extend(resend.drain(..));
+        }
+        if class == TrafficClass::Bulk {
+            queued.extend(std::iter::from_fn(|| self.pop_bulk(usize::MAX)));
+        }
+        queued
+    }
+
+    /// All that waits for this very lane.
+    pub(crate) fn take_all_queued(&mut self) -> Vec<Batch> {
+        TrafficClass::ALL.into_iter().flat_map(|class| self.take_queued(class)).collect()
+    }
+
+    /// Bytes of bulk that wait for this lane.
+    pub(crate) fn queued_bulk_bytes(&self) -> usize {
+        self.bulk_own.bytes().saturating_add(self.bulk_foreign.bytes())
+    }
+
+    /// No counted frame that waits or is in flight has a lower link sequence.
+    pub(crate) fn lowest(&self) -> u64 {
+        let resend = self.resend.iter().flatten().map(Batch::lowest).min().unwrap_or(u64::MAX);
+        self.unacked
+            .lowest()
+            .min(resend)
+            .min(self.bulk_own.lowest())
+            .min(self.bulk_foreign.lowest())
+            .min(self.split.as_ref().map_or(u64::MAX, |split| split.batch().lowest()))
+    }
+
+    /// Counts and grants, to be sent.
+    pub(crate) fn acknowledge(&mut self) -> LaneAckEntry {
+        let (count, credit_frames, credit_bytes) = self.receipt.acknowledge();
+        let ConnectionId { lane, epoch, dialled } = self.id;
+        let (is_final, settled) = (false, false);
+        LaneAckEntry { lane, epoch, dialled, is_final, settled, count, credit_frames, credit_bytes }
+    }
+}

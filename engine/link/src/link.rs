@@ -1,0 +1,237 @@
+mod lanes;
+mod push;
+mod receive;
+mod recovery;
+mod status;
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+mod tests;
+mod transmit;
+
+use std::collections::VecDeque;
+
+use hawser_wire::{
+    ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LinkMode, MonoTime, NodeId,
+    TrafficClass,
+};
+
+use crate::batch::{Batch, BatchFifo, BufferPool};
+use crate::config::LinkConfig;
+use crate::connection::LaneKey;
+use crate::delivery_rate::DeliveryRate;
+use crate::departed::Departed;
+use crate::duplicates::DuplicateWindow;
+use crate::event::{LinkEvent, WakeReason};
+use crate::lane::Lane;
+use crate::mode::ModeAgreement;
+
+pub use receive::Handled;
+pub use status::{LaneStatus, LinkStatus};
+pub use transmit::Transmit;
+
+/// Lanes that a link has at most.
+const LANES_MAX: usize = 16;
+/// Connections that are gone without both sides knowing both counts, at most.
+const DEPARTED_MAX: usize = 64;
+
+const _: () = assert!(LANES_MAX + DEPARTED_MAX < hawser_wire::LANE_ACK_ENTRIES_MAX);
+
+/// The link to one neighbour over any number of lanes.
+///
+/// Frames are encoded once, into batches, and kept until the peer has acknowledged them; what was in
+/// flight over a lane that is lost goes over another. Acknowledgements count the frames of each lane;
+/// the link sequence of a frame serves to take one that came twice once, and nothing waits for a lower
+/// one.
+///
+/// **Invariants:** a counted frame that was taken is waiting, in flight over a lane, in flight over one
+/// that is gone, acknowledged, or handed to [`Self::poll_rerouted`], and in one place only, copies of a
+/// hedge aside. Each of these places is bounded by bytes. No frame that is not counted needs credit.
+#[derive(Debug)]
+pub struct VirtualLink {
+    config: LinkConfig,
+    local_is_smaller: bool,
+    peer_incarnation: Option<Incarnation>,
+    lanes: Vec<Lane>,
+    departed: Vec<Departed>,
+    /// Lane ids of this session and their classes.
+    known_lanes: Vec<(LaneId, TrafficClass)>,
+    /// Where each class was placed last.
+    placed: [Option<LaneId>; 3],
+    control: BatchFifo,
+    priority: BatchFifo,
+    /// Batches that wait for a lane, and the one that they were on.
+    orphans: VecDeque<(LaneId, Batch)>,
+    next_sequence: u64,
+    /// No counted frame that waits or is in flight has a lower link sequence.
+    lowest_sequence: u64,
+    pool: BufferPool,
+    rate: DeliveryRate,
+    /// Bulk bytes that may be in flight, by `rate`.
+    in_flight_bound: u64,
+    mode: ModeAgreement,
+    duplicates: DuplicateWindow,
+    ack_sequence: u64,
+    /// The newest of the peer's acknowledgements.
+    ack_seen: u64,
+    ack_due: Option<MonoTime>,
+    /// Its lane was named to the driver.
+    ack_flagged: bool,
+    /// The next acknowledgement says everything.
+    ack_whole: bool,
+    /// To finals about connections that are not known here.
+    answers: Vec<LaneAckEntry>,
+    ack_out: LaneAck,
+    ack_in: LaneAck,
+    scratch: Vec<u8>,
+    next_tick: MonoTime,
+    /// A session with this life of the peer has ended: what is not known may have been.
+    has_forgotten: bool,
+    /// The last lane was lost then, and the session goes on.
+    alone_since: Option<MonoTime>,
+    events: VecDeque<LinkEvent>,
+    rerouted: VecDeque<Batch>,
+}
+
+impl VirtualLink {
+    /// A link without a lane.
+    #[must_use]
+    pub fn new(config: LinkConfig, local: NodeId, peer: NodeId) -> Self {
+        Self {
+            config,
+            local_is_smaller: local < peer,
+            peer_incarnation: None,
+            lanes: Vec::new(),
+            departed: Vec::new(),
+            known_lanes: Vec::new(),
+            placed: [None; 3],
+            control: BatchFifo::default(),
+            priority: BatchFifo::default(),
+            orphans: VecDeque::new(),
+            next_sequence: 1,
+            lowest_sequence: 1,
+            pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
+            rate: DeliveryRate::new(),
+            in_flight_bound: config.in_flight_initial_bytes,
+            mode: ModeAgreement::default(),
+            duplicates: DuplicateWindow::default(),
+            ack_sequence: 0,
+            ack_seen: 0,
+            ack_due: None,
+            ack_flagged: false,
+            ack_whole: false,
+            answers: Vec::new(),
+            ack_out: LaneAck::default(),
+            ack_in: LaneAck::default(),
+            scratch: Vec::new(),
+            next_tick: MonoTime::ZERO,
+            has_forgotten: false,
+            alone_since: None,
+            events: VecDeque::new(),
+            rerouted: VecDeque::new(),
+        }
+    }
+
+    fn position(&self, key: LaneKey) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.key == key)
+    }
+
+    /// The lane that carries `class`; the first of them for bulk.
+    fn carrier(&mut self, class: TrafficClass) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.carries.contains(class))
+    }
+
+    /// What the driver has to do and the operator may want to know, oldest first.
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    /// What was in flight or waited when the session ended, to be sent over another path or dropped
+    /// and its source told; some of it may have arrived. Frames without a link sequence among it are
+    /// worth nothing any more.
+    pub fn poll_rerouted(&mut self) -> Option<Batch> {
+        self.rerouted.pop_front()
+    }
+
+    /// A lane may have something to write. Each is named once, and again when it may have more.
+    pub fn poll_wanted(&mut self) -> Option<LaneKey> {
+        let lane = self.lanes.iter_mut().find(|lane| lane.wanted)?;
+        lane.wanted = false;
+        Some(lane.key)
+    }
+
+    /// When [`Self::handle_timeout`] is due, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(MonoTime, WakeReason)> {
+        let tick = (!self.lanes.is_empty()).then_some((self.next_tick, WakeReason::Tick));
+        let ack = self
+            .ack_due
+            .filter(|_| !self.ack_flagged && self.is_up())
+            .map(|due| (due, WakeReason::Ack));
+        let end = self.alone_since.map(|since| {
+            (since.saturating_add(self.config.session_timeout), WakeReason::SessionEnd)
+        });
+        [tick, ack, end].into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    /// Time has passed. `drained`: this shard ran since the last tick and has read what its sockets
+    /// had, so that silence is the peer's.
+    pub fn handle_timeout(&mut self, now: MonoTime, drained: bool) {
+        if self.ack_due.is_some_and(|due| due <= now) {
+            self.want_ack_now(now);
+        }
+        if !self.lanes.is_empty() && now >= self.next_tick {
+            self.next_tick = now.saturating_add(self.config.tick);
+            self.handle_tick(now, drained);
+        }
+        self.handle_alone(now);
+    }
+
+    /// Proposes a mode to the peer; it holds once the peer has accepted.
+    pub fn propose_mode(&mut self, mode: LinkMode) {
+        if let Some(offer) = self.mode.propose(mode)
+            && let Some(lane) = self.carrier(TrafficClass::Control)
+        {
+            lane.push_own(hawser_wire::FrameKind::LinkMode, &offer.encode());
+        }
+    }
+
+    /// The mode in force.
+    #[must_use]
+    pub const fn mode(&self) -> LinkMode {
+        self.mode.mode()
+    }
+
+    /// Acknowledgements are wanted on the wire now.
+    fn want_ack_now(&mut self, now: MonoTime) {
+        self.ack_due = Some(self.ack_due.map_or(now, |due| due.min(now)));
+        if let Some(lane) = self.carrier(TrafficClass::Control) {
+            lane.wanted = true;
+            self.ack_flagged = true;
+        }
+    }
+
+    /// Bulk bytes in flight over lanes that are heard.
+    fn bulk_in_flight(&self) -> u64 {
+        let heard = self.lanes.iter().filter(|lane| !lane.quiet);
+        heard.fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
+    }
+
+    fn update_bound(&mut self) {
+        let LinkConfig { in_flight_floor_bytes, in_flight_initial_bytes, .. } = self.config;
+        self.in_flight_bound =
+            self.rate.in_flight_bound(in_flight_floor_bytes, in_flight_initial_bytes);
+    }
+
+    fn close_event(&mut self, key: LaneKey, reason: CloseReason, detail: &str) {
+        let detail = detail.to_owned();
+        self.events.push_back(LinkEvent::CloseLane { key, reason, detail });
+    }
+}
+
+/// The classes of a lane that carries all.
+const EVERY_CLASS: ClassSet = ClassSet::ALL;

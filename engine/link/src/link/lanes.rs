@@ -1,0 +1,280 @@
+//! Lanes that come and go, and which of them carries what.
+
+use hawser_wire::{ClassSet, CloseReason, FrameKind, LaneId, LinkMode, MonoTime, TrafficClass};
+
+use super::{EVERY_CLASS, LANES_MAX, VirtualLink};
+use crate::batch::Batch;
+use crate::connection::{ConnectionId, Crossing, LaneKey, LaneOffer, cross};
+use crate::event::LinkEvent;
+use crate::lane::Lane;
+use crate::placement::lane_for;
+use crate::violation::LinkViolation;
+
+impl VirtualLink {
+    /// A connection whose handshake is done serves its lane from now on. Of two for one lane both
+    /// ends keep the same one; the older one, if it loses, is named by [`LinkEvent::CloseLane`].
+    ///
+    /// # Errors
+    /// [`LinkViolation`] if the offered one is to be closed, with
+    /// [`LinkViolation::close_reason`]; then nothing changed.
+    pub fn handle_lane_up(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        offer: LaneOffer,
+    ) -> Result<(), LinkViolation> {
+        let lane = offer.lane;
+        if self.peer_incarnation.is_some_and(|known| offer.peer_incarnation < known) {
+            return Err(LinkViolation::Superseded { lane });
+        }
+        if self.peer_incarnation.is_some_and(|known| offer.peer_incarnation > known) {
+            self.end_for_other_life(now, offer.peer_incarnation);
+        }
+        self.peer_incarnation = Some(offer.peer_incarnation);
+        self.check_known(&offer)?;
+        let present = self.lanes.iter().find(|present| present.id.lane == lane);
+        if let Some((present_key, present)) = present.map(|present| (present.key, present.id)) {
+            match cross(present, offer.id(), self.local_is_smaller) {
+                Crossing::Keep => return Err(LinkViolation::Superseded { lane }),
+                Crossing::Duplicate => {
+                    let epoch = present.epoch.0;
+                    return Err(LinkViolation::DuplicateLane { lane, epoch });
+                }
+                Crossing::Replace => {
+                    self.close_event(present_key, CloseReason::Superseded, "");
+                    self.depart(now, present_key, "superseded by another connection");
+                }
+            }
+        }
+        self.shed_departed(now);
+        if self.lanes.is_empty() {
+            self.rate.reset();
+            self.next_tick = now;
+        }
+        self.alone_since = None;
+        let mut new = Lane::new(now, key, &offer);
+        for offer in self.mode.greet() {
+            new.push_own(FrameKind::LinkMode, &offer.encode());
+        }
+        self.lanes.push(new);
+        self.greet_with_counts(key);
+        self.events.push_back(LinkEvent::LaneUp { key, id: offer.id(), class: offer.class });
+        self.place();
+        self.requeue_orphans();
+        self.update_bound();
+        Ok(())
+    }
+
+    /// A lane keeps the class that it had first.
+    fn check_known(&mut self, offer: &LaneOffer) -> Result<(), LinkViolation> {
+        let (lane, is) = (offer.lane, offer.class);
+        match self.known_lanes.iter().find(|(known, _)| *known == lane) {
+            Some(&(_, was)) if was == is => Ok(()),
+            Some(&(_, was)) => Err(LinkViolation::LaneClass { lane, was, is }),
+            None if self.known_lanes.len() >= LANES_MAX => {
+                Err(LinkViolation::Flapping { connections: self.known_lanes.len() })
+            }
+            None => {
+                self.known_lanes.push((lane, is));
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection is gone: FIN, RST, a broken session, or the driver has closed it. A key that
+    /// is not known, or not any more, changes nothing.
+    pub fn handle_lane_down(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        let Some(at) = self.position(key) else { return };
+        let wanted = self.lanes.get(at).filter(|lane| lane.is_open()).map(|lane| lane.id.lane);
+        self.depart(now, key, why);
+        if let Some(lane) = wanted {
+            self.want_lane(lane);
+        }
+    }
+
+    fn want_lane(&mut self, lane: LaneId) {
+        let known = self.known_lanes.iter().find(|(known, _)| *known == lane);
+        // One lane is all that a collapsed link needs.
+        let needless = self.mode.mode() == LinkMode::Collapsed && !self.lanes.is_empty();
+        if let Some(&(lane, class)) = known
+            && !needless
+        {
+            self.events.push_back(LinkEvent::WantLane { lane, class });
+        }
+    }
+
+    /// Stops to use a lane; once nothing is in flight over it, [`LinkEvent::CloseLane`] names it.
+    pub fn close_lane(&mut self, now: MonoTime, key: LaneKey, reason: CloseReason) {
+        let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) else { return };
+        lane.draining.get_or_insert(reason);
+        self.place();
+        self.close_drained(now);
+    }
+
+    /// Lets go of lanes that are to be closed and hold nothing.
+    pub(super) fn close_drained(&mut self, now: MonoTime) {
+        while let Some((key, reason)) = self.lanes.iter().find_map(|lane| {
+            let reason = lane.draining?;
+            (lane.unacked.is_empty() && !lane.has_queued()).then_some((lane.key, reason))
+        }) {
+            self.close_event(key, reason, "");
+            self.depart(now, key, "closed");
+        }
+    }
+
+    /// Bytes came over the lane.
+    pub fn handle_bytes(&mut self, key: LaneKey) {
+        let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) else { return };
+        lane.watch.handle_bytes();
+        if lane.quiet
+            && let Some(at) = self.position(key)
+        {
+            self.end_quiet(at);
+        }
+    }
+
+    /// A lane that is heard, and heard at its other end, carries its classes again.
+    pub(super) fn end_quiet(&mut self, at: usize) {
+        let tick = self.config.tick;
+        let Some(lane) = self.lanes.get_mut(at).filter(|lane| lane.quiet) else { return };
+        if lane.watch.missed_ticks(tick) == 0 {
+            lane.quiet = false;
+            let lane = lane.id.lane;
+            self.events.push_back(LinkEvent::Heard { lane });
+            self.place();
+        }
+    }
+
+    /// Both sides have agreed on another mode.
+    pub(super) fn handle_mode_changed(&mut self) {
+        let mode = self.mode.mode();
+        self.events.push_back(LinkEvent::ModeChanged { mode });
+        self.place();
+        if mode == LinkMode::Separate {
+            let wanted: Vec<LaneId> = self
+                .known_lanes
+                .iter()
+                .map(|&(lane, _)| lane)
+                .filter(|&lane| !self.lanes.iter().any(|open| open.id.lane == lane))
+                .collect();
+            for lane in wanted {
+                self.want_lane(lane);
+            }
+        }
+    }
+
+    /// In collapsed mode one side closes what is not needed; the counts make it lossless. Not before a
+    /// tick: a lane that has come up tells the peer of the mode first.
+    pub(super) fn close_idle(&mut self, now: MonoTime) {
+        if self.mode.mode() != LinkMode::Collapsed || !self.local_is_smaller {
+            return;
+        }
+        let is_idle = |lane: &&Lane| lane.is_open() && !lane.quiet && lane.carries.is_empty();
+        let idle: Vec<LaneKey> = self.lanes.iter().filter(is_idle).map(|lane| lane.key).collect();
+        for key in idle {
+            self.close_lane(now, key, CloseReason::Superseded);
+        }
+    }
+
+    /// Decides anew which lane carries which class: each class the lane made for it, else the one made
+    /// for the nearest; bulk all lanes made for it. A lane that is silent or to be closed carries
+    /// nothing while another can.
+    pub(super) fn place(&mut self) {
+        let before = self.carrier(TrafficClass::Control).map(|lane| lane.key);
+        self.place_classes();
+        if self.carrier(TrafficClass::Control).map(|lane| lane.key) != before {
+            // What was said over the lane that carried acknowledgements may never be heard.
+            self.ack_whole = true;
+            self.ack_due = Some(MonoTime::ZERO);
+            self.ack_flagged = false;
+        }
+    }
+
+    fn place_classes(&mut self) {
+        let any_heard = self.lanes.iter().any(|lane| lane.is_open() && !lane.quiet);
+        let usable = |lane: &Lane| lane.is_open() && !(any_heard && lane.quiet);
+        let open: Vec<(LaneId, TrafficClass)> = self
+            .lanes
+            .iter()
+            .filter(|lane| usable(lane))
+            .map(|lane| (lane.id.lane, lane.class))
+            .collect();
+        let single = match self.mode.mode() {
+            LinkMode::Separate => None,
+            LinkMode::Collapsed => open.iter().map(|&(lane, _)| lane).min(),
+        };
+        let chosen =
+            TrafficClass::ALL.map(|class| single.or_else(|| lane_for(class, open.iter().copied())));
+        let several =
+            single.is_none() && open.iter().any(|&(_, class)| class == TrafficClass::Bulk);
+        for lane in &mut self.lanes {
+            let is_usable = lane.is_open() && !(any_heard && lane.quiet);
+            let id = lane.id.lane;
+            let mut carries = ClassSet::empty();
+            for (class, chosen) in TrafficClass::ALL.into_iter().zip(chosen) {
+                let shares = several && class == TrafficClass::Bulk && lane.class == class;
+                if is_usable && (chosen == Some(id) || shares) {
+                    carries = carries.with(class);
+                }
+            }
+            if single == Some(id) && is_usable {
+                carries = EVERY_CLASS;
+            }
+            lane.carries = carries;
+            lane.wanted = true;
+        }
+        self.report_promotions(chosen);
+        self.move_stranded();
+    }
+
+    fn report_promotions(&mut self, chosen: [Option<LaneId>; 3]) {
+        let classes = TrafficClass::ALL.into_iter().zip(self.placed.iter_mut().zip(chosen));
+        for (class, (placed, chosen)) in classes {
+            let Some(to) = chosen else { continue };
+            let made_for = self.lanes.iter().find(|lane| lane.id.lane == to).map(|lane| lane.class);
+            if let Some(from) = placed.replace(to)
+                && from != to
+                && made_for != Some(class)
+            {
+                self.events.push_back(LinkEvent::Promoted { class, from, to });
+            }
+        }
+    }
+
+    /// What waits for a lane that carries it no more goes to one that does.
+    fn move_stranded(&mut self) {
+        let mut stranded: Vec<(LaneId, Vec<Batch>)> = Vec::new();
+        for lane in &mut self.lanes {
+            for class in TrafficClass::ALL {
+                if !lane.carries.contains(class) {
+                    stranded.push((lane.id.lane, lane.take_queued(class)));
+                }
+            }
+        }
+        for (from, batches) in stranded {
+            self.requeue(from, batches);
+        }
+    }
+
+    /// Removes a lane. What waits for it goes to others at once, what is in flight once the peer has
+    /// said how far it came.
+    pub(super) fn depart(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        let Some(at) = self.position(key) else { return };
+        let mut lane = self.lanes.remove(at);
+        let queued = lane.take_all_queued();
+        let id: ConnectionId = lane.id;
+        let unacked_frames = lane.unacked.sent().saturating_sub(lane.unacked.acked());
+        let why = why.to_owned();
+        self.events.push_back(LinkEvent::LaneDown { key, id, why, unacked_frames });
+        self.add_departed(now, id, lane.receipt.count(), lane.unacked);
+        self.place();
+        self.requeue(id.lane, queued);
+        // An acknowledgement that was under way over it may be lost.
+        self.ack_whole = true;
+        self.ack_flagged = false;
+        self.want_ack_now(now);
+        if self.lanes.is_empty() {
+            self.alone_since = Some(now);
+        }
+    }
+}

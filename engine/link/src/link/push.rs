@@ -1,0 +1,332 @@
+//! What is taken to be sent, and what is refused.
+
+use std::time::Duration;
+
+use hawser_wire::{
+    BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
+    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId, LinkSequence,
+    TrafficClass,
+};
+
+use super::VirtualLink;
+use crate::batch::{BatchFifo, NewFrame};
+use crate::event::{Refusal, RefusedLimit};
+use crate::fair_queue::{Flow, Overfull};
+use crate::lane::Lane;
+use crate::origin::Origin;
+use crate::width::wide;
+
+#[expect(clippy::as_conversions, reason = "u64::try_from is not const")]
+const LARGEST_BATCH: u64 = BATCH_BYTES_MAX as u64;
+const _: () = assert!(
+    LANE_CREDIT_BYTES_INITIAL > 2 * LARGEST_BATCH,
+    "a largest batch never waits for a grant that it prevents"
+);
+
+/// A smaller message is not worth its headers, however slow the link.
+const PIECE_BYTES_MIN: usize = 1 << 10;
+
+impl VirtualLink {
+    /// A lane carries frames.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.carries.is_empty())
+    }
+
+    /// Own streams may give the link more of `class`. What others have put there is no concern of
+    /// theirs.
+    #[must_use]
+    pub fn has_room(&self, class: TrafficClass, flow: Flow) -> bool {
+        let queued_bytes = match class {
+            TrafficClass::Control => self.control.bytes(),
+            TrafficClass::Priority => self.priority.bytes(),
+            TrafficClass::Bulk => {
+                let lane = self.pinned(flow.stream).and_then(|at| self.lanes.get(at));
+                let Some(lane) = lane else { return false };
+                lane.bulk_own.bytes().saturating_add(lane.resend_bytes())
+            }
+        };
+        self.is_up() && queued_bytes < self.config.send_ahead_bytes
+    }
+
+    /// Bytes of `class` that wait where frames of `origin` do.
+    #[must_use]
+    pub fn queued_bytes(&self, class: TrafficClass, origin: Origin) -> usize {
+        let over_lanes = |bytes: fn(&Lane) -> usize| {
+            self.lanes.iter().fold(0, |sum: usize, lane| sum.saturating_add(bytes(lane)))
+        };
+        match (class, origin) {
+            (TrafficClass::Control, _) => self.control.bytes(),
+            (TrafficClass::Priority, _) => self.priority.bytes(),
+            (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk_own.bytes()),
+            (TrafficClass::Bulk, Origin::Foreign) => over_lanes(|lane| lane.bulk_foreign.bytes()),
+        }
+    }
+
+    /// Appends a frame whose body is made of `parts`, in one copy.
+    ///
+    /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
+    /// other gets none. A bulk frame keeps to the lane of its flow. Foreign bulk is marked with
+    /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits.
+    ///
+    /// # Errors
+    /// [`Refusal`] if a bound says no; nothing is taken.
+    pub fn push(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        origin: Origin,
+        flow: Flow,
+        flags: FrameFlags,
+        parts: &[&[u8]],
+    ) -> Result<(), Refusal> {
+        self.push_to(None, (kind, class, origin), flow, flags, parts)
+    }
+
+    /// As [`Self::push`] for bulk of this node's own that has to take `lane`: a stream that is striped
+    /// or bound to it. Its link sequence will be [`Self::next_link_sequence`].
+    ///
+    /// # Errors
+    /// As [`Self::push`], with [`RefusedLimit::NoLane`] if that lane carries no bulk at present.
+    pub fn push_on(
+        &mut self,
+        lane: LaneId,
+        kind: FrameKind,
+        flow: Flow,
+        flags: FrameFlags,
+        parts: &[&[u8]],
+    ) -> Result<(), Refusal> {
+        let of = (kind, TrafficClass::Bulk, Origin::Own);
+        self.push_to(Some(lane), of, flow, flags, parts)
+    }
+
+    /// Of the next counted frame that is taken.
+    #[must_use]
+    pub const fn next_link_sequence(&self) -> LinkSequence {
+        LinkSequence(self.next_sequence)
+    }
+
+    /// Every counted frame with a lower link sequence is acknowledged. Walks all batches: for once a
+    /// tick, not for each frame.
+    #[must_use]
+    pub fn acked_below(&self) -> LinkSequence {
+        LinkSequence(self.find_lowest_sequence())
+    }
+
+    fn push_to(
+        &mut self,
+        lane: Option<LaneId>,
+        (kind, class, origin): (FrameKind, TrafficClass, Origin),
+        flow: Flow,
+        flags: FrameFlags,
+        parts: &[&[u8]],
+    ) -> Result<(), Refusal> {
+        let body = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let len = body.saturating_add(FrameHeader::LEN);
+        self.check_size(kind, class, body)?;
+        if !self.is_up() {
+            return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
+        }
+        let is_counted = kind.is_routed();
+        let sequence = if is_counted { self.next_sequence } else { 0 };
+        if is_counted {
+            self.check_sequence(class)?;
+        }
+        let frame = NewFrame { kind, class, flags, sequence, parts, len };
+        match class {
+            TrafficClass::Control => {
+                let max = self.config.control_bytes_max;
+                let batch_bytes = self.config.batch_bytes;
+                check_queue(&self.control, len, max).map_err(|queued| {
+                    self.refusal(class, None, RefusedLimit::Class, queued, max)
+                })?;
+                self.control.push(&frame, batch_bytes, &mut self.pool);
+            }
+            TrafficClass::Priority => {
+                let (max, batch_bytes) = (self.config.data_bytes_max, self.batch_bytes());
+                check_queue(&self.priority, len, max).map_err(|queued| {
+                    self.refusal(class, None, RefusedLimit::Class, queued, max)
+                })?;
+                self.priority.push(&frame, batch_bytes, &mut self.pool);
+            }
+            TrafficClass::Bulk => return self.push_bulk(lane, origin, flow, &frame),
+        }
+        self.next_sequence = self.next_sequence.saturating_add(u64::from(is_counted));
+        if let Some(lane) = self.carrier(class) {
+            lane.wanted = true;
+        }
+        Ok(())
+    }
+
+    fn push_bulk(
+        &mut self,
+        lane: Option<LaneId>,
+        origin: Origin,
+        flow: Flow,
+        frame: &NewFrame<'_>,
+    ) -> Result<(), Refusal> {
+        let (class, max) = (frame.class, self.config.data_bytes_max);
+        let at = lane.map_or_else(|| self.pinned(flow.stream), |lane| self.bulk_lane(lane));
+        let queued = self.queued_bytes(class, origin);
+        let batch_bytes = self.batch_bytes();
+        let mark = origin == Origin::Foreign && queued > self.config.mark_bytes;
+        let flags =
+            if mark { frame.flags.with(FrameFlags::CONGESTION_EXPERIENCED) } else { frame.flags };
+        let frame = NewFrame { flags, ..*frame };
+        let Some(lane) = at.and_then(|at| self.lanes.get_mut(at)) else {
+            return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
+        };
+        let id = Some(lane.id.lane);
+        if queued > 0 && queued.saturating_add(frame.len) > max {
+            return Err(self.refusal(class, id, RefusedLimit::Class, queued, max));
+        }
+        match origin {
+            Origin::Own => {
+                lane.bulk_own.push(&frame, batch_bytes, &mut self.pool);
+            }
+            Origin::Foreign => {
+                let free = max.saturating_sub(queued);
+                let pushed =
+                    lane.bulk_foreign.push(flow, &frame, free, batch_bytes, &mut self.pool);
+                if let Err(over) = pushed {
+                    let (limit, queued) = match over {
+                        Overfull::Queue => (RefusedLimit::Class, queued),
+                        Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes),
+                        Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes),
+                    };
+                    let max = if limit == RefusedLimit::Class { max } else { free };
+                    return Err(self.refusal(class, id, limit, queued, max));
+                }
+            }
+        }
+        lane.wanted = true;
+        self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
+        Ok(())
+    }
+
+    /// Own streams may give `lane` more bulk.
+    #[must_use]
+    pub fn has_room_on(&self, lane: LaneId) -> bool {
+        let lane = self.bulk_lane(lane).and_then(|at| self.lanes.get(at));
+        lane.is_some_and(|lane| {
+            let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
+            waits < self.config.send_ahead_bytes
+        })
+    }
+
+    fn bulk_lane(&self, lane: LaneId) -> Option<usize> {
+        let carries = |other: &Lane| other.carries.contains(TrafficClass::Bulk);
+        self.lanes.iter().position(|other| other.id.lane == lane && carries(other))
+    }
+
+    /// The lane that a flow's bulk keeps to: of those that carry bulk the one with the highest hash
+    /// (rendezvous hashing), so that one more or less moves few flows.
+    pub(super) fn pinned(&self, hash: u64) -> Option<usize> {
+        let carrying = self.lanes.iter().enumerate();
+        carrying
+            .filter(|(_, lane)| lane.carries.contains(TrafficClass::Bulk))
+            .max_by_key(|(_, lane)| mix(hash, u64::from(lane.id.lane.0)))
+            .map(|(at, _)| at)
+    }
+
+    /// Batches close at a quantum while something urgent waits or the link is slow: whatever comes
+    /// next waits behind a whole one.
+    fn batch_bytes(&self) -> usize {
+        let most = self.piece_bytes();
+        if !self.control.is_empty() || !self.priority.is_empty() {
+            return most.min(self.config.quantum_bytes);
+        }
+        most
+    }
+
+    /// What bulk may put on the wire at once: a larger batch goes in pieces.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.in_flight_share(4, self.config.batch_bytes)
+    }
+
+    /// A part of what may be in flight, between the least that is worth a message and `max_bytes`.
+    pub(super) fn in_flight_share(&self, parts: u64, max_bytes: usize) -> usize {
+        let part = self.in_flight_bound.checked_div(parts).unwrap_or(0);
+        usize::try_from(part).unwrap_or(usize::MAX).min(max_bytes).max(PIECE_BYTES_MIN)
+    }
+
+    fn check_size(&self, kind: FrameKind, class: TrafficClass, body: usize) -> Result<(), Refusal> {
+        let max = match (kind, class) {
+            (FrameKind::LinkControl, _) => LINK_CONTROL_BYTES_MAX,
+            (_, TrafficClass::Control) => self.config.control_frame_bytes_max,
+            _ => FRAME_BODY_BYTES_MAX,
+        };
+        if body <= max {
+            return Ok(());
+        }
+        Err(Refusal {
+            retry_after: Duration::MAX,
+            ..self.refusal(class, None, RefusedLimit::FrameSize, body, max)
+        })
+    }
+
+    /// Link sequences in flight stay within the window in which the peer can tell duplicates.
+    fn check_sequence(&mut self, class: TrafficClass) -> Result<(), Refusal> {
+        let span = |lowest: u64| self.next_sequence.saturating_sub(lowest);
+        if span(self.lowest_sequence).saturating_add(1) < LINK_SEQUENCE_WINDOW {
+            return Ok(());
+        }
+        let lowest = self.find_lowest_sequence();
+        if span(lowest).saturating_add(1) < LINK_SEQUENCE_WINDOW {
+            self.lowest_sequence = lowest;
+            return Ok(());
+        }
+        let limit = RefusedLimit::SequenceWindow;
+        Err(self.refusal(class, None, limit, self.queued_bytes_total(), 0))
+    }
+
+    fn find_lowest_sequence(&self) -> u64 {
+        let lanes = self.lanes.iter().map(Lane::lowest);
+        let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
+        let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());
+        let queues = [self.control.lowest(), self.priority.lowest(), self.next_sequence];
+        lanes.chain(departed).chain(orphans).chain(queues).min().unwrap_or(self.next_sequence)
+    }
+
+    /// Bytes that wait in all.
+    pub(super) fn queued_bytes_total(&self) -> usize {
+        let lanes = self
+            .lanes
+            .iter()
+            .map(|lane| lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()));
+        let queues = [self.control.bytes(), self.priority.bytes()];
+        lanes.chain(queues).fold(0, usize::saturating_add)
+    }
+
+    fn refusal(
+        &self,
+        class: TrafficClass,
+        lane: Option<LaneId>,
+        limit: RefusedLimit,
+        queued_bytes: usize,
+        max_bytes: usize,
+    ) -> Refusal {
+        let nanos = u128::from(wide(queued_bytes))
+            .saturating_mul(500_000_000)
+            .checked_div(u128::from(self.rate.rate()))
+            .unwrap_or(100_000_000);
+        // Half of what waits is gone by then.
+        let retry_after = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+            .clamp(Duration::from_millis(1), Duration::from_secs(1));
+        Refusal { class, lane, limit, queued_bytes, max_bytes, retry_after }
+    }
+}
+
+/// What waits, if `len` more is above `max`; one frame passes an empty queue.
+fn check_queue(queue: &BatchFifo, len: usize, max: usize) -> Result<(), usize> {
+    let queued = queue.bytes();
+    if queued > 0 && queued.saturating_add(len) > max { Err(queued) } else { Ok(()) }
+}
+
+/// Both hashes stirred (as the finaliser of splitmix64).
+const fn mix(one: u64, other: u64) -> u64 {
+    let mut hash = one ^ other.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}

@@ -1,0 +1,298 @@
+//! Frames that come over a lane.
+
+use hawser_wire::{
+    FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses, LaneFragment, LinkModeOffer,
+    MonoTime, TrafficClass,
+};
+
+use super::VirtualLink;
+use crate::connection::{ConnectionId, LaneKey};
+use crate::departed::check_count;
+use crate::duplicates::Arrival;
+use crate::lane::Lane;
+use crate::violation::LinkViolation;
+use crate::width::wide;
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Handled {
+    /// The driver handles it.
+    Deliver,
+    /// It is to be dropped: it came over another lane already, or over one that is not part of the
+    /// link any more.
+    Duplicate,
+    /// It was for the link itself.
+    Consumed,
+    /// It was the last piece of a batch, for [`VirtualLink::take_assembled`].
+    Assembled,
+}
+
+impl VirtualLink {
+    /// A frame came over a lane; frames of one lane in their order.
+    ///
+    /// # Errors
+    /// [`LinkViolation`] if the peer may not send it: the driver closes the lane with its reason and
+    /// calls [`Self::handle_lane_down`]. The frame is not counted as received.
+    pub fn handle_frame(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let Some(at) = self.position(key) else { return Ok(Handled::Duplicate) };
+        let (kind, sequence) = (frame.header.kind, frame.header.link_sequence);
+        match (kind, sequence.0) {
+            (kind, 0) if kind.is_routed() => Err(LinkViolation::Uncounted { kind }),
+            (_, 0) => self.handle_uncounted(now, at, frame),
+            // Whoever sends a kind that is not known here says by the sequence whether it counts.
+            (FrameKind::Unknown(_), _) => self.handle_counted(now, at, frame),
+            (kind, _) if kind.is_routed() => self.handle_counted(now, at, frame),
+            (kind, _) => Err(LinkViolation::Counted { kind, sequence }),
+        }
+    }
+
+    fn handle_counted(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let (header, bytes) = (&frame.header, frame.body.len());
+        let config = &self.config;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
+        if !lane.peer_classes.contains(header.class) {
+            let (lane, class) = (lane.id.lane, header.class);
+            return Err(LinkViolation::FrameClass { lane, class });
+        }
+        if header.class == TrafficClass::Control && bytes > config.control_frame_bytes_max {
+            let (kind, max_bytes) = (header.kind, config.control_frame_bytes_max);
+            return Err(LinkViolation::ControlTooLarge { kind, bytes, max_bytes });
+        }
+        let len = wide(bytes.saturating_add(FrameHeader::LEN));
+        lane.receipt.check(lane.id.lane, len)?;
+        let arrival = self.duplicates.insert(header.link_sequence);
+        if let Arrival::Jump { highest } = arrival {
+            let sequence = header.link_sequence;
+            return Err(LinkViolation::SequenceJump { sequence, highest });
+        }
+        self.count_received(now, at, len);
+        Ok(if arrival == Arrival::Fresh { Handled::Deliver } else { Handled::Duplicate })
+    }
+
+    /// Something counted came, which will be acknowledged.
+    fn count_received(&mut self, now: MonoTime, at: usize, len: u64) {
+        let config = &self.config;
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.receipt.receive(len);
+        let is_due = lane.receipt.unacked_bytes() >= config.ack_bytes
+            || lane.receipt.unacked_frames() >= config.ack_frames;
+        if is_due {
+            if !self.ack_flagged {
+                self.want_ack_now(now);
+            }
+        } else if self.ack_due.is_none() {
+            self.ack_due = Some(now.saturating_add(config.ack_delay));
+        }
+    }
+
+    /// A piece of a batch came.
+    fn handle_fragment(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let fragment = LaneFragment::decode(frame.body)?;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
+        let (id, class) = (lane.id.lane, frame.header.class);
+        if class != TrafficClass::Bulk || !lane.peer_classes.contains(class) {
+            return Err(LinkViolation::FrameClass { lane: id, class });
+        }
+        let len = wide(frame.body.len().saturating_add(FrameHeader::LEN));
+        lane.receipt.check(id, len)?;
+        let is_whole = lane.assembly.handle_piece(id, &fragment)?;
+        self.count_received(now, at, len);
+        Ok(if is_whole { Handled::Assembled } else { Handled::Consumed })
+    }
+
+    /// The batch whose last piece came over a lane: its frames are for [`Self::handle_assembled`],
+    /// then its memory for [`Self::give_assembled`].
+    pub fn take_assembled(&mut self, key: LaneKey) -> Vec<u8> {
+        let lane = self.position(key).and_then(|at| self.lanes.get_mut(at));
+        lane.map_or_else(Vec::new, |lane| lane.assembly.take())
+    }
+
+    /// Memory for the next batch that comes in pieces.
+    pub fn give_assembled(&mut self, key: LaneKey, buffer: Vec<u8>) {
+        if let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) {
+            lane.assembly.give(buffer);
+        }
+    }
+
+    /// A frame of a batch that came in pieces: [`Handled::Deliver`] or [`Handled::Duplicate`].
+    ///
+    /// # Errors
+    /// As [`Self::handle_frame`].
+    pub fn handle_assembled(
+        &mut self,
+        key: LaneKey,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let Some(lane) = self.position(key).and_then(|at| self.lanes.get(at)) else {
+            return Ok(Handled::Duplicate);
+        };
+        let lane = lane.id.lane;
+        let FrameHeader { kind, class, link_sequence: sequence, .. } = frame.header;
+        if class != TrafficClass::Bulk {
+            return Err(LinkViolation::FrameClass { lane, class });
+        }
+        if sequence.0 == 0 || !(kind.is_routed() || matches!(kind, FrameKind::Unknown(_))) {
+            return Err(LinkViolation::StrayFragment { lane });
+        }
+        match self.duplicates.insert(sequence) {
+            Arrival::Jump { highest } => Err(LinkViolation::SequenceJump { sequence, highest }),
+            Arrival::Fresh => Ok(Handled::Deliver),
+            _ => Ok(Handled::Duplicate),
+        }
+    }
+
+    fn handle_uncounted(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let body = frame.body;
+        let per_second = self.config.heartbeats_per_second;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
+        match frame.header.kind {
+            FrameKind::Ping => {
+                let beat = Heartbeat::decode(body)?;
+                if !lane.watch.handle_ping(now, per_second) {
+                    return Err(LinkViolation::HeartbeatStorm { per_second });
+                }
+                lane.push_own(FrameKind::Pong, &beat.encode());
+                if frame.header.flags.contains(FrameFlags::MEASURING) {
+                    self.rate.handle_peer_probe(now, self.config.tick);
+                    self.update_bound();
+                }
+            }
+            FrameKind::Pong => {
+                let sent = MonoTime::from_nanos(Heartbeat::decode(body)?.sent_nanos);
+                let sample = now.saturating_since(sent);
+                lane.watch.handle_round_trip(sample);
+                self.end_quiet(at);
+                self.rate.handle_round_trip(now, sample);
+                self.update_bound();
+            }
+            FrameKind::LaneClasses => lane.peer_classes = LaneClasses::decode(body)?.classes,
+            FrameKind::LinkMode => {
+                // As cheap to send as a heartbeat, and dearer to handle.
+                if !lane.watch.handle_ping(now, per_second) {
+                    return Err(LinkViolation::HeartbeatStorm { per_second });
+                }
+                let offer = LinkModeOffer::decode(body)?;
+                let outcome = self.mode.handle_offer(offer, self.local_is_smaller);
+                if let Some(answer) = outcome.answer {
+                    lane.push_own(FrameKind::LinkMode, &answer.encode());
+                }
+                if outcome.changed {
+                    self.handle_mode_changed();
+                }
+            }
+            FrameKind::LaneAck => self.handle_ack(now, at, body)?,
+            FrameKind::LaneFragment => return self.handle_fragment(now, at, frame),
+            _ => return Ok(Handled::Deliver),
+        }
+        Ok(Handled::Consumed)
+    }
+
+    fn handle_ack(&mut self, now: MonoTime, at: usize, body: &[u8]) -> Result<(), LinkViolation> {
+        let mut ack = std::mem::take(&mut self.ack_in);
+        let handled = ack
+            .decode_into(body)
+            .map_err(LinkViolation::from)
+            .and_then(|()| self.handle_ack_message(now, at, &ack));
+        self.ack_in = ack;
+        self.update_bound();
+        self.close_drained(now);
+        handled
+    }
+
+    fn handle_ack_message(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        ack: &LaneAck,
+    ) -> Result<(), LinkViolation> {
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        if ack.sequence <= lane.ack_sequence {
+            let (lane, from, to) = (lane.id.lane, lane.ack_sequence, ack.sequence);
+            return Err(LinkViolation::AckReturned { lane, from, to });
+        }
+        lane.ack_sequence = ack.sequence;
+        // If a newer one came over another lane, what this one says may be known or not: that one need
+        // not have spoken of the same connections.
+        let is_late = ack.sequence <= self.ack_seen;
+        self.ack_seen = self.ack_seen.max(ack.sequence);
+        for entry in &ack.entries {
+            if !(is_late && self.is_outdated(entry)) {
+                self.handle_ack_entry(now, entry)?;
+            }
+        }
+        for lane in &mut self.lanes {
+            lane.wanted |= lane.has_queued();
+        }
+        for class in [TrafficClass::Control, TrafficClass::Priority] {
+            let waits = match class {
+                TrafficClass::Control => !self.control.is_empty(),
+                _ => !self.priority.is_empty(),
+            };
+            if let Some(lane) = self.carrier(class) {
+                lane.wanted |= waits;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a late acknowledgement says less than is known.
+    fn is_outdated(&self, entry: &LaneAckEntry) -> bool {
+        let id = ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled };
+        let lane = self.lanes.iter().find(|lane| lane.id == id);
+        let outdated = |lane: &Lane| {
+            entry.count < lane.unacked.acked()
+                || !lane.credit.would_grow(entry.credit_frames, entry.credit_bytes)
+        };
+        !entry.is_final && !entry.settled && lane.is_none_or(outdated)
+    }
+
+    fn handle_ack_entry(
+        &mut self,
+        now: MonoTime,
+        entry: &LaneAckEntry,
+    ) -> Result<(), LinkViolation> {
+        // What the peer has dialled, this side has not.
+        let id = ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled };
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.id == id) else {
+            return self.handle_departed_entry(now, id, entry);
+        };
+        if entry.settled && !entry.is_final {
+            // About an earlier loss that never was.
+            return Ok(());
+        }
+        check_count(&lane.unacked, entry)?;
+        if entry.is_final {
+            let key = lane.key;
+            let reason = hawser_wire::CloseReason::Superseded;
+            self.close_event(key, reason, "the peer counts the connection as gone");
+            self.handle_lane_down(now, key, "gone at the peer");
+            return self.handle_departed_entry(now, id, entry);
+        }
+        lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
+        let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
+        if let Some((sent_at, snapshot)) = released.newest {
+            self.rate.handle_ack(now, released.bytes, sent_at, snapshot);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! What happens to frames whose lane is silent or gone, and the end of the session.
+
+use hawser_wire::{CloseReason, FrameFlags, Incarnation, LaneAckEntry, LaneId, MonoTime, TrafficClass};
+
+use super::{DEPARTED_MAX, VirtualLink};
+use crate::batch::Batch;
+use crate::connection::{ConnectionId, LaneKey};
+use crate::departed::{Departed, Settlement};
+use crate::duplicates::DuplicateWindow;
+use crate::event::{LinkEvent, SessionEnd};
+use crate::mode::ModeAgreement;
+use crate::unacked::UnackedWindow;
+use crate::violation::LinkViolation;
+use crate::width::wide;
+
+/// Answers kept for finals about unknown connections: as many as a peer may ask for at once.
+const ANSWERS_MAX: usize = DEPARTED_MAX;
+
+impl VirtualLink {
+    /// Heartbeats, silence, hedging and death.
+    pub(super) fn handle_tick(&mut self, now: MonoTime, drained: bool) {
+        let config = self.config;
+        let flags = if self.rate.handle_tick(now, config.tick) {
+            FrameFlags::MEASURING
+        } else {
+            FrameFlags::default()
+        };
+        let beat = hawser_wire::Heartbeat { sent_nanos: now.as_nanos() }.encode();
+        let mut changed = false;
+        let mut dead = Vec::new();
+        for lane in &mut self.lanes {
+            if drained {
+                lane.watch.handle_tick();
+            }
+            let silent_ticks = lane.watch.silent_ticks();
+            if silent_ticks >= config.dead_after_ticks {
+                dead.push(lane.key);
+                continue;
+            }
+            let missed_ticks = lane.watch.missed_ticks(config.tick);
+            if missed_ticks >= config.quiet_after_ticks && !std::mem::replace(&mut lane.quiet, true)
+            {
+                changed = true;
+                let (lane, silent_ticks) = (lane.id.lane, missed_ticks);
+                self.events.push_back(LinkEvent::Quiet { lane, silent_ticks });
+            }
+            lane.push_own_flagged(hawser_wire::FrameKind::Ping, flags, &beat);
+            lane.receipt.handle_tick(config.tick, lane.watch.srtt(), config.credit_bytes_max);
+        }
+        if changed {
+            self.place();
+        }
+        for key in dead {
+            self.close_event(key, CloseReason::Silent, "");
+            self.handle_lane_down(now, key, CloseReason::Silent.text());
+        }
+        self.hedge_silent();
+        self.close_idle(now);
+        self.update_bound();
+        self.pool.trim();
+    }
+
+    /// Sends what is unacknowledged over a silent lane over another one as well, oldest first and as
+    /// far as that one's window goes.
+    fn hedge_silent(&mut self) {
+        let (after, tick) = (self.config.hedge_after_ticks, self.config.tick);
+        let silent: Vec<LaneKey> = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.watch.missed_ticks(tick) >= after && lane.carries.is_empty())
+            .map(|lane| lane.key)
+            .collect();
+        for key in silent {
+            let Some(spare_bytes) = self.hedge_room() else { return };
+            let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) else {
+                continue;
+            };
+            let copies = lane.unacked.hedge(spare_bytes, &mut self.pool);
+            let (from, silent_ticks) = (lane.id.lane, lane.watch.missed_ticks(tick));
+            let Some(class) = copies.first().map(Batch::class) else { continue };
+            let (frames, bytes) = totals(&copies);
+            if let Some(to) = self.carrier(class).map(|lane| lane.id.lane) {
+                self.events.push_back(LinkEvent::Hedged { from, to, frames, bytes, silent_ticks });
+            }
+            self.requeue(from, copies);
+        }
+    }
+
+    /// Bytes that the lanes which carry something can all take beside what they hold.
+    fn hedge_room(&self) -> Option<usize> {
+        let carrying = self.lanes.iter().filter(|lane| !lane.carries.is_empty() && !lane.quiet);
+        carrying
+            .map(|lane| {
+                let left = usize::try_from(lane.credit.left_bytes()).unwrap_or(usize::MAX);
+                let held = lane.unacked.backing_bytes().saturating_add(lane.resend_bytes());
+                self.config.window_bytes.saturating_sub(held).min(left)
+            })
+            .min()
+    }
+
+    /// Gives batches that were on lane `from` to one that carries their class, before whatever was
+    /// taken later; without one they wait for it. All bulk of one lane has one heir while the lanes
+    /// stay as they are, so that its streams keep their order.
+    pub(super) fn requeue(&mut self, from: LaneId, batches: Vec<Batch>) {
+        for batch in batches {
+            let heir = match batch.class() {
+                TrafficClass::Bulk => {
+                    self.pinned(u64::from(from.0)).and_then(|at| self.lanes.get_mut(at))
+                }
+                class => self.carrier(class),
+            };
+            match heir {
+                Some(lane) => lane.push_resend(batch),
+                None => self.orphans.push_back((from, batch)),
+            }
+        }
+    }
+
+    /// Batches that waited for a lane go to one.
+    pub(super) fn requeue_orphans(&mut self) {
+        for (from, batch) in std::mem::take(&mut self.orphans) {
+            self.requeue(from, vec![batch]);
+        }
+    }
+
+    pub(super) fn add_departed(
+        &mut self,
+        now: MonoTime,
+        id: ConnectionId,
+        received: u64,
+        unacked: UnackedWindow,
+    ) {
+        self.departed.push(Departed::new(id, received, unacked));
+        self.want_ack_now(now);
+    }
+
+    /// A link that loses connection after connection before counts are exchanged starts anew.
+    pub(super) fn shed_departed(&mut self, now: MonoTime) {
+        if self.departed.len() >= DEPARTED_MAX {
+            self.end_session(now, SessionEnd::Flapping);
+        }
+    }
+
+    /// The peer speaks of a connection that has no lane here.
+    pub(super) fn handle_departed_entry(
+        &mut self,
+        now: MonoTime,
+        id: ConnectionId,
+        entry: &LaneAckEntry,
+    ) -> Result<(), LinkViolation> {
+        let Some(at) = self.departed.iter().position(|departed| departed.id == id) else {
+            if entry.is_final {
+                // Without a session that ended in between, it was never served here: nothing came.
+                // Who says settled needs no count: a final would call for an answer itself, without
+                // end if the peer has forgotten the connection, too.
+                self.answer_settled(now, id, !self.has_forgotten && !entry.settled);
+            }
+            return Ok(());
+        };
+        let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
+        let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
+        if over {
+            self.departed.swap_remove(at);
+            if entry.is_final {
+                self.answer_settled(now, id, false);
+            }
+        } else if self.departed.get(at).is_some_and(|departed| departed.to_send) {
+            self.want_ack_now(now);
+        }
+        let (frames, bytes) = totals(&rest);
+        if frames == 0 {
+            return Ok(());
+        }
+        if forgotten {
+            let reason = SessionEnd::Forgotten { id };
+            self.events.push_back(LinkEvent::SessionEnded { reason, frames });
+            self.rerouted.extend(rest);
+            return Ok(());
+        }
+        self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
+        self.requeue(id.lane, rest);
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more is wanted of a connection.
+    fn answer_settled(&mut self, now: MonoTime, id: ConnectionId, is_final: bool) {
+        if self.answers.len() < ANSWERS_MAX {
+            let ConnectionId { lane, epoch, dialled } = id;
+            let (settled, count, credit_frames, credit_bytes) = (true, 0, 0, 0);
+            self.answers.push(LaneAckEntry {
+                lane,
+                epoch,
+                dialled,
+                is_final,
+                settled,
+                count,
+                credit_frames,
+                credit_bytes,
+            });
+        }
+        self.want_ack_now(now);
+    }
+
+    /// No lane for too long ends the session.
+    pub(super) fn handle_alone(&mut self, now: MonoTime) {
+        let after = self.config.session_timeout;
+        if self.alone_since.is_some_and(|since| since.saturating_add(after) <= now) {
+            self.end_session(now, SessionEnd::NoLane { after });
+        }
+    }
+
+    pub(super) fn end_for_other_life(&mut self, now: MonoTime, is: Incarnation) {
+        let was = self.peer_incarnation.unwrap_or_default();
+        self.end_session(now, SessionEnd::OtherLife { was, is });
+        self.ack_seen = 0;
+        self.has_forgotten = false;
+    }
+
+    /// Drops what was received and hands out what was in flight or waits.
+    fn end_session(&mut self, now: MonoTime, reason: SessionEnd) {
+        for mut lane in std::mem::take(&mut self.lanes) {
+            let why = "the link session is over";
+            self.close_event(lane.key, CloseReason::Superseded, why);
+            let unacked_frames = lane.unacked.sent().saturating_sub(lane.unacked.acked());
+            let (key, id, why) = (lane.key, lane.id, why.to_owned());
+            self.events.push_back(LinkEvent::LaneDown { key, id, why, unacked_frames });
+            let queued = lane.take_all_queued();
+            let acked = lane.unacked.acked();
+            self.rerouted.extend(lane.unacked.take_rest(acked, &mut self.pool));
+            self.rerouted.extend(queued);
+        }
+        for departed in std::mem::take(&mut self.departed) {
+            self.rerouted.extend(departed.into_rest(&mut self.pool));
+        }
+        self.rerouted.extend(self.orphans.drain(..).map(|(_, batch)| batch));
+        while let Some(batch) = self.control.pop().or_else(|| self.priority.pop()) {
+            self.rerouted.push_back(batch);
+        }
+        self.rerouted.retain(|batch| batch.counted() > 0);
+        let frames = self.rerouted.iter().fold(0, |sum: u64, b| sum.saturating_add(b.counted()));
+        self.has_forgotten = true;
+        self.duplicates = DuplicateWindow::default();
+        self.known_lanes.clear();
+        self.placed = [None; 3];
+        self.mode = ModeAgreement::default();
+        self.answers.clear();
+        (self.ack_due, self.ack_flagged, self.ack_whole) = (None, false, false);
+        self.alone_since = None;
+        self.lowest_sequence = self.next_sequence;
+        self.next_tick = now;
+        self.rate.reset();
+        self.events.push_back(LinkEvent::SessionEnded { reason, frames });
+    }
+}
+
+/// Counted frames and bytes of `batches`.
+fn totals(batches: &[Batch]) -> (u64, u64) {
+    batches.iter().fold((0, 0), |(frames, bytes): (u64, u64), batch| {
+        (frames.saturating_add(batch.counted()), bytes.saturating_add(wide(batch.len())))
+    })
+}

@@ -1,0 +1,98 @@
+//! What there is to report of a link.
+
+use std::time::Duration;
+
+use hawser_wire::{ClassSet, TrafficClass};
+
+use super::VirtualLink;
+use crate::connection::{ConnectionId, LaneKey};
+
+/// A lane as it stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LaneStatus {
+    /// The driver's name for the connection.
+    pub key: LaneKey,
+    /// As both ends name it.
+    pub id: ConnectionId,
+    /// What the lane was made for.
+    pub class: TrafficClass,
+    /// What this side puts on it.
+    pub carries: ClassSet,
+    /// Own ticks since the last byte.
+    pub silent_ticks: u32,
+    /// Smoothed round trip; zero before the first echo.
+    pub srtt: Duration,
+    /// Least round trip; zero before the first echo.
+    pub min_rtt: Duration,
+    /// Bytes acknowledged, of batches that are so whole: goodput is what it grows by.
+    pub acked_bytes: u64,
+    /// Counted frames in flight.
+    pub unacked_frames: u64,
+    /// Memory of what is in flight.
+    pub unacked_bytes: usize,
+    /// Counted frames sent.
+    pub sent_frames: u64,
+    /// Counted frames received.
+    pub received_frames: u64,
+    /// Lane credit left, in bytes.
+    pub credit_bytes: u64,
+    /// What waits for this very lane.
+    pub queued_bytes: usize,
+}
+
+/// A link as it stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LinkStatus {
+    /// Bulk bytes in flight over lanes that are heard.
+    pub in_flight_bulk_bytes: u64,
+    /// Bulk bytes that may be.
+    pub in_flight_bound_bytes: u64,
+    /// Bytes per second, the windowed maximum; 0 while unknown.
+    pub delivery_rate: u64,
+    /// Least round trip, if one was measured.
+    pub min_rtt: Option<Duration>,
+    /// What waits in all.
+    pub queued_bytes: usize,
+    /// Counted frames of connections that are gone, whose fate is not known yet.
+    pub unsettled_frames: u64,
+}
+
+impl VirtualLink {
+    /// The lanes, in the order in which they came.
+    pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
+        self.lanes.iter().map(|lane| LaneStatus {
+            key: lane.key,
+            id: lane.id,
+            class: lane.class,
+            carries: lane.carries,
+            silent_ticks: lane.watch.silent_ticks(),
+            srtt: lane.watch.srtt(),
+            min_rtt: lane.watch.min_rtt(),
+            acked_bytes: lane.unacked.acked_bytes(),
+            unacked_frames: lane.unacked.sent().saturating_sub(lane.unacked.acked()),
+            unacked_bytes: lane.unacked.backing_bytes(),
+            sent_frames: lane.unacked.sent(),
+            received_frames: lane.receipt.count(),
+            credit_bytes: lane.credit.left_bytes(),
+            queued_bytes: lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()),
+        })
+    }
+
+    /// The link.
+    #[must_use]
+    pub fn status(&self) -> LinkStatus {
+        let orphans =
+            self.orphans.iter().fold(0, |sum: u64, (_, batch)| sum.saturating_add(batch.counted()));
+        LinkStatus {
+            in_flight_bulk_bytes: self.bulk_in_flight(),
+            in_flight_bound_bytes: self.in_flight_bound,
+            delivery_rate: self.rate.rate(),
+            min_rtt: self.rate.min_rtt(),
+            queued_bytes: self.queued_bytes_total(),
+            unsettled_frames: self.departed.iter().fold(orphans, |sum, departed| {
+                let unacked = departed.unacked();
+                sum.saturating_add(unacked.sent().saturating_sub(unacked.acked()))
+            }),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Two machines over connections that fail.
+
+mod faults;
+mod misbehaviour;
+mod pair;
+mod traffic;

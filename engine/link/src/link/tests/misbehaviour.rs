@@ -1,0 +1,229 @@
+//! What a peer may not send: each names its reason, and the other lanes go on.
+
+use std::time::Duration;
+
+use hawser_wire::{
+    BatchWriter, CloseReason, FrameKind, Heartbeat, Incarnation, LINK_SEQUENCE_WINDOW, LaneAck,
+    LaneAckEntry, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, TrafficClass,
+};
+
+use super::pair::{Pair, Random};
+use crate::*;
+use TrafficClass::{Bulk, Control};
+
+/// A message of one frame.
+fn message(kind: FrameKind, class: TrafficClass, sequence: u64, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    BatchWriter::new(&mut out).frame(kind, class, LinkSequence(sequence), &[body]).unwrap();
+    out
+}
+
+/// A link with three lanes takes `messages` over `lane` and closes it for `reason`; what was in
+/// flight over it, and what comes then, arrives.
+fn check(lane: u16, reason: CloseReason, messages: impl FnOnce(&Pair, LaneKey) -> Vec<Vec<u8>>) {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    for stream in 0..20 {
+        for end in 0..2 {
+            pair.push(end, Bulk, Origin::Own, stream, 30_000).unwrap();
+            pair.push(end, Control, Origin::Own, stream, 100).unwrap();
+        }
+    }
+    pair.run(Duration::from_millis(10));
+    let key = pair.key_of(lane);
+    for message in messages(&pair, key) {
+        pair.handle_message(0, key, &message);
+    }
+    // The true peer goes on behind the forged ones.
+    pair.ends[1].ack_sequence = pair.ends[1].ack_sequence.max(pair.ends[0].ack_seen);
+    let found: Vec<CloseReason> = pair.violations.iter().map(LinkViolation::close_reason).collect();
+    assert_eq!(found, [reason], "{:?}", pair.violations);
+    pair.push(1, Bulk, Origin::Own, 1, 10).unwrap();
+    pair.settle(5);
+    pair.run(Duration::from_millis(300));
+    assert_eq!(pair.ends[0].lanes().count(), 3);
+}
+
+/// An acknowledgement of what `end` has sent over the lane, changed.
+fn ack(pair: &Pair, key: LaneKey, ahead: u64, change: impl FnOnce(&mut LaneAckEntry)) -> Vec<u8> {
+    let lane = pair.ends[0].lanes().find(|lane| lane.key == key).unwrap();
+    let mut entry = LaneAckEntry {
+        lane: lane.id.lane,
+        epoch: lane.id.epoch,
+        dialled: !lane.id.dialled,
+        is_final: false,
+        settled: false,
+        count: lane.sent_frames,
+        credit_frames: 1 << 40,
+        credit_bytes: 1 << 40,
+    };
+    change(&mut entry);
+    let sequence = pair.ends[0].ack_seen + 1 + ahead;
+    let mut body = Vec::new();
+    LaneAck { sequence, entries: vec![entry] }.encode(&mut body);
+    message(FrameKind::LaneAck, Control, 0, &body)
+}
+
+#[test]
+fn acknowledgements_that_cannot_be() {
+    check(0, CloseReason::AckAhead, |pair, key| vec![ack(pair, key, 0, |entry| entry.count += 1)]);
+    check(0, CloseReason::AckReturned, |pair, key| {
+        vec![ack(pair, key, 0, |_| ()), ack(pair, key, 1, |entry| entry.count -= 1)]
+    });
+    check(0, CloseReason::AckReturned, |pair, key| {
+        vec![ack(pair, key, 0, |_| ()), ack(pair, key, 0, |_| ())]
+    });
+    check(0, CloseReason::CreditReturned, |pair, key| {
+        let lower = ack(pair, key, 1, |entry| entry.credit_bytes -= 1);
+        vec![ack(pair, key, 0, |_| ()), lower]
+    });
+    check(0, CloseReason::ProtocolViolation, |_, _| {
+        vec![message(FrameKind::LaneAck, Control, 0, &[1, 2, 3])]
+    });
+}
+
+#[test]
+fn frames_that_the_lane_does_not_take() {
+    check(2, CloseReason::ClassChange, |_, _| {
+        vec![message(FrameKind::StreamAck, Control, 500, &[0; 8])]
+    });
+    check(0, CloseReason::ControlTooLarge, |_, _| {
+        vec![message(FrameKind::StreamAck, Control, 500, &[0; 80_000])]
+    });
+    check(2, CloseReason::SequenceJump, |_, _| {
+        vec![message(FrameKind::Record, Bulk, LINK_SEQUENCE_WINDOW + 500, &[0; 8])]
+    });
+}
+
+#[test]
+fn frames_that_are_counted_if_and_only_if_they_are_routed() {
+    use FrameKind::{Close, Datagram, LaneAck, LinkControl, Notice, Ping, Record};
+    for (kind, class, sequence) in [
+        (Record, Bulk, 0),
+        (Datagram, Control, 0),
+        (Notice, Control, 0),
+        (Ping, Control, 500),
+        (LaneAck, Control, 500),
+        (LinkControl, Control, 500),
+        (Close, Control, 500),
+    ] {
+        let lane = if class == Bulk { 2 } else { 0 };
+        check(lane, CloseReason::ProtocolViolation, |_, _| {
+            vec![message(kind, class, sequence, &[0; 8])]
+        });
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_known_is_counted_as_its_sender_says() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+    let key = pair.key_of(0);
+    let mut take = |sequence| {
+        let bytes = message(FrameKind::Unknown(0xee), Control, sequence, &[0; 8]);
+        let frame = hawser_wire::FrameIter::new(&bytes).next().unwrap().unwrap();
+        let handled = pair.ends[0].handle_frame(pair.now, key, &frame).unwrap();
+        (handled, pair.ends[0].lanes().next().unwrap().received_frames)
+    };
+    assert_eq!(take(0), (Handled::Deliver, 0));
+    assert_eq!(take(7), (Handled::Deliver, 1));
+    assert_eq!(take(7), (Handled::Duplicate, 2));
+}
+
+#[test]
+fn more_than_the_lane_has_credit_for() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    let key = pair.key_of(2);
+    // The granting side never says anything, as no step is taken.
+    for sequence in 1.. {
+        let len = 1 << 20;
+        let body = [&(1_000_000_u64 + sequence).to_le_bytes()[..], &vec![0; len]].concat();
+        pair.handle_message(0, key, &message(FrameKind::Record, Bulk, sequence, &body));
+        if let [violation] = pair.violations[..] {
+            assert_eq!(violation.close_reason(), CloseReason::CreditOverrun, "{violation}");
+            assert_eq!(sequence, 8, "seven and some fit into 8 MiB");
+            break;
+        }
+    }
+}
+
+#[test]
+fn heartbeats_by_the_thousand() {
+    check(1, CloseReason::HeartbeatStorm, |_, _| {
+        let beat = Heartbeat { sent_nanos: 1 }.encode();
+        vec![message(FrameKind::Ping, Control, 0, &beat).repeat(20_000)]
+    });
+}
+
+#[test]
+fn what_a_peer_asks_for_and_does_not_read_is_bounded() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+    let key = pair.key_of(0);
+    let beat = Heartbeat { sent_nanos: 1 }.encode();
+    let stale = LinkModeOffer { generation: 0, mode: LinkMode::Separate, accepted: false }.encode();
+    pair.handle_message(0, key, &message(FrameKind::Ping, Control, 0, &beat).repeat(2000));
+    pair.handle_message(0, key, &message(FrameKind::LinkMode, Control, 0, &stale).repeat(2900));
+    assert_eq!(pair.violations, []);
+    let transmit = pair.ends[0].poll_transmit(pair.now, key).unwrap();
+    assert!(transmit.frames.len() < 70_000, "{}", transmit.frames.len());
+}
+
+#[test]
+fn lanes_that_come_again_as_something_else() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    let present = pair.ends[0].lanes().find(|lane| lane.id.lane == LaneId(2)).unwrap();
+    let offer = LaneOffer {
+        lane: LaneId(2),
+        class: Bulk,
+        epoch: present.id.epoch,
+        dialled: present.id.dialled,
+        peer_incarnation: Incarnation(1),
+    };
+    let refused = |pair: &mut Pair, offer: LaneOffer| {
+        let refused = pair.ends[0].handle_lane_up(pair.now, LaneKey(9999), offer);
+        assert_eq!(pair.ends[0].lanes().count(), 3);
+        refused.unwrap_err().close_reason()
+    };
+    assert_eq!(refused(&mut pair, offer), CloseReason::DuplicateLane);
+    let other = LaneOffer { class: Control, epoch: LinkEpoch(9999), ..offer };
+    assert_eq!(refused(&mut pair, other), CloseReason::ClassChange);
+    let old = LaneOffer { peer_incarnation: Incarnation(0), epoch: LinkEpoch(9999), ..offer };
+    assert_eq!(refused(&mut pair, old), CloseReason::Superseded);
+    let mut lanes = 3;
+    let last = loop {
+        let offer = LaneOffer { lane: LaneId(lanes), epoch: LinkEpoch(1), ..offer };
+        match pair.ends[0].handle_lane_up(pair.now, LaneKey(u64::from(lanes) << 32), offer) {
+            Ok(()) => lanes += 1,
+            Err(violation) => break violation,
+        }
+    };
+    assert_eq!((lanes, last.close_reason()), (16, CloseReason::LinkFlapping));
+}
+
+#[test]
+fn any_frames_of_the_link_itself_are_taken_or_refused() {
+    let mut random = Random(1);
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    for round in 0..20_000_u64 {
+        let kinds = [0x10, 0x11, 0x12, 0x13, 0x14, 0x40, 0x7f, random.below(256)];
+        let kind = FrameKind::from_wire(u8::try_from(kinds[random.below(8) as usize]).unwrap());
+        let class = TrafficClass::ALL[random.below(3) as usize];
+        // Not counted: a forged frame that counts is one that the true peer never sent.
+        let mut body: Vec<u8> = (0..random.below(50)).map(|_| random.below(4) as u8).collect();
+        if kind == FrameKind::LaneAck && random.below(2) == 0 {
+            body.resize(9 + 35, 0);
+            body[8] = 1;
+        }
+        let keys: Vec<LaneKey> = pair.ends[0].lanes().map(|lane| lane.key).collect();
+        if let Some(&key) = keys.get(random.below(3) as usize) {
+            let bytes = message(kind, class, 0, &body);
+            let frame = hawser_wire::FrameIter::new(&bytes).next().unwrap().unwrap();
+            if pair.ends[0].handle_frame(pair.now, key, &frame).is_err() {
+                pair.ends[0].handle_lane_down(pair.now, key, "violation");
+                pair.close(0, key);
+            }
+        }
+        if round % 100 == 0 {
+            pair.step(true);
+        }
+    }
+    assert!(pair.ends[0].lanes().count() <= 3);
+}

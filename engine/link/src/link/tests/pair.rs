@@ -1,0 +1,385 @@
+//! Two links, joined by connections that a test can slow down, silence and cut.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use hawser_wire::{
+    FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LaneId, LinkEpoch, MonoTime, NodeId,
+    TrafficClass,
+};
+
+use crate::*;
+
+pub(super) const STEP: Duration = Duration::from_millis(1);
+/// Bytes that a connection takes before its writer has to wait.
+const SOCKET_BYTES: usize = 1 << 20;
+
+/// splitmix64.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn below(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut hash = self.0;
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (hash ^ (hash >> 31)) % below
+    }
+}
+
+/// One direction of a connection.
+#[derive(Default)]
+pub(super) struct Pipe {
+    messages: VecDeque<(MonoTime, Vec<u8>)>,
+    bytes: usize,
+    free_at: MonoTime,
+}
+
+/// A connection.
+pub(super) struct Wire {
+    /// Ends that still use it.
+    open: [bool; 2],
+    /// When an end learns that the connection is gone.
+    told_at: [Option<MonoTime>; 2],
+    pipes: [Pipe; 2],
+    pub(super) delay: Duration,
+    pub(super) bytes_per_ms: u64,
+    pub(super) is_silent: bool,
+    /// Nothing arrives any more.
+    is_cut: bool,
+}
+
+pub(super) struct Pair {
+    pub(super) now: MonoTime,
+    pub(super) ends: [VirtualLink; 2],
+    pub(super) wires: BTreeMap<LaneKey, Wire>,
+    pub(super) incarnations: [Incarnation; 2],
+    pub(super) delay: Duration,
+    pub(super) bytes_per_ms: u64,
+    /// Lanes that are dialled again when they are wanted, and when.
+    pub(super) redials: bool,
+    dials: Vec<(MonoTime, LaneId, TrafficClass)>,
+    next_key: u64,
+    next_id: u64,
+    /// Frames taken by each end and not yet at the other, by id.
+    pub(super) under_way: [BTreeMap<u64, TrafficClass>; 2],
+    arrived: [BTreeSet<u64>; 2],
+    last_priority: [u64; 2],
+    pub(super) rerouted: [BTreeSet<u64>; 2],
+    pub(super) marked: u64,
+    /// Batches that came in pieces.
+    pub(super) assembled: u64,
+    pub(super) events: [Vec<LinkEvent>; 2],
+    /// After a lost session a frame may come twice.
+    pub(super) may_repeat: bool,
+    pub(super) violations: Vec<LinkViolation>,
+}
+
+pub(super) const fn node(tag: u8) -> NodeId {
+    NodeId::from_bytes([tag; 16])
+}
+
+impl Pair {
+    pub(super) fn new(config: LinkConfig) -> Self {
+        Self {
+            now: MonoTime::from_nanos(1),
+            ends: [
+                VirtualLink::new(config, node(1), node(2)),
+                VirtualLink::new(config, node(2), node(1)),
+            ],
+            wires: BTreeMap::new(),
+            incarnations: [Incarnation(1); 2],
+            delay: Duration::from_millis(2),
+            bytes_per_ms: 100_000,
+            redials: true,
+            dials: Vec::new(),
+            next_key: 1,
+            next_id: 1,
+            under_way: Default::default(),
+            arrived: Default::default(),
+            last_priority: [0; 2],
+            rerouted: Default::default(),
+            marked: 0,
+            assembled: 0,
+            events: Default::default(),
+            may_repeat: false,
+            violations: Vec::new(),
+        }
+    }
+
+    /// With a control, a priority and two bulk lanes.
+    pub(super) fn with_lanes(config: LinkConfig, lanes: u16) -> Self {
+        let mut pair = Self::new(config);
+        for lane in 0..lanes {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        pair.run(Duration::from_millis(20));
+        pair
+    }
+
+    /// `dialler` opens a connection; both ends are told at once.
+    pub(super) fn connect(&mut self, lane: LaneId, class: TrafficClass, dialler: usize) -> LaneKey {
+        let key = LaneKey(self.next_key);
+        self.next_key += 1;
+        let wire = Wire {
+            open: [true; 2],
+            told_at: [None; 2],
+            pipes: Default::default(),
+            delay: self.delay,
+            bytes_per_ms: self.bytes_per_ms,
+            is_silent: false,
+            is_cut: false,
+        };
+        self.wires.insert(key, wire);
+        for end in [1 - dialler, dialler] {
+            let offer = LaneOffer {
+                lane,
+                class,
+                epoch: LinkEpoch(key.0),
+                dialled: end == dialler,
+                peer_incarnation: self.incarnations[1 - end],
+            };
+            if self.ends[end].handle_lane_up(self.now, key, offer).is_err() {
+                self.close(end, key);
+            }
+        }
+        key
+    }
+
+    /// One end stops to use a connection; the other learns it later.
+    pub(super) fn close(&mut self, end: usize, key: LaneKey) {
+        let Some(wire) = self.wires.get_mut(&key) else { return };
+        wire.open[end] = false;
+        let at = self.now.saturating_add(wire.delay);
+        wire.told_at[1 - end].get_or_insert(at);
+    }
+
+    /// The connection breaks: what is under way is lost, the ends learn it after a while or never.
+    pub(super) fn cut(&mut self, key: LaneKey, tell: [Option<u64>; 2]) {
+        let Some(wire) = self.wires.get_mut(&key) else { return };
+        wire.pipes = Default::default();
+        wire.is_cut = true;
+        for (told, tell) in wire.told_at.iter_mut().zip(tell) {
+            *told = tell.map(|ms| self.now.saturating_add(Duration::from_millis(ms)));
+        }
+    }
+
+    /// Gives a frame to an end; its id, unless it was refused.
+    pub(super) fn push(
+        &mut self,
+        end: usize,
+        class: TrafficClass,
+        origin: Origin,
+        flow: u64,
+        len: usize,
+    ) -> Result<u64, Refusal> {
+        let id = self.next_id;
+        let kind = match class {
+            TrafficClass::Control => FrameKind::StreamAck,
+            TrafficClass::Priority => FrameKind::Datagram,
+            TrafficClass::Bulk => FrameKind::Record,
+        };
+        let flow = Flow { tenant: flow % 3, stream: flow };
+        let (id_bytes, rest) = (id.to_le_bytes(), vec![0x5a; len]);
+        let parts: [&[u8]; 2] = [&id_bytes, &rest];
+        let flags = FrameFlags::default();
+        self.ends[end].push(kind, class, origin, flow, flags, &parts)?;
+        self.next_id += 1;
+        self.under_way[end].insert(id, class);
+        Ok(id)
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now.saturating_add(time);
+        while self.now < until {
+            self.step(true);
+        }
+    }
+
+    /// Until nothing is under way, at most `seconds`.
+    pub(super) fn settle(&mut self, seconds: u64) {
+        for _ in 0..seconds * 1000 {
+            if self.under_way.iter().all(BTreeMap::is_empty) {
+                return;
+            }
+            self.step(true);
+        }
+        let ends = self.ends.iter().zip(&self.events);
+        let state: Vec<String> = ends
+            .map(|(end, events)| {
+                let lanes: Vec<LaneStatus> = end.lanes().collect();
+                format!("{lanes:?} {:?} {:?} {events:?}", end.status(), end.departed)
+            })
+            .collect();
+        panic!("still under way: {:?}, {state:#?}", self.under_way);
+    }
+
+    pub(super) fn step(&mut self, drained: bool) {
+        self.now = self.now.saturating_add(STEP);
+        self.redial();
+        for end in 0..2 {
+            self.tell(end);
+            self.deliver(end);
+            if self.ends[end].poll_timeout().is_some_and(|(due, _)| due <= self.now) {
+                self.ends[end].handle_timeout(self.now, drained);
+            }
+            self.obey(end);
+            self.flush(end);
+        }
+    }
+
+    fn redial(&mut self) {
+        let (due, later) = self.dials.drain(..).partition(|&(at, ..)| at <= self.now);
+        self.dials = later;
+        let due: Vec<(MonoTime, LaneId, TrafficClass)> = due;
+        for (_, lane, class) in due {
+            let served = |end: &VirtualLink| end.lanes().any(|status| status.id.lane == lane);
+            if !self.ends.iter().any(served) {
+                self.connect(lane, class, usize::from(lane.0 % 2));
+            } else if !self.ends.iter().all(served) {
+                self.dials.push((self.now.saturating_add(STEP * 50), lane, class));
+            }
+        }
+    }
+
+    fn tell(&mut self, end: usize) {
+        for (&key, wire) in &mut self.wires {
+            if wire.told_at[end].is_some_and(|at| at <= self.now) && wire.open[end] {
+                // What arrived before the end of the connection counts.
+                let arrived = |(at, _): &(MonoTime, Vec<u8>)| *at <= self.now;
+                if !wire.is_cut
+                    && !wire.is_silent
+                    && wire.pipes[end].messages.front().is_some_and(arrived)
+                {
+                    continue;
+                }
+                wire.open[end] = false;
+                self.ends[end].handle_lane_down(self.now, key, "reset");
+            }
+        }
+        self.wires.retain(|_, wire| wire.open.contains(&true));
+    }
+
+    /// What has arrived at `end`.
+    fn deliver(&mut self, end: usize) {
+        let keys: Vec<LaneKey> = self.wires.keys().copied().collect();
+        for key in keys {
+            while let Some(wire) = self.wires.get_mut(&key) {
+                let pipe = &mut wire.pipes[end];
+                if wire.is_silent
+                    || wire.is_cut
+                    || !wire.open[end]
+                    || pipe.messages.front().is_none_or(|(at, _)| *at > self.now)
+                {
+                    break;
+                }
+                let (_, message) = pipe.messages.pop_front().unwrap();
+                pipe.bytes -= message.len();
+                self.ends[end].handle_bytes(key);
+                self.handle_message(end, key, &message);
+            }
+        }
+    }
+
+    pub(super) fn handle_message(&mut self, end: usize, key: LaneKey, message: &[u8]) {
+        for frame in FrameIter::new(message) {
+            let frame = frame.unwrap();
+            match self.ends[end].handle_frame(self.now, key, &frame) {
+                Ok(Handled::Deliver) => self.take(end, &frame),
+                Ok(Handled::Assembled) => {
+                    self.assembled += 1;
+                    let whole = self.ends[end].take_assembled(key);
+                    for frame in FrameIter::new(&whole).map(Result::unwrap) {
+                        if self.ends[end].handle_assembled(key, &frame) == Ok(Handled::Deliver) {
+                            self.take(end, &frame);
+                        }
+                    }
+                    self.ends[end].give_assembled(key, whole);
+                }
+                Ok(_) => {}
+                Err(violation) => {
+                    self.violations.push(violation);
+                    self.ends[end].handle_lane_down(self.now, key, "violation");
+                    self.close(end, key);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, end: usize, frame: &FrameRef<'_>) {
+        let (id, _) = frame.body.split_first_chunk::<8>().unwrap();
+        self.arrive(end, u64::from_le_bytes(*id), frame.header.class);
+        let ce = FrameFlags::CONGESTION_EXPERIENCED;
+        self.marked += u64::from(frame.header.flags.contains(ce));
+    }
+
+    fn arrive(&mut self, end: usize, id: u64, class: TrafficClass) {
+        let fresh = self.arrived[end].insert(id);
+        assert!(fresh || self.may_repeat, "{id} came twice");
+        self.under_way[1 - end].remove(&id);
+        if class == TrafficClass::Priority && !self.may_repeat {
+            assert!(id > self.last_priority[end], "priority {id} out of order");
+            self.last_priority[end] = id;
+        }
+    }
+
+    fn obey(&mut self, end: usize) {
+        while let Some(event) = self.ends[end].poll_event() {
+            match &event {
+                LinkEvent::CloseLane { key, .. } => self.close(end, *key),
+                LinkEvent::WantLane { lane, class } if self.redials => {
+                    let at = self.now.saturating_add(Duration::from_millis(100));
+                    self.dials.push((at, *lane, *class));
+                }
+                _ => {}
+            }
+            self.events[end].push(event);
+        }
+        while let Some(batch) = self.ends[end].poll_rerouted() {
+            for frame in FrameIter::new(batch.frames()).map(Result::unwrap) {
+                if frame.header.link_sequence.0 != 0 {
+                    let (id, _) = frame.body.split_first_chunk::<8>().unwrap();
+                    let id = u64::from_le_bytes(*id);
+                    self.under_way[end].remove(&id);
+                    self.rerouted[end].insert(id);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, end: usize) {
+        // As a driver does: those that want, and those whose write is over.
+        while self.ends[end].poll_wanted().is_some() {}
+        let keys: Vec<LaneKey> = self.ends[end].lanes().map(|lane| lane.key).collect();
+        for key in keys {
+            let Some(wire) = self.wires.get_mut(&key) else { continue };
+            let pipe = &mut wire.pipes[1 - end];
+            while pipe.bytes < SOCKET_BYTES {
+                let Some(transmit) = self.ends[end].poll_transmit(self.now, key) else { break };
+                let message = transmit.frames.to_vec();
+                let nanos = message.len() as u64 * 1_000_000 / wire.bytes_per_ms;
+                pipe.free_at =
+                    pipe.free_at.max(self.now).saturating_add(Duration::from_nanos(nanos));
+                pipe.bytes += message.len();
+                pipe.messages.push_back((pipe.free_at.saturating_add(wire.delay), message));
+            }
+        }
+    }
+
+    pub(super) fn key_of(&self, lane: u16) -> LaneKey {
+        self.ends[0].lanes().find(|status| status.id.lane == LaneId(lane)).unwrap().key
+    }
+
+    pub(super) fn saw(&self, end: usize, wanted: impl Fn(&LinkEvent) -> bool) -> bool {
+        self.events[end].iter().any(wanted)
+    }
+}
+
+pub(super) const fn class_of(lane: u16) -> TrafficClass {
+    match lane {
+        0 => TrafficClass::Control,
+        1 => TrafficClass::Priority,
+        _ => TrafficClass::Bulk,
+    }
+}

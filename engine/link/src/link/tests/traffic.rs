@@ -1,0 +1,201 @@
+//! Without faults: classes, modes, acknowledgements, what may be in flight.
+
+use std::time::Duration;
+
+use hawser_wire::{LaneId, LinkMode, TrafficClass};
+
+use super::pair::{Pair, STEP, class_of};
+use crate::*;
+use TrafficClass::{Bulk, Control, Priority};
+
+#[test]
+fn every_class_arrives_over_any_number_of_lanes_and_all_is_acknowledged() {
+    for lanes in 1..=4 {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), lanes);
+        for round in 0..200 {
+            for end in 0..2 {
+                pair.push(end, Control, Origin::Own, 0, 50).unwrap();
+                pair.push(end, Priority, Origin::Own, 0, 500).unwrap();
+                pair.push(end, Bulk, Origin::Own, round, 20_000).unwrap();
+                pair.push(end, Bulk, Origin::Foreign, round, 3000).unwrap();
+            }
+            pair.step(true);
+        }
+        pair.settle(10);
+        pair.run(Duration::from_millis(50));
+        for end in &pair.ends {
+            for lane in end.lanes() {
+                assert_eq!((lane.unacked_frames, lane.unacked_bytes), (0, 0), "{lane:?}");
+            }
+            assert_eq!(end.status().in_flight_bulk_bytes, 0);
+            assert_eq!(end.status().queued_bytes, 0);
+        }
+        assert_eq!(pair.violations, []);
+    }
+}
+
+#[test]
+fn each_class_keeps_to_its_lanes_and_a_stream_to_one() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 5);
+    for stream in 0..30 {
+        pair.push(0, Bulk, Origin::Own, stream, 100).unwrap();
+    }
+    pair.push(0, Control, Origin::Own, 0, 10).unwrap();
+    pair.push(0, Priority, Origin::Own, 0, 10).unwrap();
+    pair.settle(1);
+    let sent: Vec<u64> = pair.ends[0].lanes().map(|lane| lane.sent_frames).collect();
+    assert_eq!((sent[0], sent[1], sent[2..].iter().sum()), (1, 1, 30_u64), "{sent:?}");
+    assert!(sent[2..].iter().all(|&frames| frames > 3), "{sent:?}");
+    for _ in 0..30 {
+        pair.push(0, Bulk, Origin::Own, 7, 100).unwrap();
+    }
+    pair.settle(1);
+    let again: Vec<u64> = pair.ends[0].lanes().map(|lane| lane.sent_frames).collect();
+    assert_eq!(again.iter().zip(&sent).filter(|(now, before)| now != before).count(), 1);
+}
+
+#[test]
+fn a_lone_message_waits_for_no_acknowledgement_and_is_acknowledged_soon() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+    for _ in 0..20 {
+        pair.push(0, Bulk, Origin::Own, 1, 100).unwrap();
+        // There within the delay of the connection.
+        pair.run(pair.delay + STEP * 2);
+        assert!(pair.under_way[0].is_empty());
+        pair.run(pair.delay + STEP * 3);
+        assert_eq!(pair.ends[0].lanes().map(|lane| lane.unacked_frames).sum::<u64>(), 0);
+    }
+}
+
+#[test]
+fn acknowledgements_are_few_at_speed() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    let before = pair.ends[1].ack_sequence;
+    let start = pair.now;
+    for _ in 0..1000 {
+        while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream: 1 }) {
+            pair.push(0, Bulk, Origin::Own, 1, 60_000).unwrap();
+        }
+        pair.step(true);
+    }
+    let elapsed = pair.now.saturating_since(start);
+    let acks = pair.ends[1].ack_sequence - before;
+    let bytes: u64 = pair.ends[0].lanes().map(|lane| lane.sent_frames * 60_000).sum();
+    assert!(bytes > 80_000_000, "{bytes} of 100,000,000");
+    let most = bytes / (256 << 10) + u64::try_from(elapsed.as_millis()).unwrap() + 2;
+    assert!(acks <= most, "{acks} acknowledgements, at most {most}");
+    pair.settle(5);
+}
+
+#[test]
+fn control_overtakes_bulk_that_fills_one_slow_connection() {
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.bytes_per_ms = 1250; // 10 Mbit/s
+    pair.connect(LaneId(0), Control, 0);
+    pair.run(Duration::from_millis(200));
+    let mut worst = Duration::ZERO;
+    for round in 0..10_000 {
+        while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream: 1 }) {
+            pair.push(0, Bulk, Origin::Own, 1, 4000).unwrap();
+        }
+        // Once the rate is known.
+        if round >= 3000 && round % 100 == 0 {
+            let sent = pair.now;
+            let id = pair.push(0, Control, Origin::Own, 0, 100).unwrap();
+            while pair.under_way[0].contains_key(&id) {
+                pair.step(true);
+            }
+            worst = worst.max(pair.now.saturating_since(sent));
+        }
+        pair.step(true);
+    }
+    assert!(worst <= Duration::from_millis(2 + 30), "{worst:?}");
+    let sent: u64 = pair.ends[0].lanes().map(|lane| lane.sent_frames * 4028).sum();
+    let seconds = pair.now.as_nanos() / 1_000_000_000;
+    assert!(sent >= seconds * 1_250_000 * 9 / 10, "{sent} bytes in {seconds} s");
+}
+
+#[test]
+fn foreign_bulk_is_marked_then_refused_with_the_numbers() {
+    let config =
+        LinkConfig { data_bytes_max: 1 << 20, mark_bytes: 100_000, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 1);
+    let refusal = loop {
+        if let Err(refusal) = pair.push(0, Bulk, Origin::Foreign, 4, 9972) {
+            break refusal;
+        }
+    };
+    assert_eq!(refusal.limit, RefusedLimit::Stream);
+    assert_eq!(refusal.lane, Some(LaneId(0)));
+    assert!(refusal.queued_bytes >= (1 << 20) / 3 - 20_000, "{refusal}");
+    assert!(refusal.retry_after >= Duration::from_millis(1));
+    pair.push(0, Bulk, Origin::Own, 5, 100).unwrap();
+    pair.push(0, Bulk, Origin::Foreign, 5, 100).unwrap();
+    let queued = pair.ends[0].queued_bytes(Bulk, Origin::Foreign);
+    pair.settle(5);
+    let unmarked = u64::try_from(100_000 / 10_000 + 1).unwrap();
+    assert_eq!(pair.marked, u64::try_from(queued / 10_000).unwrap() + 1 - unmarked);
+}
+
+#[test]
+fn oversize_control_and_a_link_without_a_lane_are_refused() {
+    let mut pair = Pair::new(LinkConfig::default());
+    let refused = pair.push(0, Control, Origin::Own, 0, 10).unwrap_err();
+    assert_eq!(refused.limit, RefusedLimit::NoLane);
+    pair.connect(LaneId(0), Control, 0);
+    let refused = pair.push(0, Control, Origin::Own, 0, 80_000).unwrap_err();
+    assert_eq!((refused.limit, refused.retry_after), (RefusedLimit::FrameSize, Duration::MAX));
+    pair.push(0, Control, Origin::Own, 0, 60_000).unwrap();
+    pair.settle(1);
+}
+
+#[test]
+fn modes_change_under_load_without_loss_and_unneeded_lanes_are_closed() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    for round in 0..3000_u64 {
+        for end in 0..2 {
+            pair.push(end, Control, Origin::Own, 0, 50).unwrap();
+            pair.push(end, Priority, Origin::Own, 0, 50).unwrap();
+            let _full = pair.push(end, Bulk, Origin::Foreign, round % 9, 9000);
+        }
+        match round {
+            500 => pair.ends[1].propose_mode(LinkMode::Collapsed),
+            1500 => {
+                assert_eq!(pair.ends[0].mode(), LinkMode::Collapsed);
+                assert_eq!(pair.ends[0].lanes().count(), 1);
+                assert_eq!(pair.ends[1].lanes().count(), 1);
+                pair.ends[0].propose_mode(LinkMode::Separate);
+            }
+            _ => {}
+        }
+        pair.step(true);
+    }
+    pair.settle(10);
+    for end in &pair.ends {
+        assert_eq!(end.mode(), LinkMode::Separate);
+        let lanes: Vec<u16> = end.lanes().map(|lane| lane.id.lane.0).collect();
+        assert_eq!(lanes.len(), 4, "opened again: {lanes:?}");
+        for lane in end.lanes() {
+            assert!(lane.carries.contains(class_of(lane.id.lane.0)), "{lane:?}");
+        }
+    }
+    assert_eq!(pair.violations, []);
+}
+
+#[test]
+fn a_lane_that_is_closed_on_purpose_loses_nothing_and_is_not_wanted_back() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    pair.redials = false;
+    for stream in 0..40 {
+        pair.push(0, Bulk, Origin::Own, stream, 50_000).unwrap();
+        pair.push(1, Bulk, Origin::Own, stream, 50_000).unwrap();
+    }
+    pair.step(true);
+    let key = pair.key_of(3);
+    pair.ends[0].close_lane(pair.now, key, hawser_wire::CloseReason::Shutdown);
+    pair.settle(10);
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.ends[0].lanes().count(), 3);
+    assert!(!pair.saw(0, |event| matches!(event, LinkEvent::WantLane { .. })));
+    assert_eq!(pair.ends[0].status().unsettled_frames, 0);
+}

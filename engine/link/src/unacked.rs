@@ -1,0 +1,325 @@
+use std::collections::VecDeque;
+
+use hawser_wire::{MonoTime, TrafficClass};
+
+use crate::batch::{Batch, BufferPool};
+use crate::delivery_rate::SendSnapshot;
+use crate::width::wide;
+
+/// A batch that was sent and is not acknowledged whole.
+#[derive(Debug)]
+struct SentBatch {
+    /// Empty for a piece that is not the last of its batch.
+    batch: Batch,
+    /// What of it is in flight.
+    bytes: u64,
+    /// It was sent in pieces: each counts once, whatever the batch holds.
+    split: bool,
+    /// Counted frames sent over the connection up to the end of this batch.
+    end: u64,
+    sent_at: MonoTime,
+    snapshot: SendSnapshot,
+    /// A copy is in the window of another lane, which answers for it.
+    hedged: bool,
+}
+
+/// What an acknowledgement released.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Released {
+    pub(crate) bytes: u64,
+    /// Of the newest batch among them.
+    pub(crate) newest: Option<(MonoTime, SendSnapshot)>,
+}
+
+/// The batches of one connection that the peer has not acknowledged, oldest first.
+///
+/// **Invariant:** `acked <= sent`; the counted frames of the batches are the last ones before `sent`.
+#[derive(Debug, Default)]
+pub(crate) struct UnackedWindow {
+    batches: VecDeque<SentBatch>,
+    /// Counted frames, in all.
+    sent: u64,
+    acked: u64,
+    acked_bytes: u64,
+    backing_bytes: usize,
+    bulk_bytes: u64,
+    /// Batches by class that no other lane answers for.
+    owed: [u32; 3],
+}
+
+const fn index(class: TrafficClass) -> usize {
+    match class {
+        TrafficClass::Control => 0,
+        TrafficClass::Priority => 1,
+        TrafficClass::Bulk => 2,
+    }
+}
+
+impl UnackedWindow {
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(crate) const fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Of batches that were acknowledged whole.
+    pub(crate) const fn acked_bytes(&self) -> u64 {
+        self.acked_bytes
+    }
+
+    /// Memory held, by backing buffers.
+    pub(crate) const fn backing_bytes(&self) -> usize {
+        self.backing_bytes
+    }
+
+    /// Frame bytes of bulk in flight.
+    pub(crate) const fn bulk_bytes(&self) -> u64 {
+        self.bulk_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Frames of `class` are in flight that no other lane answers for.
+    pub(crate) fn owes(&self, class: TrafficClass) -> bool {
+        self.owed.get(index(class)).is_some_and(|&batches| batches > 0)
+    }
+
+    /// No counted frame that this window answers for has a lower link sequence.
+    pub(crate) fn lowest(&self) -> u64 {
+        let own = self.batches.iter().filter(|sent| !sent.hedged);
+        own.map(|sent| sent.batch.lowest()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Takes a batch that is being sent; its frames are [`Self::tail`] from the place returned on.
+    ///
+    /// A small one is copied behind the last, so that it does not hold a whole buffer of its own.
+    pub(crate) fn push(
+        &mut self,
+        batch: Batch,
+        now: MonoTime,
+        snapshot: SendSnapshot,
+        merge_bytes: usize,
+        pool: &mut BufferPool,
+    ) -> usize {
+        self.sent = self.sent.saturating_add(batch.counted());
+        if batch.class() == TrafficClass::Bulk {
+            self.bulk_bytes = self.bulk_bytes.saturating_add(wide(batch.len()));
+        }
+        let bytes = wide(batch.len());
+        if let Some(last) = self.batches.back_mut()
+            && !last.hedged
+            && !last.split
+            && last.batch.class() == batch.class()
+            && last.batch.len().saturating_add(batch.len()) <= merge_bytes
+            && last.batch.has_capacity(batch.len())
+        {
+            let (at, buffer) = last.batch.absorb(batch);
+            last.end = self.sent;
+            last.bytes = last.bytes.saturating_add(bytes);
+            pool.give(buffer);
+            return at;
+        }
+        let start = batch.start();
+        self.add(SentBatch {
+            batch,
+            bytes,
+            split: false,
+            end: self.sent,
+            sent_at: now,
+            snapshot,
+            hedged: false,
+        });
+        start
+    }
+
+    /// Notes a piece that is being sent, of `bytes` on the wire; with the last one, the batch.
+    pub(crate) fn push_piece(
+        &mut self,
+        batch: Option<Batch>,
+        bytes: u64,
+        now: MonoTime,
+        snapshot: SendSnapshot,
+    ) {
+        self.sent = self.sent.saturating_add(1);
+        self.bulk_bytes = self.bulk_bytes.saturating_add(bytes);
+        self.add(SentBatch {
+            batch: batch.unwrap_or_else(|| Batch::new(Vec::new(), TrafficClass::Bulk)),
+            bytes,
+            split: true,
+            end: self.sent,
+            sent_at: now,
+            snapshot,
+            hedged: false,
+        });
+    }
+
+    fn add(&mut self, sent: SentBatch) {
+        self.backing_bytes = self.backing_bytes.saturating_add(sent.batch.backing_bytes());
+        if let Some(owed) = self.owed.get_mut(index(sent.batch.class())) {
+            *owed = owed.saturating_add(1);
+        }
+        self.batches.push_back(sent);
+    }
+
+    /// The bytes of the last batch from `at` on.
+    pub(crate) fn tail(&self, at: usize) -> &[u8] {
+        self.batches.back().map(|sent| sent.batch.tail(at)).unwrap_or_default()
+    }
+
+    fn pop_front(&mut self) -> Option<SentBatch> {
+        let sent = self.batches.pop_front()?;
+        self.backing_bytes = self.backing_bytes.saturating_sub(sent.batch.backing_bytes());
+        if sent.batch.class() == TrafficClass::Bulk {
+            self.bulk_bytes = self.bulk_bytes.saturating_sub(sent.bytes);
+        }
+        if !sent.hedged
+            && let Some(owed) = self.owed.get_mut(index(sent.batch.class()))
+        {
+            *owed = owed.saturating_sub(1);
+        }
+        Some(sent)
+    }
+
+    /// The peer has `count` frames, which the caller has checked against [`Self::acked`] and
+    /// [`Self::sent`].
+    pub(crate) fn acknowledge(&mut self, count: u64, pool: &mut BufferPool) -> Released {
+        let mut released = Released::default();
+        self.acked = self.acked.max(count);
+        while self.batches.front().is_some_and(|sent| sent.end <= count) {
+            let Some(sent) = self.pop_front() else { break };
+            released.bytes = released.bytes.saturating_add(sent.bytes);
+            released.newest = Some((sent.sent_at, sent.snapshot));
+            if sent.batch.backing_bytes() > 0 {
+                pool.give(sent.batch.into_buffer());
+            }
+        }
+        self.acked_bytes = self.acked_bytes.saturating_add(released.bytes);
+        released
+    }
+
+    /// Copies of the oldest batches without one, up to `max_bytes`, for another lane.
+    pub(crate) fn hedge(&mut self, max_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
+        let mut copies: Vec<Batch> = Vec::new();
+        let mut left = max_bytes;
+        for sent in self.batches.iter_mut().filter(|sent| !sent.hedged) {
+            let Some(after) = left.checked_sub(sent.batch.len()) else { break };
+            left = after;
+            sent.hedged = true;
+            if let Some(owed) = self.owed.get_mut(index(sent.batch.class())) {
+                *owed = owed.saturating_sub(1);
+            }
+            if sent.batch.len() > 0 {
+                copies.push(sent.batch.copy_counted(pool.take()));
+            }
+        }
+        copies
+    }
+
+    /// The connection is gone and the peer had `count` frames of it: what it has not, and what no
+    /// other lane answers for, in order.
+    pub(crate) fn take_rest(&mut self, count: u64, pool: &mut BufferPool) -> Vec<Batch> {
+        let _released = self.acknowledge(count, pool);
+        let mut rest = Vec::new();
+        while let Some(sent) = self.pop_front() {
+            let SentBatch { mut batch, split, end, hedged, .. } = sent;
+            if split && batch.len() == 0 {
+                continue;
+            }
+            if hedged {
+                pool.give(batch.into_buffer());
+                continue;
+            }
+            if !split {
+                let begin = end.saturating_sub(batch.counted());
+                batch.skip_counted(count.saturating_sub(begin));
+            }
+            rest.push(batch);
+        }
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_wire::FrameIter;
+
+    use super::*;
+    use crate::batch::BatchFifo;
+    use crate::batch::tests::frame;
+
+    const NOW: MonoTime = MonoTime::ZERO;
+
+    fn batch(sequences: &[u64], body: usize, pool: &mut BufferPool) -> Batch {
+        let mut fifo = BatchFifo::default();
+        for &sequence in sequences {
+            assert!(fifo.push(&frame(sequence, &[&vec![0; body]]), 1 << 20, pool));
+        }
+        fifo.pop().unwrap()
+    }
+
+    fn sequences(batches: &[Batch]) -> Vec<u64> {
+        let frames = batches.iter().flat_map(|batch| FrameIter::new(batch.frames()));
+        frames.map(|frame| frame.unwrap().header.link_sequence.0).filter(|&s| s != 0).collect()
+    }
+
+    fn sent(batches: &[&[u64]], merge: usize) -> (UnackedWindow, BufferPool) {
+        let (mut window, mut pool) = (UnackedWindow::default(), BufferPool::new(1 << 20));
+        for sequences in batches {
+            let batch = batch(sequences, 30, &mut pool);
+            let bytes = batch.frames().to_vec();
+            let at = window.push(batch, NOW, SendSnapshot::default(), merge, &mut pool);
+            assert_eq!(window.tail(at), bytes, "what is sent is what was taken");
+        }
+        (window, pool)
+    }
+
+    #[test]
+    fn batches_are_released_when_their_last_frame_is_acknowledged() {
+        let (mut window, mut pool) = sent(&[&[1, 2], &[3, 0], &[4, 5, 6]], 0);
+        assert_eq!((window.sent(), window.bulk_bytes()), (6, 350));
+        assert_eq!(window.acknowledge(1, &mut pool).bytes, 0);
+        assert_eq!(window.acknowledge(3, &mut pool).bytes, 200);
+        assert_eq!((window.bulk_bytes(), window.lowest(), window.acked()), (150, 4, 3));
+        assert_eq!(window.acknowledge(6, &mut pool).bytes, 150);
+        assert!(window.is_empty() && !window.owes(TrafficClass::Bulk));
+        assert_eq!((window.backing_bytes(), window.bulk_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn exactly_the_rest_is_left_whatever_the_count() {
+        for merge in [0, 10_000] {
+            for count in 0..=6 {
+                let (mut window, mut pool) = sent(&[&[1, 2], &[0, 3], &[4, 5, 6]], merge);
+                let rest = window.take_rest(count, &mut pool);
+                assert_eq!(sequences(&rest), (count + 1..=6).collect::<Vec<_>>(), "{merge}");
+                let counted: u64 = rest.iter().map(Batch::counted).sum();
+                assert_eq!(counted, 6 - count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hedged_batch_is_copied_once_and_not_sent_a_third_time() {
+        let (mut window, mut pool) = sent(&[&[1, 2], &[3], &[4]], 0);
+        assert_eq!(sequences(&window.hedge(150, &mut pool)), [1, 2, 3]);
+        assert_eq!((window.lowest(), window.owes(TrafficClass::Bulk)), (4, true));
+        assert_eq!(sequences(&window.take_rest(1, &mut pool)), [4]);
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn small_batches_share_a_buffer() {
+        let (mut window, mut pool) = (UnackedWindow::default(), BufferPool::new(1 << 20));
+        for sequence in 1..=100 {
+            let mut batch = Batch::new(Vec::with_capacity(10_000), TrafficClass::Bulk);
+            batch.absorb(self::batch(&[sequence], 30, &mut pool));
+            window.push(batch, NOW, SendSnapshot::default(), 2000, &mut pool);
+        }
+        assert_eq!((window.backing_bytes(), window.sent()), (30_000, 100));
+        assert_eq!(window.acknowledge(40, &mut pool).bytes, 2000);
+    }
+}
