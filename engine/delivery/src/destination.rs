@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamOffset};
 
-use crate::DeliveryLimits;
 use crate::outbox::Outbox;
+use crate::{DeliveryLimits, PathShare, PathWindow};
 
 /// First wait for an answer to a sync; doubles up to [`SYNC_RETRY_MAX`].
 const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
@@ -23,6 +23,17 @@ pub(crate) enum SyncState {
     Ready,
 }
 
+/// What the window of the path to a destination has not been told yet.
+#[derive(Debug, Default)]
+struct PathNews {
+    acked_bytes: u64,
+    marked_bytes: u64,
+    rtt: Option<Duration>,
+    is_lost: bool,
+    is_forgotten: bool,
+    sent_bytes: u64,
+}
+
 /// What the source knows of one destination.
 #[derive(Debug)]
 pub(crate) struct Destination {
@@ -38,6 +49,11 @@ pub(crate) struct Destination {
     pub(crate) received: StreamOffset,
     pub(crate) consumed: StreamOffset,
     pub(crate) credit_bytes: u64,
+    /// Of what was received since `origin`, what relays had marked and the path's window knows of.
+    pub(crate) marked_bytes: u64,
+    /// What this stream has under way on the path.
+    share: PathShare,
+    news: PathNews,
     /// Number of the next record to send.
     pub(crate) next_number: u64,
     /// Records below were sent at least once.
@@ -79,6 +95,9 @@ impl Destination {
             received: StreamOffset(0),
             consumed: StreamOffset(0),
             credit_bytes: 0,
+            marked_bytes: 0,
+            share: PathShare::default(),
+            news: PathNews::default(),
             next_number: 0,
             sent_number: 0,
             reachable: false,
@@ -109,7 +128,7 @@ impl Destination {
         self.look_at = None;
         self.probe = false;
         self.probing = false;
-        self.timed = None;
+        self.forget_sent();
     }
 
     /// The destination counts credit from `origin` on, beginning anew.
@@ -117,6 +136,7 @@ impl Destination {
         self.origin = origin;
         self.origin_bytes = outbox.bytes_before(outbox.number_at(origin));
         self.credit_bytes = 0;
+        self.marked_bytes = 0;
     }
 
     /// A sync was sent; sets the time of the next.
@@ -179,6 +199,17 @@ impl Destination {
         wants
     }
 
+    /// Nothing has arrived on the path for too long. All goes out again, as fast as the path's window
+    /// opens: the first record is the probe.
+    pub(crate) fn handle_path_timeout(&mut self, now: MonoTime, outbox: &Outbox) {
+        self.probe = false;
+        self.probing = false;
+        self.resend_at = None;
+        self.look_at = None;
+        self.resent_at = Some(now);
+        self.roll_back(outbox);
+    }
+
     /// How long what was sent again has to show itself.
     fn resend_pause(&self) -> Duration {
         self.srtt.saturating_mul(2).max(RESEND_AGAIN_MIN)
@@ -210,21 +241,89 @@ impl Destination {
     pub(crate) const fn start_probe(&mut self) {
         self.probe = true;
         self.probing = true;
+        self.forget_sent();
+    }
+
+    /// Everything that is not acknowledged goes out again.
+    pub(crate) fn roll_back(&mut self, outbox: &Outbox) {
+        self.next_number = outbox.number_at(self.received);
+        self.forget_sent();
+    }
+
+    /// What is under way counts as lost. Should it arrive all the same, nobody can tell it from what
+    /// is sent again: it is not timed (Karn's algorithm, RFC 6298 §3).
+    const fn forget_sent(&mut self) {
         self.timed = None;
+        self.news.is_forgotten = true;
+    }
+
+    /// Number of the record that goes out next, should there be one.
+    pub(crate) fn number_to_send(&self, outbox: &Outbox) -> u64 {
+        if self.probe {
+            outbox.number_at(self.received)
+        } else {
+            self.next_number.max(outbox.first_number())
+        }
+    }
+
+    /// A record was sent.
+    pub(crate) const fn note_sent(&mut self, bytes: u64) {
+        self.news.sent_bytes = self.news.sent_bytes.saturating_add(bytes);
+    }
+
+    /// The destination has received so many bytes more, and `marked_bytes` that were marked since
+    /// `origin`.
+    pub(crate) fn note_acked(&mut self, bytes: u64, marked_bytes: u64, rtt: Option<Duration>) {
+        if bytes == 0 {
+            return; // Marks of what came early count once the gap before it is filled.
+        }
+        let marked = marked_bytes.saturating_sub(self.marked_bytes);
+        self.marked_bytes = self.marked_bytes.max(marked_bytes);
+        self.news.acked_bytes = self.news.acked_bytes.saturating_add(bytes);
+        self.news.marked_bytes = self.news.marked_bytes.saturating_add(marked);
+        self.news.rtt = rtt.or(self.news.rtt);
+    }
+
+    /// Something that was sent is missing at the destination.
+    pub(crate) const fn note_lost(&mut self) {
+        self.news.is_lost = true;
+    }
+
+    /// Tells the window of the path what has happened on it; how many bytes were sent.
+    pub(crate) fn settle_path(&mut self, now: MonoTime, window: &mut PathWindow) -> u64 {
+        let news = std::mem::take(&mut self.news);
+        if news.acked_bytes > 0 {
+            let (acked, marked) = (news.acked_bytes, news.marked_bytes);
+            window.handle_acked(now, &mut self.share, acked, marked, news.rtt);
+        }
+        if news.is_lost {
+            window.handle_loss();
+        }
+        if news.is_forgotten {
+            window.handle_forgotten(&mut self.share);
+        }
+        if news.sent_bytes > 0 {
+            window.handle_sent(now, &mut self.share, news.sent_bytes);
+        }
+        news.sent_bytes
+    }
+
+    /// The stream does not use the path of `window` any more.
+    pub(crate) fn leave_path(&mut self, window: &mut PathWindow) {
+        window.handle_forgotten(&mut self.share);
+        self.share = PathShare::default();
+        self.news = PathNews::default();
     }
 
     /// Takes a round-trip sample if the timed record has arrived.
-    pub(crate) fn sample_rtt(&mut self, now: MonoTime) {
-        if let Some((end, sent)) = self.timed
-            && self.received >= end
-        {
-            let sample = now.saturating_since(sent);
-            self.srtt = if self.srtt.is_zero() {
-                sample
-            } else {
-                self.srtt.saturating_mul(7).saturating_add(sample).checked_div(8).unwrap_or(sample)
-            };
-            self.timed = None;
-        }
+    pub(crate) fn sample_rtt(&mut self, now: MonoTime) -> Option<Duration> {
+        let (_, sent) = self.timed.take_if(|(end, _)| self.received >= *end)?;
+        let sample = now.saturating_since(sent);
+        self.srtt = if self.srtt.is_zero() {
+            sample
+        } else {
+            self.srtt.saturating_mul(7).saturating_add(sample).checked_div(8).unwrap_or(sample)
+        };
+        Some(sample)
     }
 }

@@ -15,15 +15,23 @@ mod consumers;
 mod destination;
 mod limits;
 mod outbox;
+mod path_window;
+mod path_windows;
 mod producers;
 mod receiver;
 mod reorder;
+mod resend_timer;
 mod sender;
+mod transmit;
 
 #[cfg(test)]
 mod tests;
 
 pub use consumers::{ConsumerError, ConsumerStart};
 pub use limits::DeliveryLimits;
+pub use path_window::{PathShare, PathWindow, PathWindowLimits};
+pub use path_windows::{PathKey, PathWindows};
 pub use receiver::{RecordOutcome, StreamReceiver};
-pub use sender::{PublishError, PublishOutcome, StreamSender, Transmit, TransmitBody};
+pub use resend_timer::ResendTimer;
+pub use sender::{PublishError, PublishOutcome, StreamSender};
+pub use transmit::{Offer, Transmit, TransmitBody};

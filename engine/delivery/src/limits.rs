@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::PathWindowLimits;
+
 /// Bounds of one stream at one node.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryLimits {
@@ -10,6 +12,8 @@ pub struct DeliveryLimits {
     /// Of these, bytes not sent yet to any destination, while one can be reached. What waits longer
     /// than it must falls out of the caches, and every copy of it costs more.
     pub unsent_bytes: u64,
+    /// Bytes of records that a source may have under way on a path that it knows nothing of.
+    pub path_window_bytes: u64,
     /// Producers of one stream.
     pub producers_max: usize,
     /// Consumers of one stream at one destination.
@@ -26,10 +30,23 @@ impl Default for DeliveryLimits {
             window_bytes: 4 << 20,
             outbox_bytes: 16 << 20,
             unsent_bytes: 2 << 20,
+            path_window_bytes: PathWindowLimits::default().initial_bytes,
             producers_max: 256,
             consumers_max: 64,
             resend_after: Duration::from_secs(1),
             consumed_ack_after: Duration::from_millis(20),
+        }
+    }
+}
+
+impl DeliveryLimits {
+    /// Of the windows of a source's paths.
+    #[must_use]
+    pub fn path_window(&self) -> PathWindowLimits {
+        PathWindowLimits {
+            initial_bytes: self.path_window_bytes,
+            resend_after: self.resend_after,
+            ..PathWindowLimits::default()
         }
     }
 }

@@ -94,6 +94,17 @@ impl Outbox {
         self.get(number).map_or(self.bytes_ever, |stored| stored.bytes_before)
     }
 
+    /// What the record `number` counts for; of the one that is being filled, what it would now.
+    pub(crate) fn charge_at(&self, number: u64) -> Option<u64> {
+        match self.get(number) {
+            Some(stored) => Some(stored.bytes()),
+            None if number == self.end_number() => {
+                self.open.as_ref().map(|open| Record::charge_of(&open.lengths, &open.payload))
+            }
+            None => None,
+        }
+    }
+
     /// Payload bytes of all closed records, ever.
     pub(crate) const fn bytes_ever(&self) -> u64 {
         self.bytes_ever
@@ -186,10 +197,6 @@ impl Outbox {
     /// Every consumer has everything.
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.open.is_none()
-    }
-
-    pub(crate) const fn has_open(&self) -> bool {
-        self.open.is_some()
     }
 
     fn store(&mut self, record: Record) {

@@ -52,6 +52,8 @@ pub struct StreamReceiver {
     origin: StreamOffset,
     /// Payload bytes taken since the source said where the stream goes on.
     taken_bytes: u64,
+    /// Of what came since then for the first time, what relays had marked.
+    marked_bytes: u64,
     /// First offset that is still here.
     floor: StreamOffset,
     consumed: StreamOffset,
@@ -98,6 +100,7 @@ impl StreamReceiver {
             buffered_bytes: 0,
             origin: StreamOffset(0),
             taken_bytes: 0,
+            marked_bytes: 0,
             floor: StreamOffset(0),
             consumed: StreamOffset(0),
             consumers: known,
@@ -178,6 +181,7 @@ impl StreamReceiver {
         self.early.clear();
         self.origin = self.frontier;
         self.taken_bytes = 0;
+        self.marked_bytes = 0;
         self.granted_bytes = 0;
         self.recompute_consumed();
     }
@@ -187,6 +191,18 @@ impl StreamReceiver {
         if self.fence.is_some() {
             self.ack_urgent = true;
         }
+    }
+
+    /// Takes a record that a relay has marked ([`FrameFlags::CONGESTION_EXPERIENCED`]); the source
+    /// is told, once for each record (RFC 8257 §3.2).
+    ///
+    /// [`FrameFlags::CONGESTION_EXPERIENCED`]: hawser_wire::FrameFlags::CONGESTION_EXPERIENCED
+    pub fn handle_marked_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
+        let outcome = self.handle_record(view);
+        if matches!(outcome, RecordOutcome::Delivered | RecordOutcome::Early) {
+            self.marked_bytes = self.marked_bytes.saturating_add(view.charge_bytes());
+        }
+        outcome
     }
 
     /// Takes a record; it is copied out of the lane's buffer only if it is new.
@@ -388,6 +404,7 @@ impl StreamReceiver {
             consumed: self.consumed,
             origin: self.origin,
             credit_bytes,
+            marked_bytes: self.marked_bytes,
             unknown: false,
             ended: self.end.is_some(),
             forgot: self.forgot,

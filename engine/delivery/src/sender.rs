@@ -2,33 +2,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, Record, RecordBuilder, StreamAck, StreamId,
-    StreamOffset, StreamSync, TenantId,
+    BootEpoch, MonoTime, NodeId, ProducerId, RecordBuilder, StreamAck, StreamId, StreamOffset,
+    StreamSync, TenantId,
 };
 use thiserror::Error;
 
-use crate::DeliveryLimits;
 use crate::destination::{Destination, SyncState};
 use crate::outbox::Outbox;
 use crate::producers::Producers;
-
-/// What is to be sent to a destination.
-#[derive(Debug)]
-pub struct Transmit {
-    /// Where to.
-    pub destination: NodeId,
-    /// What.
-    pub body: TransmitBody,
-}
-
-/// See [`Transmit`].
-#[derive(Debug)]
-pub enum TransmitBody {
-    /// Control class.
-    Sync(StreamSync),
-    /// Bulk class.
-    Record(Record),
-}
+use crate::{DeliveryLimits, Offer, PathWindow, Transmit, TransmitBody};
 
 /// A publish that was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -243,7 +225,7 @@ impl StreamSender {
             destination.reachable = reachable;
             if reachable {
                 destination.path_changed(!outbox.is_empty());
-                destination.next_number = outbox.number_at(destination.received);
+                destination.roll_back(outbox);
                 destination.resend_at = None;
                 destination.look_at = None;
             }
@@ -255,10 +237,36 @@ impl StreamSender {
         let outbox = &self.outbox;
         for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
             if destination.wants_resend(now) {
-                destination.next_number = outbox.number_at(destination.received);
+                destination.roll_back(outbox);
             } else {
                 destination.look_soon(now);
             }
+        }
+    }
+
+    /// The window of the path to `node` has taken all that was under way on it for lost.
+    pub fn handle_path_timeout(&mut self, now: MonoTime, node: NodeId) {
+        let outbox = &self.outbox;
+        for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
+            destination.handle_path_timeout(now, outbox);
+        }
+    }
+
+    /// Tells the window of the path to `node` what this stream has done on it since the last call;
+    /// how many bytes it has sent.
+    ///
+    /// To be called after each event and after each record that [`Self::poll_transmit`] hands out. A
+    /// path without a window, as that to this very node, is not told of.
+    pub fn settle_path(&mut self, now: MonoTime, node: NodeId, window: &mut PathWindow) -> u64 {
+        let destination = self.destinations.iter_mut().find(|d| d.node == node);
+        destination.map_or(0, |destination| destination.settle_path(now, window))
+    }
+
+    /// Takes what this stream has under way on the path to `node` out of the path's window: the
+    /// stream ends, or takes another path, which [`Self::handle_path`] says next.
+    pub fn leave_path(&mut self, node: NodeId, window: &mut PathWindow) {
+        if let Some(destination) = self.destinations.iter_mut().find(|d| d.node == node) {
+            destination.leave_path(window);
         }
     }
 
@@ -291,10 +299,11 @@ impl StreamSender {
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
                 destination.set_origin(ack.origin, &self.outbox);
+                destination.marked_bytes = ack.marked_bytes;
                 destination.sync_at = self.closing.then_some(MonoTime::ZERO);
                 destination.received = ack.received;
                 destination.consumed = destination.consumed.max(ack.consumed);
-                destination.next_number = self.outbox.number_at(ack.received);
+                destination.roll_back(&self.outbox);
             }
             SyncState::Ready if destination.receiver_epoch != Some(ack.receiver_epoch) => {
                 // It began a new life and lost what its consumers had not taken.
@@ -304,6 +313,7 @@ impl StreamSender {
             }
             SyncState::Ready => {}
         }
+        let known = destination.received;
         let progressed = ack.received > destination.received;
         destination.received = destination.received.max(ack.received);
         destination.consumed = destination.consumed.max(ack.consumed);
@@ -317,9 +327,16 @@ impl StreamSender {
             destination.end_acked = true;
             destination.sync_at = None;
         }
-        destination.sample_rtt(now);
+        let rtt = destination.sample_rtt(now);
         if progressed {
-            let in_flight = self.outbox.number_at(destination.received) < destination.next_number;
+            let outbox = &self.outbox;
+            let [before, number] = [known, destination.received].map(|o| outbox.number_at(o));
+            let bytes = outbox.bytes_before(number).saturating_sub(outbox.bytes_before(before));
+            let marked = if ack.origin == destination.origin { ack.marked_bytes } else { 0 };
+            destination.note_acked(bytes, marked, rtt);
+            // What was sent before it was taken for lost may have arrived.
+            destination.next_number = destination.next_number.max(number);
+            let in_flight = number < destination.next_number;
             destination.resend_at =
                 in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
             destination.look_at = destination.look_at.filter(|_| in_flight);
@@ -329,7 +346,8 @@ impl StreamSender {
         let lost = ack.seen > ack.received || (progressed && destination.probing);
         if lost && destination.wants_resend(now) {
             destination.probing = false;
-            destination.next_number = self.outbox.number_at(destination.received);
+            destination.note_lost();
+            destination.roll_back(&self.outbox);
         } else if lost {
             destination.look_soon(now);
         }
@@ -432,12 +450,12 @@ impl StreamSender {
         self.unknown_at.pop()
     }
 
-    /// The next thing to send, if a destination can take one. `ready(node)` says whether its path
-    /// takes a record now.
+    /// The next thing to send, if a destination can take one. `ready` says whether the path takes the
+    /// record that is offered now; if it does, that one is what comes next.
     pub fn poll_transmit(
         &mut self,
         now: MonoTime,
-        mut ready: impl FnMut(NodeId) -> bool,
+        mut ready: impl FnMut(Offer) -> bool,
     ) -> Option<Transmit> {
         let count = self.destinations.len();
         for step in 0..count {
@@ -450,8 +468,8 @@ impl StreamSender {
                 return Some(self.transmit_sync(now, index));
             }
             if destination.sync == SyncState::Ready
-                && (self.has_record_for(destination))
-                && ready(destination.node)
+                && let Some(offer) = self.offer(now, index)
+                && ready(offer)
                 && let Some(transmit) = self.transmit_record(now, index)
             {
                 self.turn = index.saturating_add(1);
@@ -461,10 +479,23 @@ impl StreamSender {
         None
     }
 
-    fn has_record_for(&self, destination: &Destination) -> bool {
-        destination.probe
-            || destination.next_number < self.outbox.end_number()
-            || self.outbox.has_open()
+    /// What would go to a destination next, if its credit allows it.
+    fn offer(&mut self, now: MonoTime, index: usize) -> Option<Offer> {
+        let destination = self.destinations.get_mut(index)?;
+        let number = destination.number_to_send(&self.outbox);
+        let Some(len_bytes) = self.outbox.charge_at(number) else {
+            destination.probe = false; // Everything has arrived in the meantime.
+            return None;
+        };
+        // A record may begin below the credit and end above it, so that the largest message always
+        // gets through; the destination allows for one.
+        let before = self.outbox.bytes_before(number).saturating_sub(destination.origin_bytes);
+        if before >= destination.credit_bytes {
+            // The grant that ends this may be lost: ask for it again, as TCP probes a closed window.
+            destination.query_credit(now, &self.limits);
+            return None;
+        }
+        Some(Offer { destination: destination.node, len_bytes })
     }
 
     fn transmit_sync(&mut self, now: MonoTime, index: usize) -> Transmit {
@@ -505,27 +536,15 @@ impl StreamSender {
         at.into_iter().collect()
     }
 
+    /// Sends what was offered.
     fn transmit_record(&mut self, now: MonoTime, index: usize) -> Option<Transmit> {
         let destination = self.destinations.get_mut(index)?;
-        let number = if destination.probe {
-            destination.probe = false;
-            self.outbox.number_at(destination.received)
-        } else {
-            if destination.next_number >= self.outbox.end_number() {
-                self.outbox.close_open();
-            }
-            destination.next_number.max(self.outbox.first_number())
-        };
-        let stored = self.outbox.get(number)?;
-        // A record may begin below the credit and end above it, so that the largest message always
-        // gets through; the destination allows for one.
-        if stored.bytes_before.saturating_sub(destination.origin_bytes) >= destination.credit_bytes
-        {
-            // The grant that ends this may be lost: ask for it again, as TCP probes a closed window.
-            destination.query_credit(now, &self.limits);
-            return None;
+        let number = destination.number_to_send(&self.outbox);
+        if number >= self.outbox.end_number() {
+            self.outbox.close_open();
         }
-        let record = stored.record.clone();
+        let record = self.outbox.get(number)?.record.clone();
+        destination.probe = false;
         if number >= destination.next_number {
             destination.next_number = number.saturating_add(1);
         }
@@ -538,6 +557,7 @@ impl StreamSender {
         if destination.resend_at.is_none() {
             destination.resend_at = Some(now.saturating_add(destination.wait(&self.limits)));
         }
+        destination.note_sent(record.charge_bytes());
         let body = TransmitBody::Record(record);
         Some(Transmit { destination: destination.node, body })
     }

@@ -380,6 +380,7 @@ fn nobody_else_is_believed() {
         consumed: StreamOffset(u64::MAX),
         origin: StreamOffset(0),
         credit_bytes: u64::MAX,
+        marked_bytes: u64::MAX,
         unknown: false,
         ended: false,
         forgot: false,
