@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hawser_session::{LaneSession, MESSAGE_PREFIX};
+use hawser_session::LaneSession;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -37,13 +37,9 @@ fn pass(
     from: &mut LaneSession,
     to: &mut LaneSession,
 ) -> Result<Vec<f64>> {
-    let batch = vec![0x5a; MESSAGE_PREFIX + bytes];
-    let mut scratch = Vec::new();
+    let batch = vec![0x5a; bytes];
     let nanos = nanos_per_call(sample, || {
-        // Masking spoils the batch: the copy stands for the building of the next one.
-        scratch.clear();
-        scratch.extend_from_slice(&batch);
-        from.send_built(&mut scratch)?;
+        from.send_message(&batch)?;
         carry(from, to)?;
         let mut inbox = to.take_inbox();
         let arrived = inbox.next_message(to.role())?.map(|message| black_box(message).len());

@@ -9,6 +9,7 @@ mod codec;
 mod cores;
 mod lane;
 mod ring;
+mod routing;
 mod row;
 mod runtimes;
 mod timing;
@@ -47,6 +48,8 @@ enum What {
     Aead,
     /// TLS and WebSocket of a lane, without sockets; masking is what the client pays more.
     Lane,
+    /// Path computation beside petgraph's Dijkstra, on five families of graphs.
+    Routing,
     /// TCP over loopback: blocking sockets, tokio, monoio, and glommio where it is built in.
     Runtimes,
     /// All of the above.
@@ -69,6 +72,9 @@ fn main() -> Result<ExitCode> {
     }
     if all || matches!(arguments.what, What::Lane) {
         lane::measure(&mut rows, sample)?;
+    }
+    if all || matches!(arguments.what, What::Routing) {
+        routing::measure(&mut rows)?;
     }
     if all || matches!(arguments.what, What::Runtimes) {
         runtimes::measure(&mut rows, sample)?;

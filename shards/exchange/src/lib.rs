@@ -24,8 +24,8 @@ mod sync;
 pub use doorbell::Doorbell;
 pub use message::{
     ApiData, ApiToShard, ConsumerStart, ControlToShard, DestinationSpec, LaneHandover, LaneReport,
-    LinkReport, PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport, ShardToApi,
-    ShardToApiData, ShardToControl, ShardToShard, SourceSpec, StreamReport, StreamSpec,
+    LinkEventReport, LinkReport, PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport,
+    ShardToApi, ShardToApiData, ShardToControl, ShardToShard, SourceSpec, StreamReport, StreamSpec,
     SubscribeEnd, SubscribeRequest,
 };
 pub use ports::{

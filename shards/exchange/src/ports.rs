@@ -220,6 +220,7 @@ mod tests {
         let frame = RoutedFrame {
             kind: hawser_wire::FrameKind::StreamAck,
             class: hawser_wire::TrafficClass::Control,
+            flags: hawser_wire::FrameFlags::default(),
             body: bytes::Bytes::new(),
         };
         ShardToShard::Egress { peer: NodeId::from_bytes([tag; 16]), frame }

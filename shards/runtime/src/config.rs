@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use hawser_delivery::DeliveryLimits;
 use hawser_exchange::Spin;
-use hawser_link::HealthLimits;
+use hawser_link::LinkConfig;
 use hawser_wire::NodeId;
 use thiserror::Error;
+
+use crate::lane_supervisor::LanePolicyMode;
 
 /// What carries a shard's reads and writes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -29,10 +33,14 @@ pub struct ShardConfig {
     pub driver: IoDriver,
     /// Bounds of each stream.
     pub delivery: DeliveryLimits,
-    /// How lanes are watched.
-    pub health: HealthLimits,
-    /// Bytes of each data class that may wait for one neighbour before a relay drops.
-    pub relay_queue_bytes: usize,
+    /// What each link keeps to.
+    pub link: LinkConfig,
+    /// All classes of a link share one lane, as far as the peer agrees.
+    pub collapsed: bool,
+    /// Whether bulk lanes are opened and closed by need.
+    pub lane_policy: LanePolicyMode,
+    /// Bulk lanes of one link, 1 to 4.
+    pub bulk_lanes_max: u8,
 }
 
 impl ShardConfig {
@@ -45,9 +53,23 @@ impl ShardConfig {
             spin: Spin::default(),
             driver: IoDriver::Auto,
             delivery: DeliveryLimits::default(),
-            health: HealthLimits::default(),
-            relay_queue_bytes: 32 << 20,
+            link: LinkConfig::default(),
+            collapsed: false,
+            lane_policy: LanePolicyMode::default(),
+            bulk_lanes_max: hawser_link::BULK_LANES_MAX,
         }
+    }
+
+    /// Heartbeats go out on each lane `every` so often.
+    ///
+    /// However often: a lane is dead after a second of silence at the earliest, for a busy host may
+    /// stand still for a good part of one.
+    pub fn set_heartbeat(&mut self, every: Duration) {
+        const DEAD_AFTER_MIN: Duration = Duration::from_secs(1);
+        let beats = DEAD_AFTER_MIN.as_nanos().div_ceil(every.as_nanos().max(1));
+        let least = LinkConfig::default().dead_after_ticks;
+        self.link.tick = every;
+        self.link.dead_after_ticks = u32::try_from(beats).unwrap_or(u32::MAX).max(least);
     }
 }
 

@@ -2,15 +2,15 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
-use hawser_link::Origin;
+use hawser_link::{Batch, Flow, Origin, RefusedLimit};
 use hawser_wire::{
-    FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId, StreamHeader,
-    StreamId, TrafficClass,
+    FrameFlags, FrameIter, FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader,
+    ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
 use crate::budget::Budget;
 use crate::io::ShardIo;
-use crate::links::Links;
+use crate::links::{Links, Outgoing};
 use crate::outlet::Outlet;
 
 /// Bytes of control frames that may be on their way to another shard: what a shard that stands
@@ -122,13 +122,20 @@ impl<I: ShardIo> Forwarder<I> {
     }
 
     /// Own streams may send more of `class` over `neighbour`, as [`Self::next_hop`] names it.
-    pub(crate) fn has_room(&mut self, neighbour: NodeId, class: TrafficClass) -> bool {
+    pub(crate) fn has_room(
+        &mut self,
+        neighbour: NodeId,
+        class: TrafficClass,
+        stream: StreamId,
+    ) -> bool {
         if neighbour == self.local {
             return true;
         }
         let owner = ShardId::of_peer(neighbour, self.shard_count);
         if owner == self.shard {
-            self.links.has_room(neighbour, class)
+            // Which lane a stream keeps to has nothing to do with its tenant.
+            let flow = Flow { tenant: 0, stream: hash_of(stream.as_bytes()) };
+            self.links.has_room(neighbour, class, flow)
         } else {
             self.peer_outlets(owner).is_some_and(|outlets| outlets.data.backlog() == 0)
         }
@@ -156,7 +163,10 @@ impl<I: ShardIo> Forwarder<I> {
                 .or_insert_with(|| EncodedRoute { neighbour, header: Vec::new() })
                 .header,
         );
-        let sent = self.push_to(neighbour, kind, class, Origin::Own, &header, parts);
+        let flow = flow_of(kind, parts.first().copied().unwrap_or_default());
+        let flags = FrameFlags::default();
+        let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags };
+        let sent = self.push_to(neighbour, frame, &header, parts);
         if let Some(route) = self.encoded.get_mut(&to) {
             route.header = header;
         }
@@ -166,44 +176,44 @@ impl<I: ShardIo> Forwarder<I> {
     fn push_to(
         &mut self,
         neighbour: NodeId,
-        kind: FrameKind,
-        class: TrafficClass,
-        origin: Origin,
+        frame: Outgoing,
         header: &[u8],
         parts: &[&[u8]],
     ) -> Sent {
         let owner = ShardId::of_peer(neighbour, self.shard_count);
         if owner == self.shard {
-            if !self.links.is_up(neighbour) {
-                return Sent::NoRoute;
-            }
             let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
             for (slot, part) in
                 all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
             {
                 *slot = part;
             }
-            return match self.links.push(neighbour, kind, class, origin, &all) {
-                Ok(()) => Sent::Queued,
-                Err(_full) => Sent::Full,
-            };
+            return self.push_link(neighbour, frame, &all);
         }
-        self.push_to_shard(owner, kind, class, header, parts, |frame| ShardToShard::Egress {
+        self.push_to_shard(owner, frame, header, parts, |frame| ShardToShard::Egress {
             peer: neighbour,
             frame,
         })
+    }
+
+    fn push_link(&mut self, neighbour: NodeId, frame: Outgoing, parts: &[&[u8]]) -> Sent {
+        match self.links.push(neighbour, frame, parts) {
+            Ok(()) => Sent::Queued,
+            Err(refusal) if refusal.limit == RefusedLimit::NoLane => Sent::NoRoute,
+            Err(_full) => Sent::Full,
+        }
     }
 
     /// Hands a frame to another shard as the message that `wrap` makes of it.
     fn push_to_shard(
         &mut self,
         owner: ShardId,
-        kind: FrameKind,
-        class: TrafficClass,
+        frame: Outgoing,
         header: &[u8],
         parts: &[&[u8]],
         wrap: impl FnOnce(RoutedFrame) -> ShardToShard,
     ) -> Sent {
+        let Outgoing { kind, class, flags, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
         let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
         for (slot, part) in all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
@@ -212,27 +222,24 @@ impl<I: ShardIo> Forwarder<I> {
         }
         if class == TrafficClass::Control {
             let Some(body) = outlets.budget.take(&all) else { return Sent::Full };
-            outlets.control.push(wrap(RoutedFrame { kind, class, body }));
+            outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
             return Sent::Queued;
         }
         if outlets.data.backlog() > 0 {
             return Sent::Full;
         }
         let body = Bytes::from(all.concat());
-        outlets.data.push(wrap(RoutedFrame { kind, class, body }));
+        outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
         Sent::Queued
     }
 
     /// A frame that another shard wants on a link of ours. Its route is advanced already.
     pub(crate) fn egress(&mut self, peer: NodeId, frame: &RoutedFrame) {
-        let sent = if self.links.is_up(peer) {
-            match self.links.push(peer, frame.kind, frame.class, Origin::Foreign, &[&frame.body]) {
-                Ok(()) => Sent::Queued,
-                Err(_full) => Sent::Full,
-            }
-        } else {
-            Sent::NoRoute
-        };
+        let RoutedFrame { kind, class, flags, .. } = *frame;
+        let rest = RouteHeader::decode(&frame.body).map(|(_, rest)| rest).unwrap_or_default();
+        let flow = flow_of(kind, rest);
+        let outgoing = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
+        let sent = self.push_link(peer, outgoing, &[&frame.body]);
         self.tell_source(sent, frame.kind, &frame.body);
     }
 
@@ -242,17 +249,24 @@ impl<I: ShardIo> Forwarder<I> {
         host: ShardId,
         kind: FrameKind,
         class: TrafficClass,
+        flags: FrameFlags,
         body: &[u8],
     ) {
-        let sent = self.push_to_shard(host, kind, class, &[], &[body], |frame| {
-            ShardToShard::Ingress { frame }
-        });
+        let frame = Outgoing { kind, class, origin: Origin::Foreign, flow: Flow::default(), flags };
+        let sent =
+            self.push_to_shard(host, frame, &[], &[body], |frame| ShardToShard::Ingress { frame });
         self.tell_source(sent, kind, body);
     }
 
     /// Sends a frame that came from a neighbour on its way.
-    pub(crate) fn forward(&mut self, kind: FrameKind, class: TrafficClass, body: &[u8]) {
-        let Ok((route, _)) = RouteHeader::decode(body) else { return };
+    pub(crate) fn forward(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        body: &[u8],
+    ) {
+        let Ok((route, after)) = RouteHeader::decode(body) else { return };
         let Hop::Via(index) = route.next_hop() else {
             self.notify(route, NoticeReason::NotForThisNode, kind, body);
             return;
@@ -265,8 +279,18 @@ impl<I: ShardIo> Forwarder<I> {
             self.notify(route, NoticeReason::NoAdjacency, kind, body);
             return;
         };
-        let sent = self.push_to(neighbour, kind, class, Origin::Foreign, &fixed, &[rest]);
+        let flow = flow_of(kind, after);
+        let frame = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
+        let sent = self.push_to(neighbour, frame, &fixed, &[rest]);
         self.tell_source(sent, kind, body);
+    }
+
+    /// Frames whose link session ended before they were acknowledged: their sources are told, as if
+    /// the link had been down when they came.
+    pub(crate) fn give_up(&mut self, batch: &Batch) {
+        for frame in FrameIter::new(batch.frames()).map_while(Result::ok) {
+            self.tell_source(Sent::NoRoute, frame.header.kind, frame.body);
+        }
     }
 
     fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
@@ -315,10 +339,26 @@ impl<I: ShardIo> Forwarder<I> {
         let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN);
         let (class, host) = (TrafficClass::Control, self.host_of(stream));
         if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
-            let _best_effort =
-                self.push_to_shard(host, FrameKind::Notice, class, &header, &[notice], |frame| {
-                    ShardToShard::Ingress { frame }
-                });
+            let (kind, flags) = (FrameKind::Notice, FrameFlags::default());
+            let frame = Outgoing { kind, class, origin: Origin::Own, flow: Flow::default(), flags };
+            let _best_effort = self.push_to_shard(host, frame, &header, &[notice], |frame| {
+                ShardToShard::Ingress { frame }
+            });
         }
     }
+}
+
+/// Whose a frame is, by what stands behind its route header.
+fn flow_of(kind: FrameKind, rest: &[u8]) -> Flow {
+    match StreamHeader::peek(rest) {
+        Some((tenant, stream)) if kind == FrameKind::Record => {
+            Flow { tenant: hash_of(tenant.as_bytes()), stream: hash_of(stream.as_bytes()) }
+        }
+        _ => Flow::default(),
+    }
+}
+
+/// Ids are random, or as good as.
+fn hash_of(id: &[u8; 16]) -> u64 {
+    id.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -2,14 +2,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_delivery::{
-    ConsumerError, ConsumerStart, DeliveryLimits, PublishError, RecordOutcome, StreamReceiver,
-    StreamSender,
+    ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, PublishError,
+    RecordOutcome, StreamReceiver, StreamSender,
 };
 use hawser_exchange::{
     PublishedBatch, Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec,
     SubscribeEnd, SubscribeRequest,
 };
-use hawser_wire::{MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset};
+use hawser_wire::{
+    FrameFlags, MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset,
+};
 
 use crate::outlet::Outlet;
 use crate::publishers::{CallId, Publishers, refused};
@@ -61,6 +63,30 @@ impl Outward {
     }
 }
 
+/// The path of a node to itself, which has no window.
+const LOCAL_PATH: PathId = PathId(0);
+
+/// Last known path to each other node of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Paths(BTreeMap<NodeId, Option<PathId>>);
+
+impl Paths {
+    /// True if it is another one.
+    fn replace(&mut self, node: NodeId, path: Option<PathId>) -> bool {
+        self.0.insert(node, path) != Some(path)
+    }
+
+    /// The path to `node`, if there is one and it leaves this node.
+    pub(crate) fn window_to(&self, node: NodeId) -> Option<PathKey> {
+        let path = self.0.get(&node).copied().flatten().filter(|&path| path != LOCAL_PATH)?;
+        Some(PathKey { destination: node, path })
+    }
+
+    pub(crate) fn windows(&self) -> impl Iterator<Item = PathKey> + '_ {
+        self.0.keys().filter_map(|&node| self.window_to(node))
+    }
+}
+
 /// One stream at this node: its source, its destination, or both, and the calls of applications.
 #[derive(Debug)]
 pub(crate) struct StreamHost {
@@ -74,7 +100,7 @@ pub(crate) struct StreamHost {
     /// Calls that wait until the stream knows where it goes on.
     opening: Vec<(CallId, ProducerId)>,
     /// Last known path to each other node of the stream.
-    paths: BTreeMap<NodeId, Option<PathId>>,
+    pub(crate) paths: Paths,
     commits: BTreeMap<Box<str>, StreamOffset>,
     commits_at: Option<MonoTime>,
     ended: bool,
@@ -92,7 +118,7 @@ impl StreamHost {
             publishers: Publishers::default(),
             subscriptions: Subscriptions::default(),
             opening: Vec::new(),
-            paths: BTreeMap::new(),
+            paths: Paths::default(),
             commits: BTreeMap::new(),
             commits_at: None,
             ended: false,
@@ -139,13 +165,21 @@ impl StreamHost {
     pub(crate) fn handle_routes(
         &mut self,
         local: NodeId,
+        windows: &mut PathWindows,
         mut path_to: impl FnMut(NodeId) -> Option<PathId>,
     ) {
         if let Some(sender) = &mut self.sender {
             let nodes: Vec<NodeId> = sender.destinations().collect();
             for node in nodes {
-                let path = if node == local { Some(PathId(0)) } else { path_to(node) };
-                if self.paths.insert(node, path) != Some(path) {
+                let path = if node == local { Some(LOCAL_PATH) } else { path_to(node) };
+                let before = self.paths.window_to(node);
+                if self.paths.replace(node, path) {
+                    if let Some(before) = before {
+                        windows.leave(before, sender);
+                    }
+                    if let Some(key) = self.paths.window_to(node) {
+                        windows.join(key);
+                    }
                     sender.handle_path(node, path.is_some());
                 }
             }
@@ -154,7 +188,7 @@ impl StreamHost {
             && source != local
         {
             let path = path_to(source);
-            if self.paths.insert(source, path) != Some(path) && path.is_some() {
+            if self.paths.replace(source, path) && path.is_some() {
                 receiver.handle_path();
             }
         }
@@ -345,10 +379,43 @@ impl StreamHost {
         }
     }
 
-    pub(crate) fn handle_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
-        self.receiver
-            .as_mut()
-            .map_or(RecordOutcome::Refused, |receiver| receiver.handle_record(view))
+    /// A record arrived, in a frame with these flags.
+    pub(crate) fn handle_record(
+        &mut self,
+        view: &RecordView<'_>,
+        flags: FrameFlags,
+    ) -> RecordOutcome {
+        match &mut self.receiver {
+            Some(receiver) if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) => {
+                receiver.handle_marked_record(view)
+            }
+            Some(receiver) => receiver.handle_record(view),
+            None => RecordOutcome::Refused,
+        }
+    }
+
+    /// Something has happened to the source's half that concerns the path to `node`.
+    pub(crate) fn settle_path(&mut self, now: MonoTime, node: NodeId, windows: &mut PathWindows) {
+        if let (Some(sender), Some(key)) = (&mut self.sender, self.paths.window_to(node)) {
+            windows.settle(now, key, sender);
+        }
+    }
+
+    /// Likewise, that may concern all of its paths.
+    pub(crate) fn settle_paths(&mut self, now: MonoTime, windows: &mut PathWindows) {
+        let Some(sender) = &mut self.sender else { return };
+        for key in self.paths.windows() {
+            windows.settle(now, key, sender);
+        }
+    }
+
+    /// The host is about to be forgotten.
+    pub(crate) fn leave_paths(&mut self, windows: &mut PathWindows) {
+        let Some(sender) = &mut self.sender else { return };
+        let nodes: Vec<NodeId> = sender.destinations().collect();
+        for key in nodes.into_iter().filter_map(|node| self.paths.window_to(node)) {
+            windows.leave(key, sender);
+        }
     }
 
     /// Ends every call, publishers with `refusal`, subscriptions with `end`.

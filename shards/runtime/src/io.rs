@@ -1,9 +1,7 @@
 use std::io;
 use std::net::TcpStream;
 
-/// One connection of this shard; never reused.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct LaneKey(pub(crate) u64);
+pub(crate) use hawser_link::LaneKey;
 
 /// An operation that is done, with the buffer that was lent to it.
 #[derive(Debug)]

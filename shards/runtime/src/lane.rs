@@ -2,8 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hawser_exchange::{LaneHandover, LaneReport};
-use hawser_link::{HealthLimits, LaneHealth};
-use hawser_session::{LaneSession, MESSAGE_PREFIX, SessionError};
+use hawser_session::LaneSession;
 use hawser_wire::{
     BatchWriter, CloseReason, FrameKind, LaneClose, LaneId, LinkEpoch, LinkSequence, MonoTime,
     NodeId, TrafficClass,
@@ -12,10 +11,6 @@ use hawser_wire::{
 /// Read buffers start with this much room and double while reads fill them.
 const READ_BYTES_MIN: usize = 32 << 10;
 const READ_BYTES_MAX: usize = 512 << 10;
-
-/// Echoes and heartbeats are left out while this many bytes of them wait: a peer that asks for
-/// them and does not read gets no more.
-const OWN_BYTES_MAX: usize = 64 << 10;
 
 /// A closing lane may take this long to say good-bye.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -30,19 +25,12 @@ pub(crate) struct Lane {
     dialled: bool,
     remote: SocketAddr,
     pub(crate) session: LaneSession,
-    pub(crate) health: LaneHealth,
     /// A write is in flight.
     pub(crate) writing: bool,
     /// It stands in the queue of lanes that may have something to write.
     pub(crate) wanted: bool,
     /// Room for the next read, in bytes.
     read_room: usize,
-    /// Classes that this lane carries at present, first served first.
-    pub(crate) carries: Vec<TrafficClass>,
-    /// Frames of this very lane: heartbeats and their echoes.
-    own: Vec<u8>,
-    /// How many wait in `own`.
-    own_frames: u64,
     /// Why the lane is closing, and when patience ends.
     pub(crate) closing: Option<(String, MonoTime)>,
     pub(crate) sent_bytes: u64,
@@ -53,11 +41,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// The lane of a hand-over, whose socket went elsewhere.
-    pub(crate) fn new(
-        now: MonoTime,
-        health: HealthLimits,
-        handover: LaneHandover<LaneSession>,
-    ) -> Self {
+    pub(crate) fn new(handover: LaneHandover<LaneSession>) -> Self {
         Self {
             peer: handover.peer,
             lane: handover.lane,
@@ -66,13 +50,9 @@ impl Lane {
             dialled: handover.dialled,
             remote: handover.remote,
             session: handover.session,
-            health: LaneHealth::new(now, health),
             writing: false,
             wanted: false,
             read_room: READ_BYTES_MIN,
-            carries: Vec::new(),
-            own: vec![0; MESSAGE_PREFIX],
-            own_frames: 0,
             closing: None,
             sent_bytes: 0,
             sent_frames: 0,
@@ -98,63 +78,37 @@ impl Lane {
         self.session.put_read_buffer(buffer);
     }
 
-    /// Queues a frame that must go over this lane and no other; it is left out if too many wait.
-    pub(crate) fn push_own(&mut self, kind: FrameKind, body: &[u8]) {
-        if self.own.len() > OWN_BYTES_MAX {
-            return;
-        }
-        self.own_frames = self.own_frames.saturating_add(1);
-        // Bodies of eight bytes never exceed the bound.
-        let _fits = BatchWriter::new(&mut self.own).frame(
-            kind,
-            TrafficClass::Control,
-            LinkSequence(0),
-            &[body],
-        );
-    }
-
-    /// Frames of this lane wait to be sent.
-    pub(crate) const fn has_own(&self) -> bool {
-        self.own.len() > MESSAGE_PREFIX
-    }
-
-    /// Encrypts the lane's own frames.
-    pub(crate) fn send_own(&mut self) -> Result<(), SessionError> {
-        if self.has_own() {
-            let mut own = std::mem::take(&mut self.own);
-            let sent = self.session.send_built(&mut own);
-            own.truncate(MESSAGE_PREFIX);
-            self.own = own;
-            sent?;
-            self.sent_frames =
-                self.sent_frames.saturating_add(std::mem::take(&mut self.own_frames));
-        }
-        Ok(())
-    }
-
-    /// Says good-bye and why; nothing else is sent any more.
-    pub(crate) fn start_close(&mut self, now: MonoTime, reason: CloseReason, detail: &str) {
-        if self.closing.is_some() {
-            return;
+    /// Says good-bye and why; nothing else is sent any more. When patience ends.
+    pub(crate) fn start_close(
+        &mut self,
+        now: MonoTime,
+        reason: CloseReason,
+        detail: &str,
+    ) -> MonoTime {
+        if let Some((_, until)) = self.closing {
+            return until;
         }
         let mut body = Vec::new();
         LaneClose { reason, detail: detail.to_owned() }.encode(&mut body);
-        // Echoes are worth nothing any more, and must not be in the way.
-        self.own.truncate(MESSAGE_PREFIX);
-        self.own_frames = 0;
-        self.push_own(FrameKind::Close, &body);
+        let mut message = Vec::new();
+        let (kind, class) = (FrameKind::Close, TrafficClass::Control);
         // A connection that cannot say good-bye is closed without it.
-        let _cannot = self.send_own();
+        let _cannot = BatchWriter::new(&mut message)
+            .frame(kind, class, LinkSequence(0), &[&body])
+            .map(|()| self.session.send_message(&message));
         self.session.send_close();
         let why = if detail.is_empty() {
             reason.text().to_owned()
         } else {
             format!("{}: {detail}", reason.text())
         };
-        self.closing = Some((why, now.saturating_add(CLOSE_WITHIN)));
+        let until = now.saturating_add(CLOSE_WITHIN);
+        self.closing = Some((why, until));
+        until
     }
 
-    pub(crate) fn report(&self) -> LaneReport {
+    /// `rtt` as the link has measured it.
+    pub(crate) fn report(&self, rtt: Duration) -> LaneReport {
         LaneReport {
             peer: self.peer,
             lane: self.lane,
@@ -166,7 +120,7 @@ impl Lane {
             received_bytes: self.received_bytes,
             sent_frames: self.sent_frames,
             received_frames: self.received_frames,
-            rtt: self.health.srtt(),
+            rtt,
         }
     }
 }

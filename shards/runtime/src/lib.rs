@@ -16,6 +16,8 @@ mod dispatch;
 mod host;
 mod io;
 mod lane;
+mod lane_supervisor;
+mod link_events;
 mod links;
 mod monoio_io;
 mod outlet;
@@ -28,4 +30,5 @@ mod subscriptions;
 mod thread;
 
 pub use config::{IoDriver, ShardConfig, ShardError};
+pub use lane_supervisor::LanePolicyMode;
 pub use thread::{ShardThread, spawn_shard};

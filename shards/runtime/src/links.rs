@@ -2,30 +2,27 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hawser_exchange::{LaneHandover, LinkReport};
 use hawser_link::{
-    EgressFull, EgressLimits, EgressQueue, HealthAction, HealthLimits, Origin, lane_for,
+    Batch, Flow, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent, LinkViolation, Origin,
+    Refusal, RefusedLimit, VirtualLink,
 };
-use hawser_session::{LaneSession, MESSAGE_PREFIX};
+use hawser_session::LaneSession;
 use hawser_wire::{
-    CloseReason, FrameKind, Heartbeat, LaneId, LinkEpoch, MonoTime, NodeId, TrafficClass,
+    CloseReason, FrameFlags, FrameKind, FrameRef, LaneId, LinkEpoch, LinkMode, MonoTime, NodeId,
+    TrafficClass,
 };
 
+use crate::config::ShardConfig;
 use crate::io::{LaneKey, ShardIo};
 use crate::lane::Lane;
-
-/// Frames are gathered into batches of this many bytes: what control may wait behind.
-const BATCH_BYTES: usize = 128 << 10;
-/// Ciphertext handed to one write.
-const WRITE_BYTES: usize = 256 << 10;
-/// Own streams stop filling a queue at this many bytes: enough for the next write.
-const SEND_AHEAD_BYTES: usize = 256 << 10;
-/// Control frames that may wait for one neighbour.
-const CONTROL_BYTES_MAX: usize = 8 << 20;
+use crate::lane_supervisor::{LanePolicyMode, LaneSupervisor, Supervision};
 
 /// What a neighbour's lanes share.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) egress: EgressQueue,
-    lanes: Vec<LaneKey>,
+struct Link {
+    machine: VirtualLink,
+    supervisor: Option<LaneSupervisor>,
+    /// It may have something to write, to tell, or another deadline.
+    touched: bool,
     dropped_frames: u64,
     /// Of lanes that are gone.
     sent_bytes: u64,
@@ -39,41 +36,81 @@ pub(crate) enum LaneEvent {
     Down { peer: NodeId, lane: LaneId, epoch: LinkEpoch, reason: String },
 }
 
-/// The links of this shard and their lanes.
+/// A frame for a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) kind: FrameKind,
+    pub(crate) class: TrafficClass,
+    pub(crate) origin: Origin,
+    pub(crate) flow: Flow,
+    pub(crate) flags: FrameFlags,
+}
+
+/// The links of this shard and their lanes: carries bytes between each link's machine and the
+/// sessions and sockets of its lanes, and decides nothing.
 #[derive(Debug)]
 pub(crate) struct Links<I> {
     pub(crate) io: I,
-    health: HealthLimits,
-    egress_limits: EgressLimits,
+    local: NodeId,
+    config: LinkConfig,
+    lane_policy: (LanePolicyMode, u8),
+    collapsed: bool,
     links: BTreeMap<NodeId, Link>,
     lanes: BTreeMap<LaneKey, Lane>,
     next_key: u64,
+    /// Links whose `touched` is set, each once.
+    touched: VecDeque<NodeId>,
     /// Lanes that may have something to write, each once: those whose `wanted` is set.
     wanting: VecDeque<LaneKey>,
+    /// No link's machine is due before.
+    due: Option<MonoTime>,
     events: VecDeque<LaneEvent>,
+    /// What the machines of links have to say that is not the driver's business.
+    notes: VecDeque<(NodeId, LinkEvent)>,
+    /// What was decided about the numbers of lanes.
+    decisions: VecDeque<(NodeId, LaneDecision)>,
+    /// What links let go of at the end of their sessions.
+    rerouted: VecDeque<Batch>,
 }
 
 impl<I: ShardIo> Links<I> {
-    pub(crate) const fn new(io: I, health: HealthLimits, relay_queue_bytes: usize) -> Self {
+    pub(crate) const fn new(io: I, config: &ShardConfig) -> Self {
         Self {
             io,
-            health,
-            egress_limits: EgressLimits {
-                batch_bytes: BATCH_BYTES,
-                prefix_bytes: MESSAGE_PREFIX,
-                control_bytes_max: CONTROL_BYTES_MAX,
-                data_bytes_max: relay_queue_bytes,
-            },
+            local: config.local,
+            config: config.link,
+            lane_policy: (config.lane_policy, config.bulk_lanes_max),
+            collapsed: config.collapsed,
             links: BTreeMap::new(),
             lanes: BTreeMap::new(),
             next_key: 1,
+            touched: VecDeque::new(),
             wanting: VecDeque::new(),
+            due: None,
             events: VecDeque::new(),
+            notes: VecDeque::new(),
+            decisions: VecDeque::new(),
+            rerouted: VecDeque::new(),
         }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<LaneEvent> {
         self.events.pop_front()
+    }
+
+    /// For the operator, and wishes for lanes.
+    pub(crate) fn poll_note(&mut self) -> Option<(NodeId, LinkEvent)> {
+        self.notes.pop_front()
+    }
+
+    /// For the operator.
+    pub(crate) fn poll_decision(&mut self) -> Option<(NodeId, LaneDecision)> {
+        self.decisions.pop_front()
+    }
+
+    /// Frames whose link session ended before they were acknowledged.
+    pub(crate) fn poll_rerouted(&mut self) -> Option<Batch> {
+        self.rerouted.pop_front()
     }
 
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
@@ -84,7 +121,8 @@ impl<I: ShardIo> Links<I> {
         !self.lanes.is_empty()
     }
 
-    /// Takes a lane whose handshakes are done.
+    /// Takes a lane whose handshakes are done. One that its link does not take is told why and
+    /// closed.
     pub(crate) fn add(
         &mut self,
         now: MonoTime,
@@ -93,118 +131,123 @@ impl<I: ShardIo> Links<I> {
         let key = LaneKey(self.next_key);
         self.next_key += 1;
         let (peer, lane, epoch) = (handover.peer, handover.lane, handover.epoch);
-        let older: Vec<LaneKey> = self
-            .lanes
-            .iter()
-            .filter(|(_, l)| l.peer == peer && l.lane == lane)
-            .map(|(&k, _)| k)
-            .collect();
-        for older in older {
-            self.start_close(now, older, CloseReason::Superseded, "");
-        }
         // The socket goes to the driver; the lane keeps a closed stand-in out of its reach.
-        let socket = match handover.socket.try_clone() {
-            Ok(socket) => socket,
-            Err(error) => {
-                let reason = format!("socket lost at hand-over: {error}");
-                self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason });
-                return key;
-            }
-        };
-        if let Err(error) = self.io.open(key, socket) {
-            let reason = format!("socket not taken by the io driver: {error}");
+        let opened = handover.socket.try_clone().and_then(|socket| self.io.open(key, socket));
+        if let Err(error) = opened {
+            let reason = format!("socket lost at hand-over: {error}");
             self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason });
             return key;
         }
         handover.peer_name.clear();
-        let new = Lane::new(now, self.health, handover);
-        self.lanes.insert(key, new);
-        let limits = self.egress_limits;
+        let offer = LaneOffer {
+            lane,
+            class: handover.class,
+            epoch,
+            dialled: handover.dialled,
+            peer_incarnation: handover.peer_incarnation,
+        };
+        self.lanes.insert(key, Lane::new(handover));
+        let (local, config, (mode, max)) = (self.local, self.config, self.lane_policy);
         let link = self.links.entry(peer).or_insert_with(|| Link {
-            egress: EgressQueue::new(limits),
-            lanes: Vec::new(),
+            machine: VirtualLink::new(config, local, peer),
+            supervisor: LaneSupervisor::new(mode, max),
+            touched: false,
             dropped_frames: 0,
             sent_bytes: 0,
             received_bytes: 0,
         });
-        link.lanes.push(key);
-        self.place_classes(peer);
+        if self.collapsed && link.machine.mode() != LinkMode::Collapsed {
+            link.machine.propose_mode(LinkMode::Collapsed);
+        }
+        let taken = link.machine.handle_lane_up(now, key, offer);
         self.events.push_back(LaneEvent::Up { peer, lane, epoch });
-        self.want_write(key);
+        if let Err(violation) = taken {
+            self.start_close(now, key, violation.close_reason(), &violation.to_string());
+        }
+        self.touch(peer);
+        self.settle(now);
         key
     }
 
-    /// Decides anew which lane carries which class.
-    fn place_classes(&mut self, peer: NodeId) {
-        let Some(link) = self.links.get(&peer) else { return };
-        let open: Vec<(LaneKey, LaneId, TrafficClass)> = link
-            .lanes
-            .iter()
-            .filter_map(|key| self.lanes.get(key).map(|lane| (key, lane)))
-            .filter(|(_, lane)| lane.closing.is_none())
-            .map(|(&key, lane)| (key, lane.lane, lane.class))
-            .collect();
-        for &(key, ..) in &open {
-            if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.carries.clear();
-            }
-        }
-        for class in TrafficClass::ALL {
-            let chosen = lane_for(class, open.iter().map(|&(_, lane, class)| (lane, class)));
-            let key = open.iter().find(|(_, lane, _)| Some(*lane) == chosen).map(|&(key, ..)| key);
-            if let Some(lane) = key.and_then(|key| self.lanes.get_mut(&key)) {
-                lane.carries.push(class);
-            }
-        }
-        for &(key, ..) in &open {
-            self.want_write(key);
+    /// The link has to be looked at before the turn ends.
+    fn touch(&mut self, peer: NodeId) {
+        if let Some(link) = self.links.get_mut(&peer)
+            && !std::mem::replace(&mut link.touched, true)
+        {
+            self.touched.push_back(peer);
         }
     }
 
-    /// A lane to `peer` is up.
-    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
-        self.links.get(&peer).is_some_and(|link| {
-            link.lanes
-                .iter()
-                .any(|key| self.lanes.get(key).is_some_and(|lane| lane.closing.is_none()))
-        })
+    /// Whether the link puts all classes on one lane.
+    pub(crate) fn mode(&self, peer: NodeId) -> LinkMode {
+        self.links.get(&peer).map_or(LinkMode::Separate, |link| link.machine.mode())
     }
 
     /// Own streams may give the link to `peer` more of `class`. What others have put there is no
     /// concern of theirs.
-    pub(crate) fn has_room(&self, peer: NodeId, class: TrafficClass) -> bool {
-        self.is_up(peer)
-            && self
-                .links
-                .get(&peer)
-                .is_some_and(|link| link.egress.queued_bytes(class, Origin::Own) < SEND_AHEAD_BYTES)
+    pub(crate) fn has_room(&self, peer: NodeId, class: TrafficClass, flow: Flow) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.machine.has_room(class, flow))
     }
 
-    /// Queues a frame for `peer`, whose link must be up.
+    /// Queues a frame for `peer`.
     pub(crate) fn push(
         &mut self,
         peer: NodeId,
-        kind: FrameKind,
-        class: TrafficClass,
-        origin: Origin,
+        frame: Outgoing,
         parts: &[&[u8]],
-    ) -> Result<(), EgressFull> {
+    ) -> Result<(), Refusal> {
+        let Outgoing { kind, class, origin, flow, flags } = frame;
         let Some(link) = self.links.get_mut(&peer) else {
-            return Err(EgressFull { class, queued_bytes: 0 });
+            return Err(Refusal {
+                class,
+                lane: None,
+                limit: RefusedLimit::NoLane,
+                queued_bytes: 0,
+                max_bytes: 0,
+                retry_after: std::time::Duration::from_secs(1),
+            });
         };
-        let pushed = link.egress.push(kind, class, origin, parts);
+        let pushed = link.machine.push(kind, class, origin, flow, flags, parts);
         if pushed.is_err() {
             link.dropped_frames += 1;
         }
-        for key in &link.lanes {
-            if let Some(lane) = self.lanes.get_mut(key)
-                && !lane.writing
-                && lane.carries.contains(&class)
-            {
-                note_wanted(&mut self.wanting, *key, lane);
-            }
-        }
+        self.touch(peer);
         pushed
+    }
+
+    /// A frame came over a lane: what the link makes of it.
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(Handled::Duplicate) };
+        link.machine.handle_frame(now, key, frame)
+    }
+
+    /// The batch whose last piece came over a lane.
+    pub(crate) fn take_assembled(&mut self, key: LaneKey, peer: NodeId) -> Vec<u8> {
+        self.links.get_mut(&peer).map_or_else(Vec::new, |link| link.machine.take_assembled(key))
+    }
+
+    /// A frame of such a batch.
+    pub(crate) fn handle_assembled(
+        &mut self,
+        key: LaneKey,
+        peer: NodeId,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(Handled::Duplicate) };
+        link.machine.handle_assembled(key, frame)
+    }
+
+    /// Gives the memory of such a batch back.
+    pub(crate) fn give_assembled(&mut self, key: LaneKey, peer: NodeId, batch: Vec<u8>) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.give_assembled(key, batch);
+        }
     }
 
     /// Lends the lane's read buffer to the next read.
@@ -213,6 +256,19 @@ impl<I: ShardIo> Links<I> {
             let buffer = lane.lend_read_buffer();
             self.io.read(key, buffer);
         }
+    }
+
+    /// A read came back with bytes; false if the lane is gone.
+    pub(crate) fn handle_read(&mut self, key: LaneKey, buffer: Vec<u8>, bytes: usize) -> bool {
+        let Some(lane) = self.lanes.get_mut(&key) else { return false };
+        lane.return_read_buffer(buffer, bytes);
+        let peer = lane.peer;
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.handle_bytes(key);
+        }
+        // Its frames may be acknowledged or answered.
+        self.touch(peer);
+        true
     }
 
     /// A write came back.
@@ -233,8 +289,10 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
-    /// Encrypts what waits and starts writes, on every lane that can take one.
+    /// Does what the machines ask for, encrypts what may be sent, and starts writes on every lane
+    /// that can take one.
     pub(crate) fn flush(&mut self, now: MonoTime) {
+        self.settle(now);
         while let Some(key) = self.wanting.pop_front() {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             lane.wanted = false;
@@ -243,7 +301,7 @@ impl<I: ShardIo> Links<I> {
             }
             if lane.closing.is_none() {
                 let Some(link) = self.links.get_mut(&lane.peer) else { continue };
-                if let Err(error) = fill(lane, &mut link.egress) {
+                if let Err(error) = fill(now, key, lane, &mut link.machine) {
                     let why = error.to_string();
                     self.drop_lane(now, key, &why);
                     continue;
@@ -260,6 +318,36 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
+    /// Takes from every touched link what its machine has to say.
+    fn settle(&mut self, now: MonoTime) {
+        while let Some(peer) = self.touched.pop_front() {
+            let Some(link) = self.links.get_mut(&peer) else { continue };
+            link.touched = false;
+            while let Some(key) = link.machine.poll_wanted() {
+                if let Some(lane) = self.lanes.get_mut(&key) {
+                    note_wanted(&mut self.wanting, key, lane);
+                }
+            }
+            while let Some(batch) = link.machine.poll_rerouted() {
+                self.rerouted.push_back(batch);
+            }
+            if let Some((at, _)) = link.machine.poll_timeout() {
+                self.due = Some(self.due.map_or(at, |due| due.min(at)));
+            }
+            let mut closes = Vec::new();
+            while let Some(event) = link.machine.poll_event() {
+                if let LinkEvent::CloseLane { key, reason, detail } = event {
+                    closes.push((key, reason, detail));
+                } else {
+                    self.notes.push_back((peer, event));
+                }
+            }
+            for (key, reason, detail) in closes {
+                self.start_close(now, key, reason, &detail);
+            }
+        }
+    }
+
     /// Closes a lane with a reason that the peer is told.
     pub(crate) fn start_close(
         &mut self,
@@ -270,16 +358,18 @@ impl<I: ShardIo> Links<I> {
     ) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let peer = lane.peer;
-        if reason == CloseReason::Shutdown
-            && lane.closing.is_none()
-            && let Some(link) = self.links.get_mut(&peer)
-        {
-            // What was to be said before the end is said; if that cannot be, nor can the good-bye.
-            let _cannot = fill(lane, &mut link.egress);
+        if let Some(link) = self.links.get_mut(&peer) {
+            if reason == CloseReason::Shutdown && lane.closing.is_none() {
+                // What was to be said before the end is said; if that cannot be, nor can the
+                // good-bye.
+                let _cannot = fill(now, key, lane, &mut link.machine);
+            }
+            link.machine.handle_lane_down(now, key, reason.text());
         }
-        lane.start_close(now, reason, detail);
+        let until = lane.start_close(now, reason, detail);
         note_wanted(&mut self.wanting, key, lane);
-        self.place_classes(peer);
+        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+        self.touch(peer);
     }
 
     pub(crate) fn start_close_all(&mut self, now: MonoTime, reason: CloseReason) {
@@ -297,99 +387,115 @@ impl<I: ShardIo> Links<I> {
             .map(|(&key, _)| key)
     }
 
-    /// Ends a lane now. What waited in a link without another lane is dropped: the streams that it
-    /// belongs to send it again over another path.
-    pub(crate) fn drop_lane(&mut self, _now: MonoTime, key: LaneKey, why: &str) {
+    /// The peer lets go of a lane that nobody needs.
+    pub(crate) fn retire_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        if let Some(lane) = self.lanes.get(&key)
+            && let Some(link) = self.links.get_mut(&lane.peer)
+        {
+            // A lane that was to be closed is not missed.
+            link.machine.close_lane(now, key, CloseReason::NotNeeded);
+        }
+        self.drop_lane(now, key, why);
+    }
+
+    /// Ends a lane now. What was under way over it goes over another, or over the next one that
+    /// comes up while the link session lasts.
+    pub(crate) fn drop_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(lane) = self.lanes.remove(&key) else { return };
         self.io.close(key);
         let reason = lane.closing.map_or_else(|| why.to_owned(), |(why, _)| why);
-        self.events.push_back(LaneEvent::Down {
-            peer: lane.peer,
-            lane: lane.lane,
-            epoch: lane.epoch,
-            reason,
-        });
         if let Some(link) = self.links.get_mut(&lane.peer) {
-            link.lanes.retain(|&other| other != key);
+            link.machine.handle_lane_down(now, key, &reason);
             link.sent_bytes = link.sent_bytes.saturating_add(lane.sent_bytes);
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
-            if link.lanes.is_empty() {
-                link.egress.clear();
-            }
         }
-        self.place_classes(lane.peer);
+        self.touch(lane.peer);
+        let Lane { peer, lane, epoch, .. } = lane;
+        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason });
     }
 
-    /// Sends heartbeats and closes lanes that are silent or too slow to say good-bye.
+    /// Lets the machines act that are due, and ends lanes that are too slow to say good-bye.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
-        let mut silent = Vec::new();
-        let mut over = Vec::new();
-        for (&key, lane) in &mut self.lanes {
-            if let Some((why, until)) = &lane.closing {
-                if *until <= now {
-                    over.push((key, why.clone()));
-                }
-                continue;
-            }
-            match lane.health.handle_timeout(now) {
-                Some(HealthAction::Heartbeat) => {
-                    let heartbeat = Heartbeat { sent_nanos: now.as_nanos() };
-                    lane.push_own(FrameKind::Ping, &heartbeat.encode());
-                    note_wanted(&mut self.wanting, key, lane);
-                }
-                Some(HealthAction::Dead) => silent.push(key),
-                None => {}
-            }
-        }
-        for key in silent {
-            self.drop_lane(now, key, CloseReason::Silent.text());
-        }
+        let Some(due) = self.due.filter(|&due| due <= now) else { return };
+        // A shard that comes this late stood still itself: its sockets hold what the peer has said
+        // meanwhile. One that had nothing to do until now did not.
+        let drained = now.saturating_since(due) <= self.config.tick;
+        let over: Vec<(LaneKey, String)> = self
+            .lanes
+            .iter()
+            .filter_map(|(&key, lane)| lane.closing.as_ref().map(|closing| (key, closing)))
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(key, (why, _))| (key, why.clone()))
+            .collect();
         for (key, why) in over {
             self.drop_lane(now, key, &why);
         }
+        let mut touched = Vec::new();
+        for (&peer, link) in &mut self.links {
+            if link.machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                link.machine.handle_timeout(now, drained);
+                let full_bytes = self.config.send_ahead_bytes;
+                let supervised = link
+                    .supervisor
+                    .as_mut()
+                    .and_then(|s| s.handle_timeout(now, &mut link.machine, full_bytes));
+                if let Some(Supervision { decision, wanted }) = supervised {
+                    self.decisions.push_back((peer, decision));
+                    if let Some(lane) = wanted {
+                        let class = TrafficClass::Bulk;
+                        self.notes.push_back((peer, LinkEvent::WantLane { lane, class }));
+                    }
+                }
+                touched.push(peer);
+            }
+        }
+        for peer in touched {
+            self.touch(peer);
+        }
+        let closing = self.lanes.values().filter_map(|lane| lane.closing.as_ref());
+        let closing = closing.map(|(_, until)| *until);
+        let machines = self.links.values().filter_map(|link| link.machine.poll_timeout());
+        self.due = machines.map(|(at, _)| at).chain(closing).min();
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
-        self.lanes
-            .values()
-            .map(|lane| match &lane.closing {
-                Some((_, until)) => *until,
-                None => lane.health.poll_timeout(),
-            })
-            .min()
+    pub(crate) const fn poll_timeout(&self) -> Option<MonoTime> {
+        self.due
     }
 
     pub(crate) fn link_reports(&self) -> Vec<LinkReport> {
-        let lanes_of = |link: &Link| -> Vec<&Lane> {
-            link.lanes.iter().filter_map(|key| self.lanes.get(key)).collect()
-        };
+        let lanes_of = |peer: NodeId| self.lanes.values().filter(move |lane| lane.peer == peer);
         self.links
             .iter()
-            .map(|(&peer, link)| {
-                let lanes = lanes_of(link);
-                LinkReport {
-                    peer,
-                    lanes: u32::try_from(lanes.len()).unwrap_or(u32::MAX),
-                    rtt: lanes
-                        .iter()
-                        .map(|lane| lane.health.srtt())
-                        .filter(|rtt| !rtt.is_zero())
-                        .min()
-                        .unwrap_or_default(),
-                    sent_bytes: lanes.iter().fold(link.sent_bytes, |sum, l| sum + l.sent_bytes),
-                    received_bytes: lanes
-                        .iter()
-                        .fold(link.received_bytes, |sum, l| sum + l.received_bytes),
-                    queued_bytes: u64::try_from(link.egress.queued_bytes_total())
-                        .unwrap_or(u64::MAX),
-                    dropped_frames: link.dropped_frames,
-                }
+            .map(|(&peer, link)| LinkReport {
+                peer,
+                lanes: u32::try_from(lanes_of(peer).count()).unwrap_or(u32::MAX),
+                rtt: link
+                    .machine
+                    .lanes()
+                    .map(|lane| lane.srtt)
+                    .filter(|rtt| !rtt.is_zero())
+                    .min()
+                    .unwrap_or_default(),
+                sent_bytes: lanes_of(peer).fold(link.sent_bytes, |sum, l| sum + l.sent_bytes),
+                received_bytes: lanes_of(peer)
+                    .fold(link.received_bytes, |sum, l| sum + l.received_bytes),
+                queued_bytes: u64::try_from(link.machine.status().queued_bytes).unwrap_or(u64::MAX),
+                dropped_frames: link.dropped_frames,
             })
             .collect()
     }
 
-    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.values()
+    pub(crate) fn lane_reports(&self) -> Vec<hawser_exchange::LaneReport> {
+        self.lanes
+            .iter()
+            .map(|(&key, lane)| {
+                let status = self
+                    .links
+                    .get(&lane.peer)
+                    .and_then(|link| link.machine.lanes().find(|status| status.key == key));
+                lane.report(status.map(|status| status.srtt).unwrap_or_default())
+            })
+            .collect()
     }
 }
 
@@ -400,14 +506,17 @@ fn note_wanted(wanting: &mut VecDeque<LaneKey>, key: LaneKey, lane: &mut Lane) {
     }
 }
 
-/// Moves batches of the classes that the lane carries into its session, up to one write's worth.
-fn fill(lane: &mut Lane, egress: &mut EgressQueue) -> Result<(), hawser_session::SessionError> {
-    lane.send_own()?;
-    while lane.session.unsent_len() < WRITE_BYTES {
-        let Some(mut batch) = egress.pop(&lane.carries) else { break };
-        lane.sent_frames = lane.sent_frames.saturating_add(u64::from(batch.frames));
-        lane.session.send_built(&mut batch.bytes)?;
-        egress.recycle(batch.bytes);
+/// Encrypts what the link has for the lane, up to one write's worth.
+fn fill(
+    now: MonoTime,
+    key: LaneKey,
+    lane: &mut Lane,
+    machine: &mut VirtualLink,
+) -> Result<(), hawser_session::SessionError> {
+    while lane.session.unsent_len() < machine.write_budget() {
+        let Some(transmit) = machine.poll_transmit(now, key) else { break };
+        lane.sent_frames = lane.sent_frames.saturating_add(transmit.count);
+        lane.session.send_message(transmit.frames)?;
     }
     Ok(())
 }

@@ -2,11 +2,11 @@ use bytes::Bytes;
 use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
-use hawser_link::Origin;
+use hawser_link::{Flow, Handled, LinkEvent, LinkViolation, Origin};
 use hawser_routing::FLOODING_MESSAGE_BYTES_MAX;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
-    BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameIter, FrameKind, FrameRef, Heartbeat, Hop,
+    BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
     LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
 };
 use tracing::{debug, info};
@@ -16,7 +16,8 @@ use crate::config::ShardConfig;
 use crate::dispatch::{Forwarder, PeerOutlets};
 use crate::host::{ApiOutlets, Outward};
 use crate::io::{Completion, LaneKey, ShardIo};
-use crate::links::{LaneEvent, Links};
+use crate::link_events::{decision_of, message_of};
+use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
 use crate::report::shard_report;
 use crate::streams::{Streams, stream_of};
@@ -28,6 +29,22 @@ const RING_BATCH_MAX: usize = 256;
 const CONTROL_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(FLOODING_MESSAGE_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);
+
+/// A peer broke the protocol: its lane is to be closed.
+struct Breach {
+    reason: CloseReason,
+    why: String,
+}
+
+impl Breach {
+    fn of(why: &impl ToString) -> Self {
+        Self { reason: CloseReason::ProtocolViolation, why: why.to_string() }
+    }
+
+    fn by(violation: &LinkViolation) -> Self {
+        Self { reason: violation.close_reason(), why: violation.to_string() }
+    }
+}
 
 /// Receiving ends of the rings.
 struct Inward {
@@ -69,7 +86,7 @@ impl<I: ShardIo> Shard<I> {
                 PeerOutlets::new((peer.control_to, peer.data_to))
             }));
         }
-        let links = Links::new(io, config.health, config.relay_queue_bytes);
+        let links = Links::new(io, config);
         let count = ports.shard_count;
         Self {
             inward: Inward { control: ports.control.from, apis: apis_in, peers: peers_in },
@@ -195,10 +212,10 @@ impl<I: ShardIo> Shard<I> {
             ControlToShard::LinkControl { peer, body } => {
                 let class = TrafficClass::Control;
                 // Flooding repeats what is not acknowledged; without a lane it begins anew.
-                if self.forwarder.links.is_up(peer) {
-                    let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
-                    let _dropped = self.forwarder.links.push(peer, kind, class, origin, &[&body]);
-                }
+                let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
+                let (flow, flags) = (Flow::default(), FrameFlags::default());
+                let frame = Outgoing { kind, class, origin, flow, flags };
+                let _dropped = self.forwarder.links.push(peer, frame, &[&body]);
             }
             ControlToShard::Datagram { to, body } => {
                 let class = TrafficClass::Control;
@@ -264,7 +281,7 @@ impl<I: ShardIo> Shard<I> {
             match message {
                 ShardToShard::Egress { peer, frame } => self.forwarder.egress(peer, &frame),
                 ShardToShard::Ingress { frame } => {
-                    self.handle_routed(now, frame.kind, frame.class, &frame.body);
+                    self.handle_routed(now, frame.kind, frame.class, frame.flags, &frame.body);
                 }
             }
         }
@@ -297,7 +314,6 @@ impl<I: ShardIo> Shard<I> {
         buffer: Vec<u8>,
         result: std::io::Result<usize>,
     ) {
-        let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
         let bytes = match result {
             Ok(0) => {
                 self.forwarder.links.drop_lane(now, key, "closed by the peer");
@@ -310,9 +326,9 @@ impl<I: ShardIo> Shard<I> {
                 return;
             }
         };
-        lane.return_read_buffer(buffer, bytes);
-        lane.health.handle_bytes();
-        self.handle_ciphertext(now, key);
+        if self.forwarder.links.handle_read(key, buffer, bytes) {
+            self.handle_ciphertext(now, key);
+        }
     }
 
     /// Decrypts what the lane has read, handles it, and reads on.
@@ -327,7 +343,7 @@ impl<I: ShardIo> Shard<I> {
                     self.forwarder.links.read_more(key);
                 }
             }
-            Err(error) => self.refuse(now, key, &error.to_string()),
+            Err(error) => self.refuse(now, key, &Breach::of(&error)),
         }
     }
 
@@ -345,11 +361,11 @@ impl<I: ShardIo> Shard<I> {
         if let Some(lane) = self.forwarder.links.lane_mut(key)
             && let Err(error) = lane.session.put_inbox(inbox)
         {
-            self.refuse(now, key, &error.to_string());
+            self.refuse(now, key, &Breach::of(&error));
             return;
         }
-        if let Some(why) = broken {
-            self.refuse(now, key, &why);
+        if let Some(breach) = broken {
+            self.refuse(now, key, &breach);
         } else if closed {
             self.forwarder.links.drop_lane(now, key, "closed by the peer");
         }
@@ -364,13 +380,13 @@ impl<I: ShardIo> Shard<I> {
         peer: NodeId,
         inbox: &mut Inbox,
         role: hawser_session::Role,
-    ) -> Option<String> {
+    ) -> Option<Breach> {
         let mut frames = 0;
         let broken = loop {
             let message = match inbox.next_message(role) {
                 Ok(Some(message)) => message,
                 Ok(None) => break None,
-                Err(violation) => break Some(violation.to_string()),
+                Err(violation) => break Some(Breach::of(&violation)),
             };
             let mut broken = None;
             for frame in FrameIter::new(message) {
@@ -379,7 +395,7 @@ impl<I: ShardIo> Shard<I> {
                         frames += 1;
                         broken = self.handle_frame(now, key, peer, frame);
                     }
-                    Err(error) => broken = Some(error.to_string()),
+                    Err(error) => broken = Some(Breach::of(&error)),
                 }
                 if broken.is_some() {
                     break;
@@ -396,11 +412,13 @@ impl<I: ShardIo> Shard<I> {
     }
 
     /// Closes a lane whose peer broke the protocol, and says so on both sides.
-    fn refuse(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+    fn refuse(&mut self, now: MonoTime, key: LaneKey, breach: &Breach) {
+        let Breach { reason, why } = breach;
         if let Some(lane) = self.forwarder.links.lane_mut(key) {
-            info!(peer = %lane.peer, lane = lane.lane.0, why, "lane closed: protocol violation");
+            let reason = reason.text();
+            info!(peer = %lane.peer, lane = lane.lane.0, reason, why, "lane closed: broken protocol");
         }
-        self.forwarder.links.start_close(now, key, CloseReason::ProtocolViolation, why);
+        self.forwarder.links.start_close(now, key, *reason, why);
     }
 
     fn handle_frame(
@@ -409,45 +427,76 @@ impl<I: ShardIo> Shard<I> {
         key: LaneKey,
         peer: NodeId,
         frame: FrameRef<'_>,
-    ) -> Option<String> {
+    ) -> Option<Breach> {
+        match self.forwarder.links.handle_frame(now, key, peer, &frame) {
+            Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
+            Ok(Handled::Duplicate | Handled::Consumed) => None,
+            Ok(Handled::Assembled) => self.deliver_assembled(now, key, peer),
+            Err(violation) => Some(Breach::by(&violation)),
+        }
+    }
+
+    /// Handles the frames of a batch whose last piece has come.
+    fn deliver_assembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
+        let batch = self.forwarder.links.take_assembled(key, peer);
+        let mut breach = None;
+        for frame in FrameIter::new(&batch) {
+            breach = match frame {
+                Ok(frame) => match self.forwarder.links.handle_assembled(key, peer, &frame) {
+                    Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
+                    Ok(_) => None,
+                    Err(violation) => Some(Breach::by(&violation)),
+                },
+                Err(error) => Some(Breach::of(&error)),
+            };
+            if breach.is_some() {
+                break;
+            }
+        }
+        self.forwarder.links.give_assembled(key, peer, batch);
+        breach
+    }
+
+    /// A frame that the link has no business with.
+    fn deliver(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: FrameRef<'_>,
+    ) -> Option<Breach> {
         let FrameRef { header, body } = frame;
         match header.kind {
-            FrameKind::Ping => {
-                if Heartbeat::decode(body).is_err() {
-                    return Some("a heartbeat that is none".to_owned());
-                }
-                if let Some(lane) = self.forwarder.links.lane_mut(key) {
-                    lane.push_own(FrameKind::Pong, body);
-                }
-            }
-            FrameKind::Pong => {
-                let lane = self.forwarder.links.lane_mut(key);
-                if let (Some(lane), Ok(heartbeat)) = (lane, Heartbeat::decode(body)) {
-                    lane.health.handle_echo(now, MonoTime::from_nanos(heartbeat.sent_nanos));
-                }
-            }
             FrameKind::LinkControl => {
                 if body.len() > LINK_CONTROL_BYTES_MAX {
                     let bytes = body.len();
-                    return Some(format!(
+                    return Some(Breach::of(&format_args!(
                         "{bytes} bytes of link control, more than {LINK_CONTROL_BYTES_MAX}"
-                    ));
+                    )));
                 }
                 let from = peer;
                 self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
             }
             FrameKind::Close => {
-                let why = LaneClose::decode(body).map(LaneClose::printable).map_or_else(
-                    |_malformed| "closed by the peer".to_owned(),
+                let close = LaneClose::decode(body).map(LaneClose::printable).ok();
+                let why = close.as_ref().map_or_else(
+                    || "closed by the peer".to_owned(),
                     |close| format!("peer: {}: {}", close.reason.text(), close.detail),
                 );
-                self.forwarder.links.drop_lane(now, key, why.trim_end_matches(": "));
+                let why = why.trim_end_matches(": ");
+                if close.is_some_and(|close| close.reason == CloseReason::NotNeeded) {
+                    self.forwarder.links.retire_lane(now, key, why);
+                } else {
+                    self.forwarder.links.drop_lane(now, key, why);
+                }
             }
             FrameKind::Hello | FrameKind::JoinRequest | FrameKind::JoinReply => {
-                return Some("a handshake frame on a lane that is up".to_owned());
+                return Some(Breach::of(&"a handshake frame on a lane that is up"));
             }
             FrameKind::Unknown(_) => {}
-            kind if kind.is_routed() => return self.handle_arrived(now, kind, header.class, body),
+            kind if kind.is_routed() => {
+                return self.handle_arrived(now, kind, header.class, header.flags, body);
+            }
             _ => {}
         }
         None
@@ -467,15 +516,16 @@ impl<I: ShardIo> Shard<I> {
         now: MonoTime,
         kind: FrameKind,
         class: TrafficClass,
+        flags: FrameFlags,
         body: &[u8],
-    ) -> Option<String> {
+    ) -> Option<Breach> {
         // The queues of a class are bounded, and served, as what belongs into them allows.
         if kind.class() != Some(class) {
-            return Some(format!("{kind:?} frame of class {}", class.name()));
+            return Some(Breach::of(&format_args!("{kind:?} frame of class {}", class.name())));
         }
         let (route, rest) = match RouteHeader::decode(body) {
             Ok(decoded) => decoded,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => return Some(Breach::of(&error)),
         };
         if kind == FrameKind::Datagram && rest.len() > DATAGRAM_BYTES_MAX {
             // Whose fault it is cannot be said: it may come from afar.
@@ -483,15 +533,22 @@ impl<I: ShardIo> Shard<I> {
             return None;
         }
         if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
-            self.handle_routed(now, kind, class, body);
+            self.handle_routed(now, kind, class, flags, body);
         } else {
-            self.forwarder.forward(kind, class, body);
+            self.forwarder.forward(kind, class, flags, body);
         }
         None
     }
 
     /// A routed frame is for this node: for its control thread, or for the shard of a stream.
-    fn handle_routed(&mut self, now: MonoTime, kind: FrameKind, class: TrafficClass, body: &[u8]) {
+    fn handle_routed(
+        &mut self,
+        now: MonoTime,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        body: &[u8],
+    ) {
         let Ok((route, rest)) = RouteHeader::decode(body) else { return };
         let from = route.source;
         if kind == FrameKind::Datagram {
@@ -505,9 +562,9 @@ impl<I: ShardIo> Shard<I> {
         let host = self.forwarder.host_of(stream);
         if host == self.forwarder.shard {
             let epoch = self.epoch;
-            self.streams.handle_frame(now, from, kind, rest, epoch, &mut self.forwarder);
+            self.streams.handle_frame(now, from, kind, flags, rest, epoch, &mut self.forwarder);
         } else {
-            self.forwarder.push_host(host, kind, class, body);
+            self.forwarder.push_host(host, kind, class, flags, body);
         }
     }
 
@@ -521,6 +578,20 @@ impl<I: ShardIo> Shard<I> {
                 }
             };
             self.outward.control.push(message);
+        }
+        while let Some((peer, event)) = self.forwarder.links.poll_note() {
+            // The end of a session takes the link back to the mode that links begin in.
+            if matches!(event, LinkEvent::ModeChanged { .. } | LinkEvent::SessionEnded { .. }) {
+                let mode = self.forwarder.links.mode(peer);
+                self.outward.control.push(ShardToControl::LinkMode { peer, mode });
+            }
+            self.outward.control.push(message_of(peer, &event));
+        }
+        while let Some((peer, decision)) = self.forwarder.links.poll_decision() {
+            self.outward.control.push(decision_of(peer, &decision));
+        }
+        while let Some(batch) = self.forwarder.links.poll_rerouted() {
+            self.forwarder.give_up(&batch);
         }
     }
 }

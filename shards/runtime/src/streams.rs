@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{DeliveryLimits, RecordOutcome, Transmit, TransmitBody};
+use hawser_delivery::{
+    DeliveryLimits, PathKey, PathWindows, RecordOutcome, Transmit, TransmitBody,
+};
 use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec, SubscribeEnd};
 use hawser_wire::{
-    BootEpoch, FrameKind, MonoTime, NodeId, Notice, RecordView, StreamAck, StreamHeader, StreamId,
-    StreamSync, TrafficClass,
+    BootEpoch, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason, RecordView,
+    StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
 };
 use tracing::debug;
 
@@ -18,6 +20,8 @@ use crate::rounds::{PASSES_MAX, Rounds, Turn};
 pub(crate) struct Streams {
     limits: DeliveryLimits,
     hosts: BTreeMap<StreamId, StreamHost>,
+    /// What may be under way on each path.
+    windows: PathWindows,
     /// Streams that something happened to since they were last settled.
     touched: BTreeSet<StreamId>,
     rounds: Rounds,
@@ -34,6 +38,7 @@ impl Streams {
         Self {
             limits,
             hosts: BTreeMap::new(),
+            windows: PathWindows::new(limits.path_window()),
             touched: BTreeSet::new(),
             rounds: Rounds::default(),
             sending: Vec::new(),
@@ -69,6 +74,7 @@ impl Streams {
     pub(crate) fn handle_drop(&mut self, stream: StreamId, outward: &mut Outward) {
         if let Some(mut host) = self.hosts.remove(&stream) {
             host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
+            host.leave_paths(&mut self.windows);
         }
         self.touched.remove(&stream);
         self.set_timer(stream, None);
@@ -86,7 +92,7 @@ impl Streams {
     fn handle_routes_of<I: ShardIo>(&mut self, stream: StreamId, forwarder: &Forwarder<I>) {
         let snapshot = forwarder.routes.current();
         if let Some(host) = self.hosts.get_mut(&stream) {
-            host.handle_routes(forwarder.local, |node| {
+            host.handle_routes(forwarder.local, &mut self.windows, |node| {
                 snapshot.route_to(node).map(|route| route.path)
             });
         }
@@ -147,11 +153,13 @@ impl Streams {
 
     /// A frame for one of our streams arrived. `from` is what its route header says; only the
     /// stream's own nodes are listened to.
+    #[expect(clippy::too_many_arguments, reason = "what a frame is, and what it takes to answer")]
     pub(crate) fn handle_frame<I: ShardIo>(
         &mut self,
         now: MonoTime,
         from: NodeId,
         kind: FrameKind,
+        flags: FrameFlags,
         body: &[u8],
         epoch: BootEpoch,
         forwarder: &mut Forwarder<I>,
@@ -173,24 +181,28 @@ impl Streams {
             }
             FrameKind::StreamAck => {
                 let Ok(ack) = StreamAck::decode(body) else { return };
-                if let Some(sender) = self.touch(ack.stream).and_then(|host| host.sender.as_mut()) {
+                let Some(host) = self.hosts.get_mut(&ack.stream) else { return };
+                self.touched.insert(ack.stream);
+                if let Some(sender) = &mut host.sender {
                     sender.handle_ack(now, from, &ack);
+                    host.settle_path(now, from, &mut self.windows);
                 }
             }
             FrameKind::Notice => {
                 let Ok(notice) = Notice::decode(body) else { return };
-                if let Some(sender) =
-                    self.touch(notice.stream).and_then(|host| host.sender.as_mut())
-                {
-                    sender.handle_dropped(now, notice.destination);
-                }
+                let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
+                self.touched.insert(notice.stream);
+                let Notice { path, destination, .. } = notice;
+                let congested = (notice.reason == NoticeReason::Congested)
+                    .then_some(PathKey { destination, path });
+                handle_dropped(now, destination, congested, host, &mut self.windows);
             }
-            FrameKind::Record => self.handle_record(from, body),
+            FrameKind::Record => self.handle_record(from, flags, body),
             _ => {}
         }
     }
 
-    fn handle_record(&mut self, from: NodeId, body: &[u8]) {
+    fn handle_record(&mut self, from: NodeId, flags: FrameFlags, body: &[u8]) {
         let view = match RecordView::decode(body) {
             Ok(view) => view,
             Err(error) => {
@@ -201,7 +213,7 @@ impl Streams {
         let stream = view.header.stream;
         match self.touch(stream) {
             Some(host) if host.source() == Some(from) => {
-                let outcome = host.handle_record(&view);
+                let outcome = host.handle_record(&view, flags);
                 if outcome == RecordOutcome::Refused {
                     debug!(%stream, %from, "record refused: beyond credit or end");
                 }
@@ -217,16 +229,24 @@ impl Streams {
         forwarder: &mut Forwarder<I>,
         outward: &mut Outward,
     ) -> bool {
+        // A path's time is up before that of its streams, which it then takes care of.
+        while let Some(lost) = self.windows.handle_timeout(now) {
+            self.handle_path_timeout(now, lost);
+        }
         while let Some(&(at, stream)) = self.timers.first() {
             if at > now {
                 break;
             }
             self.timers.pop_first();
             self.timer_of.remove(&stream);
-            if let Some(sender) = self.touch(stream).and_then(|host| host.sender.as_mut()) {
+            let Some(host) = self.hosts.get_mut(&stream) else { continue };
+            self.touched.insert(stream);
+            if let Some(sender) = &mut host.sender {
                 sender.handle_timeout(now);
+                host.settle_paths(now, &mut self.windows);
             }
         }
+        self.touched.extend(std::iter::from_fn(|| self.windows.poll_woken()));
         let settling = std::mem::take(&mut self.touched);
         let sent = self.send(now, &settling, forwarder);
         for stream in settling {
@@ -239,15 +259,29 @@ impl Streams {
         sent
     }
 
+    /// Nothing has moved on a path for too long.
+    fn handle_path_timeout(&mut self, now: MonoTime, lost: PathKey) {
+        let node = lost.destination;
+        for (&stream, host) in &mut self.hosts {
+            if host.paths.window_to(node) == Some(lost)
+                && let Some(sender) = &mut host.sender
+            {
+                sender.handle_path_timeout(now, node);
+                host.settle_path(now, node, &mut self.windows);
+                self.touched.insert(stream);
+            }
+        }
+    }
+
     /// Lets `streams` send, in rounds, while there is room. Those that would send more are touched
-    /// again.
+    /// again, but for those that wait for an acknowledgement: their path's window wakes them.
     fn send<I: ShardIo>(
         &mut self,
         now: MonoTime,
         streams: &BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, touched, rounds, sending, scratch, .. } = self;
+        let Self { hosts, windows, touched, rounds, sending, scratch, .. } = self;
         let mut sent = false;
         sending.extend(streams);
         rounds.begin_turn();
@@ -255,13 +289,21 @@ impl Streams {
             rounds.begin_pass(pass == 0);
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
-                let visit = send_from(now, stream, host, rounds, forwarder, scratch);
+                let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
                 sent |= visit.sent;
                 if visit.wants_room {
                     touched.insert(stream);
                 }
                 visit.wants_turn
             });
+            // They have not been settled in this turn of the shard, so there has to be another.
+            while let Some(stream) = windows.poll_woken() {
+                sent = true;
+                touched.insert(stream);
+                if !sending.contains(&stream) {
+                    sending.push(stream);
+                }
+            }
             if sending.is_empty() {
                 break;
             }
@@ -280,9 +322,10 @@ impl Streams {
         }
     }
 
-    /// When a stream wants to be looked at next.
+    /// When a stream or a path wants to be looked at next.
     pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
-        self.timers.first().map(|&(at, _)| at)
+        let stream = self.timers.first().map(|&(at, _)| at);
+        [stream, self.windows.poll_timeout()].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_shutdown(&mut self, outward: &mut Outward) {
@@ -311,6 +354,7 @@ fn send_from<I: ShardIo>(
     now: MonoTime,
     stream: StreamId,
     host: &mut StreamHost,
+    windows: &mut PathWindows,
     rounds: &mut Rounds,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
@@ -318,11 +362,16 @@ fn send_from<I: ShardIo>(
     let mut visit = Visit::default();
     rounds.begin_visit();
     loop {
-        let StreamHost { sender, shares, .. } = host;
+        let StreamHost { sender, shares, paths, .. } = host;
         let next = sender.as_mut().and_then(|sender| {
-            sender.poll_transmit(now, |node| {
+            sender.poll_transmit(now, |offer| {
+                let node = offer.destination;
+                let window = paths.window_to(node);
+                if window.is_some_and(|key| !windows.may_send(now, key, stream, offer.len_bytes)) {
+                    return false;
+                }
                 let turn = forwarder.next_hop(node).map_or(Turn::WhenRoom, |neighbour| {
-                    let has_room = forwarder.has_room(neighbour, TrafficClass::Bulk);
+                    let has_room = forwarder.has_room(neighbour, TrafficClass::Bulk, stream);
                     rounds.turn(stream, shares, neighbour, has_room)
                 });
                 visit.wants_room |= turn == Turn::WhenRoom;
@@ -330,15 +379,36 @@ fn send_from<I: ShardIo>(
                 turn == Turn::Now
             })
         });
-        let Some(transmit) = next else { return visit };
+        let Some(transmit) = next else { break };
         visit.sent = true;
-        if let TransmitBody::Record(record) = &transmit.body
-            && let Some(neighbour) = forwarder.next_hop(transmit.destination)
-        {
-            host.shares.spend(neighbour, record.charge_bytes());
+        if let TransmitBody::Record(record) = &transmit.body {
+            if let Some(neighbour) = forwarder.next_hop(transmit.destination) {
+                host.shares.spend(neighbour, record.charge_bytes());
+            }
+            host.settle_path(now, transmit.destination, windows);
         }
-        transmit_from(now, host, &transmit, forwarder, scratch);
+        transmit_from(now, host, &transmit, windows, forwarder, scratch);
     }
+    for key in host.paths.windows() {
+        windows.end_visit(key, stream);
+    }
+    visit
+}
+
+/// A record on its way to `node` was dropped; for want of room, if a path is `congested`.
+fn handle_dropped(
+    now: MonoTime,
+    node: NodeId,
+    congested: Option<PathKey>,
+    host: &mut StreamHost,
+    windows: &mut PathWindows,
+) {
+    let Some(sender) = &mut host.sender else { return };
+    sender.handle_dropped(now, node);
+    if let Some(path) = congested {
+        windows.handle_loss(path);
+    }
+    host.settle_path(now, node, windows);
 }
 
 /// Sends what the source's half wants sent; to this very node without leaving the shard.
@@ -346,6 +416,7 @@ fn transmit_from<I: ShardIo>(
     now: MonoTime,
     host: &mut StreamHost,
     transmit: &Transmit,
+    windows: &mut PathWindows,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
 ) {
@@ -363,7 +434,7 @@ fn transmit_from<I: ShardIo>(
                     lengths: &record.lengths,
                     payload: &record.payload,
                 };
-                host.handle_record(&view);
+                host.handle_record(&view, FrameFlags::default());
             }
         }
         acknowledge_from(now, host, forwarder, scratch);
@@ -378,10 +449,10 @@ fn transmit_from<I: ShardIo>(
         TransmitBody::Record(record) => record
             .with_parts(|parts| forwarder.send(to, FrameKind::Record, TrafficClass::Bulk, parts)),
     };
-    if sent != Sent::Queued
-        && let Some(sender) = &mut host.sender
-    {
-        sender.handle_dropped(now, to);
+    let is_record = matches!(transmit.body, TransmitBody::Record(_));
+    let congested = host.paths.window_to(to).filter(|_| is_record && sent == Sent::Full);
+    if sent != Sent::Queued {
+        handle_dropped(now, to, congested, host, windows);
     }
 }
 

@@ -19,4 +19,4 @@ mod websocket;
 
 pub use error::{SessionError, WebSocketViolation};
 pub use inbox::Inbox;
-pub use session::{LaneSession, MESSAGE_PREFIX, Progress, Role};
+pub use session::{LaneSession, Progress, Role};

@@ -10,16 +10,15 @@ use crate::outgoing::Outgoing;
 use crate::tls::{RECORD_PLAINTEXT_MAX, Tls};
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
 
-/// Free bytes that [`LaneSession::send_built`] needs in front of a message.
-pub const MESSAGE_PREFIX: usize = HEADER_BYTES_MAX;
-
 /// Pongs are left out while this many bytes wait: a peer that asks and does not read gets nothing.
 const PONGS_UNSENT_MAX: usize = 64 << 10;
 
-/// Payload masked at a time: with the header before it, at most one TLS record. The mask begins anew
-/// with each piece, so its length is one of whole masks.
-const MASKED_BYTES: usize = RECORD_PLAINTEXT_MAX - 16;
-const _: () = assert!(MASKED_BYTES.is_multiple_of(4) && HEADER_BYTES_MAX <= 16);
+/// Payload gathered at a time: with the header before it, at most one TLS record. The mask begins
+/// anew with each piece, so its length is one of whole masks.
+const PIECE_BYTES: usize = RECORD_PLAINTEXT_MAX - 16;
+/// What is left of shorter messages is wiped: a join request holds a token's secret.
+const WIPED_BYTES_MAX: usize = 4 << 10;
+const _: () = assert!(PIECE_BYTES.is_multiple_of(4) && HEADER_BYTES_MAX <= 16);
 
 /// Which end of the connection this is: the one that dialled is the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,8 +50,8 @@ pub struct LaneSession {
     inbox: Inbox,
     /// Ciphertext to be written.
     outgoing: Outgoing,
-    /// Where a client's messages are masked, a TLS record at a time; a server has no use for it.
-    masked: Vec<u8>,
+    /// A TLS record's plaintext in the making.
+    record: Vec<u8>,
 }
 
 impl LaneSession {
@@ -85,7 +84,7 @@ impl LaneSession {
             incoming: Vec::new(),
             inbox: Inbox::default(),
             outgoing: Outgoing::default(),
-            masked: Vec::new(),
+            record: Vec::new(),
         }
     }
 
@@ -185,55 +184,39 @@ impl LaneSession {
         self.send_frame(Opcode::Binary, batch)
     }
 
+    /// A client's payload is masked into a buffer that stays in the nearest cache, so that what was
+    /// given is read once and not written; a server's is encrypted where it lies, but for what shares
+    /// a record with the header.
     fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
-        let mut message = Vec::with_capacity(MESSAGE_PREFIX + payload.len());
-        message.extend_from_slice(&[0; MESSAGE_PREFIX]);
-        message.extend_from_slice(payload);
-        self.seal(opcode, &mut message)
-    }
-
-    /// Masks and encrypts a binary message that was built elsewhere, with [`MESSAGE_PREFIX`] free
-    /// bytes in front. What stands behind those is left as it was.
-    ///
-    /// # Errors
-    /// [`SessionError`] if it cannot be sent.
-    pub fn send_built(&mut self, message: &mut [u8]) -> Result<(), SessionError> {
-        self.seal(Opcode::Binary, message)
-    }
-
-    fn seal(&mut self, opcode: Opcode, message: &mut [u8]) -> Result<(), SessionError> {
-        let Some((space, payload)) = message.split_first_chunk_mut::<MESSAGE_PREFIX>() else {
-            return Ok(());
+        let mask = match self.role {
+            Role::Client => Some(self.masks.next()?),
+            Role::Server => None,
         };
-        match self.role {
-            Role::Client => self.seal_masked(opcode, payload),
-            Role::Server => {
-                let start = encode_header(space, opcode, payload.len(), None);
-                self.tls.encrypt(message.get(start..).unwrap_or_default(), &mut self.outgoing)
-            }
-        }
-    }
-
-    /// Masks into a buffer that stays in the nearest cache, so that the payload is read once and
-    /// not written.
-    fn seal_masked(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
-        let mask = self.masks.next()?;
-        let mut space = [0; MESSAGE_PREFIX];
-        let start = encode_header(&mut space, opcode, payload.len(), Some(mask));
-        self.masked.clear();
-        self.masked.extend_from_slice(space.get(start..).unwrap_or_default());
+        let mut space = [0; HEADER_BYTES_MAX];
+        let start = encode_header(&mut space, opcode, payload.len(), mask);
+        self.record.clear();
+        self.record.extend_from_slice(space.get(start..).unwrap_or_default());
         let mut rest = payload;
         loop {
-            let (piece, behind) = rest.split_at(rest.len().min(MASKED_BYTES));
-            let at = self.masked.len();
-            self.masked.extend_from_slice(piece);
-            apply_mask(self.masked.get_mut(at..).unwrap_or_default(), mask);
-            self.tls.encrypt(&self.masked, &mut self.outgoing)?;
-            self.masked.clear();
-            if behind.is_empty() {
+            let (piece, behind) = rest.split_at(rest.len().min(PIECE_BYTES));
+            let at = self.record.len();
+            self.record.extend_from_slice(piece);
+            if let Some(mask) = mask {
+                apply_mask(self.record.get_mut(at..).unwrap_or_default(), mask);
+            }
+            let encrypted = self.tls.encrypt(&self.record, &mut self.outgoing);
+            if self.record.len() <= WIPED_BYTES_MAX {
+                self.record.fill(0);
+            }
+            self.record.clear();
+            encrypted?;
+            rest = behind;
+            if rest.is_empty() {
                 return Ok(());
             }
-            rest = behind;
+            if mask.is_none() {
+                return self.tls.encrypt(rest, &mut self.outgoing);
+            }
         }
     }
 

@@ -2,11 +2,11 @@ use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, Incarnation, LaneId, LinkEpoch, NodeId, StreamId, StreamOffset,
-    TenantId, TrafficClass,
+    BootEpoch, CloseReason, Incarnation, LaneId, LinkEpoch, LinkMode, NodeId, StreamId,
+    StreamOffset, TenantId, TrafficClass,
 };
 
-use super::ShardReport;
+use super::{LinkEventReport, ShardReport};
 
 /// A lane whose handshake is done, on its way to the shard that owns the link.
 #[derive(Debug)]
@@ -147,6 +147,26 @@ pub enum ShardToControl {
         /// For people.
         reason: Box<str>,
     },
+    /// A lane of the link is missing and should be dialled. Said once for each lane that is lost or
+    /// newly wanted; a lane that was closed on purpose is not asked for.
+    WantLane {
+        /// The neighbour.
+        peer: NodeId,
+        /// The lane.
+        lane: LaneId,
+        /// Its class.
+        class: TrafficClass,
+    },
+    /// How the link's lanes are used from here on: as its ends agreed, or separately again because
+    /// its session ended. Lanes that the mode does not need are not dialled.
+    LinkMode {
+        /// The neighbour.
+        peer: NodeId,
+        /// One lane for all traffic, or one per class.
+        mode: LinkMode,
+    },
+    /// Something happened on a link that its operator may want to know.
+    LinkEvent(Box<LinkEventReport>),
     /// From the neighbour's control thread.
     LinkControl {
         /// The neighbour.

@@ -76,3 +76,14 @@ pub struct StreamReport {
     /// Payload bytes held in memory.
     pub buffered_bytes: u64,
 }
+
+/// An event of one link with what led to it, for `lane events`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkEventReport {
+    /// The neighbour.
+    pub peer: NodeId,
+    /// What happened, as one word in kebab case.
+    pub name: &'static str,
+    /// The inputs by name: numbers with their unit in the name, or words.
+    pub inputs: Vec<(&'static str, String)>,
+}

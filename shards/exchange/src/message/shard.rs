@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use hawser_wire::{FrameKind, NodeId, TrafficClass};
+use hawser_wire::{FrameFlags, FrameKind, NodeId, TrafficClass};
 
 /// A routed frame between shards: its body starts with the route header.
 #[derive(Debug)]
@@ -8,6 +8,8 @@ pub struct RoutedFrame {
     pub kind: FrameKind,
     /// Its class.
     pub class: TrafficClass,
+    /// As it came.
+    pub flags: FrameFlags,
     /// Route header and the rest, copied out of the lane's buffer.
     pub body: Bytes,
 }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use hawser_exchange::{ControlToShard, ShardToControl};
+use hawser_link::LinkConfig;
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, DATAGRAM_BYTES_MAX, FrameKind, LinkSequence, NodeId, Notice,
-    NoticeReason, PathId, ProducerId, Record, RouteHeader, StreamHeader, StreamId, StreamOffset,
-    TenantId, TrafficClass,
+    AdjacencyIndex, BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameHeader, FrameKind, LaneId,
+    LinkEpoch, LinkSequence, NodeId, Notice, NoticeReason, PathId, ProducerId, Record, RouteHeader,
+    StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
 };
 
 use crate::node::{Node, node_id, stream_id};
@@ -71,9 +72,13 @@ fn stream() -> StreamId {
 }
 
 fn record() -> Vec<u8> {
+    record_of(stream())
+}
+
+fn record_of(stream: StreamId) -> Vec<u8> {
     let header = StreamHeader {
         tenant: TenantId::from_bytes([1; 16]),
-        stream: stream(),
+        stream,
         producer: ProducerId(1),
         producer_base: 1,
         stream_base: StreamOffset(0),
@@ -184,7 +189,9 @@ fn nothing_is_said_about_frames_that_repeat_themselves_or_to_who_cannot_be_reach
 
 #[test]
 fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
-    let mut node = Node::start_with(node_id(1, 0), 1, |config| config.relay_queue_bytes = 1 << 20);
+    const MAX: u64 = 1 << 20;
+    let mut node =
+        Node::start_with(node_id(1, 0), 1, |config| config.link.data_bytes_max = MAX as usize);
     let (id_source, id_slow, id_far) = (node_id(2, 0), node_id(3, 0), node_id(4, 0));
     let source = Peer::open(&mut node, id_source, COLLAPSED);
     let slow = Peer::open(&mut node, id_slow, COLLAPSED);
@@ -192,7 +199,7 @@ fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     node.route(&[(id_source, &[BACK])], &[(BACK, id_source), (ON, id_slow), (6, id_far)]);
     far.round_trip();
     let mut relay = Relay { node, source, far: slow };
-    // Nobody reads at the slow end: its socket fills, then its queue.
+    // Nobody acknowledges at the slow end: what may be in flight is, then its queue fills.
     let body = [arrived(id_source, id_slow, &[1, ON]), record()].concat();
     for _ in 0..4000 {
         relay.source.send(FrameKind::Record, BULK, &[&body]);
@@ -203,9 +210,25 @@ fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     far.expect(FrameKind::Record);
     let report = relay.node.report(hawser_wire::ShardId(0));
     let link = report.links.iter().find(|link| link.peer == id_slow).unwrap();
-    assert!(link.dropped_frames > 0 && link.queued_bytes <= (1 << 20) + (1 << 16), "{link:?}");
+    assert!(link.dropped_frames > 0, "{link:?}");
+    // One stream alone gets a third of the queue, to a frame, and the batch whose turn it is.
+    let len = (FrameHeader::LEN + body.len()) as u64;
+    let batch = LinkConfig::default().in_flight_initial_bytes / 2;
+    assert!((MAX / 3 - len..=MAX / 3 + batch).contains(&link.queued_bytes), "{link:?}");
+    // Another one, which is not to blame, has a place beside it.
+    let route = arrived(id_source, id_slow, &[1, ON]);
+    let other = [route, record_of(stream_id(0x61, 0))].concat();
+    relay.source.send(FrameKind::Record, BULK, &[&other]);
+    relay.source.round_trip();
+    let report = relay.node.report(hawser_wire::ShardId(0));
+    let after = report.links.iter().find(|link| link.peer == id_slow).unwrap();
+    assert_eq!(after.queued_bytes, link.queued_bytes + len, "{after:?}");
+    assert_eq!(after.dropped_frames, link.dropped_frames, "{after:?}");
     // What was taken arrives once somebody reads.
-    relay.far.expect(FrameKind::Record);
+    let taken = 4000 - link.dropped_frames + 1;
+    for _ in 0..taken {
+        relay.far.expect(FrameKind::Record);
+    }
     relay.node.stop();
 }
 
@@ -213,7 +236,7 @@ fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
 fn datagrams_above_their_bound_go_nowhere_and_cost_nobody_a_lane() {
     let mut relay = Relay::new(1, 0, 0);
     let (local, far) = (relay.node.local, relay.far.id);
-    for len in [DATAGRAM_BYTES_MAX + 1, 1 << 20, DATAGRAM_BYTES_MAX] {
+    for len in [DATAGRAM_BYTES_MAX + 1, DATAGRAM_BYTES_MAX] {
         for (to, hops) in [(local, &[1][..]), (far, &[1, ON])] {
             let header = arrived(relay.source.id, to, hops);
             let parts = [header.as_slice(), &vec![0; len]];
@@ -228,6 +251,28 @@ fn datagrams_above_their_bound_go_nowhere_and_cost_nobody_a_lane() {
     let (_, there) = RouteHeader::decode(&frame.body).unwrap();
     assert_eq!((here, there.len()), (DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX));
     relay.stop();
+}
+
+#[test]
+fn control_frames_above_what_any_neighbour_may_send_on_cost_it_the_lane() {
+    let mut relay = Relay::new(1, 0, 0);
+    let max = LinkConfig::default().control_frame_bytes_max;
+    let header = arrived(relay.source.id, relay.far.id, &[1, ON]);
+    for kind in [FrameKind::Datagram, FrameKind::StreamAck] {
+        let body = vec![0; max - header.len()];
+        relay.source.send(kind, TrafficClass::Control, &[&header, &body]);
+    }
+    relay.source.round_trip();
+    // The datagram is too large for one; the other goes on, as a relay does not look into it.
+    assert_eq!(relay.far.expect(FrameKind::StreamAck).body.len(), max);
+    let body = vec![0; max - header.len() + 1];
+    relay.source.send(FrameKind::Datagram, TrafficClass::Control, &[&header, &body]);
+    let close = relay.source.expect_close();
+    assert_eq!(close.reason, CloseReason::ControlTooLarge);
+    assert!(close.detail.contains(&format!("{} bytes", max + 1)), "{close:?}");
+    relay.node.hear_down(relay.source.id, LaneId(0), LinkEpoch(1));
+    relay.far.round_trip();
+    relay.node.stop();
 }
 
 #[test]

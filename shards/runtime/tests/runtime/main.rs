@@ -8,12 +8,15 @@
 )]
 
 mod application;
+mod cable;
+mod congestion;
 mod fairness;
 mod flood;
 mod forwarding;
 mod lanes;
 mod node;
 mod peer;
+mod recovery;
 mod shutdown;
 mod streams;
 mod violations;

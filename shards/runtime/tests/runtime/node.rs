@@ -1,11 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hawser_exchange::{
     ApiPorts, ControlPorts, ControlToShard, ShardPorts, ShardReport, ShardToControl, exchange,
 };
-use hawser_link::HealthLimits;
+use hawser_link::LinkConfig;
 use hawser_routing::{Route, RouteSnapshot};
 use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
 use hawser_session::LaneSession;
@@ -21,7 +20,24 @@ pub(crate) struct Node {
     pub(crate) threads: Vec<ShardThread>,
     /// What shards said and no test has asked for yet.
     heard: VecDeque<ShardToControl>,
+    /// Likewise, about what becomes of links.
+    pub(crate) notes: VecDeque<ShardToControl>,
     generation: u64,
+}
+
+/// What led to an event of a link, by name.
+pub(crate) type Inputs = Vec<(&'static str, String)>;
+
+/// An event or a wish of a link, of which there may be any number.
+const fn is_note(message: &ShardToControl) -> bool {
+    use ShardToControl::{LinkEvent, LinkMode, WantLane};
+    matches!(message, LinkEvent(_) | LinkMode { .. } | WantLane { .. })
+}
+
+/// The number of an input.
+pub(crate) fn number_of(inputs: &Inputs, name: &str) -> u64 {
+    let input = inputs.iter().find(|(input, _)| *input == name);
+    input.and_then(|(_, value)| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {inputs:?}"))
 }
 
 /// A node whose id puts its link at shard `shard`, however many there are.
@@ -41,8 +57,8 @@ fn id(tag: u8, shard: u16) -> [u8; 16] {
 }
 
 /// Ticks as in use, but the patience of a test that may share its cores with many others.
-pub(crate) fn patient() -> HealthLimits {
-    HealthLimits { tick: Duration::from_millis(100), dead_after_ticks: 600 }
+pub(crate) fn patient() -> LinkConfig {
+    LinkConfig { dead_after_ticks: 600, ..LinkConfig::default() }
 }
 
 impl Node {
@@ -72,7 +88,7 @@ impl Node {
             .into_iter()
             .map(|ports| {
                 let mut config = ShardConfig::new(local);
-                config.health = patient();
+                config.link = patient();
                 config.driver = IoDriver::Auto;
                 change(&mut config);
                 spawn_shard(ports, config).expect("starts")
@@ -84,6 +100,7 @@ impl Node {
             apis: wired.apis,
             threads,
             heard: VecDeque::new(),
+            notes: VecDeque::new(),
             generation: 0,
         };
         (node, still)
@@ -114,27 +131,51 @@ impl Node {
         what: &str,
         mut pick: impl FnMut(&ShardToControl) -> Option<T>,
     ) -> T {
-        if let Some(at) = self.heard.iter().position(|message| pick(message).is_some())
-            && let Some(message) = self.heard.remove(at)
-        {
-            return pick(&message).expect("found");
+        for kept in [&mut self.heard, &mut self.notes] {
+            if let Some(at) = kept.iter().position(|message| pick(message).is_some())
+                && let Some(message) = kept.remove(at)
+            {
+                return pick(&message).expect("found");
+            }
         }
-        let Self { control: ControlPorts { bell, shards, .. }, heard, .. } = self;
+        let Self { control: ControlPorts { bell, shards, .. }, heard, notes, .. } = self;
         let found = wait(bell, || {
             for port in &mut *shards {
                 while let Some(message) = port.from.try_recv() {
                     match pick(&message) {
                         Some(found) => return Some(found),
+                        None if is_note(&message) => notes.push_back(message),
                         None => heard.push_back(message),
                     }
                 }
             }
             None
         });
-        found.unwrap_or_else(|| panic!("never heard: {what}; heard {heard:?}"))
+        found.unwrap_or_else(|| panic!("never heard: {what}; heard {heard:?} {notes:?}"))
     }
 
-    /// What was heard, and is not asked for.
+    /// The inputs of the next event with this name of the link to `peer`.
+    pub(crate) fn hear_event(&mut self, peer: NodeId, name: &str) -> Inputs {
+        self.hear(name, |message| match message {
+            ShardToControl::LinkEvent(event) if event.peer == peer && event.name == name => {
+                Some(event.inputs.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// The inputs of the events with this name of the link to `peer` that were heard so far.
+    pub(crate) fn events(&self, peer: NodeId, name: &str) -> Vec<Inputs> {
+        let of = |message: &ShardToControl| match message {
+            ShardToControl::LinkEvent(event) if event.peer == peer && event.name == name => {
+                Some(event.inputs.clone())
+            }
+            _ => None,
+        };
+        self.notes.iter().filter_map(of).collect()
+    }
+
+    /// What was heard, and is not asked for; events and wishes of links aside.
     pub(crate) fn unasked(&self) -> &VecDeque<ShardToControl> {
         &self.heard
     }

@@ -8,8 +8,9 @@ use hawser_exchange::{ControlToShard, LaneHandover};
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, lane_server_name};
 use hawser_session::{LaneSession, Role};
 use hawser_wire::{
-    BatchWriter, FRAME_BODY_BYTES_MAX, FrameHeader, FrameIter, FrameKind, Incarnation, LaneClose,
-    LaneId, LinkEpoch, LinkSequence, MeshId, NodeId, TrafficClass,
+    BatchWriter, ClassSet, FRAME_BODY_BYTES_MAX, FrameHeader, FrameIter, FrameKind, FrameRef,
+    Incarnation, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LinkEpoch,
+    LinkSequence, MeshId, NodeId, TrafficClass,
 };
 
 use crate::node::Node;
@@ -43,7 +44,7 @@ fn sessions() -> (LaneSession, LaneSession) {
     (client, server)
 }
 
-fn sockets() -> (TcpStream, TcpStream) {
+pub(crate) fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
@@ -61,6 +62,8 @@ pub(crate) struct LaneSpec {
     pub(crate) epoch: LinkEpoch,
     /// The role of the shard's end.
     pub(crate) near: Role,
+    /// What a test's end says that it puts on the lane.
+    pub(crate) carries: ClassSet,
 }
 
 /// One lane that carries every class.
@@ -69,6 +72,7 @@ pub(crate) const COLLAPSED: LaneSpec = LaneSpec {
     class: TrafficClass::Control,
     epoch: LinkEpoch(1),
     near: Role::Server,
+    carries: ClassSet::ALL,
 };
 
 fn handover(
@@ -93,15 +97,37 @@ fn handover(
     })
 }
 
+/// Both ends of a connection that `a` has dialled, to be handed to it and to `b`.
+pub(crate) fn dial(
+    a: &Node,
+    b: &Node,
+    spec: LaneSpec,
+    (at_a, at_b): (TcpStream, TcpStream),
+) -> (ControlToShard<LaneSession>, ControlToShard<LaneSession>) {
+    let (client, server) = sessions();
+    let to_a = ControlToShard::LaneArrived(handover(spec, b.local, at_a, client));
+    let to_b = ControlToShard::LaneArrived(handover(spec, a.local, at_b, server));
+    (to_a, to_b)
+}
+
 /// Connects two nodes by a lane and waits until both ends are up.
 pub(crate) fn connect(a: &mut Node, b: &mut Node, spec: LaneSpec) {
-    let (client, server) = sessions();
-    let (to_b, to_a) = sockets();
+    connect_over(a, b, spec, sockets());
+}
+
+/// Likewise, over these sockets.
+pub(crate) fn connect_over(
+    a: &mut Node,
+    b: &mut Node,
+    spec: LaneSpec,
+    sockets: (TcpStream, TcpStream),
+) {
+    let (to_a, to_b) = dial(a, b, spec, sockets);
     let (id_a, id_b) = (a.local, b.local);
-    a.tell_link(id_b, ControlToShard::LaneArrived(handover(spec, id_b, to_b, client)));
-    b.tell_link(id_a, ControlToShard::LaneArrived(handover(spec, id_a, to_a, server)));
-    a.hear_up(id_b, spec.lane);
-    b.hear_up(id_a, spec.lane);
+    a.tell_link(id_b, to_a);
+    b.tell_link(id_a, to_b);
+    assert_eq!(a.hear_up(id_b, spec.lane), spec.epoch);
+    assert_eq!(b.hear_up(id_a, spec.lane), spec.epoch);
 }
 
 /// A frame as it arrived.
@@ -109,16 +135,34 @@ pub(crate) fn connect(a: &mut Node, b: &mut Node, spec: LaneSpec) {
 pub(crate) struct Frame {
     pub(crate) header: FrameHeader,
     pub(crate) body: Vec<u8>,
+    /// What acknowledges it and all before it.
+    pub(crate) count: u64,
 }
 
+/// More credit than any test spends.
+const PLENTY: u64 = 1 << 40;
+
 /// The far end of a lane, in the hands of a test.
+///
+/// Keeps to the lane protocol by itself as far as a neighbour has to: numbers what it sends, counts
+/// what it receives, and acknowledges that while it reads. It looks at no credit, and sends nothing
+/// again.
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     pub(crate) socket: TcpStream,
     pub(crate) session: LaneSession,
+    spec: LaneSpec,
     frames: VecDeque<Frame>,
-    /// Heartbeats are answered while something is waited for.
-    answers: bool,
+    /// Of a batch in pieces.
+    assembly: Vec<u8>,
+    /// Counted frames that came over the lane.
+    pub(crate) received: u64,
+    /// What is read is acknowledged.
+    pub(crate) acks: bool,
+    /// Of the last counted frame that was sent, over any lane of the link.
+    pub(crate) sequence: u64,
+    /// Acknowledgements that were sent, over any lane of the link.
+    pub(crate) acks_sent: u64,
     over: bool,
 }
 
@@ -135,9 +179,10 @@ impl Peer {
         spec: LaneSpec,
         before: impl FnOnce(&mut LaneSession, &mut LaneSession),
     ) -> Self {
-        let (peer, handover) = Self::make(id, spec, before);
+        let (mut peer, handover) = Self::make(id, spec, before);
         node.tell_link(id, ControlToShard::LaneArrived(handover));
         assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        peer.greet();
         peer
     }
 
@@ -148,10 +193,11 @@ impl Peer {
         id: NodeId,
         spec: LaneSpec,
     ) -> Self {
-        let (peer, handover) = Self::make(id, spec, |_near, _far| {});
+        let (mut peer, handover) = Self::make(id, spec, |_near, _far| {});
         node.tell_link(id, first);
         node.tell_link(id, ControlToShard::LaneArrived(handover));
         assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        peer.greet();
         peer
     }
 
@@ -168,8 +214,69 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let handover = handover(spec, id, near_socket, near);
-        let frames = VecDeque::new();
-        (Self { id, socket, session: far, frames, answers: true, over: false }, handover)
+        let peer = Self {
+            id,
+            socket,
+            session: far,
+            spec,
+            frames: VecDeque::new(),
+            assembly: Vec::new(),
+            received: 0,
+            acks: true,
+            sequence: 0,
+            acks_sent: 0,
+            over: false,
+        };
+        (peer, handover)
+    }
+
+    /// What it puts on the lane, and what it takes.
+    fn greet(&mut self) {
+        if self.spec.carries != ClassSet::of(self.spec.class) {
+            let body = LaneClasses { classes: self.spec.carries }.encode();
+            self.send(FrameKind::LaneClasses, TrafficClass::Control, &[&body]);
+        }
+        self.acknowledge();
+    }
+
+    /// What it has to say about the lane, if it keeps to the protocol.
+    pub(crate) const fn ack_entry(&self) -> LaneAckEntry {
+        LaneAckEntry {
+            lane: self.spec.lane,
+            epoch: self.spec.epoch,
+            dialled: matches!(self.spec.near, Role::Server),
+            is_final: false,
+            settled: false,
+            count: self.received,
+            credit_frames: PLENTY,
+            credit_bytes: PLENTY,
+        }
+    }
+
+    pub(crate) fn send_ack(&mut self, entry: LaneAckEntry) {
+        self.acks_sent += 1;
+        let mut body = Vec::new();
+        LaneAck { sequence: self.acks_sent, entries: vec![entry] }.encode(&mut body);
+        self.send(FrameKind::LaneAck, TrafficClass::Control, &[&body]);
+    }
+
+    /// Acknowledges what was read.
+    pub(crate) fn acknowledge(&mut self) {
+        self.send_ack(self.ack_entry());
+    }
+
+    /// One frame, encoded; the next of the link if it is counted.
+    pub(crate) fn frame(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        parts: &[&[u8]],
+    ) -> Vec<u8> {
+        if !kind.is_routed() {
+            return frame(kind, class, parts);
+        }
+        self.sequence += 1;
+        counted_frame(kind, class, self.sequence, parts)
     }
 
     /// Writes what the session has to send. An end of the connection is seen by who reads.
@@ -191,7 +298,8 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, kind: FrameKind, class: TrafficClass, parts: &[&[u8]]) {
-        self.send_batch(&frame(kind, class, parts));
+        let frame = self.frame(kind, class, parts);
+        self.send_batch(&frame);
     }
 
     /// The next frame; `None` behind the last one.
@@ -200,11 +308,12 @@ impl Peer {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
+            let received = self.received;
             while let Some(message) = self.session.next_message().unwrap() {
-                self.frames.extend(FrameIter::new(&message).map(|frame| {
-                    let frame = frame.unwrap();
-                    Frame { header: frame.header, body: frame.body.to_vec() }
-                }));
+                self.take_message(&message);
+            }
+            if self.acks && self.received > received {
+                self.acknowledge();
             }
             if !self.frames.is_empty() {
                 continue;
@@ -225,13 +334,39 @@ impl Peer {
         }
     }
 
+    /// Counts the frames of a message, and puts the pieces of a batch together.
+    fn take_message(&mut self, message: &[u8]) {
+        for frame in FrameIter::new(message).map(Result::unwrap) {
+            let is_counted = frame.header.link_sequence != LinkSequence(0);
+            assert_eq!(is_counted, frame.header.kind.is_routed(), "{:?}", frame.header);
+            let is_piece = frame.header.kind == FrameKind::LaneFragment;
+            self.received += u64::from(is_counted || is_piece);
+            let count = self.received;
+            let take = |frame: FrameRef<'_>| {
+                let (header, body) = (frame.header, frame.body.to_vec());
+                Frame { header, body, count }
+            };
+            if !is_piece {
+                self.frames.push_back(take(frame));
+                continue;
+            }
+            let LaneFragment { first, last, piece } = LaneFragment::decode(frame.body).unwrap();
+            assert_eq!(first, self.assembly.is_empty(), "a batch begins");
+            self.assembly.extend_from_slice(piece);
+            if last {
+                let batch = std::mem::take(&mut self.assembly);
+                self.frames.extend(FrameIter::new(&batch).map(|frame| take(frame.unwrap())));
+            }
+        }
+    }
+
     /// The next frame of this kind; heartbeats before it are answered, others are passed over.
     pub(crate) fn expect(&mut self, kind: FrameKind) -> Frame {
         let until = Instant::now() + PATIENCE;
         loop {
             let Some(frame) = self.next() else { panic!("no {kind:?} before the end") };
             assert!(Instant::now() < until, "never came: {kind:?}");
-            if frame.header.kind == FrameKind::Ping && self.answers {
+            if frame.header.kind == FrameKind::Ping {
                 self.send(FrameKind::Pong, TrafficClass::Control, &[&frame.body]);
             }
             if frame.header.kind == kind {
@@ -262,9 +397,19 @@ impl Peer {
     }
 }
 
-/// One frame, encoded.
+/// One frame that is not counted, encoded.
 pub(crate) fn frame(kind: FrameKind, class: TrafficClass, parts: &[&[u8]]) -> Vec<u8> {
+    counted_frame(kind, class, 0, parts)
+}
+
+/// One frame with this link sequence.
+pub(crate) fn counted_frame(
+    kind: FrameKind,
+    class: TrafficClass,
+    sequence: u64,
+    parts: &[&[u8]],
+) -> Vec<u8> {
     let mut batch = Vec::new();
-    BatchWriter::new(&mut batch).frame(kind, class, LinkSequence(0), parts).unwrap();
+    BatchWriter::new(&mut batch).frame(kind, class, LinkSequence(sequence), parts).unwrap();
     batch
 }

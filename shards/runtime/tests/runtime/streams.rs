@@ -30,7 +30,7 @@ fn destination_from(source: NodeId) -> Option<DestinationSpec> {
     Some(DestinationSpec { source, consumers: Vec::new(), restored: false })
 }
 
-fn open(source: &mut Node, destination: &mut Node, stream: StreamId) {
+pub(crate) fn open(source: &mut Node, destination: &mut Node, stream: StreamId) {
     let part = source_of(&[destination.local]);
     let at_source = StreamSpec { source: part, ..spec(stream) };
     let part = destination_from(source.local);
@@ -39,7 +39,7 @@ fn open(source: &mut Node, destination: &mut Node, stream: StreamId) {
     source.tell_host(stream, ControlToShard::OpenStream(Box::new(at_source)));
 }
 
-fn messages(from: u64, count: u64) -> Vec<Vec<u8>> {
+pub(crate) fn messages(from: u64, count: u64) -> Vec<Vec<u8>> {
     (from..from + count)
         .map(|number| {
             let mut message = number.to_le_bytes().to_vec();
@@ -50,7 +50,7 @@ fn messages(from: u64, count: u64) -> Vec<Vec<u8>> {
 }
 
 /// Publishes so many messages in batches of ten and receives them, in between and behind.
-fn carries(
+pub(crate) fn carries(
     publisher: &mut Application,
     publishing: &mut Publishing,
     subscriber: &mut Application,
@@ -261,7 +261,7 @@ fn a_shard_that_drops_a_record_tells_the_one_that_hosts_the_stream() {
     // Hosted at shard 1, over a link of shard 0 whose queue is far too short. Nothing is sent
     // again for its time alone.
     let mut a = Node::start_with(node_id(1, 0), 2, |config| {
-        config.relay_queue_bytes = 64 << 10;
+        config.link.data_bytes_max = 64 << 10;
         config.delivery.resend_after = Duration::from_secs(600);
     });
     let mut b = Node::start(node_id(2, 0), 1);

@@ -3,22 +3,23 @@
 use hawser_exchange::ShardToControl;
 use hawser_session::Role;
 use hawser_wire::{
-    AdjacencyIndex, BATCH_BYTES_MAX, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX, FrameFlags,
-    FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LaneId, LinkEpoch, LinkSequence, NodeId,
-    PathId, RouteHeader, ShardId, TrafficClass,
+    AdjacencyIndex, BATCH_BYTES_MAX, ClassSet, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX,
+    FrameFlags, FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneAckEntry,
+    LaneId, LinkEpoch, LinkSequence, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId,
+    TrafficClass,
 };
 
-use crate::node::{Node, node_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, frame};
+use crate::node::{Node, node_id, stream_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, counted_frame, frame};
 
 const CONTROL: TrafficClass = TrafficClass::Control;
 
-/// One peer does `bad`; its lane is closed for `reason`, both sides are told, and the lane of
-/// another peer does not notice.
-fn refused_in(near: Role, reason: &str, bad: impl Fn(&mut Peer)) {
+/// One peer does `bad`; its lane is closed for `named`, whose detail says `reason`, both sides are
+/// told, and the lane of another peer does not notice.
+fn refused_in(spec: LaneSpec, named: CloseReason, reason: &str, bad: impl Fn(&mut Peer)) {
     let mut node = Node::start(node_id(1, 0), 1);
     let mut good = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
-    let mut evil = Peer::open(&mut node, node_id(3, 0), LaneSpec { near, ..COLLAPSED });
+    let mut evil = Peer::open(&mut node, node_id(3, 0), spec);
     evil.send(FrameKind::LinkControl, CONTROL, &[b"before"]);
     bad(&mut evil);
     let after = frame(FrameKind::LinkControl, CONTROL, &[b"behind"]);
@@ -26,10 +27,10 @@ fn refused_in(near: Role, reason: &str, bad: impl Fn(&mut Peer)) {
     evil.flush();
 
     let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
-    assert!(why.starts_with(CloseReason::ProtocolViolation.text()), "{why:?}");
+    assert!(why.starts_with(named.text()), "{why:?}");
     assert!(why.contains(reason), "{why:?} does not say {reason:?}");
     let close = evil.expect_close();
-    assert_eq!(close.reason, CloseReason::ProtocolViolation);
+    assert_eq!(close.reason, named);
     assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
     assert_eq!(hear_from(&mut node, evil.id), b"before", "what came before it counts");
 
@@ -50,7 +51,11 @@ fn hear_from(node: &mut Node, peer: NodeId) -> Vec<u8> {
 }
 
 fn refused(reason: &str, bad: impl Fn(&mut Peer)) {
-    refused_in(Role::Server, reason, bad);
+    refused_in(COLLAPSED, CloseReason::ProtocolViolation, reason, bad);
+}
+
+fn refused_for(named: CloseReason, reason: &str, bad: impl Fn(&mut Peer)) {
+    refused_in(COLLAPSED, named, reason, bad);
 }
 
 /// A header with any bytes in it, and the checksum that belongs to them.
@@ -147,6 +152,77 @@ fn a_routed_frame_in_a_class_that_is_not_its_kinds() {
 }
 
 #[test]
+fn a_routed_frame_that_is_not_counted_and_another_one_that_is() {
+    for kind in [FrameKind::Record, FrameKind::Datagram, FrameKind::StreamAck] {
+        let class = kind.class().unwrap();
+        refused(&format!("{kind:?} frame without a link sequence"), |peer| {
+            peer.send_batch(&frame(kind, class, &[&[0; 200]]));
+        });
+    }
+    for kind in [FrameKind::Ping, FrameKind::LinkControl, FrameKind::Close] {
+        refused(&format!("{kind:?} frame with link sequence 7"), |peer| {
+            peer.send_batch(&counted_frame(kind, CONTROL, 7, &[&[0; 8]]));
+        });
+    }
+}
+
+#[test]
+fn acknowledgements_that_cannot_be() {
+    refused_for(CloseReason::AckAhead, "1 frames acknowledged, 0 sent", |peer| {
+        peer.send_ack(LaneAckEntry { count: 1, ..peer.ack_entry() });
+    });
+    refused_for(CloseReason::AckReturned, "lowered from 1 to 1", |peer| {
+        peer.acks_sent -= 1;
+        peer.acknowledge();
+    });
+    refused_for(CloseReason::CreditReturned, "credit of frames lowered from", |peer| {
+        peer.send_ack(LaneAckEntry { credit_frames: 1 << 39, ..peer.ack_entry() });
+    });
+    refused_for(CloseReason::CreditReturned, "credit of bytes lowered from", |peer| {
+        peer.send_ack(LaneAckEntry { credit_bytes: 0, ..peer.ack_entry() });
+    });
+    refused("lane ack", |peer| {
+        peer.send(FrameKind::LaneAck, CONTROL, &[&[1, 0, 0, 0, 0, 0, 0, 0, 1]]);
+    });
+}
+
+/// A notice to the node about a stream that it does not host.
+fn notice(from: NodeId) -> Vec<u8> {
+    let (mut route, to, stream) = (Vec::new(), node_id(1, 0), stream_id(0x60, 0));
+    RouteHeader::encode(&mut route, from, to, PathId(1), &[AdjacencyIndex(1)]).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+    let mut body = [&fixed[..], rest].concat();
+    let (path, reason) = (PathId(1), NoticeReason::Congested);
+    Notice { path, reason, at: from, destination: from, stream }.encode(&mut body);
+    body
+}
+
+#[test]
+fn a_link_sequence_that_jumps_ahead() {
+    let far = LINK_SEQUENCE_WINDOW + 2;
+    refused_for(CloseReason::SequenceJump, &format!("link sequence {far} behind 1"), |peer| {
+        let body = notice(peer.id);
+        for sequence in [1, far] {
+            peer.send_batch(&counted_frame(FrameKind::Notice, CONTROL, sequence, &[&body]));
+        }
+    });
+}
+
+#[test]
+fn a_class_that_the_lane_does_not_carry() {
+    let control = LaneSpec { carries: ClassSet::of(CONTROL), ..COLLAPSED };
+    refused_in(control, CloseReason::ClassChange, "bulk frame on lane 0", |peer| {
+        peer.send(FrameKind::Record, TrafficClass::Bulk, &[&[0; 200]]);
+    });
+    let class = TrafficClass::Bulk;
+    let bulk = LaneSpec { class, carries: ClassSet::of(class), ..COLLAPSED };
+    refused_in(bulk, CloseReason::ClassChange, "control frame on lane 0", |peer| {
+        let body = notice(peer.id);
+        peer.send(FrameKind::Notice, CONTROL, &[&body]);
+    });
+}
+
+#[test]
 fn link_control_above_its_bound() {
     refused("bytes of link control", |peer| {
         peer.send(FrameKind::LinkControl, CONTROL, &[&vec![0; LINK_CONTROL_BYTES_MAX + 1]]);
@@ -162,8 +238,11 @@ fn text() {
 fn a_missing_mask_and_one_too_many() {
     let bytes = frame(FrameKind::LinkControl, CONTROL, &[b"x"]);
     let bare = [&[0x82, bytes.len() as u8], bytes.as_slice()].concat();
-    refused_in(Role::Server, "not masked", |peer| peer.send_plaintext(&bare));
-    refused_in(Role::Client, "is masked", |peer| peer.send_plaintext(&masked(0x82, &bytes)));
+    refused("not masked", |peer| peer.send_plaintext(&bare));
+    let client = LaneSpec { near: Role::Client, ..COLLAPSED };
+    refused_in(client, CloseReason::ProtocolViolation, "is masked", |peer| {
+        peer.send_plaintext(&masked(0x82, &bytes));
+    });
 }
 
 #[test]

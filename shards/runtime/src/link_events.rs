@@ -1,0 +1,123 @@
+use hawser_exchange::{LinkEventReport, ShardToControl};
+use hawser_link::{LaneDecision, LaneVerdict, LinkEvent, SessionEnd};
+use hawser_wire::NodeId;
+
+/// What the control thread is told of an event of the link to `peer`.
+pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
+    if let LinkEvent::WantLane { lane, class } = *event {
+        return ShardToControl::WantLane { peer, lane, class };
+    }
+    let (name, inputs) = match event {
+        LinkEvent::LaneUp { id, class, .. } => (
+            "lane-up",
+            vec![
+                ("lane", id.lane.0.to_string()),
+                ("epoch", id.epoch.0.to_string()),
+                ("dialled", id.dialled.to_string()),
+                ("class", class.name().to_owned()),
+            ],
+        ),
+        LinkEvent::LaneDown { id, why, unacked_frames, .. } => (
+            "lane-down",
+            vec![
+                ("lane", id.lane.0.to_string()),
+                ("epoch", id.epoch.0.to_string()),
+                ("why", why.clone()),
+                ("unacked_frames", unacked_frames.to_string()),
+            ],
+        ),
+        LinkEvent::CloseLane { reason, detail, .. } => {
+            ("lane-closed", vec![("reason", reason.text().to_owned()), ("detail", detail.clone())])
+        }
+        LinkEvent::WantLane { lane, class } => {
+            ("lane-wanted", vec![("lane", lane.0.to_string()), ("class", class.name().to_owned())])
+        }
+        LinkEvent::Promoted { class, from, to } => (
+            "class-moved",
+            vec![
+                ("class", class.name().to_owned()),
+                ("from", from.0.to_string()),
+                ("to", to.0.to_string()),
+            ],
+        ),
+        LinkEvent::Quiet { lane, silent_ticks } => (
+            "lane-quiet",
+            vec![("lane", lane.0.to_string()), ("silent_ticks", silent_ticks.to_string())],
+        ),
+        LinkEvent::Heard { lane } => ("lane-heard", vec![("lane", lane.0.to_string())]),
+        LinkEvent::Hedged { from, to, frames, bytes, silent_ticks } => (
+            "hedged",
+            vec![
+                ("from", from.0.to_string()),
+                ("to", to.0.to_string()),
+                ("frames", frames.to_string()),
+                ("bytes", bytes.to_string()),
+                ("silent_ticks", silent_ticks.to_string()),
+            ],
+        ),
+        LinkEvent::Requeued { from, frames, bytes } => (
+            "requeued",
+            vec![
+                ("from", from.lane.0.to_string()),
+                ("epoch", from.epoch.0.to_string()),
+                ("frames", frames.to_string()),
+                ("bytes", bytes.to_string()),
+            ],
+        ),
+        LinkEvent::ModeChanged { mode } => {
+            ("mode-changed", vec![("mode", format!("{mode:?}").to_lowercase())])
+        }
+        LinkEvent::SessionEnded { reason, frames } => (
+            "session-ended",
+            vec![("reason", end_of(reason)), ("unacked_frames", frames.to_string())],
+        ),
+    };
+    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name, inputs }))
+}
+
+fn end_of(reason: &SessionEnd) -> String {
+    match reason {
+        SessionEnd::OtherLife { was, is } => {
+            format!("the peer began life {} after {}", is.0, was.0)
+        }
+        SessionEnd::NoLane { after } => format!("no lane for {} ms", after.as_millis()),
+        SessionEnd::Forgotten { id } => {
+            format!("the peer has forgotten epoch {} of lane {}", id.epoch.0, id.lane.0)
+        }
+        SessionEnd::Flapping => "lanes were lost too often".to_owned(),
+    }
+}
+
+/// What the control thread is told of a decision about the number of lanes, with all its inputs.
+pub(crate) fn decision_of(peer: NodeId, decision: &LaneDecision) -> ShardToControl {
+    let LaneDecision { sample, limits, .. } = decision;
+    let mut inputs = vec![
+        ("verdict", decision.verdict.name().to_owned()),
+        ("dry_run", limits.dry_run.to_string()),
+        ("bulk_lanes", sample.bulk_lanes.to_string()),
+        ("bulk_lanes_max", limits.bulk_lanes_max.to_string()),
+        ("occupancy_permille", decision.occupancy_permille.to_string()),
+        ("occupancy_high_permille", limits.occupancy_high_permille.to_string()),
+        ("rtt_us", sample.srtt.as_micros().to_string()),
+        ("min_rtt_us", sample.min_rtt.as_micros().to_string()),
+        ("inflation_permille", decision.inflation_permille.to_string()),
+        ("inflation_high_permille", limits.inflation_high_permille.to_string()),
+        ("goodput_bytes_per_s", sample.goodput.to_string()),
+        ("occupied_ms", decision.occupied_for.as_millis().to_string()),
+        ("empty_ms", decision.empty_for.as_millis().to_string()),
+        ("baseline_bytes_per_s", decision.baseline_goodput.to_string()),
+        ("trial_bytes_per_s", decision.trial_goodput.to_string()),
+    ];
+    match decision.verdict {
+        LaneVerdict::Confirmed { gain_permille } | LaneVerdict::Undone { gain_permille, .. } => {
+            inputs.push(("gain_permille", gain_permille.to_string()));
+            inputs.push(("gain_min_permille", limits.gain_min_permille.to_string()));
+        }
+        LaneVerdict::HeldCoolDown { until } | LaneVerdict::HeldBarred { until } => {
+            let held = until.saturating_since(decision.at);
+            inputs.push(("held_ms", held.as_millis().to_string()));
+        }
+        _ => {}
+    }
+    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name: "lane-policy", inputs }))
+}
