@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BufMut as _;
-use hawser_session::{LaneSession, MESSAGE_PREFIX, Progress, SessionError};
+use hawser_session::{LaneSession, Progress, SessionError};
 use hawser_wire::{
     BatchWriter, CloseReason, FrameHeader, FrameIter, FrameKind, LaneClose, LinkSequence,
     TrafficClass,
@@ -155,14 +155,12 @@ impl Connection {
     }
 
     fn queue_frame(&mut self, kind: FrameKind, body: &[u8]) -> Result<(), Fault> {
-        // Wiped, never grown, and masked in place: a join request holds a token's secret.
-        let len = MESSAGE_PREFIX + FrameHeader::LEN + body.len();
-        let mut batch = Zeroizing::new(Vec::with_capacity(len));
-        batch.extend_from_slice(&[0; MESSAGE_PREFIX]);
+        // Wiped and never grown: a join request holds a token's secret.
+        let mut batch = Zeroizing::new(Vec::with_capacity(FrameHeader::LEN + body.len()));
         BatchWriter::new(&mut batch)
             .frame(kind, TrafficClass::Control, LinkSequence(0), &[body])
             .map_err(|source| Fault::Decode { stage: self.stage, source })?;
-        self.session.send_built(&mut batch).map_err(|error| self.session_fault(error))
+        self.session.send_message(&batch).map_err(|error| self.session_fault(error))
     }
 
     /// Waits for a message that is one frame of this kind; its body. A close frame instead is

@@ -30,7 +30,7 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
     Hello {
         version_max: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
-        capabilities: capability::STRICT_SOURCE_ROUTES,
+        capabilities: capability::STRICT_SOURCE_ROUTES | capability::LANE_ACKS,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,
@@ -70,9 +70,14 @@ pub(crate) fn check_hello(
     if peer.node == local.node {
         return close(CloseReason::SelfConnect, format!("both ends are node {}", local.node));
     }
-    if hello.capabilities & capability::STRICT_SOURCE_ROUTES == 0 {
-        let detail = "the peer lacks strict source routes".to_owned();
-        return close(CloseReason::ProtocolViolation, detail);
+    let required = [
+        (capability::STRICT_SOURCE_ROUTES, "strict source routes"),
+        (capability::LANE_ACKS, "acknowledgements of lanes"),
+    ];
+    for (bit, what) in required {
+        if hello.capabilities & bit == 0 {
+            return close(CloseReason::ProtocolViolation, format!("the peer lacks {what}"));
+        }
     }
     if hello.frame_body_max < FRAME_BODY_BYTES_MIN {
         let detail = format!(

@@ -1,13 +1,13 @@
 use std::collections::BTreeSet;
 
-use hawser_plane::{EventKind, EventView};
-use hawser_proto::v1::{Filter, MeshEvent};
+use hawser_plane::{EventKind, EventView, LaneEventView, LaneEventsView};
+use hawser_proto::v1::{Filter, LaneEvent, MeshEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tonic::Status;
 
 use crate::failure::stopping;
-use crate::mesh_status::mesh_event;
+use crate::mesh_status::{lane_event, mesh_event};
 
 /// Events that wait for one watcher, beyond what the plane keeps for it.
 pub(crate) const EVENTS_WAITING: usize = 64;
@@ -31,9 +31,42 @@ pub(crate) fn wanted_kinds(filter: &Filter) -> Result<BTreeSet<&'static str>, St
 
 /// Hands events on until the watcher goes, lags, or the node stops.
 pub(crate) async fn watch_events(
-    mut events: broadcast::Receiver<EventView>,
+    events: broadcast::Receiver<EventView>,
     kinds: BTreeSet<&'static str>,
     watcher: mpsc::Sender<Result<MeshEvent, Status>>,
+    stop: watch::Receiver<bool>,
+) {
+    let wanted = |event: EventView| {
+        let wanted = kinds.is_empty() || kinds.contains(event.kind.name());
+        wanted.then(|| mesh_event(event))
+    };
+    hand_on(events, wanted, watcher, stop).await;
+}
+
+/// Hands the kept events of links on, and then, if they are to be followed, all others.
+pub(crate) async fn watch_lane_events(
+    events: LaneEventsView,
+    follow: bool,
+    watcher: mpsc::Sender<Result<LaneEvent, Status>>,
+    stop: watch::Receiver<bool>,
+) {
+    let LaneEventsView { kept, live, peer } = events;
+    for event in kept {
+        if watcher.send(Ok(lane_event(event))).await.is_err() {
+            return;
+        }
+    }
+    if follow {
+        let is_wanted = |node| peer.is_none_or(|peer| node == peer);
+        let wanted = |event: LaneEventView| is_wanted(event.peer.node).then(|| lane_event(event));
+        hand_on(live, wanted, watcher, stop).await;
+    }
+}
+
+async fn hand_on<V: Clone, M>(
+    mut events: broadcast::Receiver<V>,
+    wanted: impl Fn(V) -> Option<M>,
+    watcher: mpsc::Sender<Result<M, Status>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let end = loop {
@@ -43,11 +76,12 @@ pub(crate) async fn watch_events(
             event = events.recv() => event,
         };
         match event {
-            Ok(event) if kinds.is_empty() || kinds.contains(event.kind.name()) => {
-                // Waiting here makes a slow watcher lag behind in the plane's own bounded queue.
-                let _watcher_gone = watcher.send(Ok(mesh_event(event))).await;
+            Ok(event) => {
+                if let Some(message) = wanted(event) {
+                    // Waiting here makes a slow watcher lag behind in the plane's own bounded queue.
+                    let _watcher_gone = watcher.send(Ok(message)).await;
+                }
             }
-            Ok(_unwanted) => {}
             Err(RecvError::Lagged(missed)) => {
                 break Status::data_loss(format!(
                     "this watcher fell behind and missed {missed} events: read the status, then \

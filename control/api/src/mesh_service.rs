@@ -4,10 +4,10 @@ use hawser_plane::{OpenStream, PlaneHandle};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, DbUpdate, DropRouteReq, EvictNodeReq, Filter,
-    IssueTokenReq, JoinMeshReq, JoinToken, LaneList, LeaveMeshReq, LinkList, MeshEvent, MeshStatus,
-    MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService,
-    SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus,
-    TopologyStatus,
+    IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq,
+    LinkList, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch,
+    PublishResult, QualityOfService, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle,
+    StreamList, SuccessStatus, TopologyStatus,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::batch_requests::BatchRequests;
 use crate::connection::ApiPeer;
 use crate::detour::Detour;
-use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events};
+use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events, watch_lane_events};
 use crate::hub::Hub;
 use crate::mesh_status::{lane_status, link_status, mesh_status, stream_status};
 use crate::plane_status::plane_status;
@@ -53,6 +53,7 @@ impl MeshApi {
 #[tonic::async_trait]
 impl MeshService for MeshApi {
     type PublishClientDataBatchesStream = ReceiverStream<Result<PublishResult, Status>>;
+    type WatchLaneEventsStream = ReceiverStream<Result<LaneEvent, Status>>;
     type WatchMeshEventsStream = ReceiverStream<Result<MeshEvent, Status>>;
 
     async fn seed_mesh(&self, request: Request<SeedMeshReq>) -> Answer<MeshStatus> {
@@ -179,6 +180,18 @@ impl MeshService for MeshApi {
         let kinds = wanted_kinds(request.get_ref())?;
         let (watcher, watched) = mpsc::channel(EVENTS_WAITING);
         tokio::spawn(watch_events(self.plane.events(), kinds, watcher, self.stop.clone()));
+        Ok(Response::new(ReceiverStream::new(watched)))
+    }
+
+    async fn watch_lane_events(
+        &self,
+        request: Request<LaneEventsReq>,
+    ) -> Answer<Self::WatchLaneEventsStream> {
+        let LaneEventsReq { peer, follow } = request.into_inner();
+        let events =
+            self.plane.lane_events(given(peer)).await.map_err(|error| plane_status(&error))?;
+        let (watcher, watched) = mpsc::channel(EVENTS_WAITING);
+        tokio::spawn(watch_lane_events(events, follow, watcher, self.stop.clone()));
         Ok(Response::new(ReceiverStream::new(watched)))
     }
 

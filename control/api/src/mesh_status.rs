@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hawser_plane::{
-    EventView, LaneView, LinkView, NodeRef, NodeView, StatusView, StreamState, StreamStatusView,
+    EventView, LaneEventView, LaneView, LinkView, NodeRef, NodeView, StatusView, StreamState,
+    StreamStatusView,
 };
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
@@ -106,6 +107,18 @@ pub(crate) fn mesh_event(view: EventView) -> v1::MeshEvent {
         kind: view.kind.name().to_owned(),
         node_id: view.node.map(|node| node.to_string()).unwrap_or_default(),
         detail: view.detail,
+        unix_us: view.unix_us,
+    }
+}
+
+pub(crate) fn lane_event(view: LaneEventView) -> v1::LaneEvent {
+    let input = |(name, value): (&str, String)| v1::LaneEventInput { name: name.to_owned(), value };
+    v1::LaneEvent {
+        seq: view.seq,
+        peer_id: view.peer.node.to_string(),
+        peer_name: view.peer.name,
+        name: view.name.to_owned(),
+        inputs: view.inputs.into_iter().map(input).collect(),
         unix_us: view.unix_us,
     }
 }

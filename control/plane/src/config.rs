@@ -1,20 +1,51 @@
 use hawser_admission::{AdmissionLimits, SocketOptions};
 use hawser_wire::{LaneId, TrafficClass};
 
-/// Which lanes a link has.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// The first bulk lane; others follow it without gaps.
+const BULK_LANE_FIRST: u16 = 2;
+/// Most bulk lanes of a link.
+const BULK_LANES_MAX: u8 = 4;
+
+/// Which lanes a link has: 0 for control, 1 for priority, 2 for bulk, and further ones for bulk from
+/// 3 on while they are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LanePlan {
-    /// One lane carries every class, control first. Otherwise lane 0 carries control and lane 2
-    /// client data.
+    /// Lane 0 carries every class, control first, and there is no other.
     pub collapsed: bool,
+    /// Most bulk lanes of a link, 1 to 4; others count as the nearest of these.
+    pub bulk_lanes_max: u8,
+}
+
+impl Default for LanePlan {
+    /// Separate lanes, up to four of them for bulk.
+    fn default() -> Self {
+        Self { collapsed: false, bulk_lanes_max: BULK_LANES_MAX }
+    }
 }
 
 impl LanePlan {
-    /// The lanes, the one first that must be up before the others are dialled.
-    pub(crate) const fn lanes(self) -> &'static [(LaneId, TrafficClass)] {
-        const LANES: [(LaneId, TrafficClass); 2] =
-            [(LaneId(0), TrafficClass::Control), (LaneId(2), TrafficClass::Bulk)];
+    /// The lane by which a peer is found.
+    pub(crate) const FIRST: LaneId = LaneId(0);
+
+    /// The lanes that a link always has, the first one first.
+    pub(crate) const fn standing(self) -> &'static [(LaneId, TrafficClass)] {
+        const LANES: [(LaneId, TrafficClass); 3] = [
+            (LanePlan::FIRST, TrafficClass::Control),
+            (LaneId(1), TrafficClass::Priority),
+            (LaneId(BULK_LANE_FIRST), TrafficClass::Bulk),
+        ];
         if self.collapsed { LANES.split_at(1).0 } else { &LANES }
+    }
+
+    /// The class of a lane that a link may have; `None` if it may not have such a lane.
+    pub(crate) fn class_of(self, lane: LaneId) -> Option<TrafficClass> {
+        let mut standing = self.standing().iter();
+        if let Some(&(_, class)) = standing.find(|(standing, _)| *standing == lane) {
+            return Some(class);
+        }
+        let bulk_max = u16::from(self.bulk_lanes_max.clamp(1, BULK_LANES_MAX));
+        let is_bulk = (BULK_LANE_FIRST..BULK_LANE_FIRST + bulk_max).contains(&lane.0);
+        (is_bulk && !self.collapsed).then_some(TrafficClass::Bulk)
     }
 }
 
@@ -41,4 +72,24 @@ pub struct PlaneConfig {
     pub io_driver: String,
     /// For status: this program's version.
     pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_knows_its_lanes_and_no_others() {
+        let separate = LanePlan::default();
+        let classes: Vec<_> = (0..8).map(|lane| separate.class_of(LaneId(lane))).collect();
+        let bulk = Some(TrafficClass::Bulk);
+        assert_eq!(classes[..2], [Some(TrafficClass::Control), Some(TrafficClass::Priority)]);
+        assert_eq!(classes[2..], [bulk, bulk, bulk, bulk, None, None]);
+        let narrow = LanePlan { bulk_lanes_max: 0, ..separate };
+        assert_eq!(narrow.class_of(LaneId(2)), bulk, "at least one");
+        assert_eq!(narrow.class_of(LaneId(3)), None);
+        let collapsed = LanePlan { collapsed: true, ..separate };
+        assert_eq!(collapsed.class_of(LanePlan::FIRST), Some(TrafficClass::Control));
+        assert_eq!(collapsed.class_of(LaneId(2)), None);
+    }
 }

@@ -19,8 +19,10 @@ use crate::announcements::Announcements;
 use crate::catalogue::Catalogue;
 use crate::commits::Commits;
 use crate::config::PlaneConfig;
+use crate::dial_back_guard::DialBackGuard;
 use crate::dialler::Dialler;
 use crate::events::Events;
+use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::links::Links;
 use crate::opens::Opens;
@@ -28,6 +30,7 @@ use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
+use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
 pub(crate) type Continuation = Box<dyn FnOnce(&mut Control) + Send>;
@@ -52,8 +55,8 @@ impl Drop for Listening {
 }
 
 /// The state of the control plane. Its parts are pure or narrow; the files beside this one move
-/// what they say between them: `lanes`, `topology`, `streams`, `arrivals`,
-/// `lifecycle`, `joins`, `settling`, `status`.
+/// what they say between them: `lanes`, `wanted_lanes`, `lane_events`, `topology`, `streams`,
+/// `arrivals`, `lifecycle`, `joins`, `settling`, `status`.
 pub(crate) struct Control {
     pub(crate) config: PlaneConfig,
     pub(crate) key: Arc<NodeKey>,
@@ -83,6 +86,12 @@ pub(crate) struct Control {
 
     pub(crate) links: Links,
     pub(crate) dialler: Dialler,
+    /// Lanes that are missing.
+    pub(crate) wishes: Wishes,
+    /// Requests to be dialled that this node has made in this life.
+    pub(crate) dial_backs_sent: u64,
+    pub(crate) dial_back_guard: DialBackGuard,
+    pub(crate) lane_events: LaneEvents,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -153,6 +162,10 @@ impl Control {
             attempts: JoinSet::new(),
             links: Links::new(node),
             dialler: Dialler::new(node, plan),
+            wishes: Wishes::default(),
+            dial_backs_sent: 0,
+            dial_back_guard: DialBackGuard::default(),
+            lane_events: LaneEvents::new(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),

@@ -7,6 +7,8 @@
 
 use hawser_wire::{ByteReader, DecodeError, NAME_BYTES_MAX, NodeId, StreamId, printable};
 
+use crate::dial_back_request::DialBackRequest;
+
 /// Most destinations of a stream.
 pub(crate) const DESTINATIONS_MAX: usize = 256;
 
@@ -47,7 +49,6 @@ pub(crate) enum RefuseReason {
 
 /// One message between control planes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::enum_variant_names, reason = "streams are what is talked about so far")]
 pub(crate) enum Datagram {
     /// See [`StreamAnnounce`].
     StreamAnnounce(StreamAnnounce),
@@ -64,12 +65,15 @@ pub(crate) enum Datagram {
     },
     /// The source has no such stream: nothing will come on it.
     StreamGone(StreamId),
+    /// The sender wants a lane and cannot dial.
+    DialBack(DialBackRequest),
 }
 
 const STREAM_ANNOUNCE: u8 = 1;
 const STREAM_CONFIRM: u8 = 2;
 const STREAM_REFUSE: u8 = 3;
 const STREAM_GONE: u8 = 4;
+const DIAL_BACK: u8 = 5;
 
 impl Datagram {
     /// The message's bytes. Texts are cut to their bounds, which callers have checked.
@@ -107,6 +111,10 @@ impl Datagram {
                 out.push(STREAM_GONE);
                 out.extend_from_slice(stream.as_bytes());
             }
+            Self::DialBack(request) => {
+                out.push(DIAL_BACK);
+                request.encode(&mut out);
+            }
         }
         out
     }
@@ -126,6 +134,7 @@ impl Datagram {
                 detail: printable(reader.name()?),
             },
             STREAM_GONE => Self::StreamGone(StreamId::from_bytes(reader.array()?)),
+            DIAL_BACK => Self::DialBack(DialBackRequest::decode(&mut reader)?),
             _ => return Ok(None),
         };
         Ok(Some(message))
@@ -169,7 +178,7 @@ fn stream_name(reader: &mut ByteReader<'_>, what: &'static str) -> Result<String
 }
 
 /// Appends a text as [`ByteReader::name`] reads it, cut to its bound at a character.
-fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let text = text.get(..text.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default();
     out.push(u8::try_from(text.len()).unwrap_or(0));
     out.extend_from_slice(text.as_bytes());
@@ -196,6 +205,40 @@ impl RefuseReason {
 }
 
 const LINK_FLOODING: u8 = 1;
+const LINK_DIAL_BACK: u8 = 2;
+
+/// What a neighbour's control plane says over its link.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum LinkMessage<'a> {
+    /// A flooding message.
+    Flooding(&'a [u8]),
+    /// As [`Datagram::DialBack`].
+    DialBack(DialBackRequest),
+}
+
+impl<'a> LinkMessage<'a> {
+    /// Reads the body of a link control frame; `None` if its kind is not known to this version.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off or a field is out of its bounds.
+    pub(crate) fn decode(body: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+        match body.split_first() {
+            Some((&LINK_FLOODING, message)) => Ok(Some(Self::Flooding(message))),
+            Some((&LINK_DIAL_BACK, message)) => {
+                let mut reader = ByteReader::new(message, "link message");
+                DialBackRequest::decode(&mut reader).map(|request| Some(Self::DialBack(request)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The body of a link control frame that carries a request to dial back.
+pub(crate) fn dial_back_envelope(request: &DialBackRequest) -> Vec<u8> {
+    let mut out = vec![LINK_DIAL_BACK];
+    request.encode(&mut out);
+    out
+}
 
 /// The body of a link control frame that carries a flooding message.
 pub(crate) fn flooding_envelope(message: &[u8]) -> Vec<u8> {
@@ -205,17 +248,10 @@ pub(crate) fn flooding_envelope(message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The flooding message in the body of a link control frame; `None` if it carries something else.
-pub(crate) fn open_flooding_envelope(body: &[u8]) -> Option<&[u8]> {
-    match body.split_first() {
-        Some((&LINK_FLOODING, message)) => Some(message),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial_back_request::tests::request;
 
     fn announce() -> StreamAnnounce {
         StreamAnnounce {
@@ -241,6 +277,7 @@ mod tests {
                 detail: "65536 streams".into(),
             },
             Datagram::StreamGone(stream),
+            Datagram::DialBack(request()),
         ] {
             let bytes = message.encode();
             assert_eq!(Datagram::decode(&bytes), Ok(Some(message.clone())));
@@ -255,9 +292,19 @@ mod tests {
     #[test]
     fn unknown_kinds_are_skipped() {
         assert_eq!(Datagram::decode(&[0xfe, 1, 2, 3]), Ok(None));
-        assert_eq!(open_flooding_envelope(&[0xfe, 1]), None);
-        assert_eq!(open_flooding_envelope(&[]), None);
-        assert_eq!(open_flooding_envelope(&flooding_envelope(b"lsa")), Some(&b"lsa"[..]));
+        assert_eq!(LinkMessage::decode(&[0xfe, 1]), Ok(None));
+        assert_eq!(LinkMessage::decode(&[]), Ok(None));
+    }
+
+    #[test]
+    fn link_messages_come_back() {
+        let flooded = flooding_envelope(b"lsa");
+        assert_eq!(LinkMessage::decode(&flooded), Ok(Some(LinkMessage::Flooding(b"lsa"))));
+        let asked = dial_back_envelope(&request());
+        assert_eq!(LinkMessage::decode(&asked), Ok(Some(LinkMessage::DialBack(request()))));
+        for cut in 1..asked.len() {
+            assert!(LinkMessage::decode(&asked[..cut]).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! When which address is dialled for which lane. Pure: the loop runs the attempts.
 //!
-//! **Invariant:** a lane that is served is not dialled, and there is at most one attempt at a time
-//! per address and lane.
+//! Some addresses are dialled for as long as the node runs, for the lanes that a link always has.
+//! Others are lent: by a peer that wants a lane and cannot dial, or by its advertisement. Those are
+//! dialled for lanes that are wanted, while they are. A wish for a lane ends when the lane is up: who
+//! wants it again after its end says so again.
+//!
+//! **Invariant:** a lane that is served is not dialled; there is at most one attempt at a time per
+//! address and lane, and per peer and lane once it is known who answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +23,9 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// Bits of a link epoch that tell one dialling node from another.
 const EPOCH_TAG_BITS: u32 = 16;
 
+/// Lent addresses of one peer.
+const LENT_PER_PEER_MAX: usize = 4;
+
 /// An attempt to make.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct DialRequest {
@@ -33,15 +41,50 @@ pub(crate) struct DialRequest {
     pub expect: Option<NodeId>,
 }
 
+/// A lane that is to be dialled, for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct WantedLane {
+    /// The other end.
+    pub peer: NodeId,
+    /// Which lane.
+    pub lane: LaneId,
+    /// Its class.
+    pub class: TrafficClass,
+    /// From then on it is not wanted any more.
+    pub until: MonoTime,
+}
+
 #[derive(Debug)]
 struct Dial {
     class: TrafficClass,
+    /// The link always has this lane.
+    standing: bool,
+    /// Wanted until then; a standing lane is wanted without.
+    wanted_until: Option<MonoTime>,
     /// Not before then; `None` while an attempt runs.
     due: Option<MonoTime>,
     backoff: Backoff,
     up_since: Option<MonoTime>,
     /// Why the last attempt failed; empty after one that did not.
     failure: String,
+}
+
+impl Dial {
+    const fn new(now: MonoTime, class: TrafficClass, standing: bool) -> Self {
+        Self {
+            class,
+            standing,
+            wanted_until: None,
+            due: Some(now),
+            backoff: Backoff::new(),
+            up_since: None,
+            failure: String::new(),
+        }
+    }
+
+    const fn is_running(&self) -> bool {
+        self.due.is_none()
+    }
 }
 
 /// What follows from a failed attempt.
@@ -55,9 +98,38 @@ pub(crate) struct Failed {
 
 #[derive(Debug)]
 struct Address {
-    /// Who answered last.
+    /// Who answered last; at a lent address, who must.
     peer: Option<NodeId>,
+    /// Forgotten from then on, once its link is down; `None`: dialled for as long as the node runs.
+    lent_until: Option<MonoTime>,
     dials: BTreeMap<LaneId, Dial>,
+}
+
+impl Address {
+    fn want(&mut self, now: MonoTime, wanted: &WantedLane) {
+        let dial =
+            self.dials.entry(wanted.lane).or_insert_with(|| Dial::new(now, wanted.class, false));
+        dial.wanted_until = dial.wanted_until.max(Some(wanted.until));
+        if let Some(lent_until) = &mut self.lent_until {
+            *lent_until = wanted.until.max(*lent_until);
+        }
+    }
+
+    /// Whether an attempt for this lane would be of use now. The first lane may be dialled at any
+    /// time; the others once the link is up, or where it is certain who answers.
+    fn is_wanted(&self, lane: LaneId, dial: &Dial, links: &Links) -> bool {
+        if !dial.standing && dial.wanted_until.is_none() {
+            return false;
+        }
+        let first = lane == LanePlan::FIRST;
+        match self.peer {
+            None => first,
+            Some(peer) if links.is_served(peer, lane) => false,
+            Some(_) if first => true,
+            Some(peer) if links.is_collapsed(peer) => false,
+            Some(peer) => self.lent_until.is_some() || links.is_link_up(peer),
+        }
+    }
 }
 
 /// Every address that this node dials.
@@ -80,19 +152,13 @@ impl Dialler {
 
     /// Dials `address` from now on.
     pub(crate) fn add(&mut self, now: MonoTime, address: &str) {
-        let dials = self.plan.lanes().iter().map(|&(lane, class)| {
-            let dial = Dial {
-                class,
-                due: Some(now),
-                backoff: Backoff::new(),
-                up_since: None,
-                failure: String::new(),
-            };
-            (lane, dial)
+        let standing = self.plan.standing().iter();
+        let dials = standing.map(|&(lane, class)| (lane, Dial::new(now, class, true)));
+        self.addresses.entry(address.to_owned()).or_insert_with(|| Address {
+            peer: None,
+            lent_until: None,
+            dials: dials.collect(),
         });
-        self.addresses
-            .entry(address.to_owned())
-            .or_insert_with(|| Address { peer: None, dials: dials.collect() });
     }
 
     /// Dials nothing any more. Answers of attempts that still run are to be dropped.
@@ -100,55 +166,112 @@ impl Dialler {
         self.addresses.clear();
     }
 
-    /// Whether an attempt for this lane would be of use now. The first lane of the plan may be
-    /// dialled at any time, the others once it is up.
-    fn is_wanted(plan: LanePlan, address: &Address, lane: LaneId, links: &Links) -> bool {
-        let first = plan.lanes().first().is_none_or(|&(first, _)| first == lane);
-        match address.peer {
-            None => first,
-            Some(peer) if links.is_served(peer, lane) => false,
-            Some(_) if first => true,
-            Some(peer) => {
-                plan.lanes().first().is_some_and(|&(first, _)| links.is_lane_up(peer, first))
-            }
+    /// An address leads to `peer`, as far as is known.
+    #[cfg(test)]
+    fn knows(&self, peer: NodeId) -> bool {
+        self.addresses.values().any(|address| address.peer == Some(peer))
+    }
+
+    /// A lane is missing: dialled at every address that leads to its peer, at once unless one of
+    /// its connections failed or died young. True if there is such an address.
+    pub(crate) fn want(&mut self, now: MonoTime, wanted: &WantedLane) -> bool {
+        let mut known = false;
+        for address in self.addresses.values_mut().filter(|a| a.peer == Some(wanted.peer)) {
+            known = true;
+            address.want(now, wanted);
         }
+        known
+    }
+
+    /// As [`Self::want`], at an address where the peer is said to answer. False if the address is
+    /// dialled already and leads to another node, or to nobody so far.
+    pub(crate) fn lend(&mut self, now: MonoTime, name: &str, wanted: &WantedLane) -> bool {
+        if !self.addresses.contains_key(name) {
+            self.make_room_for_lent(wanted.peer);
+        }
+        let address = self.addresses.entry(name.to_owned()).or_insert_with(|| Address {
+            peer: Some(wanted.peer),
+            lent_until: Some(wanted.until),
+            dials: BTreeMap::new(),
+        });
+        let leads_there = address.peer == Some(wanted.peer);
+        if leads_there {
+            address.want(now, wanted);
+        }
+        leads_there
+    }
+
+    /// Forgets the oldest lent addresses of a peer that has as many as it may.
+    fn make_room_for_lent(&mut self, peer: NodeId) {
+        let lent = self.addresses.iter().filter(|(_, address)| address.peer == Some(peer));
+        let mut lent: Vec<(MonoTime, String)> =
+            lent.filter_map(|(name, address)| Some((address.lent_until?, name.clone()))).collect();
+        lent.sort();
+        let surplus = (lent.len() + 1).saturating_sub(LENT_PER_PEER_MAX);
+        for (_, name) in lent.into_iter().take(surplus) {
+            self.addresses.remove(&name);
+        }
+    }
+
+    /// Another address leads to the same peer, and an attempt for the lane runs there.
+    fn is_tried_elsewhere(&self, address: &Address, lane: LaneId) -> bool {
+        address.peer.is_some()
+            && self.addresses.values().any(|other| {
+                other.peer == address.peer && other.dials.get(&lane).is_some_and(Dial::is_running)
+            })
+    }
+
+    /// The lanes that are to be dialled, when they are due.
+    fn wanted<'a>(
+        &'a self,
+        links: &'a Links,
+    ) -> impl Iterator<Item = (MonoTime, &'a str, LaneId)> + 'a {
+        self.addresses.iter().flat_map(move |(name, address)| {
+            address.dials.iter().filter_map(move |(&lane, dial)| {
+                let due = dial.due?;
+                let wanted =
+                    address.is_wanted(lane, dial, links) && !self.is_tried_elsewhere(address, lane);
+                wanted.then_some((due, name.as_str(), lane))
+            })
+        })
     }
 
     /// The next attempt to make now; the loop must answer each with [`Self::handle_dialled`] or
     /// [`Self::handle_failed`].
     pub(crate) fn poll_dial(&mut self, now: MonoTime, links: &Links) -> Option<DialRequest> {
-        for (name, address) in &mut self.addresses {
-            let ready = address.dials.iter().find_map(|(&lane, dial)| {
-                let due = dial.due.is_some_and(|due| due <= now);
-                (due && Self::is_wanted(self.plan, address, lane, links)).then_some(lane)
-            });
-            let Some(lane) = ready else { continue };
-            let Some(dial) = address.dials.get_mut(&lane) else { continue };
-            dial.due = None;
-            self.epochs = self.epochs.saturating_add(1);
-            let first = self.plan.lanes().first().is_none_or(|&(first, _)| first == lane);
-            return Some(DialRequest {
-                address: name.clone(),
-                lane,
-                class: dial.class,
-                epoch: LinkEpoch((self.epochs << EPOCH_TAG_BITS) | self.tag),
-                expect: if first { None } else { address.peer },
-            });
-        }
-        None
+        self.expire(now, links);
+        let ready = self.wanted(links).find(|(due, ..)| *due <= now);
+        let (name, lane) = ready.map(|(_, name, lane)| (name.to_owned(), lane))?;
+        let address = self.addresses.get_mut(&name)?;
+        let dial = address.dials.get_mut(&lane)?;
+        dial.due = None;
+        self.epochs = self.epochs.saturating_add(1);
+        let anybody = lane == LanePlan::FIRST && address.lent_until.is_none();
+        Some(DialRequest {
+            address: name,
+            lane,
+            class: dial.class,
+            epoch: LinkEpoch((self.epochs << EPOCH_TAG_BITS) | self.tag),
+            expect: if anybody { None } else { address.peer },
+        })
     }
 
-    /// When [`Self::poll_dial`] has something next, as things stand.
+    /// When [`Self::poll_dial`], which has just had nothing more, has something next, as things
+    /// stand.
     pub(crate) fn poll_timeout(&self, links: &Links) -> Option<MonoTime> {
-        self.addresses
-            .values()
-            .flat_map(|address| {
-                address.dials.iter().filter_map(|(&lane, dial)| {
-                    let wanted = Self::is_wanted(self.plan, address, lane, links);
-                    dial.due.filter(|_| wanted)
-                })
-            })
-            .min()
+        self.wanted(links).map(|(due, ..)| due).min()
+    }
+
+    /// Forgets wishes and lent addresses whose time is over.
+    fn expire(&mut self, now: MonoTime, links: &Links) {
+        self.addresses.retain(|_, address| {
+            for dial in address.dials.values_mut() {
+                dial.wanted_until = dial.wanted_until.filter(|&until| until > now);
+            }
+            let is_used = address.dials.values().any(Dial::is_running)
+                || address.peer.is_some_and(|peer| links.is_link_up(peer));
+            is_used || address.lent_until.is_none_or(|until| until > now)
+        });
     }
 
     /// An attempt led to `peer`, and its connection serves the lane or another one does.
@@ -171,17 +294,17 @@ impl Dialler {
     pub(crate) fn handle_failed(
         &mut self,
         now: MonoTime,
-        address: &str,
-        lane: LaneId,
+        request: &DialRequest,
         failure: &str,
         entropy: u64,
+        links: &Links,
     ) -> Option<Failed> {
-        let address = self.addresses.get_mut(address)?;
+        let address = self.addresses.get_mut(&request.address)?;
         // Another node may answer there next time.
-        if self.plan.lanes().first().is_some_and(|&(first, _)| first == lane) {
+        if request.expect.is_none() && !address.peer.is_some_and(|peer| links.is_link_up(peer)) {
             address.peer = None;
         }
-        let dial = address.dials.get_mut(&lane)?;
+        let dial = address.dials.get_mut(&request.lane)?;
         let pause = dial.backoff.next(entropy);
         dial.due = Some(now.saturating_add(pause));
         let is_news = dial.failure != failure;
@@ -193,10 +316,11 @@ impl Dialler {
     pub(crate) fn handle_lane_up(&mut self, now: MonoTime, peer: NodeId, lane: LaneId) {
         for dial in self.dials_of(peer, lane) {
             dial.up_since = Some(now);
+            dial.wanted_until = None;
         }
     }
 
-    /// The lane is gone: dialled again at once if it had been stable.
+    /// The lane is gone: dialled again, if it is wanted, at once if it had been stable.
     pub(crate) fn handle_lane_down(
         &mut self,
         now: MonoTime,
@@ -218,15 +342,14 @@ impl Dialler {
         }
     }
 
-    /// Addresses that lead to no link that is up, with what became of the last attempt for the
-    /// first lane; empty if none has ended yet.
+    /// Addresses that are always dialled and lead to no link that is up, with what became of the
+    /// last attempt for the first lane; empty if none has ended yet.
     pub(crate) fn unreached<'a>(
         &'a self,
         links: &'a Links,
     ) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let unreached = self
-            .addresses
-            .iter()
+        let standing = self.addresses.iter().filter(|(_, address)| address.lent_until.is_none());
+        let unreached = standing
             .filter(|(_, address)| !address.peer.is_some_and(|peer| links.is_link_up(peer)));
         unreached.map(|(name, address)| {
             let first = address.dials.values().next();
@@ -243,122 +366,6 @@ impl Dialler {
 }
 
 #[cfg(test)]
-mod tests {
-    use hawser_wire::Incarnation;
-
-    use super::*;
-    use crate::links::{Connection, Verdict};
-
-    const LOCAL: NodeId = NodeId::from_bytes([1; 16]);
-    const PEER: NodeId = NodeId::from_bytes([2; 16]);
-    const CONTROL: LaneId = LaneId(0);
-    const BULK: LaneId = LaneId(2);
-
-    fn at(millis: u64) -> MonoTime {
-        MonoTime::ZERO.saturating_add(Duration::from_millis(millis))
-    }
-
-    fn connection(lane: LaneId, epoch: LinkEpoch, dialled: bool) -> Connection {
-        Connection { peer: PEER, incarnation: Incarnation(1), lane, epoch, dialled }
-    }
-
-    /// Serves what `request` asked for and reports it up.
-    fn serve(dialler: &mut Dialler, links: &mut Links, now: MonoTime, request: &DialRequest) {
-        let verdict = links.offer(&connection(request.lane, request.epoch, true));
-        assert!(matches!(verdict, Verdict::Serve { .. }));
-        dialler.handle_dialled(now, &request.address, request.lane, PEER);
-        links.handle_lane_up(PEER, request.lane, request.epoch);
-        dialler.handle_lane_up(now, PEER, request.lane);
-    }
-
-    fn fixture() -> (Dialler, Links) {
-        let mut dialler = Dialler::new(LOCAL, LanePlan::default());
-        dialler.add(at(0), "b:7480");
-        (dialler, Links::new(LOCAL))
-    }
-
-    #[test]
-    fn control_comes_first_then_bulk_then_nothing() {
-        let (mut dialler, mut links) = fixture();
-        let first = dialler.poll_dial(at(0), &links).expect("due");
-        assert_eq!((first.lane, first.class, first.expect), (CONTROL, TrafficClass::Control, None));
-        assert_eq!(dialler.poll_dial(at(0), &links), None, "one attempt at a time");
-        serve(&mut dialler, &mut links, at(1), &first);
-        let second = dialler.poll_dial(at(1), &links).expect("due");
-        assert_eq!(
-            (second.lane, second.class, second.expect),
-            (BULK, TrafficClass::Bulk, Some(PEER))
-        );
-        assert!(second.epoch > first.epoch);
-        serve(&mut dialler, &mut links, at(2), &second);
-        assert_eq!(dialler.poll_dial(at(999_999), &links), None);
-        assert_eq!(dialler.poll_timeout(&links), None);
-    }
-
-    #[test]
-    fn a_collapsed_link_has_one_lane() {
-        let mut dialler = Dialler::new(LOCAL, LanePlan { collapsed: true });
-        let mut links = Links::new(LOCAL);
-        dialler.add(at(0), "b:7480");
-        let only = dialler.poll_dial(at(0), &links).expect("due");
-        serve(&mut dialler, &mut links, at(0), &only);
-        assert_eq!(dialler.poll_timeout(&links), None);
-    }
-
-    #[test]
-    fn failures_back_off_and_a_stable_lane_is_redialled_at_once() {
-        let (mut dialler, mut links) = fixture();
-        let mut now = at(0);
-        for _ in 0..5 {
-            let request = dialler.poll_dial(now, &links).expect("due");
-            let (address, lane) = (&request.address, request.lane);
-            let failed = dialler.handle_failed(now, address, lane, "no route", u64::MAX);
-            let Failed { pause, is_news } = failed.expect("known address");
-            assert_eq!(is_news, now == at(0), "the same failure is no news");
-            assert!(!pause.is_zero());
-            assert_eq!(dialler.poll_timeout(&links), Some(now.saturating_add(pause)));
-            assert_eq!(dialler.poll_dial(now, &links), None);
-            now = now.saturating_add(pause);
-        }
-        let request = dialler.poll_dial(now, &links).expect("due");
-        serve(&mut dialler, &mut links, now, &request);
-        now = now.saturating_add(STABLE_AFTER);
-        links.handle_lane_down(PEER, CONTROL, request.epoch);
-        dialler.handle_lane_down(now, PEER, CONTROL, u64::MAX);
-        assert_eq!(dialler.poll_timeout(&links), Some(now));
-        assert_eq!(dialler.poll_dial(now, &links).expect("due").lane, CONTROL);
-    }
-
-    #[test]
-    fn a_lane_that_dies_young_waits() {
-        let (mut dialler, mut links) = fixture();
-        let request = dialler.poll_dial(at(0), &links).expect("due");
-        serve(&mut dialler, &mut links, at(0), &request);
-        links.handle_lane_down(PEER, CONTROL, request.epoch);
-        dialler.handle_lane_down(at(10), PEER, CONTROL, u64::MAX);
-        assert_eq!(dialler.poll_dial(at(10), &links), None);
-        assert!(dialler.poll_timeout(&links) > Some(at(10)));
-    }
-
-    #[test]
-    fn a_lane_that_the_peer_dialled_is_not_dialled() {
-        let (mut dialler, mut links) = fixture();
-        let request = dialler.poll_dial(at(0), &links).expect("due");
-        links.offer(&connection(CONTROL, LinkEpoch(1), false));
-        links.handle_lane_up(PEER, CONTROL, LinkEpoch(1));
-        // The attempt crossed it and was refused, but showed who lives at the address.
-        dialler.handle_dialled(at(5), &request.address, CONTROL, PEER);
-        let next = dialler.poll_dial(at(5), &links).expect("the other lane");
-        assert_eq!(next.lane, BULK);
-    }
-
-    #[test]
-    fn epochs_of_two_nodes_differ() {
-        let (mut ours, links) = fixture();
-        let mut theirs = Dialler::new(PEER, LanePlan::default());
-        theirs.add(at(0), "a:7480");
-        let mine = ours.poll_dial(at(0), &links).expect("due").epoch;
-        let other = theirs.poll_dial(at(0), &Links::new(PEER)).expect("due").epoch;
-        assert_ne!(mine, other);
-    }
-}
+mod crossing_tests;
+#[cfg(test)]
+mod tests;

@@ -30,11 +30,15 @@ impl Events {
         // Some of it may be a peer's words.
         detail = printable(&detail);
         tracing::info!(kind = kind.name(), node = node.map(|node| node.to_string()), "{detail}");
-        let unix_us = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
         // An error means that nobody watches.
         let _unwatched =
-            self.sender.send(EventView { seq: self.last, kind, node, detail, unix_us });
+            self.sender.send(EventView { seq: self.last, kind, node, detail, unix_us: unix_us() });
     }
+}
+
+/// Wall clock, microseconds since 1970, for people.
+pub(crate) fn unix_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

@@ -6,8 +6,8 @@ use rustls::ServerConfig;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
-    EventView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError, StatusView,
-    StreamStatusView, StreamView,
+    EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
+    StatusView, StreamStatusView, StreamView,
 };
 
 /// Where a command's answer goes.
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     },
     Lanes {
         answer: Answer<Vec<LaneView>>,
+    },
+    LaneEvents {
+        peer: Option<String>,
+        answer: Answer<LaneEventsView>,
     },
     Streams {
         answer: Answer<Vec<StreamStatusView>>,
@@ -209,6 +213,15 @@ impl PlaneHandle {
     /// [`PlaneError::Stopping`].
     pub async fn lanes(&self) -> Result<Vec<LaneView>, PlaneError> {
         self.ask(|answer| Command::Lanes { answer }).await
+    }
+
+    /// What happened on links: the latest 1,024 events, and all that follow. `peer` is the name or
+    /// the id of a node; without it events of all links.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`].
+    pub async fn lane_events(&self, peer: Option<String>) -> Result<LaneEventsView, PlaneError> {
+        self.ask(|answer| Command::LaneEvents { peer, answer }).await
     }
 
     /// The streams that begin or end here, in the order of their names.

@@ -63,7 +63,7 @@ impl Control {
         let failure = error
             .as_ref()
             .map_or_else(|| "the neighbour has begun a newer life".to_owned(), ToString::to_string);
-        let failed = self.dialler.handle_failed(now, address, lane, &failure, entropy());
+        let failed = self.dialler.handle_failed(now, request, &failure, entropy(), &self.links);
         let Some(Failed { pause, is_news }) = failed else { return };
         tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
         if !is_news {
@@ -133,6 +133,7 @@ impl Control {
         }
         let now = self.now();
         self.dialler.handle_lane_up(now, peer, lane);
+        self.wishes.handle_lane_up(peer, lane);
         let name = self.peer_name(peer);
         self.events.emit(EventKind::LaneUp, Some(peer), format!("lane {lane} to {name}"));
         if change == LinkChange::Link {

@@ -2,10 +2,11 @@
 //! stream catalogue, the mesh's lifecycle.
 //!
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
-//! `dialler`, `adjacency`, `catalogue`, `announcements`, `opens`, `commits`, `reports`, `datagram`,
-//! `directory`. Beside them stand the parts that act: `lanes`, `topology`, `streams`, `arrivals`,
-//! `lifecycle`, `joins`, `settling`, `status` move what the machines say between the rings, the sockets of
-//! admission and the store.
+//! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `catalogue`, `announcements`, `opens`,
+//! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`. Beside them stand the parts that
+//! act: `lanes`, `wanted_lanes`, `lane_events`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
+//! `settling`, `status` move what the machines say between the rings, the sockets of admission and the
+//! store.
 //!
 //! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
 //!
@@ -19,12 +20,15 @@ mod commits;
 mod config;
 mod control;
 mod datagram;
+mod dial_back_guard;
+mod dial_back_request;
 mod dialler;
 mod directory;
 mod error;
 mod events;
 mod handle;
 mod joins;
+mod lane_events;
 mod lanes;
 mod lifecycle;
 mod links;
@@ -38,6 +42,8 @@ mod store_queue;
 mod streams;
 mod topology;
 mod view;
+mod wanted_lanes;
+mod wishes;
 
 pub use config::{LanePlan, PlaneConfig};
 pub use error::PlaneError;
@@ -45,6 +51,7 @@ pub use handle::PlaneHandle;
 pub use hawser_store::StreamState;
 pub use plane::Plane;
 pub use view::{
-    EventKind, EventView, LaneView, LinkView, MeshState, MeshView, NodeRef, NodeView, OpenStream,
-    OpenedStream, StatusView, StreamRole, StreamStatusView, StreamView,
+    EventKind, EventView, LaneEventView, LaneEventsView, LaneView, LinkView, MeshState, MeshView,
+    NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole, StreamStatusView,
+    StreamView,
 };

@@ -178,6 +178,7 @@ impl Control {
         self.listening = None;
         self.abort_attempts();
         self.dialler.clear();
+        self.wishes.clear();
         self.close_lanes(CloseReason::Shutdown);
         self.clear_topology();
     }

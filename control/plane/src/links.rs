@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use hawser_wire::{Incarnation, LaneId, LinkEpoch, NodeId};
+use hawser_wire::{Incarnation, LaneId, LinkEpoch, LinkMode, NodeId};
 
 /// A connection whose handshake is done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +69,8 @@ struct Link {
     incarnation: Incarnation,
     /// As last told to the loop. Stays true while a lane is replaced.
     up: bool,
+    /// Both ends agreed on one lane for all traffic.
+    collapsed: bool,
     lanes: BTreeMap<LaneId, Lane>,
 }
 
@@ -99,6 +101,7 @@ impl Links {
         if offered.incarnation > link.incarnation {
             link.incarnation = offered.incarnation;
             link_ended = std::mem::take(&mut link.up);
+            link.collapsed = false;
             let old = std::mem::take(&mut link.lanes);
             superseded
                 .extend(old.into_iter().map(|(lane, old)| Superseded { lane, epoch: old.epoch }));
@@ -155,14 +158,33 @@ impl Links {
         }
     }
 
+    /// A shard says what its ends agreed on.
+    pub(crate) fn handle_mode(&mut self, peer: NodeId, mode: LinkMode) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.collapsed = mode == LinkMode::Collapsed;
+        }
+    }
+
+    /// One lane is all that the ends of the link use.
+    pub(crate) fn is_collapsed(&self, peer: NodeId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.collapsed)
+    }
+
     /// A connection is registered for the lane, up or about to be.
     pub(crate) fn is_served(&self, peer: NodeId, lane: LaneId) -> bool {
         self.links.get(&peer).is_some_and(|link| link.lanes.contains_key(&lane))
     }
 
     /// The lane carries frames.
+    #[cfg(test)]
     pub(crate) fn is_lane_up(&self, peer: NodeId, lane: LaneId) -> bool {
         self.links.get(&peer).and_then(|link| link.lanes.get(&lane)).is_some_and(|lane| lane.up)
+    }
+
+    /// The connection that is registered for the lane.
+    #[cfg(test)]
+    pub(crate) fn epoch(&self, peer: NodeId, lane: LaneId) -> Option<LinkEpoch> {
+        self.links.get(&peer)?.lanes.get(&lane).map(|lane| lane.epoch)
     }
 
     /// A lane carries frames, or replaces one that did.
@@ -175,6 +197,7 @@ impl Links {
         let mut all = Vec::new();
         for (&peer, link) in &mut self.links {
             link.up = false;
+            link.collapsed = false;
             for (lane, entry) in std::mem::take(&mut link.lanes) {
                 all.push((peer, Superseded { lane, epoch: entry.epoch }));
             }
@@ -309,6 +332,21 @@ mod tests {
         assert_eq!(verdict, Verdict::Serve { superseded, link_ended: true });
         assert!(!links.is_link_up(LARGE));
         assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Link);
+    }
+
+    #[test]
+    fn a_collapsed_link_is_one_until_its_end() {
+        let mut links = Links::new(SMALL);
+        links.handle_mode(LARGE, LinkMode::Collapsed);
+        assert!(!links.is_collapsed(LARGE), "no such link");
+        links.offer(&connection(LARGE, 1, 1, true));
+        links.handle_mode(LARGE, LinkMode::Collapsed);
+        assert!(links.is_collapsed(LARGE));
+        links.handle_mode(LARGE, LinkMode::Separate);
+        assert!(!links.is_collapsed(LARGE));
+        links.handle_mode(LARGE, LinkMode::Collapsed);
+        links.offer(&connection(LARGE, 2, 1, true));
+        assert!(!links.is_collapsed(LARGE), "another life has agreed on nothing");
     }
 
     #[test]

@@ -228,6 +228,7 @@ impl Control {
     /// Does all that is due, in the order of cause and effect, and wakes the shards.
     fn advance(&mut self) {
         self.leave_due();
+        self.ask_due();
         self.dial_due();
         self.advance_topology();
         self.settle_due();
@@ -244,6 +245,7 @@ impl Control {
         [
             self.leaving.as_ref().map(|leaving| leaving.due),
             self.dialler.poll_timeout(&self.links).filter(|_| running),
+            self.wishes.poll_timeout(),
             self.adjacencies.poll_timeout().filter(|_| running),
             self.flooding_timeout().filter(|_| running),
             self.refresh_due.filter(|_| running),
@@ -276,6 +278,9 @@ impl Control {
             Command::Status { answer } => self.reports.ask(ReportUse::Status(answer)),
             Command::Links { answer } => self.reports.ask(ReportUse::Links(answer)),
             Command::Lanes { answer } => self.reports.ask(ReportUse::Lanes(answer)),
+            Command::LaneEvents { peer, answer } => {
+                let _caller_gone = answer.send(self.lane_events(peer.as_deref()));
+            }
             Command::Streams { answer } => self.reports.ask(ReportUse::Streams(answer)),
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
@@ -297,6 +302,11 @@ impl Control {
             ShardToControl::LaneDown { peer, lane, epoch, reason } => {
                 self.handle_lane_down(peer, lane, epoch, &reason);
             }
+            ShardToControl::WantLane { peer, lane, class } => {
+                self.handle_want_lane(peer, lane, class);
+            }
+            ShardToControl::LinkMode { peer, mode } => self.links.handle_mode(peer, mode),
+            ShardToControl::LinkEvent(report) => self.handle_link_event(*report),
             ShardToControl::LinkControl { from, body } => self.handle_link_control(from, &body),
             ShardToControl::Datagram { from, body } => self.handle_datagram(from, &body),
             ShardToControl::StreamUnknownAt { stream, node } => {

@@ -40,7 +40,7 @@ impl Control {
         }
     }
 
-    fn node_ref(&self, node: NodeId) -> NodeRef {
+    pub(crate) fn node_ref(&self, node: NodeId) -> NodeRef {
         if node == self.node {
             return NodeRef { node, name: self.config.node_name.clone() };
         }

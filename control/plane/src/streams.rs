@@ -215,6 +215,7 @@ impl Control {
             Ok(Some(Datagram::StreamRefuse { stream, reason, detail })) => {
                 self.handle_refuse(from, stream, reason, &detail);
             }
+            Ok(Some(Datagram::DialBack(request))) => self.handle_dial_back(from, &request),
             Ok(None) => tracing::debug!(%from, "datagram of unknown kind"),
             Err(error) => {
                 let detail = format!("datagram: {error}");

@@ -11,7 +11,7 @@ use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
 use crate::control::Control;
-use crate::datagram::{flooding_envelope, open_flooding_envelope};
+use crate::datagram::{LinkMessage, flooding_envelope};
 use crate::directory::{LSA_FLAG_LEFT, members};
 use crate::reports::ReportUse;
 
@@ -70,10 +70,15 @@ impl Control {
 
     /// A neighbour's control plane says something.
     pub(crate) fn handle_link_control(&mut self, from: NodeId, body: &[u8]) {
-        let Some(message) = open_flooding_envelope(body) else {
-            tracing::debug!(%from, "link message of unknown kind");
-            return;
-        };
+        match LinkMessage::decode(body) {
+            Ok(Some(LinkMessage::Flooding(message))) => self.handle_flooding(from, message),
+            Ok(Some(LinkMessage::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(None) => tracing::debug!(%from, "link message of unknown kind"),
+            Err(error) => self.refuse_link_state(from, format!("link message: {error}")),
+        }
+    }
+
+    fn handle_flooding(&mut self, from: NodeId, message: &[u8]) {
         let (now, local) = (self.now(), self.node);
         let mut fault = None;
         let mut verify = |lsa: &Lsa| {

@@ -7,6 +7,7 @@ use hawser_store::StreamState;
 use hawser_wire::{
     AdjacencyIndex, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, ShardId, StreamId, TrafficClass,
 };
+use tokio::sync::broadcast;
 
 /// What this node does in a mesh.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -274,13 +275,15 @@ pub enum EventKind {
     StreamOpened,
     /// A stream was closed.
     StreamClosed,
+    /// Something happened on a link, with what led to it.
+    LinkEvent,
     /// Somebody or something was refused.
     Refused,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NodeJoined,
         Self::NodeLeft,
         Self::LinkUp,
@@ -290,6 +293,7 @@ impl EventKind {
         Self::RoutesChanged,
         Self::StreamOpened,
         Self::StreamClosed,
+        Self::LinkEvent,
         Self::Refused,
     ];
 
@@ -306,6 +310,7 @@ impl EventKind {
             Self::RoutesChanged => "routes_changed",
             Self::StreamOpened => "stream_opened",
             Self::StreamClosed => "stream_closed",
+            Self::LinkEvent => "link_event",
             Self::Refused => "refused",
         }
     }
@@ -324,4 +329,31 @@ pub struct EventView {
     pub detail: String,
     /// Wall clock, microseconds since 1970.
     pub unix_us: u64,
+}
+
+/// Something that happened on a link, with what led to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LaneEventView {
+    /// Counts from 1 since this node started; a gap means that events were too many to be kept.
+    pub seq: u64,
+    /// The neighbour, or the node that was to become one.
+    pub peer: NodeRef,
+    /// What happened, as one word in kebab case.
+    pub name: &'static str,
+    /// The inputs by name: numbers with their unit in the name, or words; printable.
+    pub inputs: Vec<(&'static str, String)>,
+    /// Wall clock, microseconds since 1970.
+    pub unix_us: u64,
+}
+
+/// Events of links: past ones, and all that follow them without a gap.
+#[derive(Debug)]
+pub struct LaneEventsView {
+    /// The latest ones, the oldest first; of the wanted peer alone.
+    pub kept: Vec<LaneEventView>,
+    /// Whatever happens from then on, of any peer. A watcher that lags more than 1,024 events behind
+    /// loses the oldest.
+    pub live: broadcast::Receiver<LaneEventView>,
+    /// The wanted peer; `None`: all.
+    pub peer: Option<NodeId>,
 }

@@ -184,7 +184,7 @@ pub(crate) fn hello(local: &LocalNode) -> Hello {
     Hello {
         version_max: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
-        capabilities: capability::STRICT_SOURCE_ROUTES,
+        capabilities: capability::STRICT_SOURCE_ROUTES | capability::LANE_ACKS,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,

@@ -1,8 +1,9 @@
 use hawser_proto::client;
 use hawser_proto::v1::{
-    AddRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LeaveMeshReq, NodeUpdate,
-    OpenClientDataStreamReq, SeedMeshReq, StreamHandle, SubscribeReq,
+    AddRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LaneEventsReq, LeaveMeshReq,
+    NodeUpdate, OpenClientDataStreamReq, SeedMeshReq, StreamHandle, SubscribeReq,
 };
+use hawser_wire::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
@@ -11,6 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::node::{NAME, Node};
+use crate::shard::Order;
 
 fn check(status: &Status, code: Code, words: &[&str]) {
     assert_eq!(status.code(), code, "{status}");
@@ -120,6 +122,48 @@ async fn events_are_watched_and_filtered() {
             Err(status) => break check(&status, Code::Unavailable, &["stopping"]),
         }
     }
+}
+
+#[tokio::test]
+async fn events_of_links_are_listed_and_followed() {
+    let mut node = Node::start().await;
+    node.plane.seed_mesh("test", "").await.unwrap();
+    let mut mesh = node.mesh().await;
+    let watch = |peer: &str, follow| LaneEventsReq { peer: peer.to_owned(), follow };
+    let refused = mesh.watch_lane_events(watch("node-b", false)).await.unwrap_err();
+    check(&refused, Code::NotFound, &["node-b"]);
+    let mut listed = mesh.watch_lane_events(watch("", false)).await.unwrap().into_inner();
+    assert_eq!(listed.message().await.unwrap(), None, "nothing has happened");
+
+    let peer = NodeId::from_bytes([7; 16]);
+    let mut followed = mesh.watch_lane_events(watch("", true)).await.unwrap().into_inner();
+    node.shard.order(Order::TellLinkEvent(peer));
+    let first = followed.message().await.unwrap().unwrap();
+    assert_eq!((first.seq, first.name.as_str()), (1, "hedged"));
+    assert_eq!((first.peer_id.clone(), first.peer_name.as_str()), (peer.to_string(), ""));
+    let inputs: Vec<_> =
+        first.inputs.iter().map(|input| (input.name.as_str(), input.value.as_str())).collect();
+    assert_eq!(inputs, [("from_lane", "2"), ("silent_ticks", "3")]);
+    assert!(first.unix_us > 0);
+
+    // Of one peer, past and to come.
+    let other = NodeId::from_bytes([8; 16]);
+    let of_peer = watch(&peer.to_string(), true);
+    let mut of_peer = mesh.watch_lane_events(of_peer).await.unwrap().into_inner();
+    for to in [other, peer] {
+        node.shard.order(Order::TellLinkEvent(to));
+    }
+    assert_eq!(of_peer.message().await.unwrap(), Some(first));
+    assert_eq!(of_peer.message().await.unwrap().unwrap().seq, 3);
+    let mut listed = mesh.watch_lane_events(watch("", false)).await.unwrap().into_inner();
+    for seq in 1..=3 {
+        assert_eq!(listed.message().await.unwrap().unwrap().seq, seq);
+    }
+    assert_eq!(listed.message().await.unwrap(), None);
+    assert_eq!(followed.message().await.unwrap().unwrap().seq, 2);
+    assert_eq!(followed.message().await.unwrap().unwrap().seq, 3);
+    node.stop_api();
+    check(&followed.message().await.unwrap_err(), Code::Unavailable, &["stopping"]);
 }
 
 #[tokio::test]

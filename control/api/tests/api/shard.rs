@@ -8,12 +8,12 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use hawser_exchange::{
-    ApiData, ApiToShard, ConsumerStart, ControlToShard, Doorbell, Full, PublishedBatch, Receiver,
-    Refusal, Sender, SessionId, ShardPorts, ShardReport, ShardToApi, ShardToApiData,
-    ShardToControl, SubscribeEnd,
+    ApiData, ApiToShard, ConsumerStart, ControlToShard, Doorbell, Full, LinkEventReport,
+    PublishedBatch, Receiver, Refusal, Sender, SessionId, ShardPorts, ShardReport, ShardToApi,
+    ShardToApiData, ShardToControl, SubscribeEnd,
 };
 use hawser_wire::{
-    BootEpoch, ProducerId, Record, RecordBuilder, ShardId, StreamId, StreamOffset, TenantId,
+    BootEpoch, NodeId, ProducerId, Record, RecordBuilder, ShardId, StreamId, StreamOffset, TenantId,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -32,6 +32,8 @@ pub(crate) enum Order {
     Forget,
     /// End every subscription, as a stream that was closed does.
     EndSubscriptions,
+    /// Tell of an event of the link to this node.
+    TellLinkEvent(NodeId),
     /// End the thread.
     Die,
 }
@@ -239,6 +241,12 @@ impl<C> TestShard<C> {
                 }
             }
             Order::Forget => self.streams.clear(),
+            Order::TellLinkEvent(peer) => {
+                let inputs = vec![("from_lane", "2".to_owned()), ("silent_ticks", "3".to_owned())];
+                let report = LinkEventReport { peer, name: "hedged", inputs };
+                self.control.push(ShardToControl::LinkEvent(Box::new(report)));
+                self.control.flush();
+            }
             Order::Die => self.dead = true,
         }
     }

@@ -18,7 +18,7 @@ async fn two_nodes_that_dial_each_other_agree() {
     for round in 0..3 {
         a.until_reaches(1).await;
         b.until_reaches(1).await;
-        // Two lanes at both ends, the same ones: events follow each change of a lane.
+        // Three lanes at both ends, the same ones: events follow each change of a lane.
         let (mut at_a, mut at_b) = (a.handle.events(), b.handle.events());
         let agreed = async {
             loop {
@@ -27,7 +27,7 @@ async fn two_nodes_that_dial_each_other_agree() {
                     .iter()
                     .map(|&(_, lane, epoch, dialled)| (a.id(), lane, epoch, !dialled))
                     .collect();
-                if ours.len() == 2 && mirrored == theirs {
+                if ours.len() == 3 && mirrored == theirs {
                     return;
                 }
                 tokio::select! { _ = at_a.recv() => {}, _ = at_b.recv() => {} }

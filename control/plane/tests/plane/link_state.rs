@@ -7,7 +7,7 @@ use hawser_wire::{Incarnation, StreamId};
 use crate::node::{chain, event};
 
 /// What a neighbour's control plane says when it floods this advertisement.
-fn flooded(key: &NodeKey, name: &str, address: &str) -> Vec<u8> {
+pub(crate) fn flooded(key: &NodeKey, name: &str, address: &str) -> Vec<u8> {
     let mut lsa = Lsa {
         origin: key.node_id(),
         incarnation: Incarnation(1),

@@ -10,3 +10,4 @@ mod restart;
 mod settling;
 mod shard;
 mod streams;
+mod wanted_lanes;

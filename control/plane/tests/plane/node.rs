@@ -176,6 +176,11 @@ impl Node {
         self.say.send((ShardId::of_stream(stream, SHARDS), message)).expect("running");
     }
 
+    /// Makes the shard that owns the link to `peer` say something. A lane that it says is gone is.
+    pub(crate) fn say_of_link(&self, peer: NodeId, message: ShardToControl) {
+        self.say.send((ShardId::of_peer(peer, SHARDS), message)).expect("running");
+    }
+
     /// Lets `other` join the mesh of this node.
     pub(crate) async fn admit(&self, other: &Self) {
         let (token, _) = self.handle.issue_token(Duration::ZERO, None, None).await.expect("token");

@@ -92,7 +92,13 @@ impl Shards {
                     ready
                 }) => this.drain(),
                 Some(event) = from_lanes.recv() => this.handle_lane(event),
-                Some((shard, message)) = say.recv() => this.answer(shard, message),
+                Some((shard, message)) = say.recv() => {
+                    if let ShardToControl::LaneDown { peer, lane, .. } = message {
+                        // Its socket closes: the other end sees it by itself.
+                        this.lanes.remove(&(peer, lane));
+                    }
+                    this.answer(shard, message);
+                }
             }
         }
     }
