@@ -15,7 +15,9 @@ mod link;
 mod mesh;
 pub(crate) mod node;
 pub(crate) mod output;
+mod plan;
 mod runtime;
+mod sim;
 pub(crate) mod stream;
 pub(crate) mod table;
 mod token;
@@ -83,9 +85,14 @@ enum Command {
     /// Lanes: the connections that links are made of.
     #[command(subcommand)]
     Lane(lane::LaneCommand),
+    /// Paths in a mesh that is described in a file, and what would be lost with some of it.
+    Plan(plan::PlanArgs),
     /// The configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// The engine in virtual time, with faults.
+    #[command(subcommand)]
+    Sim(sim::SimCommand),
     /// Shows the main job on this machine: a mesh of processes, a relay killed in the middle.
     Demo(crate::demo::DemoArgs),
     /// Prints a completion script.
@@ -127,8 +134,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => block_on(token::run(command, target()?, out)),
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),
         Command::Link(link::LinkCommand::Ls) => block_on(link::list(target()?, out)),
-        Command::Lane(lane::LaneCommand::Ls) => block_on(lane::list(target()?, out)),
+        Command::Lane(command) => block_on(lane::run(command, target()?, out)),
+        Command::Plan(args) => plan::run(&args, out),
         Command::Config(command) => config::run(command, data_dir.as_deref(), out),
+        Command::Sim(command) => sim::run(command, out),
         Command::Demo(args) => crate::demo::run(args, out),
         Command::Completions { shell } => completions(&shell, out),
     }

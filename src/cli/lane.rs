@@ -1,18 +1,40 @@
 //! `hawser lane`.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
-use hawser_proto::v1::LaneStatus;
+use hawser_proto::v1::{LaneEvent, LaneEventsReq, LaneStatus};
 use serde::Serialize;
 
 use super::client::Target;
 use super::failure::Failure;
-use super::output::{Output, bytes_text, micros_text};
-use super::table::{Align, Table};
+use super::output::{Output, bytes_text, micros_text, time_text};
+use super::table::{Align, Table, clean};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LaneCommand {
     /// List this node's lanes.
     Ls,
+    /// Show what happened on links, each with what led to it: the latest 1,024 events.
+    Events {
+        /// Go on with whatever happens next.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only of the link to this node, by name or id.
+        #[arg(long, value_name = "NODE", default_value = "")]
+        peer: String,
+    },
+}
+
+/// # Errors
+/// Whatever the node answers.
+pub(crate) async fn run(command: LaneCommand, target: Target, out: Output) -> Result<(), Failure> {
+    match command {
+        LaneCommand::Ls => list(target, out).await,
+        LaneCommand::Events { follow, peer } => {
+            events(LaneEventsReq { peer, follow }, target, out).await
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -52,9 +74,7 @@ impl<'a> From<&'a LaneStatus> for LaneRow<'a> {
     }
 }
 
-/// # Errors
-/// Whatever the node answers.
-pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
+async fn list(target: Target, out: Output) -> Result<(), Failure> {
     let lanes = target.mesh().await?.list_lanes(()).await?.into_inner().lanes;
     let rows: Vec<LaneRow<'_>> = lanes.iter().map(LaneRow::from).collect();
     out.rows(&rows, || {
@@ -90,4 +110,93 @@ pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
         }
         table
     })
+}
+
+#[derive(Serialize)]
+struct EventRow<'a> {
+    seq: u64,
+    unix_us: u64,
+    peer_id: &'a str,
+    peer_name: &'a str,
+    name: &'a str,
+    inputs: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> From<&'a LaneEvent> for EventRow<'a> {
+    fn from(event: &'a LaneEvent) -> Self {
+        let inputs = event.inputs.iter();
+        Self {
+            seq: event.seq,
+            unix_us: event.unix_us,
+            peer_id: &event.peer_id,
+            peer_name: &event.peer_name,
+            name: &event.name,
+            inputs: inputs.map(|input| (input.name.as_str(), input.value.as_str())).collect(),
+        }
+    }
+}
+
+/// The cells of an event for people; inputs in the order of the node.
+fn event_cells(event: &LaneEvent) -> [String; 4] {
+    let peer = if event.peer_name.is_empty() { &event.peer_id } else { &event.peer_name };
+    let inputs: Vec<String> =
+        event.inputs.iter().map(|input| format!("{}={}", input.name, input.value)).collect();
+    [time_text(event.unix_us), peer.clone(), event.name.clone(), inputs.join(" ")]
+}
+
+const EVENT_COLUMNS: [(&str, Align); 4] =
+    [("TIME", Align::Left), ("PEER", Align::Left), ("EVENT", Align::Left), ("INPUTS", Align::Left)];
+
+async fn events(request: LaneEventsReq, target: Target, out: Output) -> Result<(), Failure> {
+    let follow = request.follow;
+    let mut stream = target.mesh().await?.watch_lane_events(request).await?.into_inner();
+    let mut events = Vec::new();
+    while let Some(event) = stream.message().await? {
+        if follow {
+            // Nobody knows how wide what comes will be: each event is a line of its own.
+            out.value(&EventRow::from(&event), || {
+                event_cells(&event).map(|cell| clean(&cell)).join("  ") + "\n"
+            })?;
+        } else {
+            events.push(event);
+        }
+    }
+    if follow {
+        return Ok(());
+    }
+    let rows: Vec<EventRow<'_>> = events.iter().map(EventRow::from).collect();
+    out.rows(&rows, || {
+        let mut table = Table::new(&EVENT_COLUMNS, "no events");
+        for event in &events {
+            table.row(event_cells(event));
+        }
+        table
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_proto::v1::LaneEventInput;
+
+    use super::*;
+
+    #[test]
+    fn an_event_shows_all_its_inputs() {
+        let input =
+            |name: &str, value: &str| LaneEventInput { name: name.into(), value: value.into() };
+        let event = LaneEvent {
+            seq: 7,
+            peer_id: "id".into(),
+            peer_name: "harbour".into(),
+            name: "hedged".into(),
+            inputs: vec![input("silent_ticks", "3"), input("from_lane", "2")],
+            unix_us: 1_700_000_000_123_456,
+        };
+        let expected =
+            ["2023-11-14T22:13:20.123Z", "harbour", "hedged", "silent_ticks=3 from_lane=2"];
+        assert_eq!(event_cells(&event), expected);
+        let row = serde_json::to_value(EventRow::from(&event)).unwrap();
+        assert_eq!(row["inputs"]["silent_ticks"], "3");
+        assert_eq!(row["unix_us"], 1_700_000_000_123_456_u64);
+    }
 }

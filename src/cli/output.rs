@@ -137,6 +137,29 @@ pub(crate) fn micros_text(micros: u64) -> String {
     }
 }
 
+/// Microseconds since 1970 for people: UTC as RFC 3339 writes it, to the millisecond.
+pub(crate) fn time_text(unix_us: u64) -> String {
+    let (seconds, millis) = (unix_us / 1_000_000, unix_us / 1000 % 1000);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day of the Gregorian calendar, of a number of days since 1970 (H. Hinnant,
+/// "chrono-compatible low-level date algorithms", `civil_from_days`). Years begin in March there, so
+/// that a leap day is a year's last.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (year_of_era + era * 400 + if month <= 2 { 1 } else { 0 }, month, day)
+}
+
 /// "1 file", "2 files".
 pub(crate) fn counted(count: u64, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
@@ -161,6 +184,15 @@ mod tests {
         assert_eq!(micros_text(999), "999 µs");
         assert_eq!(micros_text(1_250), "1.2 ms");
         assert_eq!(micros_text(2_500_000), "2.5 s");
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(time_text(seconds * 1_000_000), text);
+        }
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(2, "file"), "2 files");
     }

@@ -24,12 +24,13 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        // What a peer named must not move the cursor.
-        let clean = |cell: String| -> String {
-            cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-        };
-        self.rows.push(cells.into_iter().map(|cell| clean(cell.into())).collect());
+        self.rows.push(cells.into_iter().map(|cell| clean(&cell.into())).collect());
     }
+}
+
+/// What a peer named must not move the cursor.
+pub(crate) fn clean(cell: &str) -> String {
+    cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl fmt::Display for Table {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hawser_runtime::LanePolicyMode;
+
 use crate::cli::failure::Failure;
 use crate::daemon::profile::{CoreWish, Profile};
 
@@ -37,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) dial: Vec<String>,
     pub(crate) proxy: Option<String>,
     pub(crate) collapsed: bool,
+    pub(crate) bulk_lanes_max: u8,
+    pub(crate) heartbeat: Duration,
+    pub(crate) lane_policy: LanePolicyMode,
     pub(crate) handshake_timeout: Duration,
     pub(crate) handshakes_max: usize,
     pub(crate) accepts_per_second_per_address: u32,
@@ -89,6 +94,15 @@ impl Config {
             dial: settings.texts("lanes.dial"),
             proxy: settings.text("lanes.proxy"),
             collapsed: settings.flag("lanes.collapsed"),
+            bulk_lanes_max: u8::try_from(number("links.bulk_lanes_max")).unwrap_or(u8::MAX),
+            heartbeat: Duration::from_millis(
+                settings.number("links.heartbeat_ms").unwrap_or(profile.heartbeat_ms),
+            ),
+            lane_policy: match settings.text("links.lane_policy").as_deref() {
+                Some("off") => LanePolicyMode::Off,
+                Some("dry-run") => LanePolicyMode::DryRun,
+                _ => LanePolicyMode::On,
+            },
             handshake_timeout: Duration::from_millis(number("admission.handshake_timeout_ms")),
             handshakes_max: small("admission.handshakes_max"),
             accepts_per_second_per_address: u32::try_from(number(
@@ -166,6 +180,7 @@ mod tests {
         assert_eq!(config.api_listen.as_deref(), Some("0.0.0.0:7481"));
         assert_eq!(config.handshake_timeout, Duration::from_secs(5));
         assert_eq!(config.send_buffer_bytes, None);
+        assert_eq!((config.bulk_lanes_max, config.lane_policy), (4, LanePolicyMode::On));
         assert_eq!(config.driver, DriverChoice::Auto);
     }
 
@@ -179,9 +194,12 @@ mod tests {
         settings.set("-", "shards.spin_us", "0");
         settings.set("-", "cores.shards", "7");
         settings.set("-", "lanes.listen", "none");
+        settings.set("-", "links.bulk_lanes_max", "2");
+        settings.set("-", "links.lane_policy", "dry-run");
         let config = Config::from_settings(settings).unwrap();
         assert_eq!(config.shard_spin, Duration::ZERO);
         assert_eq!(config.listen, None);
+        assert_eq!((config.bulk_lanes_max, config.lane_policy), (2, LanePolicyMode::DryRun));
         assert_ne!(config.cores, latency.cores);
     }
 }

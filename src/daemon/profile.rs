@@ -29,6 +29,8 @@ pub(crate) struct Profile {
     /// 0: the kernel tunes it.
     pub(crate) send_buffer_bytes: u64,
     pub(crate) receive_buffer_bytes: u64,
+    /// Heartbeats go out on each lane this often.
+    pub(crate) heartbeat_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +39,13 @@ struct ProfileFile {
     cores: CoresTable,
     spin: SpinTable,
     sockets: SocketsTable,
+    links: LinksTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinksTable {
+    heartbeat_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +81,7 @@ impl Profile {
             SOURCES.iter().find(|(known, _)| *known == name).ok_or_else(unknown)?;
         let file: ProfileFile = toml::from_str(source)
             .map_err(|error| Failure::config(format!("profile {name}: {error}")))?;
-        let ProfileFile { cores, spin, sockets } = file;
+        let ProfileFile { cores, spin, sockets, links } = file;
         Ok(Self {
             name,
             cores: CoreWish {
@@ -85,6 +94,7 @@ impl Profile {
             spin_on_shared_cores: spin.on_shared_cores,
             send_buffer_bytes: sockets.send_buffer_bytes,
             receive_buffer_bytes: sockets.receive_buffer_bytes,
+            heartbeat_ms: links.heartbeat_ms,
         })
     }
 }

@@ -207,6 +207,10 @@ fn spawn_shards(
             shard.core = Some(*core);
             shard.spin = plan.spin_on(*core, config.shard_spin, config.spin_on_shared_cores);
             shard.driver = driver;
+            shard.set_heartbeat(config.heartbeat);
+            shard.collapsed = config.collapsed;
+            shard.bulk_lanes_max = config.bulk_lanes_max;
+            shard.lane_policy = config.lane_policy;
             Ok(spawn_shard(ports, shard)?)
         })
         .collect()
@@ -219,7 +223,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
         advertise: config.advertise.clone(),
         dial: config.dial.clone(),
         proxy: config.proxy.clone(),
-        lanes: LanePlan { collapsed: config.collapsed },
+        lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
         limits: AdmissionLimits {
             handshake_timeout: config.handshake_timeout,
             handshakes_max: config.handshakes_max,

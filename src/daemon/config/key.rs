@@ -117,7 +117,25 @@ pub(crate) const KEYS: &[Key] = &[
         "lanes.collapsed",
         Kind::Flag,
         "false",
-        "One lane a link for all traffic, instead of one for control and one for bulk.",
+        "One lane a link for all traffic, instead of one for control, one for priority and one or more for bulk.",
+    ),
+    key(
+        "links.bulk_lanes_max",
+        Kind::Number { min: 1, max: 4 },
+        "4",
+        "Most bulk lanes of a link. The first is always there; others are opened while the lane policy wants them.",
+    ),
+    key(
+        "links.lane_policy",
+        Kind::Choice(&["on", "dry-run", "off"]),
+        "on",
+        "Whether bulk lanes beyond the first are opened and closed by need. `dry-run`: each decision is told in `hawser lane events` and none is acted on. `off`: there is one bulk lane, and those that peers open.",
+    ),
+    key(
+        "links.heartbeat_ms",
+        Kind::Number { min: 10, max: 10_000 },
+        "",
+        "Heartbeats go out on each lane this often, in milliseconds. Three without an answer: what is under way goes over another lane as well; ten, and at least a second: the lane is dead. Unset: the profile's.",
     ),
     key(
         "admission.handshake_timeout_ms",

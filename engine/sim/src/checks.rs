@@ -1,0 +1,185 @@
+use std::time::Duration;
+
+use hawser_wire::MonoTime;
+
+use crate::simulation::Simulation;
+use crate::violation::Property;
+use crate::world::Expectation;
+
+/// Beside 1.5 round trips, the time for which bulk may fill a link.
+const IN_FLIGHT_SLACK: Duration = Duration::from_millis(5);
+/// What a link may always have in flight.
+const IN_FLIGHT_FLOOR_BYTES: u64 = 32 << 10;
+/// A record of a saturating source, and its headers.
+const IN_FLIGHT_RECORD_BYTES: u64 = 17_000;
+
+impl Simulation {
+    /// What a world asks of the time under load.
+    pub(crate) fn check_load(&mut self) {
+        self.delivered = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
+        self.check_fairness();
+        self.check_isolation();
+        self.check_control();
+        self.check_in_flight();
+        self.check_age();
+    }
+
+    /// Saturating flows have like shares.
+    fn check_fairness(&mut self) {
+        let Expectation { fair_percent, at_least_percent, .. } = self.world.expect;
+        if fair_percent == 0 && at_least_percent == 0 {
+            return;
+        }
+        let shares = &self.delivered;
+        let count = u64::try_from(shares.len()).unwrap_or(1);
+        let total = shares.iter().fold(0_u64, |sum, &share| sum.saturating_add(share));
+        let mean = total.checked_div(count).unwrap_or(0);
+        let percent = |percent: u64| mean.saturating_mul(percent).checked_div(100).unwrap_or(0);
+        let least = percent(at_least_percent);
+        let apart = if fair_percent == 0 { u64::MAX } else { percent(fair_percent) };
+        let unfair = |share: &u64| *share < least || share.abs_diff(mean) > apart;
+        if mean == 0 || shares.iter().any(unfair) {
+            let text = format!("flows delivered {shares:?} bytes");
+            self.violate(Property::Fairness, text);
+        }
+    }
+
+    /// Flows beside a slow one keep nine tenths.
+    fn check_isolation(&mut self) {
+        let Some(slowness) = self.world.expect.isolate else { return };
+        let pairs = self.delivered.iter().zip(&self.baseline).enumerate();
+        let kept = |(flow, (&with, &without)): (usize, (&u64, &u64))| {
+            flow == slowness.flow
+                || with.saturating_mul(10) >= without.saturating_mul(9) && without > 0
+        };
+        if !pairs.map(kept).fold(!self.baseline.is_empty(), |all, kept| all && kept) {
+            let (with, without) = (&self.delivered, &self.baseline);
+            let text = format!(
+                "flow {} is slow: delivered {with:?} bytes, {without:?} while it is not",
+                slowness.flow
+            );
+            self.violate(Property::Isolation, text);
+        }
+    }
+
+    /// Control frames pass in time.
+    fn check_control(&mut self) {
+        let within = self.world.expect.control_within;
+        if within.is_zero() {
+            return;
+        }
+        self.probes_us.sort_unstable();
+        let rank = self.probes_us.len().saturating_mul(99).checked_div(100).unwrap_or(0);
+        let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        match self.probes_us.get(rank) {
+            Some(&p99_us) if p99_us <= within_us => {}
+            Some(p99_us) => {
+                let text = format!("99 of 100 control frames took {p99_us} µs, not {within_us}");
+                self.violate(Property::ControlLatency, text);
+            }
+            None => self.violate(Property::ControlLatency, "no control frame passed".to_owned()),
+        }
+    }
+
+    /// Bulk in flight stays within its bound, but for one sample in a hundred.
+    fn check_in_flight(&mut self) {
+        if !self.world.expect.in_flight {
+            return;
+        }
+        self.in_flight_permille.sort_unstable();
+        let rank = self.in_flight_permille.len().saturating_mul(99).checked_div(100).unwrap_or(0);
+        let permille = self.in_flight_permille.get(rank).copied().unwrap_or(u64::MAX);
+        if permille > 1000 {
+            let text = format!("99 of 100 times up to {permille} ‰ of the bound were in flight");
+            self.violate(Property::InFlight, text);
+        }
+    }
+
+    /// How much of what the design allows is in flight at a link end: the bottleneck's rate times
+    /// (1.5 round trips + 5 ms), but at least the floor, and one record more.
+    pub(crate) fn sample_in_flight(&mut self, link_end: usize) {
+        let end = &self.ends[link_end];
+        let shape = &self.links[end.link].shape;
+        let allowed_for = shape.path.delay.saturating_mul(3).saturating_add(IN_FLIGHT_SLACK);
+        let micros = u64::try_from(allowed_for.as_micros()).unwrap_or(u64::MAX);
+        let bytes = shape.bytes_per_second.saturating_mul(micros).checked_div(1_000_000);
+        let allowed =
+            bytes.unwrap_or(0).max(IN_FLIGHT_FLOOR_BYTES).saturating_add(IN_FLIGHT_RECORD_BYTES);
+        let in_flight = end.machine.status().in_flight_bulk_bytes.saturating_mul(1000);
+        self.in_flight_permille.push(in_flight.checked_div(allowed).unwrap_or(u64::MAX));
+    }
+
+    /// A world that has come to rest says no more than its heartbeats and their echoes.
+    pub(crate) fn check_rest(&mut self, during: Duration, messages: u64) {
+        let ticks = during.as_nanos().checked_div(self.world.link.tick.as_nanos()).unwrap_or(0);
+        let lanes = self.ends.iter().fold(0_u128, |sum, end| {
+            sum.saturating_add(u128::try_from(end.open.len()).unwrap_or(u128::MAX))
+        });
+        let beats = lanes.saturating_mul(ticks.saturating_add(1)).saturating_mul(2);
+        if self.violation.is_none() && u128::from(messages) > beats {
+            let text = format!("{messages} messages in {during:?} of rest, {beats} heartbeats");
+            self.violate(Property::Rest, text);
+        }
+    }
+
+    /// Messages arrive in time.
+    fn check_age(&mut self) {
+        let within_us = self.world.expect.age_within.as_micros();
+        let mut ages_us: Vec<u32> =
+            self.flows.iter().flat_map(|flow| flow.sink.ages_us.iter().copied()).collect();
+        ages_us.sort_unstable();
+        let rank = ages_us.len().saturating_mul(999).checked_div(1000).unwrap_or(0);
+        if within_us > 0
+            && let Some(&age_us) = ages_us.get(rank)
+            && u128::from(age_us) > within_us
+        {
+            let text = format!("999 of 1000 messages took {age_us} µs, not {within_us}");
+            self.violate(Property::MessageAge, text);
+        }
+    }
+
+    /// Everything has arrived and every queue is empty.
+    pub(crate) fn is_settled(&self) -> bool {
+        let flows = self.flows.iter().all(|flow| {
+            let (published, _) = flow.source.progress();
+            flow.source.is_settled() && flow.sink.last_seq() >= published
+        });
+        let idle = |end: &crate::link_end::LinkEnd| {
+            end.machine.is_up() && end.is_idle() && end.ledgers.last().is_none_or(|l| l.open() == 0)
+        };
+        flows && self.ends.iter().all(idle)
+    }
+
+    /// What is still to arrive, if not everything has.
+    pub(crate) fn unsettled(&self) -> (Property, String) {
+        for (number, flow) in self.flows.iter().enumerate() {
+            let (published, acked) = flow.source.progress();
+            let got = flow.sink.last_seq();
+            if got < published || acked < published {
+                let text = format!(
+                    "flow {number}: {published} messages published, {acked} acknowledged, {got} \
+                     delivered"
+                );
+                return (Property::NothingLost, text);
+            }
+        }
+        for end in self.ends.iter() {
+            let (from, to) = (end.node, end.peer);
+            if let Some(ledger) = end.ledgers.last()
+                && let Some((first, taken_at)) = ledger.first_open()
+            {
+                let (open, taken_at) = (ledger.open(), taken_at.saturating_since(MonoTime::ZERO));
+                let text = format!(
+                    "link {from} to {to}: {open} frames never arrived, the first {first}, which the \
+                     link took at {taken_at:?}"
+                );
+                return (Property::NothingLost, text);
+            }
+            if !end.machine.is_up() || !end.is_idle() {
+                let text = format!("link {from} to {to} does not come to rest: {}", end.state());
+                return (Property::NoDeadlock, text);
+            }
+        }
+        (Property::NoDeadlock, "the world does not come to rest".to_owned())
+    }
+}

@@ -1,0 +1,268 @@
+use bytes::{Bytes, BytesMut};
+use hawser_delivery::{ConsumerStart, DeliveryLimits, StreamReceiver, StreamSender};
+use hawser_wire::{
+    BootEpoch, MonoTime, NodeId, ProducerId, Record, StreamId, StreamOffset, TenantId, put_varint,
+};
+
+use crate::violation::Property;
+
+const PRODUCER: ProducerId = ProducerId(1);
+const CONSUMER: &str = "sim";
+/// The tenant that every simulated stream belongs to.
+const TENANT: TenantId = TenantId::from_bytes([0x7e; 16]);
+
+/// The id of the flow's stream.
+pub(crate) fn stream_id(flow: usize) -> StreamId {
+    let mut bytes = [0x5f; 16];
+    if let Some(tail) = bytes.last_chunk_mut::<8>() {
+        *tail = u64::try_from(flow).unwrap_or(u64::MAX).to_be_bytes();
+    }
+    StreamId::from_bytes(bytes)
+}
+
+/// The source's end of a stream and the application that publishes there.
+///
+/// Messages carry their sequence, so that a consumer can tell what is missing. The application
+/// remembers what was acknowledged; what its node lost of the rest, it publishes again.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) sender: StreamSender,
+    destination: NodeId,
+    stream: StreamId,
+    limits: DeliveryLimits,
+    next_seq: u64,
+    acked_seq: u64,
+    /// The node lost its memory and has not learned yet where the stream goes on.
+    resuming: bool,
+    /// First offset that this life gave out.
+    born_at: StreamOffset,
+}
+
+impl Source {
+    pub(crate) fn new(
+        stream: StreamId,
+        epoch: BootEpoch,
+        destination: NodeId,
+        limits: DeliveryLimits,
+    ) -> Self {
+        let mut sender = StreamSender::new(TENANT, stream, epoch, &[destination], true, limits);
+        sender.handle_path(destination, true);
+        Self {
+            sender,
+            destination,
+            stream,
+            limits,
+            next_seq: 1,
+            acked_seq: 0,
+            resuming: false,
+            born_at: StreamOffset(0),
+        }
+    }
+
+    /// The node lost its memory and begins the life `epoch`.
+    pub(crate) fn restart(&mut self, epoch: BootEpoch) {
+        let destinations = [self.destination];
+        self.sender =
+            StreamSender::new(TENANT, self.stream, epoch, &destinations, false, self.limits);
+        self.sender.handle_path(self.destination, true);
+        self.next_seq = self.acked_seq.saturating_add(1);
+        self.resuming = true;
+    }
+
+    /// Publishes `count` messages of `bytes` each, if there is room for them; how many it took.
+    ///
+    /// # Errors
+    /// The property that the sender's answer breaks.
+    pub(crate) fn publish(
+        &mut self,
+        now: MonoTime,
+        count: u32,
+        bytes: u32,
+    ) -> Result<u32, (Property, String)> {
+        let bytes = bytes.max(16);
+        let len = u64::from(count).saturating_mul(u64::from(bytes));
+        if !self.sender.is_ready() || self.sender.room_bytes() < len {
+            return Ok(0);
+        }
+        let broken = |error| (Property::NothingLost, format!("a publish was refused: {error}"));
+        if std::mem::take(&mut self.resuming) {
+            self.born_at = self.sender.end();
+        }
+        let (next_seq, acked_seq) = self.sender.open_producer(PRODUCER).map_err(broken)?;
+        if next_seq < self.acked_seq.saturating_add(1) || acked_seq >= next_seq {
+            let acked = self.acked_seq;
+            let text = format!("{acked} was acknowledged, {next_seq} is wanted next");
+            return Err((Property::NothingLost, text));
+        }
+        let (lengths, payload) = messages(now, self.next_seq, count, bytes);
+        let outcome = self
+            .sender
+            .handle_publish(PRODUCER, self.next_seq, count, lengths, payload)
+            .map_err(broken)?;
+        // What was published again is acknowledged again.
+        self.acked_seq = self.acked_seq.max(outcome.acked_seq);
+        self.next_seq = self.next_seq.saturating_add(u64::from(count));
+        Ok(count)
+    }
+
+    /// Notes what the sender reports as acknowledged.
+    pub(crate) fn take_acked(&mut self) {
+        while let Some((_, acked_seq)) = self.sender.poll_acked() {
+            self.acked_seq = self.acked_seq.max(acked_seq);
+        }
+    }
+
+    /// Would nothing that was acknowledged be lost, if this end lost its memory now? The other end
+    /// must have it, for without a journal a message survives the loss of one host only.
+    pub(crate) fn may_restart(&self, sink: &Sink) -> bool {
+        !self.resuming && sink.receiver.frontier() >= self.sender.acked()
+    }
+
+    /// As [`Self::may_restart`], for the other end.
+    pub(crate) fn sink_may_restart(&self, sink: &Sink) -> bool {
+        !self.resuming && sink.confirmed >= self.born_at
+    }
+
+    /// Everything that was published was acknowledged.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.acked_seq.saturating_add(1) >= self.next_seq
+    }
+
+    /// The last message published, and the last acknowledged.
+    pub(crate) const fn progress(&self) -> (u64, u64) {
+        (self.next_seq.saturating_sub(1), self.acked_seq)
+    }
+}
+
+/// Messages from `first` on: each its sequence, the time, and zeros.
+fn messages(now: MonoTime, first: u64, count: u32, bytes: u32) -> (Bytes, Bytes) {
+    let len = usize::try_from(u64::from(count).saturating_mul(u64::from(bytes))).unwrap_or(0);
+    let (mut lengths, mut payload) = (Vec::new(), BytesMut::with_capacity(len));
+    for seq in (first..).take(usize::try_from(count).unwrap_or(0)) {
+        put_varint(&mut lengths, bytes);
+        let start = payload.len();
+        payload.extend_from_slice(&seq.to_le_bytes());
+        payload.extend_from_slice(&now.as_nanos().to_le_bytes());
+        payload.resize(start.saturating_add(usize::try_from(bytes).unwrap_or(0)), 0);
+    }
+    (lengths.into(), payload.freeze())
+}
+
+/// The destination's end of a stream, its application, and the checker of what that gets.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    pub(crate) receiver: StreamReceiver,
+    stream: StreamId,
+    limits: DeliveryLimits,
+    /// What the application has written down durably.
+    confirmed: StreamOffset,
+    last_seq: u64,
+    messages: u64,
+    bytes: u64,
+    /// From each message's publication to its consumption, in microseconds.
+    pub(crate) ages_us: Vec<u32>,
+}
+
+impl Sink {
+    pub(crate) fn new(stream: StreamId, epoch: BootEpoch, limits: DeliveryLimits) -> Self {
+        let mut receiver = StreamReceiver::new(stream, epoch, false, [], limits);
+        let _begins_at_zero = receiver.attach(CONSUMER, ConsumerStart::Resume);
+        let confirmed = StreamOffset(0);
+        Self {
+            receiver,
+            stream,
+            limits,
+            confirmed,
+            last_seq: 0,
+            messages: 0,
+            bytes: 0,
+            ages_us: Vec::new(),
+        }
+    }
+
+    /// The node lost its memory, but for what the consumer confirmed, and begins the life `epoch`.
+    pub(crate) fn restart(&mut self, epoch: BootEpoch) {
+        let consumers = [(CONSUMER, self.confirmed)];
+        self.receiver = StreamReceiver::new(self.stream, epoch, true, consumers, self.limits);
+        let _resumes = self.receiver.attach(CONSUMER, ConsumerStart::Resume);
+    }
+
+    /// Takes at most `records_max` records from the stream and confirms them; how many it took.
+    ///
+    /// # Errors
+    /// The property that they break.
+    pub(crate) fn consume(
+        &mut self,
+        now: MonoTime,
+        records_max: usize,
+    ) -> Result<usize, (Property, String)> {
+        for taken in 0..records_max {
+            let Some(record) = self.receiver.poll_deliver(CONSUMER) else { return Ok(taken) };
+            self.check(now, &record)?;
+            self.confirmed = record.header.stream_end();
+            if let Err(error) = self.receiver.handle_commit(now, CONSUMER, self.confirmed) {
+                return Err((Property::NothingLost, format!("a commit was refused: {error}")));
+            }
+        }
+        Ok(records_max)
+    }
+
+    fn check(&mut self, now: MonoTime, record: &Record) -> Result<(), (Property, String)> {
+        let mut rest: &[u8] = &record.payload;
+        for len in record.message_lengths() {
+            let Some((message, tail)) = rest.split_at_checked(usize::try_from(len).unwrap_or(0))
+            else {
+                return Err((Property::Content, "a message is cut off".to_owned()));
+            };
+            rest = tail;
+            let seq = message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            let wanted = self.last_seq.saturating_add(1);
+            if seq != wanted {
+                let offset = record.header.stream_base.0;
+                let text = format!("message {seq} came in place of {wanted}, offset {offset}");
+                let property =
+                    if seq < wanted { Property::NothingDuplicated } else { Property::StreamOrder };
+                return Err((property, text));
+            }
+            self.last_seq = seq;
+            let published = message.get(8..).and_then(<[u8]>::first_chunk);
+            let published = published.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            let age_us = now.as_nanos().saturating_sub(published).checked_div(1000).unwrap_or(0);
+            if age_us > 500_000 && std::env::var_os("DBG").is_some() { eprintln!("{now:?} age {age_us} len {len}"); } // DBG
+            self.ages_us.push(u32::try_from(age_us).unwrap_or(u32::MAX));
+            self.messages = self.messages.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(u64::from(len));
+        }
+        Ok(())
+    }
+
+    /// Something waits for the application.
+    pub(crate) fn has_record(&self) -> bool {
+        self.receiver.frontier() > self.confirmed
+    }
+
+    /// For a mutation: what comes next is taken for consumed.
+    pub(crate) fn skip_record(&mut self) {
+        let _skipped = self.receiver.poll_deliver(CONSUMER);
+    }
+
+    /// For a mutation: the last message is taken for not consumed.
+    pub(crate) const fn forget_record(&mut self) {
+        self.last_seq = self.last_seq.saturating_sub(1);
+    }
+
+    /// Messages consumed so far.
+    pub(crate) const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// The last message that the application has.
+    pub(crate) const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Payload bytes consumed so far.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

@@ -1,0 +1,43 @@
+//! A seeded world in virtual time: nodes that run the engine's real machines, connections that
+//! delay, fail and fall silent, and checkers of what must hold whatever happens.
+//!
+//! Owns the world and no protocol: what a link or a stream does is decided by `hawser-link` and
+//! `hawser-delivery`, as in a daemon. One seed makes one history, which its hash proves.
+//!
+//! **Invariant:** nothing here reads a clock, and nothing depends on the order of a hash map.
+#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
+
+mod arena;
+mod checks;
+mod event;
+mod event_queue;
+mod faults;
+mod flow;
+mod lanes;
+mod ledger;
+mod link_end;
+mod network;
+mod node;
+mod random;
+mod simulation;
+mod trace;
+mod traffic;
+mod violation;
+mod world;
+mod worlds;
+
+#[cfg(test)]
+mod tests;
+
+pub use network::PathShape;
+pub use random::Random;
+pub use simulation::{Mutation, Simulation, Summary};
+pub use trace::TraceEvent;
+pub use violation::{Failure, Property, Violation};
+pub use world::{
+    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
+};
+pub use worlds::{
+    all_lanes, collapsed, congested_worlds, fair_ring, mode_switch, pair, relays, restarts,
+    saturated_pair, saturated_ring, silence, slow_consumer, slow_link, worlds,
+};

@@ -1,0 +1,190 @@
+use hawser_wire::{
+    Crc32c, FrameFlags, FrameIter, FrameKind, LANE_CREDIT_BYTES_INITIAL, LinkSequence, MonoTime,
+    NodeId, TrafficClass,
+};
+
+use hawser_link::{Flow, LaneKey, LinkConfig, LinkEvent, Origin, Refusal, SessionEnd, VirtualLink};
+
+use crate::event::Event;
+use crate::ledger::FrameLedger;
+use crate::network::{ConnectionId, End, Side};
+use crate::simulation::Simulation;
+use crate::violation::Property;
+
+/// One node's end of a link: the machine, and what it was given.
+#[derive(Debug)]
+pub(crate) struct LinkEnd {
+    pub(crate) link: usize,
+    pub(crate) node: usize,
+    /// The node at the other end.
+    pub(crate) peer: usize,
+    pub(crate) machine: VirtualLink,
+    /// One for each life of the node.
+    pub(crate) ledgers: Vec<FrameLedger>,
+    /// Lanes that it is dialling.
+    pub(crate) dialling: Vec<hawser_wire::LaneId>,
+    /// Lanes that it has open.
+    pub(crate) open: Vec<End>,
+    local: NodeId,
+    remote: NodeId,
+    config: LinkConfig,
+}
+
+impl End {
+    /// The name of the lane at its machine.
+    pub(crate) fn key(self) -> LaneKey {
+        let side = u64::from(self.is_acceptor());
+        LaneKey(u64::from(self.connection.0).saturating_mul(2).saturating_add(side))
+    }
+
+    pub(crate) fn of_key(key: LaneKey) -> Self {
+        let side = if key.0 & 1 == 1 { Side::Acceptor } else { Side::Dialler };
+        Self { connection: ConnectionId(u32::try_from(key.0 >> 1).unwrap_or(u32::MAX)), side }
+    }
+}
+
+impl LinkEnd {
+    pub(crate) fn new(
+        link: usize,
+        node: usize,
+        peer: usize,
+        local: NodeId,
+        remote: NodeId,
+        config: LinkConfig,
+    ) -> Self {
+        Self {
+            link,
+            node,
+            peer,
+            machine: VirtualLink::new(config, local, remote),
+            ledgers: vec![FrameLedger::new(LinkSequence(1))],
+            dialling: Vec::new(),
+            open: Vec::new(),
+            local,
+            remote,
+            config,
+        }
+    }
+
+    /// The node lost its memory.
+    pub(crate) fn restart(&mut self) {
+        self.machine = VirtualLink::new(self.config, self.local, self.remote);
+        self.ledgers.push(FrameLedger::new(LinkSequence(1)));
+        self.dialling.clear();
+        self.open.clear();
+    }
+
+    /// Gives the link a frame.
+    pub(crate) fn push(
+        &mut self,
+        now: MonoTime,
+        (kind, class): (FrameKind, TrafficClass),
+        origin: Origin,
+        (flow, flags): (Flow, FrameFlags),
+        parts: &[&[u8]],
+    ) -> Result<(), Refusal> {
+        self.machine.push(kind, class, origin, flow, flags, parts)?;
+        if kind.is_routed()
+            && let Some(ledger) = self.ledgers.last_mut()
+        {
+            let checksum = parts.iter().fold(Crc32c::new(), |sum, part| sum.update(part));
+            ledger.handle_taken(now, checksum.finish());
+        }
+        Ok(())
+    }
+
+    /// Nothing waits, nothing is unacknowledged, no fate of a lost lane is unknown, and every lane
+    /// has its credit back.
+    pub(crate) fn is_idle(&self) -> bool {
+        let status = self.machine.status();
+        status.queued_bytes == 0
+            && status.in_flight_bulk_bytes == 0
+            && status.unsettled_frames == 0
+            && self.machine.lanes().all(|lane| {
+                lane.unacked_frames == 0 && lane.credit_bytes >= LANE_CREDIT_BYTES_INITIAL
+            })
+    }
+
+    /// The machine's numbers, for people.
+    pub(crate) fn state(&self) -> String {
+        let lanes: Vec<_> = self.machine.lanes().collect();
+        format!("{:?}, {lanes:?}", self.machine.status())
+    }
+
+    /// The number of the node's present life.
+    pub(crate) const fn life(&self) -> usize {
+        self.ledgers.len().saturating_sub(1)
+    }
+}
+
+impl Simulation {
+    /// Lets a link's machine do what is due and sends what it has.
+    pub(crate) fn pump_link(&mut self, link_end: usize) {
+        let now = self.queue.now();
+        let due = self.ends[link_end].machine.poll_timeout();
+        if due.is_some_and(|(at, _reason)| at <= now) {
+            self.ends[link_end].machine.handle_timeout(now, true);
+        }
+        loop {
+            self.take_link_events(link_end);
+            let Some(key) = self.ends[link_end].machine.poll_wanted() else { break };
+            self.flush(link_end, End::of_key(key));
+        }
+    }
+
+    /// Writes what the machine has for a lane, while that takes it.
+    pub(crate) fn flush(&mut self, link_end: usize, end: End) {
+        let now = self.queue.now();
+        while self.is_up(end)
+            && self.network.can_write(&mut self.queue, end)
+            && let Some(transmit) = self.ends[link_end].machine.poll_transmit(now, end.key())
+        {
+            self.network.write(&mut self.queue, end, transmit.frames);
+        }
+    }
+
+    pub(crate) fn take_link_events(&mut self, link_end: usize) {
+        while let Some(event) = self.ends[link_end].machine.poll_event() {
+            self.handle_link_event(link_end, &event);
+        }
+    }
+
+    fn handle_link_event(&mut self, link_end: usize, event: &LinkEvent) {
+        let now = self.queue.now();
+        if std::env::var_os("DBG").is_some() { eprintln!("{now:?} end {link_end} {event:?}"); } // DBG
+        match *event {
+            LinkEvent::CloseLane { key, reason, .. } => {
+                let end = End::of_key(key);
+                self.check_close(link_end, reason);
+                self.lose_lane(link_end, end, "closed by this node");
+            }
+            LinkEvent::WantLane { lane, .. } => {
+                self.queue.schedule(now, Event::Dial { end: link_end, lane });
+            }
+            LinkEvent::SessionEnded { reason, .. } => self.end_session(link_end, reason),
+            _ => {}
+        }
+    }
+
+    /// The machine gave up a session, or what it had in flight over a connection that the peer has
+    /// forgotten. Of a whole session it must hand back all that was not delivered.
+    fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
+        let end = &mut self.ends[link_end];
+        let (node, mut count) = (end.node, 0_u64);
+        while let Some(batch) = end.machine.poll_rerouted() {
+            for frame in FrameIter::new(batch.frames()).filter_map(Result::ok) {
+                if let Some(ledger) = end.ledgers.last_mut() {
+                    ledger.handle_returned(frame.header.link_sequence);
+                }
+                count = count.saturating_add(1);
+            }
+        }
+        let whole = !matches!(reason, SessionEnd::Forgotten { .. });
+        let missing = end.ledgers.last().and_then(FrameLedger::first_open).filter(|_| whole);
+        self.note_as(node, "session ended", [count, u64::from(whole)]);
+        if let Some((sequence, _)) = missing {
+            let text = format!("node {node}: the session's end did not hand back frame {sequence}");
+            self.violate(Property::NothingLost, text);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+use hawser_link::Handled;
+use hawser_wire::{FrameIter, MonoTime, NodeId};
+
+use crate::event::Event;
+use crate::network::{End, Ending, NetworkEvent};
+use crate::simulation::{Mutation, Simulation};
+use crate::violation::Property;
+
+/// What a node is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NodeState {
+    Running,
+    /// Its thread does not run; its sockets fill up.
+    Stalled,
+    /// It has lost its memory and not begun its next life.
+    Down,
+}
+
+/// A node: one shard, its link ends and the streams that begin or end there.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) state: NodeState,
+    /// Its incarnation.
+    pub(crate) life: u64,
+    pub(crate) ends: Vec<usize>,
+    pub(crate) sources: Vec<usize>,
+    pub(crate) sinks: Vec<usize>,
+    /// The source, by its place in `sources`, that sends next.
+    pub(crate) turn: usize,
+    /// When it will be woken at the earliest.
+    pub(crate) wake_at: Option<MonoTime>,
+    /// Connections that it has dialled in this life.
+    pub(crate) dials: u64,
+    /// Lanes that were handed to it while it stood still.
+    pub(crate) handed: Vec<End>,
+}
+
+impl Node {
+    pub(crate) fn new(index: u16) -> Self {
+        let mut id = [0x0d; 16];
+        if let Some(tail) = id.last_chunk_mut::<2>() {
+            *tail = index.to_be_bytes();
+        }
+        Self {
+            id: NodeId::from_bytes(id),
+            state: NodeState::Running,
+            life: 1,
+            ends: Vec::new(),
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            turn: 0,
+            wake_at: None,
+            dials: 0,
+            handed: Vec::new(),
+        }
+    }
+}
+
+/// The message begins with a frame that must survive.
+fn is_counted(message: &[u8]) -> bool {
+    FrameIter::new(message)
+        .next()
+        .is_some_and(|frame| frame.is_ok_and(|frame| frame.header.link_sequence.0 != 0))
+}
+
+impl Simulation {
+    pub(crate) fn handle_network(&mut self, event: NetworkEvent) {
+        let (NetworkEvent::Arrive(end) | NetworkEvent::Writable(end) | NetworkEvent::Down(end, _)) =
+            event;
+        let link_end = self.end_of(end);
+        let node = self.ends[link_end].node;
+        match event {
+            NetworkEvent::Arrive(_) => {
+                if !self.network.handle_arrive(end) {
+                    return;
+                }
+                self.read(end);
+            }
+            NetworkEvent::Writable(_) => {
+                self.network.handle_writable(end);
+                if !self.is_running(node) || !self.is_up(end) {
+                    return;
+                }
+                self.note(node, Event::Network(event));
+                self.flush(link_end, end);
+            }
+            NetworkEvent::Down(_, ending) => {
+                self.network.handle_down(end, ending);
+                self.note(node, Event::Network(event));
+                self.read(end);
+            }
+        }
+        self.pump(node);
+    }
+
+    /// Reads what has arrived at an end, and its ending if that comes next.
+    pub(crate) fn read(&mut self, end: End) {
+        let link_end = self.end_of(end);
+        if !self.is_running(self.ends[link_end].node) {
+            return;
+        }
+        while self.is_up(end)
+            && let Some(message) = self.network.read(&mut self.queue, end)
+        {
+            let len = u64::try_from(message.len()).unwrap_or(u64::MAX);
+            self.note_as(self.ends[link_end].node, "message", [end.key().0, len]);
+            self.messages_read = self.messages_read.saturating_add(1);
+            let counted = is_counted(&message);
+            if !(counted && self.mutate(Mutation::LoseMessage)) {
+                self.handle_message(link_end, end, &message);
+            }
+            if counted && self.is_up(end) && self.mutate(Mutation::RepeatMessage) {
+                self.handle_message(link_end, end, &message);
+            }
+            self.network.recycle(message);
+        }
+        if self.is_up(end)
+            && let Some(ending) = self.network.ending(end)
+        {
+            let why = match ending {
+                Ending::Finished => "closed by the peer",
+                Ending::Reset => "reset",
+            };
+            self.lose_lane(link_end, end, why);
+        }
+    }
+
+    fn handle_message(&mut self, link_end: usize, end: End, message: &[u8]) {
+        let now = self.queue.now();
+        self.ends[link_end].machine.handle_bytes(end.key());
+        for frame in FrameIter::new(message) {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => {
+                    return self.violate(Property::Content, format!("unreadable frame: {error}"));
+                }
+            };
+            match self.ends[link_end].machine.handle_frame(now, end.key(), &frame) {
+                Ok(Handled::Assembled) => self.handle_assembled(link_end, end),
+                Ok(handled) => self.handle_frame(link_end, end, &frame, handled),
+                Err(violation) => {
+                    let text = format!("node {}: {violation}", self.ends[link_end].node);
+                    return self.violate(Property::NoFalseAccusation, text);
+                }
+            }
+            if !self.is_up(end) {
+                return;
+            }
+        }
+    }
+
+    /// A batch that came in pieces is whole.
+    fn handle_assembled(&mut self, link_end: usize, end: End) {
+        let whole = self.ends[link_end].machine.take_assembled(end.key());
+        for frame in FrameIter::new(&whole) {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => {
+                    return self.violate(Property::Content, format!("unreadable frame: {error}"));
+                }
+            };
+            match self.ends[link_end].machine.handle_assembled(end.key(), &frame) {
+                Ok(handled) => self.handle_frame(link_end, end, &frame, handled),
+                Err(violation) => {
+                    let text = format!("node {}: {violation}", self.ends[link_end].node);
+                    return self.violate(Property::NoFalseAccusation, text);
+                }
+            }
+        }
+        self.ends[link_end].machine.give_assembled(end.key(), whole);
+    }
+
+    /// Lets a node do what it has to do now, as a turn of a shard does.
+    pub(crate) fn pump(&mut self, node: usize) {
+        if !self.is_running(node) {
+            return;
+        }
+        self.pump_sources(node);
+        let mut index = 0;
+        while let Some(&flow) = self.nodes[node].sinks.get(index) {
+            self.pump_sink(flow);
+            index = index.saturating_add(1);
+        }
+        index = 0;
+        while let Some(&end) = self.nodes[node].ends.get(index) {
+            self.pump_link(end);
+            index = index.saturating_add(1);
+        }
+        self.rearm(node);
+    }
+
+    /// Schedules the node's next wake-up, unless it is woken before anyway.
+    fn rearm(&mut self, node: usize) {
+        let state = &self.nodes[node];
+        let links = state.ends.iter().filter_map(|&end| self.ends[end].machine.poll_timeout());
+        let sources =
+            state.sources.iter().filter_map(|&flow| self.flows[flow].source.sender.poll_timeout());
+        let sinks =
+            state.sinks.iter().filter_map(|&flow| self.flows[flow].sink.receiver.poll_timeout());
+        let next = links.map(|(at, _reason)| at).chain(sources).chain(sinks).min();
+        let Some(at) = next.filter(|&at| state.wake_at.is_none_or(|wake_at| at < wake_at)) else {
+            return;
+        };
+        let at = at.max(self.queue.now());
+        self.nodes[node].wake_at = Some(at);
+        self.queue.schedule(at, Event::Wake { node, at });
+    }
+}

@@ -1,0 +1,364 @@
+use std::time::Duration;
+
+use hawser_delivery::{RecordOutcome, TransmitBody};
+use hawser_link::{Flow, Handled, Origin};
+use hawser_wire::{
+    FrameFlags, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason, RecordView,
+    RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+};
+
+use crate::event::Event;
+use crate::flow::stream_id;
+use crate::network::End;
+use crate::simulation::{Mutation, Simulation};
+use crate::violation::Property;
+use crate::world::Pace;
+
+/// Control frames of known age are sent this often.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// What a saturating application publishes at once: a record.
+const SATURATING_BYTES: u32 = 16_000;
+
+/// How the link tells one stream from another.
+fn flow_name(stream: StreamId) -> Flow {
+    let bytes = stream.as_bytes();
+    let stream = bytes.last_chunk::<8>().map_or(0, |tail| u64::from_be_bytes(*tail));
+    Flow { tenant: 1, stream: stream.saturating_add(1) }
+}
+
+impl Simulation {
+    pub(crate) fn handle_publish(&mut self, flow: usize) {
+        let source = self.node_of_source(flow);
+        if self.draining {
+            return;
+        }
+        self.note(source, Event::Publish { flow });
+        if std::env::var_os("DBG").is_some() { let e = &self.ends[self.flows[flow].first_end]; eprintln!("{:?} publish {flow} {:?} {:?}", self.queue.now(), e.machine.status(), self.flows[flow].source.progress()); } // DBG
+        let again = match self.flows[flow].shape.pace {
+            // Filled up in each turn of its node; this is for the first one.
+            Pace::Saturating => Duration::from_millis(50),
+            Pace::PerSecond(rate) => {
+                if self.is_running(source) {
+                    let (least, most) = self.flows[flow].shape.message_bytes;
+                    let bytes = self.random.between(u64::from(least), u64::from(most));
+                    let count = u32::try_from(self.random.between(1, 3)).unwrap_or(1);
+                    self.publish(flow, count, u32::try_from(bytes).unwrap_or(least));
+                }
+                let mean = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
+                self.random.duration(Duration::ZERO, mean.saturating_mul(2))
+            }
+        };
+        let at = self.queue.now().saturating_add(again);
+        self.queue.schedule(at, Event::Publish { flow });
+        self.pump(source);
+    }
+
+    fn publish(&mut self, flow: usize, count: u32, bytes: u32) -> u32 {
+        match self.flows[flow].source.publish(self.queue.now(), count, bytes) {
+            Ok(taken) => taken,
+            Err((property, text)) => {
+                self.violate(property, format!("flow {flow}: {text}"));
+                0
+            }
+        }
+    }
+
+    fn node_of_source(&self, flow: usize) -> usize {
+        self.ends[self.flows[flow].first_end].node
+    }
+
+    fn node_of_sink(&self, flow: usize) -> usize {
+        self.ends[self.flows[flow].last_end].node
+    }
+
+    /// Lets each source of a node publish and do what is due, then sends what they have and their
+    /// first links take: one record each in turn, as the rounds of a shard see to.
+    pub(crate) fn pump_sources(&mut self, node: usize) {
+        let count = self.nodes[node].sources.len();
+        for index in 0..count {
+            if let Some(&flow) = self.nodes[node].sources.get(index) {
+                self.pump_source(flow);
+            }
+        }
+        let mut idle = 0;
+        while idle < count {
+            let turn = self.nodes[node].turn.checked_rem(count).unwrap_or(0);
+            let sent =
+                self.nodes[node].sources.get(turn).copied().is_some_and(|flow| self.send(flow));
+            idle = if sent { 0 } else { idle.saturating_add(1) };
+            self.nodes[node].turn = turn.saturating_add(1);
+        }
+        for index in 0..count {
+            if let Some(&flow) = self.nodes[node].sources.get(index) {
+                self.flows[flow].source.take_acked();
+            }
+        }
+    }
+
+    fn pump_source(&mut self, flow: usize) {
+        let now = self.queue.now();
+        let sender = &mut self.flows[flow].source.sender;
+        if sender.poll_timeout().is_some_and(|at| at <= now) {
+            sender.handle_timeout(now);
+        }
+        if self.is_saturating(flow) && !self.draining {
+            let (least, most) = self.flows[flow].shape.message_bytes;
+            let bytes = least.midpoint(most);
+            let count = SATURATING_BYTES.checked_div(bytes).unwrap_or(1).max(1);
+            while self.publish(flow, count, bytes) > 0 {}
+        }
+    }
+
+    /// Sends one record, or something about the stream; true if there was anything to send.
+    fn send(&mut self, flow: usize) -> bool {
+        let now = self.queue.now();
+        let name = flow_name(stream_id(flow));
+        let mut body = std::mem::take(&mut self.body);
+        let state = &mut self.flows[flow];
+        let end = &mut self.ends[state.first_end];
+        let machine = &end.machine;
+        let ready = machine.is_up() && machine.has_room(TrafficClass::Bulk, name);
+        let transmit = state.source.sender.poll_transmit(now, |_| ready);
+        let sent = transmit.is_some();
+        if let Some(transmit) = transmit {
+            let header = state.forward.as_slice();
+            let flags = FrameFlags::default();
+            match transmit.body {
+                TransmitBody::Sync(sync) => {
+                    body.clear();
+                    sync.encode(&mut body);
+                    let kind = (FrameKind::StreamSync, TrafficClass::Control);
+                    let parts = [header, &body];
+                    // One that is refused is repeated in its time.
+                    let _ = end.push(now, kind, Origin::Own, (Flow::default(), flags), &parts);
+                }
+                TransmitBody::Record(record) => {
+                    let kind = (FrameKind::Record, TrafficClass::Bulk);
+                    let sent = record.with_parts(|parts| {
+                        let mut all: [&[u8]; 5] = [header, &[], &[], &[], &[]];
+                        for (slot, part) in all.iter_mut().skip(1).zip(parts) {
+                            *slot = part;
+                        }
+                        end.push(now, kind, Origin::Own, (name, flags), &all)
+                    });
+                    if sent.is_err() {
+                        state.source.sender.handle_dropped(now, transmit.destination);
+                    }
+                }
+            }
+        }
+        self.body = body;
+        sent
+    }
+
+    /// Lets a consumer take what is there, and acknowledges it.
+    pub(crate) fn pump_sink(&mut self, flow: usize) {
+        let now = self.queue.now();
+        let every = self.flows[flow].shape.consume_every;
+        if every.is_zero() || self.draining {
+            self.consume(flow, usize::MAX);
+        } else if !std::mem::replace(&mut self.flows[flow].consumes, true) {
+            self.queue.schedule(now.saturating_add(every), Event::Consume { flow });
+        }
+        let mut body = std::mem::take(&mut self.body);
+        let state = &mut self.flows[flow];
+        if let Some(ack) = state.sink.receiver.poll_ack(now) {
+            body.clear();
+            ack.encode(&mut body);
+            let kind = (FrameKind::StreamAck, TrafficClass::Control);
+            let about = (Flow::default(), FrameFlags::default());
+            let parts = [state.backward.as_slice(), &body];
+            // One that is refused is made up for by the next, or asked for.
+            let _ = self.ends[state.last_end].push(now, kind, Origin::Own, about, &parts);
+        }
+        self.body = body;
+    }
+
+    pub(crate) fn handle_consume(&mut self, flow: usize) {
+        let node = self.node_of_sink(flow);
+        self.flows[flow].consumes = false;
+        self.note(node, Event::Consume { flow });
+        if self.is_running(node) {
+            self.consume(flow, 1);
+        }
+        self.pump(node);
+    }
+
+    fn consume(&mut self, flow: usize, records_max: usize) {
+        let now = self.queue.now();
+        if self.flows[flow].sink.has_record() && self.mutate(Mutation::SkipRecord) {
+            self.flows[flow].sink.skip_record();
+        }
+        if self.mutate(Mutation::RepeatRecord) {
+            self.flows[flow].sink.forget_record();
+        }
+        if let Err((property, text)) = self.flows[flow].sink.consume(now, records_max) {
+            self.violate(property, format!("flow {flow}: {text}"));
+        }
+    }
+
+    pub(crate) fn handle_probe(&mut self, link_end: usize) {
+        if self.draining {
+            return;
+        }
+        let now = self.queue.now();
+        let node = self.ends[link_end].node;
+        self.note(node, Event::Probe { end: link_end });
+        let kind = (FrameKind::LinkControl, TrafficClass::Control);
+        let about = (Flow::default(), FrameFlags::default());
+        let sent = now.as_nanos().to_le_bytes();
+        self.sample_in_flight(link_end);
+        if self.ends[link_end].machine.is_up() {
+            let _ = self.ends[link_end].push(now, kind, Origin::Own, about, &[&sent]);
+        }
+        self.queue.schedule(now.saturating_add(PROBE_EVERY), Event::Probe { end: link_end });
+        self.pump(node);
+    }
+
+    /// A machine has looked at a frame that arrived; one that it delivers is checked, and goes on.
+    pub(crate) fn handle_frame(
+        &mut self,
+        link_end: usize,
+        end: End,
+        frame: &FrameRef<'_>,
+        handled: Handled,
+    ) {
+        if handled != Handled::Deliver || self.mutate(Mutation::LoseFrame) {
+            return;
+        }
+        self.check_delivered(link_end, end, frame);
+        if self.mutate(Mutation::RepeatFrame) {
+            self.check_delivered(link_end, end, frame);
+        }
+        if frame.header.kind.is_routed() {
+            self.handle_routed(link_end, frame);
+        } else if let Some(sent) = frame.body.first_chunk() {
+            let took = self.queue.now().as_nanos().saturating_sub(u64::from_le_bytes(*sent));
+            if took > 28_500_000 && std::env::var_os("DBG").is_some() { eprintln!("{:?} end {} took {} us: {}", self.queue.now(), link_end, took / 1000, self.ends[link_end ^ 1].state()); } // DBG
+            self.probes_us.push(took.checked_div(1000).unwrap_or(0));
+        }
+    }
+
+    fn check_delivered(&mut self, link_end: usize, end: End, frame: &FrameRef<'_>) {
+        let sequence = frame.header.link_sequence;
+        if sequence == LinkSequence(0) {
+            return;
+        }
+        let altered;
+        let body = if self.mutate(Mutation::AlterFrame) {
+            altered = frame.body.iter().map(|byte| !byte).collect::<Vec<u8>>();
+            &altered
+        } else {
+            frame.body
+        };
+        let ledger = self.ledger_of(end.other());
+        let Some(ledger) = self.ends[link_end ^ 1].ledgers.get_mut(ledger) else { return };
+        if let Err((property, text)) = ledger.handle_delivered(sequence, body) {
+            let (from, to) = (self.ends[link_end].peer, self.ends[link_end].node);
+            self.violate(property, format!("link {from} to {to}: {text}"));
+        }
+    }
+
+    fn handle_routed(&mut self, link_end: usize, frame: &FrameRef<'_>) {
+        let Ok((route, rest)) = RouteHeader::decode(frame.body) else {
+            return self.violate(Property::Content, "unreadable route header".to_owned());
+        };
+        match route.next_hop() {
+            Hop::Last => self.handle_local(link_end, frame.header.kind, rest),
+            Hop::Via(index) => {
+                let next = usize::try_from(index.0).unwrap_or(usize::MAX);
+                self.relay(next, frame, rest);
+            }
+        }
+    }
+
+    /// Sends a frame on. What the next link does not take is dropped, and its source is told.
+    fn relay(&mut self, next: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
+        let now = self.queue.now();
+        let Ok((fixed, rest)) = RouteHeader::split_advanced(frame.body) else {
+            return self.violate(Property::Content, "a route's TTL is used up".to_owned());
+        };
+        let kind = frame.header.kind;
+        let header = StreamHeader::decode(behind_route).ok().map(|(header, _)| header);
+        let stream = header.filter(|_| kind == FrameKind::Record).map(|header| header.stream);
+        let about = (stream.map_or_else(Flow::default, flow_name), frame.header.flags);
+        let class = frame.header.class;
+        let pushed =
+            self.ends[next].push(now, (kind, class), Origin::Foreign, about, &[&fixed, rest]);
+        if pushed.is_err()
+            && let Some(stream) = stream
+        {
+            self.tell_source(next, stream);
+        }
+    }
+
+    /// Tells a stream's source that a relay has dropped a record.
+    fn tell_source(&mut self, link_end: usize, stream: StreamId) {
+        let now = self.queue.now();
+        let relay = self.ends[link_end].node;
+        let Some(flow) = (0..self.flows.len()).find(|&flow| stream_id(flow) == stream) else {
+            return;
+        };
+        let path = &self.flows[flow].shape.path;
+        let at = path.iter().position(|&node| usize::from(node) == relay).unwrap_or(0);
+        let back: Vec<u16> = path.iter().take(at.saturating_add(1)).rev().copied().collect();
+        let header = self.route(&back);
+        let way = back.get(1).and_then(|&before| {
+            let before = usize::from(before);
+            self.ends.iter().position(|end| end.node == relay && end.peer == before)
+        });
+        let Some(way) = way else { return };
+        let notice = Notice {
+            path: hawser_wire::PathId(1),
+            reason: NoticeReason::Congested,
+            at: self.nodes[relay].id,
+            destination: self.nodes[self.node_of_sink(flow)].id,
+            stream,
+        };
+        let mut body = Vec::new();
+        notice.encode(&mut body);
+        let kind = (FrameKind::Notice, TrafficClass::Control);
+        let about = (Flow::default(), FrameFlags::default());
+        let _ = self.ends[way].push(now, kind, Origin::Own, about, &[&header, &body]);
+    }
+
+    /// A frame has reached its destination.
+    fn handle_local(&mut self, link_end: usize, kind: FrameKind, body: &[u8]) {
+        let now = self.queue.now();
+        let node = self.ends[link_end].node;
+        let known = |id: StreamId| {
+            let bytes = id.as_bytes().last_chunk::<8>();
+            let flow = bytes.map_or(u64::MAX, |bytes| u64::from_be_bytes(*bytes));
+            usize::try_from(flow).unwrap_or(usize::MAX)
+        };
+        let unreadable = match kind {
+            FrameKind::Record => RecordView::decode(body).map(|view| {
+                let flow = known(view.header.stream);
+                let outcome = self.flows[flow].sink.receiver.handle_record(&view);
+                if outcome == RecordOutcome::Refused {
+                    let text = format!("flow {flow}: the destination refused a record");
+                    self.violate(Property::Credit, text);
+                }
+            }),
+            FrameKind::StreamSync => StreamSync::decode(body).map(|sync| {
+                self.flows[known(sync.stream)].sink.receiver.handle_sync(&sync);
+            }),
+            FrameKind::StreamAck => StreamAck::decode(body).map(|mut ack| {
+                if self.mutate(Mutation::InflateCredit) {
+                    ack.credit_bytes = u64::MAX;
+                }
+                let flow = known(ack.stream);
+                let from = self.nodes[self.node_of_sink(flow)].id;
+                self.flows[flow].source.sender.handle_ack(now, from, &ack);
+            }),
+            FrameKind::Notice => Notice::decode(body).map(|notice| {
+                let flow = known(notice.stream);
+                self.flows[flow].source.sender.handle_dropped(now, notice.destination);
+            }),
+            _ => Ok(()),
+        };
+        if let Err(error) = unreadable {
+            self.violate(Property::Content, format!("node {node}: unreadable body: {error}"));
+        }
+    }
+}

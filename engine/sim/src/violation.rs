@@ -1,0 +1,96 @@
+use std::fmt;
+
+use hawser_wire::MonoTime;
+use thiserror::Error;
+
+use crate::TraceEvent;
+
+/// What must hold whatever happens. Each has a checker.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Property {
+    /// A link delivers every frame that it took, or hands it back; a stream delivers every message
+    /// that was published.
+    NothingLost,
+    /// A link delivers no frame twice within a session; a consumer gets no message twice.
+    NothingDuplicated,
+    /// A consumer gets a stream's messages in the order in which they were published.
+    StreamOrder,
+    /// A frame arrives as it was sent.
+    Content,
+    /// No machine accuses a peer that runs the same machine of breaking the protocol.
+    NoFalseAccusation,
+    /// What a source sends stays within what the destination granted.
+    Credit,
+    /// Once nothing is added and nothing fails, every queue empties and all credit returns.
+    NoDeadlock,
+    /// Once everything has arrived, links carry heartbeats and nothing else.
+    Rest,
+    /// Control passes in time while bulk fills the link.
+    ControlLatency,
+    /// Messages arrive in time though lanes fall silent.
+    MessageAge,
+    /// Bulk between two nodes stays within its bound.
+    InFlight,
+    /// Flows that compete for one link have like shares of it.
+    Fairness,
+    /// A slow destination costs others next to nothing.
+    Isolation,
+}
+
+impl Property {
+    /// Lower-case name for people and programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NothingLost => "nothing lost",
+            Self::NothingDuplicated => "nothing duplicated",
+            Self::StreamOrder => "stream order",
+            Self::Content => "content",
+            Self::NoFalseAccusation => "no false accusation",
+            Self::Credit => "credit",
+            Self::NoDeadlock => "no deadlock",
+            Self::Rest => "rest",
+            Self::ControlLatency => "control latency",
+            Self::MessageAge => "message age",
+            Self::InFlight => "in flight",
+            Self::Fairness => "fairness",
+            Self::Isolation => "isolation",
+        }
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A property did not hold.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{property} violated at {:.6} s: {detail}", seconds(*at))]
+pub struct Violation {
+    /// Which.
+    pub property: Property,
+    /// When it was noticed.
+    pub at: MonoTime,
+    /// With which numbers.
+    pub detail: String,
+}
+
+fn seconds(at: MonoTime) -> f64 {
+    at.saturating_since(MonoTime::ZERO).as_secs_f64()
+}
+
+/// A run that ended with a violation, and all that is needed to see it again.
+#[derive(Clone, Debug, Error)]
+#[error("seed {seed}, world {world}: {violation}")]
+pub struct Failure {
+    /// Runs the same history again.
+    pub seed: u64,
+    /// The world's name.
+    pub world: &'static str,
+    /// The first property that did not hold.
+    pub violation: Violation,
+    /// The last events before it, oldest first.
+    pub recent: Vec<TraceEvent>,
+}

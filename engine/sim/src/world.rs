@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use hawser_delivery::DeliveryLimits;
+use hawser_link::LinkConfig;
+
+use crate::network::PathShape;
+
+/// Nodes, what lies between them, what they send to each other, and what goes wrong.
+///
+/// A world is data; a seed makes it a history.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Names it on the command line.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+    /// How many nodes there are; they are numbered from 0.
+    pub nodes: u16,
+    /// Which of them are neighbours.
+    pub links: Vec<LinkShape>,
+    /// The streams.
+    pub flows: Vec<FlowShape>,
+    /// What every link keeps to.
+    pub link: LinkConfig,
+    /// Bounds of each stream at its two nodes.
+    pub delivery: DeliveryLimits,
+    /// What goes wrong.
+    pub faults: FaultProfile,
+    /// What is asked of it beyond what always holds.
+    pub expect: Expectation,
+}
+
+/// Two neighbours and what lies between them, alike in both directions.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkShape {
+    /// The one of the two that dials.
+    pub a: u16,
+    /// The other.
+    pub b: u16,
+    /// Bulk lanes beside control and priority; 0 means that one lane carries all classes.
+    pub bulk_lanes: u16,
+    /// Speed of the bottleneck.
+    pub bytes_per_second: u64,
+    /// Lanes share one bottleneck, or each has its own.
+    pub shared: bool,
+    /// Delay, jitter and buffers of each lane.
+    pub path: PathShape,
+}
+
+/// A stream from one node to another, over nodes in between.
+#[derive(Clone, Debug)]
+pub struct FlowShape {
+    /// Source, relays, destination.
+    pub path: Vec<u16>,
+    /// How much is published.
+    pub pace: Pace,
+    /// Size of a message in bytes, from and to.
+    pub message_bytes: (u32, u32),
+    /// The consumer takes one record in this time; as fast as they come, if zero.
+    pub consume_every: Duration,
+}
+
+/// How much a flow publishes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pace {
+    /// So many publishes a second on average, at irregular times.
+    PerSecond(u32),
+    /// Whenever there is room.
+    Saturating,
+}
+
+/// How often something goes wrong, and what.
+#[derive(Clone, Debug)]
+pub struct FaultProfile {
+    /// Mean time from fault to fault; they come at irregular times. Zero: never.
+    pub every: Duration,
+    /// What may happen, each with its weight.
+    pub kinds: Vec<(FaultKind, u32)>,
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FaultKind {
+    /// One lane is reset: what is under way is lost.
+    LaneReset,
+    /// One lane ends in good order, as when a proxy closes it.
+    LaneFinish,
+    /// One lane falls silent in both directions, for a while.
+    LaneSilence,
+    /// One lane falls silent in one direction, for a while.
+    LaneHalfSilence,
+    /// All lanes of a link are reset at once.
+    LinkReset,
+    /// All lanes of a link fall silent for a while, and none can be opened.
+    LinkSilence,
+    /// All lanes of a link are reset and none can be opened for about the session time.
+    LinkOutage,
+    /// A node does nothing for a while.
+    NodeStall,
+    /// A node loses its memory and begins a new life, within the session time or after it.
+    NodeRestart,
+    /// A node asks its neighbour to change between separate lanes and one for all classes.
+    ModeSwitch,
+}
+
+impl FaultKind {
+    /// Lower-case name for the trace.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LaneReset => "lane reset",
+            Self::LaneFinish => "lane finish",
+            Self::LaneSilence => "lane silence",
+            Self::LaneHalfSilence => "lane half silence",
+            Self::LinkReset => "link reset",
+            Self::LinkSilence => "link silence",
+            Self::LinkOutage => "link outage",
+            Self::NodeStall => "node stall",
+            Self::NodeRestart => "node restart",
+            Self::ModeSwitch => "mode switch",
+        }
+    }
+}
+
+/// What a world asks for beyond what always holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expectation {
+    /// 99 of 100 control frames pass a link within this time; not asked if zero. For worlds whose
+    /// faults are rare.
+    pub control_within: Duration,
+    /// 999 of 1,000 messages are consumed so soon after they were published; not asked if zero.
+    pub age_within: Duration,
+    /// Bytes that saturating flows deliver differ from their mean by at most this many percent; not
+    /// asked if zero.
+    pub fair_percent: u64,
+    /// Each saturating flow delivers at least this many percent of their mean.
+    pub at_least_percent: u64,
+    /// Bulk in flight stays within the bottleneck's rate times (1.5 round trips + 5 ms), and what
+    /// any link may have.
+    pub in_flight: bool,
+    /// One flow's way is slow; the others keep nine tenths of what they deliver while it is not.
+    pub isolate: Option<Slowness>,
+}
+
+/// What makes one flow slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Slowness {
+    /// The flow.
+    pub flow: usize,
+    /// A link, by its number, and its speed; none if only the consumer is slow.
+    pub link: Option<(usize, u64)>,
+    /// The consumer takes one record in this time.
+    pub consume_every: Duration,
+}
+
+impl World {
+    /// The same with one flow slow, as [`Expectation::isolate`] says; nothing else is asked of it.
+    pub(crate) fn slowed(mut self, slowness: Slowness) -> Self {
+        if let Some((link, speed)) = slowness.link
+            && let Some(link) = self.links.get_mut(link)
+        {
+            link.bytes_per_second = speed;
+        }
+        if let Some(flow) = self.flows.get_mut(slowness.flow) {
+            flow.consume_every = slowness.consume_every;
+        }
+        self
+    }
+}

@@ -1,0 +1,284 @@
+use std::time::Duration;
+
+use hawser_delivery::DeliveryLimits;
+use hawser_link::LinkConfig;
+
+use crate::network::PathShape;
+use crate::world::{
+    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
+};
+
+const KIB: u64 = 1 << 10;
+
+/// Worlds that seeds take in turn.
+#[must_use]
+pub fn worlds() -> Vec<World> {
+    vec![
+        pair(),
+        collapsed(),
+        mode_switch(),
+        restarts(),
+        all_lanes(),
+        silence(),
+        relays(),
+        saturated_pair(),
+        saturated_ring(),
+    ]
+}
+
+/// Worlds that ask for a source that sends what its path takes: without a window per path the
+/// sources of a shared relay drive each other out.
+#[must_use]
+pub fn congested_worlds() -> Vec<World> {
+    vec![fair_ring(), slow_link(), slow_consumer()]
+}
+
+const fn path(delay_us: u64, jitter_us: u64) -> PathShape {
+    PathShape {
+        delay: Duration::from_micros(delay_us),
+        jitter: Duration::from_micros(jitter_us),
+        backlog_bytes: 64 * KIB,
+        buffer_bytes: 256 * KIB,
+    }
+}
+
+const fn link(a: u16, b: u16, bulk_lanes: u16) -> LinkShape {
+    LinkShape {
+        a,
+        b,
+        bulk_lanes,
+        bytes_per_second: 12_500_000,
+        shared: false,
+        path: path(2000, 1500),
+    }
+}
+
+fn flow(path: &[u16], pace: Pace, message_bytes: (u32, u32)) -> FlowShape {
+    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every: Duration::ZERO }
+}
+
+/// Queues small enough to be filled.
+fn link_config() -> LinkConfig {
+    LinkConfig { data_bytes_max: 256 << 10, mark_bytes: 64 << 10, ..LinkConfig::default() }
+}
+
+fn limits() -> DeliveryLimits {
+    DeliveryLimits { window_bytes: 256 * KIB, outbox_bytes: 512 * KIB, ..DeliveryLimits::default() }
+}
+
+fn faults(every_s: u64, kinds: &[(FaultKind, u32)]) -> FaultProfile {
+    FaultProfile { every: Duration::from_secs(every_s), kinds: kinds.to_vec() }
+}
+
+/// Two nodes that send to each other over a link, with faults of these kinds.
+fn two_nodes(
+    name: &'static str,
+    about: &'static str,
+    bulk_lanes: u16,
+    faults: FaultProfile,
+) -> World {
+    World {
+        name,
+        about,
+        nodes: 2,
+        links: vec![link(0, 1, bulk_lanes)],
+        flows: vec![
+            flow(&[0, 1], Pace::PerSecond(8), (16, 4000)),
+            flow(&[1, 0], Pace::PerSecond(8), (16, 4000)),
+            flow(&[0, 1], Pace::PerSecond(2), (10_000, 200_000)),
+        ],
+        link: link_config(),
+        delivery: limits(),
+        faults,
+        expect: Expectation::default(),
+    }
+}
+
+/// Several lanes, every kind of lane and link fault.
+#[must_use]
+pub fn pair() -> World {
+    use FaultKind::{
+        LaneFinish, LaneHalfSilence, LaneReset, LaneSilence, LinkReset, LinkSilence, NodeStall,
+    };
+    let kinds = [
+        (LaneReset, 4),
+        (LaneFinish, 2),
+        (LaneSilence, 2),
+        (LaneHalfSilence, 2),
+        (LinkReset, 2),
+        (LinkSilence, 1),
+        (NodeStall, 2),
+    ];
+    two_nodes("pair", "two nodes, four lanes, every fault of lanes", 2, faults(6, &kinds))
+}
+
+/// One lane for all classes.
+#[must_use]
+pub fn collapsed() -> World {
+    use FaultKind::{LaneFinish, LaneHalfSilence, LaneReset, LaneSilence, NodeStall};
+    let kinds =
+        [(LaneReset, 4), (LaneFinish, 2), (LaneSilence, 2), (LaneHalfSilence, 1), (NodeStall, 2)];
+    two_nodes("collapsed", "two nodes, one lane for all classes", 0, faults(8, &kinds))
+}
+
+/// Lanes are joined into one and separated again, while some fail.
+#[must_use]
+pub fn mode_switch() -> World {
+    use FaultKind::{LaneReset, LaneSilence, ModeSwitch};
+    let kinds = [(ModeSwitch, 6), (LaneReset, 2), (LaneSilence, 1)];
+    two_nodes("mode-switch", "separate lanes and one for all, in turn", 1, faults(5, &kinds))
+}
+
+/// Nodes lose their memory, and links are down for about the session time.
+#[must_use]
+pub fn restarts() -> World {
+    use FaultKind::{LaneReset, LinkOutage, NodeRestart};
+    let kinds = [(NodeRestart, 3), (LinkOutage, 3), (LaneReset, 2)];
+    let about = "nodes restart, links are down for about the session time";
+    two_nodes("restarts", about, 1, faults(20, &kinds))
+}
+
+/// All lanes are lost at once, again and again.
+#[must_use]
+pub fn all_lanes() -> World {
+    use FaultKind::{LaneReset, LinkReset, LinkSilence};
+    let kinds = [(LinkReset, 4), (LinkSilence, 1), (LaneReset, 1)];
+    two_nodes("all-lanes", "all lanes of a link are lost at once", 2, faults(5, &kinds))
+}
+
+/// Lanes fall silent, so that frames are sent again over others.
+#[must_use]
+pub fn silence() -> World {
+    let kinds = [(FaultKind::LaneSilence, 1)];
+    let mut world =
+        two_nodes("silence", "lanes fall silent, frames are hedged", 2, faults(5, &kinds));
+    world.expect.age_within = Duration::from_millis(500);
+    world
+}
+
+/// A ring of four, flows over one and two hops, everything that can go wrong with their links.
+#[must_use]
+pub fn relays() -> World {
+    use FaultKind::{
+        LaneHalfSilence, LaneReset, LaneSilence, LinkOutage, LinkReset, NodeRestart, NodeStall,
+    };
+    let kinds = [
+        (LaneReset, 4),
+        (LaneSilence, 2),
+        (LaneHalfSilence, 2),
+        (LinkReset, 2),
+        (LinkOutage, 1),
+        (NodeStall, 2),
+        (NodeRestart, 1),
+    ];
+    let slow = |path: &[u16]| flow(path, Pace::PerSecond(5), (16, 4000));
+    World {
+        name: "relays",
+        about: "a ring of four, flows over two hops, every fault",
+        nodes: 4,
+        links: vec![link(0, 1, 1), link(1, 2, 1), link(2, 3, 1), link(3, 0, 1)],
+        flows: vec![slow(&[0, 1, 2]), slow(&[1, 2, 3]), slow(&[2, 3, 0]), slow(&[3, 0, 1])],
+        link: link_config(),
+        delivery: limits(),
+        faults: faults(6, &kinds),
+        expect: Expectation::default(),
+    }
+}
+
+/// A link filled with bulk, all lanes over one bottleneck; control must pass.
+#[must_use]
+pub fn saturated_pair() -> World {
+    let mut shape = link(0, 1, 2);
+    shape.shared = true;
+    shape.bytes_per_second = 1_250_000;
+    let full = |path: &[u16]| flow(path, Pace::Saturating, (8000, 8000));
+    World {
+        name: "saturated-pair",
+        about: "bulk fills a bottleneck of 10 Mbit/s, control passes in time",
+        nodes: 2,
+        links: vec![shape],
+        flows: vec![full(&[0, 1]), full(&[0, 1]), full(&[1, 0])],
+        link: link_config(),
+        delivery: limits(),
+        faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        expect: Expectation {
+            control_within: Duration::from_micros(3500 + 25_000),
+            in_flight: true,
+            ..Expectation::default()
+        },
+    }
+}
+
+/// A ring of four, each link filled by flows over two hops.
+fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> World {
+    let ring = |a, b| {
+        let mut shape = link(a, b, 1);
+        shape.bytes_per_second = 250_000;
+        shape
+    };
+    let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
+    World {
+        name,
+        about,
+        nodes: 4,
+        links: vec![ring(0, 1), ring(1, 2), ring(2, 3), ring(3, 0)],
+        flows: vec![full(&[0, 1, 2]), full(&[1, 2, 3]), full(&[2, 3, 0]), full(&[3, 0, 1])],
+        link: link_config(),
+        delivery: limits(),
+        faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        expect,
+    }
+}
+
+/// It must keep moving: each flow has at least a fifth of the mean.
+#[must_use]
+pub fn saturated_ring() -> World {
+    let about = "a ring of four, every link filled by flows over two hops, keeps moving";
+    full_ring(
+        "saturated-ring",
+        about,
+        Expectation { at_least_percent: 20, ..Expectation::default() },
+    )
+}
+
+/// It must be fair, too.
+#[must_use]
+pub fn fair_ring() -> World {
+    let about = "the same, and flows have like shares";
+    full_ring("fair-ring", about, Expectation { fair_percent: 20, ..Expectation::default() })
+}
+
+/// Two sources, a relay that both use, two destinations; the first flow's way can be made slow.
+fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> World {
+    let spoke = |a, b| {
+        let mut shape = link(a, b, 1);
+        shape.bytes_per_second = 250_000;
+        shape
+    };
+    let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
+    World {
+        name,
+        about,
+        nodes: 5,
+        links: vec![spoke(0, 1), spoke(1, 2), spoke(1, 3), spoke(4, 1)],
+        flows: vec![full(&[0, 1, 2]), full(&[0, 1, 3]), full(&[4, 1, 3])],
+        link: link_config(),
+        delivery: limits(),
+        faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        expect: Expectation { isolate: Some(slowness), ..Expectation::default() },
+    }
+}
+
+/// The link behind a shared relay is slow.
+#[must_use]
+pub fn slow_link() -> World {
+    let slowness = Slowness { flow: 0, link: Some((1, 62_500)), consume_every: Duration::ZERO };
+    shared_relay("slow-link", "a slow link behind a relay that others share", slowness)
+}
+
+/// The consumer behind a shared relay is slow.
+#[must_use]
+pub fn slow_consumer() -> World {
+    let slowness = Slowness { flow: 0, link: None, consume_every: Duration::from_secs(2) };
+    shared_relay("slow-consumer", "a slow consumer behind a relay that others share", slowness)
+}
