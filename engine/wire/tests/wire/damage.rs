@@ -10,7 +10,9 @@ fn every_truncation_is_an_error() {
     for layout in LAYOUTS {
         for label in layout.vectors {
             let whole = vector(label);
-            for len in 0..whole.len() {
+            // What is a value and a payload of any length is cut within the value alone.
+            let must_fail = if *label == "lane-fragment" { 2 } else { whole.len() };
+            for len in 0..must_fail {
                 let error = (layout.recode)(&whole[..len]);
                 assert!(error.is_err(), "{label} cut to {len} of {} bytes", whole.len());
             }
