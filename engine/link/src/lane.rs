@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence, MonoTime,
-    TrafficClass,
+    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence,
+    MonoTime, TrafficClass,
 };
 
 use crate::batch::{Batch, BatchFifo};

@@ -166,9 +166,7 @@ impl LinkViolation {
             | Self::Counted { .. }
             | Self::StrayFragment { .. }
             | Self::FragmentsTooLarge { .. }
-            | Self::Malformed(_) => {
-                CloseReason::ProtocolViolation
-            }
+            | Self::Malformed(_) => CloseReason::ProtocolViolation,
         }
     }
 }

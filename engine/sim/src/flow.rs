@@ -228,7 +228,6 @@ impl Sink {
             let published = message.get(8..).and_then(<[u8]>::first_chunk);
             let published = published.map_or(0, |bytes| u64::from_le_bytes(*bytes));
             let age_us = now.as_nanos().saturating_sub(published).checked_div(1000).unwrap_or(0);
-            if age_us > 500_000 && std::env::var_os("DBG").is_some() { eprintln!("{now:?} age {age_us} len {len}"); } // DBG
             self.ages_us.push(u32::try_from(age_us).unwrap_or(u32::MAX));
             self.messages = self.messages.saturating_add(1);
             self.bytes = self.bytes.saturating_add(u64::from(len));

@@ -244,8 +244,11 @@ impl Simulation {
 
     /// A machine closes a lane: it may, but not by accusing its like of breaking the protocol.
     pub(crate) fn check_close(&mut self, link_end: usize, reason: CloseReason) {
-        let innocent =
-            matches!(reason, CloseReason::Superseded | CloseReason::Silent | CloseReason::Shutdown);
+        let innocent = match reason {
+            CloseReason::Superseded | CloseReason::Shutdown => true,
+            CloseReason::Silent => self.world.faults.kinds.iter().any(|(kind, _)| kind.is_silent()),
+            _ => false,
+        };
         if !innocent {
             let node = self.ends[link_end].node;
             let text = format!("node {node} closed a lane: {}", reason.text());

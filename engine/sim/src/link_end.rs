@@ -151,7 +151,6 @@ impl Simulation {
 
     fn handle_link_event(&mut self, link_end: usize, event: &LinkEvent) {
         let now = self.queue.now();
-        if std::env::var_os("DBG").is_some() { eprintln!("{now:?} end {link_end} {event:?}"); } // DBG
         match *event {
             LinkEvent::CloseLane { key, reason, .. } => {
                 let end = End::of_key(key);

@@ -59,9 +59,9 @@ fn check_mutation(world: &World, mutation: Mutation, after: u64, expected: &[Pro
     assert_eq!(seen, 3, "{mutation:?} is seen in every history");
 }
 
-/// Worlds that hold once sources keep to a window per path.
+/// See [`congested_worlds`].
 #[test]
-#[ignore = "sources have no window per path yet"]
+#[ignore = "simulated sources have no window per path, lanes of one bottleneck are not fair yet"]
 fn every_congested_world_holds() {
     for world in congested_worlds() {
         for seed in 0..3 {

@@ -33,7 +33,6 @@ impl Simulation {
             return;
         }
         self.note(source, Event::Publish { flow });
-        if std::env::var_os("DBG").is_some() { let e = &self.ends[self.flows[flow].first_end]; eprintln!("{:?} publish {flow} {:?} {:?}", self.queue.now(), e.machine.status(), self.flows[flow].source.progress()); } // DBG
         let again = match self.flows[flow].shape.pace {
             // Filled up in each turn of its node; this is for the first one.
             Pace::Saturating => Duration::from_millis(50),
@@ -189,7 +188,7 @@ impl Simulation {
         if self.flows[flow].sink.has_record() && self.mutate(Mutation::SkipRecord) {
             self.flows[flow].sink.skip_record();
         }
-        if self.mutate(Mutation::RepeatRecord) {
+        if self.flows[flow].sink.last_seq() > 0 && self.mutate(Mutation::RepeatRecord) {
             self.flows[flow].sink.forget_record();
         }
         if let Err((property, text)) = self.flows[flow].sink.consume(now, records_max) {
@@ -234,7 +233,6 @@ impl Simulation {
             self.handle_routed(link_end, frame);
         } else if let Some(sent) = frame.body.first_chunk() {
             let took = self.queue.now().as_nanos().saturating_sub(u64::from_le_bytes(*sent));
-            if took > 28_500_000 && std::env::var_os("DBG").is_some() { eprintln!("{:?} end {} took {} us: {}", self.queue.now(), link_end, took / 1000, self.ends[link_end ^ 1].state()); } // DBG
             self.probes_us.push(took.checked_div(1000).unwrap_or(0));
         }
     }

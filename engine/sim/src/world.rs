@@ -104,6 +104,11 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// A peer that lives may pass for silent.
+    pub(crate) const fn is_silent(self) -> bool {
+        !matches!(self, Self::LaneReset | Self::LaneFinish | Self::LinkReset | Self::ModeSwitch)
+    }
+
     /// Lower-case name for the trace.
     #[must_use]
     pub const fn name(self) -> &'static str {

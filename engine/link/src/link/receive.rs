@@ -1,8 +1,8 @@
 //! Frames that come over a lane.
 
 use hawser_wire::{
-    FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses, LaneFragment, LinkModeOffer,
-    MonoTime, TrafficClass,
+    FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses,
+    LaneFragment, LinkModeOffer, MonoTime, TrafficClass,
 };
 
 use super::VirtualLink;

@@ -1,6 +1,8 @@
 //! What happens to frames whose lane is silent or gone, and the end of the session.
 
-use hawser_wire::{CloseReason, FrameFlags, Incarnation, LaneAckEntry, LaneId, MonoTime, TrafficClass};
+use hawser_wire::{
+    CloseReason, FrameFlags, Incarnation, LaneAckEntry, LaneId, MonoTime, TrafficClass,
+};
 
 use super::{DEPARTED_MAX, VirtualLink};
 use crate::batch::Batch;

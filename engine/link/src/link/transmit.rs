@@ -36,8 +36,13 @@ enum Next {
 /// Where the next message stands.
 enum Staged {
     /// Among the lane's own frames that were handed out.
-    Own { count: u64 },
-    Batch { at: usize, count: u64 },
+    Own {
+        count: u64,
+    },
+    Batch {
+        at: usize,
+        count: u64,
+    },
 }
 
 impl VirtualLink {

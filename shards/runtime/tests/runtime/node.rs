@@ -6,7 +6,7 @@ use hawser_exchange::{
 };
 use hawser_link::LinkConfig;
 use hawser_routing::{Route, RouteSnapshot};
-use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
+use hawser_runtime::{IoDriver, LanePolicyMode, ShardConfig, ShardThread, spawn_shard};
 use hawser_session::LaneSession;
 use hawser_wire::{AdjacencyIndex, LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId};
 
@@ -21,7 +21,7 @@ pub(crate) struct Node {
     /// What shards said and no test has asked for yet.
     heard: VecDeque<ShardToControl>,
     /// Likewise, about what becomes of links.
-    pub(crate) notes: VecDeque<ShardToControl>,
+    notes: VecDeque<ShardToControl>,
     generation: u64,
 }
 
@@ -89,6 +89,8 @@ impl Node {
             .map(|ports| {
                 let mut config = ShardConfig::new(local);
                 config.link = patient();
+                // Lanes are those that a test opens.
+                config.lane_policy = LanePolicyMode::Off;
                 config.driver = IoDriver::Auto;
                 change(&mut config);
                 spawn_shard(ports, config).expect("starts")
