@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use hawser_routing::{Lsa, Lsdb};
+use hawser_routing::{Lsa, LsaFlags, Lsdb};
 use hawser_wire::NodeId;
 
 use crate::{NodeRef, PlaneError};
-
-/// Bit of an advertisement: the node has left the mesh, and this is its last word.
-pub(crate) const LSA_FLAG_LEFT: u8 = 1;
 
 /// Every node that has not left, in the order of ids.
 pub(crate) fn members(lsdb: &Lsdb) -> impl Iterator<Item = &Lsa> + '_ {
@@ -17,7 +14,7 @@ pub(crate) fn members(lsdb: &Lsdb) -> impl Iterator<Item = &Lsa> + '_ {
 
 /// The advertisement is a farewell.
 pub(crate) const fn has_left(lsa: &Lsa) -> bool {
-    lsa.flags & LSA_FLAG_LEFT != 0
+    lsa.flags.contains(LsaFlags::LEFT)
 }
 
 /// The node with its name, if that is known.
@@ -77,7 +74,7 @@ mod tests {
 
     const LOCAL: NodeId = NodeId::from_bytes([1; 16]);
 
-    fn lsdb(nodes: &[(u8, &str, u8)]) -> Lsdb {
+    fn lsdb(nodes: &[(u8, &str, LsaFlags)]) -> Lsdb {
         let mut lsdb = Lsdb::new();
         for &(id, name, flags) in nodes {
             let _ = lsdb.insert(Lsa {
@@ -97,11 +94,11 @@ mod tests {
 
     fn check(name: &str, expected: Result<u8, &str>) {
         let lsdb = lsdb(&[
-            (1, "amsterdam", 0),
-            (2, "berlin", 0),
-            (3, "cairo", 0),
-            (4, "cairo", 0),
-            (5, "delhi", LSA_FLAG_LEFT),
+            (1, "amsterdam", LsaFlags::default()),
+            (2, "berlin", LsaFlags::default()),
+            (3, "cairo", LsaFlags::default()),
+            (4, "cairo", LsaFlags::default()),
+            (5, "delhi", LsaFlags::LEFT),
         ]);
         match (resolve_node(&lsdb, LOCAL, "amsterdam", name), expected) {
             (Ok(node), Ok(id)) => assert_eq!(node, NodeId::from_bytes([id; 16])),

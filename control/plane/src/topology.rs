@@ -6,13 +6,13 @@ use std::time::Duration;
 use hawser_admission::check_address;
 use hawser_exchange::{ControlToShard, ShardReport};
 use hawser_identity::{check_node_name, node_id, verify};
-use hawser_routing::{Flooding, Lsa, RejectReason, shortest_paths};
+use hawser_routing::{Flooding, Lsa, LsaFlags, RejectReason, shortest_paths};
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
 use crate::control::Control;
 use crate::datagram::{LinkMessage, flooding_envelope};
-use crate::directory::{LSA_FLAG_LEFT, members};
+use crate::directory::members;
 use crate::reports::ReportUse;
 
 /// Flooding waits while more messages than this wait for room in the rings.
@@ -111,8 +111,8 @@ impl Control {
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
         // Who leaves has no links any more: paths through it end before its lanes do.
         let (flags, adjacencies) = match self.leaving {
-            Some(_) => (LSA_FLAG_LEFT, Vec::new()),
-            None => (0, self.adjacencies.told()),
+            Some(_) => (LsaFlags::LEFT, Vec::new()),
+            None => (LsaFlags::default(), self.adjacencies.told()),
         };
         let mut lsa = Lsa {
             origin: self.node,
@@ -262,7 +262,7 @@ mod tests {
             name: name.to_owned(),
             address: address.to_owned(),
             public_key: key.public_key(),
-            flags: 0,
+            flags: LsaFlags::default(),
             adjacencies: Vec::new(),
             signature: [0; 64],
         };

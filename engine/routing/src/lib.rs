@@ -5,7 +5,7 @@
 //! node's [`Lsdb`], [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
 //! makes the [`RouteSnapshot`] that shards use.
 //!
-//! Many paths to every node come from a [`Topology`]: each class sees it as a [`Graph`], in which the
+//! Many paths to every node come from a [`Topology`], which [`MeshTopology`] makes of the database: each class sees it as a [`Graph`], in which the
 //! [`Rib`] keeps a [`ShortestPathTree`], the [`Backups`] of this node's links and the K best paths
 //! ([`KPaths`]) up to date. [`explain()`], [`plan_paths`] and [`plan_impact`] answer the operator's
 //! questions with the same code.
@@ -27,6 +27,7 @@ mod incremental_spf;
 mod k_paths;
 mod lsa;
 mod lsdb;
+mod mesh_topology;
 mod message;
 mod neighbour;
 mod plan;
@@ -47,8 +48,9 @@ pub use flooding::{Flooding, OriginateError, RejectReason};
 pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, PathKey};
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
 pub use k_paths::{K_MAX, KPaths, PathList};
-pub use lsa::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaVersion};
+pub use lsa::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
 pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
+pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
 pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
 pub use rib::{ClassRoutes, Rib, Routes};

@@ -30,6 +30,31 @@ pub struct Adjacency {
     pub latency_us: u32,
 }
 
+/// What a node says of itself, as bits. Those without a meaning yet are carried as they came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LsaFlags(pub u8);
+
+impl LsaFlags {
+    /// It has left the mesh, and this is its last word.
+    pub const LEFT: Self = Self(0b0000_0001);
+    /// Not transit at present: it is overloaded, or drained.
+    pub const OVERLOADED: Self = Self(0b0000_0010);
+    /// Never transit.
+    pub const STUB: Self = Self(0b0000_0100);
+
+    /// These and those of `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True if all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// A link-state advertisement.
 ///
 /// One value has one encoding: adjacencies are encoded in the order of their neighbours, one per
@@ -49,9 +74,8 @@ pub struct Lsa {
     pub address: String,
     /// Its Ed25519 public key, from which `origin` is derived.
     pub public_key: [u8; 32],
-    /// Reserved for what a path computer must know of the node (draining, no transit). Bits
-    /// without a meaning yet are carried as they came.
-    pub flags: u8,
+    /// What it does not do for others.
+    pub flags: LsaFlags,
     /// Its links that are up.
     pub adjacencies: Vec<Adjacency>,
     /// Ed25519, over [`Lsa::signed_bytes`].
@@ -118,7 +142,7 @@ impl Lsa {
         out.extend_from_slice(&self.incarnation.0.to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.public_key);
-        out.push(self.flags);
+        out.push(self.flags.0);
         put_text(out, &self.name);
         put_text(out, &self.address);
         out.extend_from_slice(&u16::try_from(adjacencies.len()).unwrap_or(0).to_le_bytes());
@@ -127,6 +151,13 @@ impl Lsa {
             out.extend_from_slice(&link.index.0.to_le_bytes());
             out.extend_from_slice(&link.latency_us.to_le_bytes());
         }
+    }
+
+    /// What it says of its link to `neighbour`. As in the database: adjacencies are in the order of
+    /// their neighbours.
+    pub(crate) fn adjacency(&self, neighbour: NodeId) -> Option<&Adjacency> {
+        let at = self.adjacencies.binary_search_by_key(&neighbour, |link| link.neighbour);
+        self.adjacencies.get(at.ok()?)
     }
 
     /// The adjacencies as they are encoded.
@@ -156,7 +187,7 @@ impl Lsa {
             incarnation: Incarnation(reader.u64()?),
             sequence: reader.u64()?,
             public_key: reader.array()?,
-            flags: reader.u8()?,
+            flags: LsaFlags(reader.u8()?),
             name: reader.name()?.to_owned(),
             address: reader.name()?.to_owned(),
             adjacencies: Vec::new(),

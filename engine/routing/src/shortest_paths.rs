@@ -75,11 +75,9 @@ pub fn shortest_paths(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
     labels.iter().map(|(node, label)| (*node, unwind(&labels, *node, label.cost))).collect()
 }
 
-/// Whether `node` lists `neighbour`; the database keeps adjacencies in order.
+/// Whether `node` lists `neighbour`.
 fn lists(lsdb: &Lsdb, node: NodeId, neighbour: NodeId) -> bool {
-    lsdb.get(node).is_some_and(|lsa| {
-        lsa.adjacencies.binary_search_by_key(&neighbour, |link| link.neighbour).is_ok()
-    })
+    lsdb.get(node).is_some_and(|lsa| lsa.adjacency(neighbour).is_some())
 }
 
 /// Compares the node lists of the paths to `a` and `b`, which have equally many hops: the first

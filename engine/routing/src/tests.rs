@@ -7,13 +7,14 @@ mod graphs;
 mod incremental_spf;
 mod k_paths;
 mod mesh;
+mod mesh_topology;
 mod paths;
 mod plan;
 mod rib;
 
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 
-use crate::{Adjacency, Lsa};
+use crate::{Adjacency, Lsa, LsaFlags};
 
 /// Nodes are numbered, and ordered by their numbers.
 fn node(number: u8) -> NodeId {
@@ -40,7 +41,7 @@ fn lsa(origin: u8, incarnation: u64, sequence: u64, links: &[(u8, u32)]) -> Lsa 
         name: format!("node-{origin}"),
         address: String::new(),
         public_key: [origin; 32],
-        flags: 0,
+        flags: LsaFlags::default(),
         adjacencies: links.iter().map(link).collect(),
         signature: [0; 64],
     })

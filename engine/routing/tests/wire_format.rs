@@ -2,7 +2,7 @@
 //! short, and with each bit turned over.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
-use hawser_routing::{Adjacency, Lsa};
+use hawser_routing::{Adjacency, Lsa, LsaFlags};
 use hawser_wire::{AdjacencyIndex, Incarnation, NodeId};
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn the_documented_advertisement() {
         name: "athens".to_owned(),
         address: "192.0.2.1:7480".to_owned(),
         public_key: bytes[33..65].try_into().unwrap(),
-        flags: 0,
+        flags: LsaFlags::default(),
         adjacencies: vec![adjacency(node(0xb0), 1, 250), adjacency(node(0xc0), 300, 12_000)],
         signature: bytes[bytes.len() - 64..].try_into().unwrap(),
     };

@@ -1,7 +1,7 @@
 use hawser_exchange::ShardToControl;
 use hawser_identity::NodeKey;
 use hawser_plane::EventKind;
-use hawser_routing::Lsa;
+use hawser_routing::{Lsa, LsaFlags};
 use hawser_wire::{Incarnation, StreamId};
 
 use crate::node::{chain, event};
@@ -15,7 +15,7 @@ pub(crate) fn flooded(key: &NodeKey, name: &str, address: &str) -> Vec<u8> {
         name: name.to_owned(),
         address: address.to_owned(),
         public_key: key.public_key(),
-        flags: 0,
+        flags: LsaFlags::default(),
         adjacencies: Vec::new(),
         signature: [0; 64],
     };

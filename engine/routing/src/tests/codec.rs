@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::{lsa, node, seal};
 use crate::message::Message;
-use crate::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaVersion};
+use crate::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
 
 fn encoded(lsa: &Lsa) -> Vec<u8> {
     let mut out = Vec::new();
@@ -30,7 +30,7 @@ prop_compose! {
         name in ".{0,80}",
         address in ".{0,300}",
         public_key in any::<[u8; 32]>(),
-        flags in any::<u8>(),
+        flags in any::<u8>().prop_map(LsaFlags),
         adjacencies in prop::collection::vec(any_adjacency(), 0..40),
         half in any::<[u8; 32]>(),
     ) -> Lsa {

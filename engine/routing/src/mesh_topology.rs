@@ -1,0 +1,113 @@
+//! The mesh as the link-state database has it: what the [`Topology`] of the path computation is, and
+//! how its numbers become ids and adjacency indices again.
+
+use std::collections::BTreeMap;
+
+use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
+
+use crate::{
+    Adjacency, LinkMetrics, Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Topology, Weights,
+};
+
+/// A [`Topology`] with the names of its nodes and links.
+///
+/// Every origin of the database is a node, whether it can be reached or not, and so is this node
+/// itself: a link that goes or a neighbour that dies renumbers nothing. An adjacency counts only if
+/// its far end lists it too (RFC 2328 §16.1 step 2b). Who has left, is overloaded or a stub is no
+/// transit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeshTopology {
+    /// In ascending order; the position is the number.
+    ids: Vec<NodeId>,
+    indices: BTreeMap<(NodeNumber, NodeNumber), AdjacencyIndex>,
+    topology: Topology,
+    source: NodeNumber,
+}
+
+impl MeshTopology {
+    /// The mesh in `lsdb` as `source` computes paths in it, with the weights of the classes in the
+    /// order of [`TrafficClass::ALL`].
+    #[must_use]
+    pub fn new(lsdb: &Lsdb, source: NodeId, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
+        let mut ids: Vec<NodeId> = lsdb.iter().map(|lsa| lsa.origin).collect();
+        if let Err(at) = ids.binary_search(&source) {
+            ids.insert(at, source);
+        }
+        let number = |id: NodeId| ids.binary_search(&id).ok().and_then(|at| at.try_into().ok());
+        let flags = ids.iter().map(|&id| lsdb.get(id).map_or_else(NodeFlags::default, node_flags));
+        let mut topology = Topology::new(flags.collect(), weights);
+        let mut indices = BTreeMap::new();
+        for lsa in lsdb.iter() {
+            for near in &lsa.adjacencies {
+                // Each link once, from its smaller end.
+                let far = lsdb.get(near.neighbour).filter(|_| lsa.origin < near.neighbour);
+                let Some(back) = far.and_then(|far| far.adjacency(lsa.origin)) else { continue };
+                let (Some(a), Some(b)) = (number(lsa.origin), number(near.neighbour)) else {
+                    continue;
+                };
+                let added = topology.add_link((a, b), metrics(near), metrics(back));
+                debug_assert!(added.is_ok(), "both are nodes, and each pair comes up once");
+                indices.insert((a, b), near.index);
+                indices.insert((b, a), back.index);
+            }
+        }
+        let source = number(source).unwrap_or_default();
+        Self { ids, indices, topology, source }
+    }
+
+    /// What paths are computed from.
+    #[must_use]
+    pub const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn source(&self) -> NodeNumber {
+        self.source
+    }
+
+    /// The nodes in the order of their numbers, which is that of their ids.
+    #[must_use]
+    pub fn ids(&self) -> &[NodeId] {
+        &self.ids
+    }
+
+    /// The number of a node.
+    #[must_use]
+    pub fn number(&self, id: NodeId) -> Option<NodeNumber> {
+        self.ids.binary_search(&id).ok()?.try_into().ok()
+    }
+
+    /// The node with this number.
+    #[must_use]
+    pub fn id(&self, number: NodeNumber) -> Option<NodeId> {
+        self.ids.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// What `from` calls its link to `to`, if that counts.
+    #[must_use]
+    pub fn index(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
+        self.indices.get(&(from, to)).copied()
+    }
+
+    /// The hops of a path, given as the list of its nodes with both ends, as a route header has
+    /// them: what each node but the last calls its link to the next one. `None` if it takes a link
+    /// that does not count.
+    #[must_use]
+    pub fn hops(&self, nodes: &[NodeNumber]) -> Option<Vec<AdjacencyIndex>> {
+        let pairs = nodes.iter().zip(nodes.iter().skip(1));
+        pairs.map(|(&from, &to)| self.index(from, to)).collect()
+    }
+}
+
+fn node_flags(lsa: &Lsa) -> NodeFlags {
+    NodeFlags {
+        stub: lsa.flags.contains(LsaFlags::STUB),
+        overload: lsa.flags.contains(LsaFlags::OVERLOADED) || lsa.flags.contains(LsaFlags::LEFT),
+    }
+}
+
+fn metrics(link: &Adjacency) -> LinkMetrics {
+    LinkMetrics { latency_us: link.latency_us, ..LinkMetrics::default() }
+}
