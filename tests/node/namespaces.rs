@@ -48,6 +48,7 @@ impl Namespaces {
         }
         let namespaces = Self { ends: [hold(), hold()], router: hold() };
         let hub = namespaces.router.0.id();
+        let control = loss_based_control();
         for (n, (end, (address, gateway))) in namespaces.ends.iter().zip(ENDS).enumerate() {
             let (end, hop) = (end.0.id(), format!("hop{n}"));
             let link = format!("ip link add lane0 netns {end} type veth peer name {hop}");
@@ -59,7 +60,7 @@ impl Namespaces {
             within(end, "ip link set lane0 up");
             within(end, &format!("ip route add default via {gateway}"));
             // What Linux does unless told otherwise, and what fills queues.
-            within(end, "sysctl -qw net.ipv4.tcp_congestion_control=cubic");
+            within(end, &format!("sysctl -qw net.ipv4.tcp_congestion_control={control}"));
             within(hub, &format!("ip address add {gateway}/30 dev {hop}"));
             within(hub, &format!("ip link set {hop} up"));
             if let Some(mbit) = bottleneck_mbit {
@@ -106,6 +107,13 @@ impl Namespaces {
     pub(crate) fn end(&self) {
         within(self.router.0.id(), &format!("nft delete table {TABLE}"));
     }
+}
+
+/// A congestion control that fills queues, as most hosts have one, of those that a namespace may
+/// choose.
+fn loss_based_control() -> &'static str {
+    let allowed = fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap();
+    if allowed.split_whitespace().any(|name| name == "cubic") { "cubic" } else { "reno" }
 }
 
 /// A process in a network namespace of its own, which ends when its input does.

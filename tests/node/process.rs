@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// How long anything may take that should take moments: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So much of a node's log is shown when its test fails.
+const LOG_SHOWN_BYTES: usize = 16 << 10;
+
 /// A command line of the program under test, without this process's own `HAWSER_` variables.
 pub(crate) fn hawser() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hawser"));
@@ -269,6 +272,34 @@ impl Node {
         let streams = self.json(&["stream", "ls"]);
         let streams = streams.as_array().unwrap();
         streams.iter().find(|s| s["name"] == name && s["role"] == role).cloned()
+    }
+}
+
+/// A test that fails shows what its nodes were at.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut shown = format!("\n== {}\n", self.data_dir.display());
+        for question in [
+            ["mesh", "status"],
+            ["stream", "ls"],
+            ["link", "ls"],
+            ["lane", "ls"],
+            ["lane", "events"],
+        ] {
+            let inner = self.command(&question);
+            let mut command = Command::new("timeout");
+            command.arg("5").arg(inner.get_program()).args(inner.get_args());
+            let answer = command.output().map(|done| done.stdout).unwrap_or_default();
+            shown.push_str(&format!("-- {question:?}\n{}", String::from_utf8_lossy(&answer)));
+        }
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let from = log.len().saturating_sub(LOG_SHOWN_BYTES);
+        shown.push_str("-- log\n");
+        shown.push_str(log.get(log.ceil_char_boundary(from)..).unwrap_or_default());
+        let _written = std::io::stderr().write_all(shown.as_bytes());
     }
 }
 

@@ -54,6 +54,7 @@ impl Namespaces {
         let burst_bytes = (u64::from(rate_mbit) * 1_000_000 / 8 / 100).max(BURST_BYTES_MIN);
         let bottleneck = format!("rate {rate_mbit}mbit burst {burst_bytes}b latency {QUEUE_MS}ms");
         let hub = router.pid();
+        let control = loss_based_control()?;
         for (n, (end, (address, gateway))) in ends.iter().zip(ENDS).enumerate() {
             let (end, hop) = (end.pid(), format!("hop{n}"));
             let peer = format!("peer name {hop} netns {hub}");
@@ -69,7 +70,7 @@ impl Namespaces {
                 (hub, format!("tc qdisc add dev {hop} root tbf {bottleneck}")),
                 (end, format!("ip route add default via {gateway}")),
                 // What Linux does unless told otherwise, and what fills queues.
-                (end, "sysctl -qw net.ipv4.tcp_congestion_control=cubic".to_owned()),
+                (end, format!("sysctl -qw net.ipv4.tcp_congestion_control={control}")),
                 // A process sees these of its own namespace.
                 (hub, "sysctl -qw net.ipv4.ip_forward=1".to_owned()),
             ] {
@@ -91,6 +92,14 @@ impl Namespaces {
             ["nsenter", "--target", &pid, "--net", "--"].map(OsString::from).to_vec()
         })
     }
+}
+
+/// A congestion control that fills queues, as most hosts have one, of those that a namespace may
+/// choose.
+fn loss_based_control() -> Result<&'static str> {
+    let path = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+    let allowed = fs::read_to_string(path).context(path)?;
+    Ok(if allowed.split_whitespace().any(|name| name == "cubic") { "cubic" } else { "reno" })
 }
 
 /// A process in a network namespace of its own.

@@ -256,8 +256,16 @@ impl StreamHost {
         }
     }
 
-    pub(crate) fn handle_end_publish(&mut self, call: CallId, abandoned: bool) {
+    pub(crate) fn handle_end_publish(
+        &mut self,
+        call: CallId,
+        abandoned: bool,
+        outward: &mut Outward,
+    ) {
         self.opening.retain(|&(opening, _)| opening != call);
+        // The last acknowledgement may have come in this very turn: the call hears of it before it
+        // is over.
+        self.settle_publishers(outward);
         let acked = self.publishers.get(call).zip(self.sender.as_mut()).is_some_and(
             |(publisher, sender)| {
                 sender
@@ -553,3 +561,6 @@ const fn refusal_of_consumer(error: ConsumerError) -> Refusal {
         ConsumerError::Ahead { end } => Refusal::CommitAhead { end },
     }
 }
+
+#[cfg(test)]
+mod tests;

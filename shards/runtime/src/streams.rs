@@ -145,7 +145,7 @@ impl Streams {
             }
             ApiData::EndPublish { session, stream, abandoned } => {
                 if let Some(host) = self.touch(stream) {
-                    host.handle_end_publish((api, session), abandoned);
+                    host.handle_end_publish((api, session), abandoned, outward);
                 }
             }
         }
