@@ -6,9 +6,10 @@ mod layouts;
 
 use std::time::Duration;
 
+use hawser_membership::{Config, Membership, Message};
 use hawser_routing::{Flooding, Lsa};
 use hawser_session::{Inbox, Role};
-use hawser_wire::{FrameHeader, FrameIter, MonoTime, NodeId, StreamHeader, crc32c};
+use hawser_wire::{FrameHeader, FrameIter, Incarnation, MonoTime, NodeId, StreamHeader, crc32c};
 
 /// The layout of this name.
 ///
@@ -98,6 +99,36 @@ pub fn flooding(mut input: &[u8]) {
         now = now.saturating_add(Duration::from_millis(700));
         flooding.handle_timeout(now);
         while flooding.poll_transmit().is_some() {}
+    }
+}
+
+/// A membership message by itself; then a conversation with the membership of a node, messages of
+/// one member, each behind two bytes of length.
+///
+/// # Panics
+/// If the decoder or the machine is wrong.
+pub fn membership(mut input: &[u8]) {
+    if let Ok(message) = Message::decode(input) {
+        assert_eq!(message.encode(), input);
+    }
+    let mut now = MonoTime::ZERO;
+    let node = |byte| NodeId::from_bytes([byte; 16]);
+    let mut machine = Membership::new(now, node(0), Incarnation(1), Config::default(), 1);
+    for member in [1, 2, 0xb0] {
+        machine.admit(now, node(member), Incarnation(1)).expect("room");
+    }
+    while let Some((len, rest)) = input.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
+        let (message, rest) = rest.split_at(len);
+        input = rest;
+        let _ = machine.handle_message(now, node(1), message);
+        now = now.saturating_add(Duration::from_millis(70));
+        if machine.poll_timeout().is_some_and(|due| due <= now) {
+            machine.handle_timeout(now);
+        }
+        while machine.poll_transmit().is_some() {}
+        while machine.poll_event().is_some() {}
+        assert_eq!(machine.len(), 4);
     }
 }
 

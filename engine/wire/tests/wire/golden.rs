@@ -60,6 +60,7 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         .chain(VARINTS.map(|(label, _)| label))
         // Tested where their layouts live.
         .chain(["batch", "lsa"])
+        .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
         .collect();
     assert_eq!(labels().collect::<BTreeSet<_>>(), tested);
 }

@@ -1,0 +1,103 @@
+//! What is believed does not depend on the order in which it is heard.
+
+use hawser_wire::{Incarnation, MonoTime};
+use proptest::prelude::*;
+
+use super::{claim, millis, node, suspect, version};
+use crate::{Claim, ClaimState, Config, Liveness, Membership, Message, MessageBody, Version};
+
+fn hear(claims: &[Claim]) -> Vec<Option<(Liveness, Version)>> {
+    let now = MonoTime::ZERO;
+    let mut machine = Membership::new(now, node(0), Incarnation(1), Config::default(), 1);
+    for number in 1..6 {
+        machine.admit(now, node(number), Incarnation(1)).unwrap();
+    }
+    for &claim in claims {
+        let (sender, body) = (version(1, 0), MessageBody::Gossip);
+        let bytes = Message { sender, round: 0, body, claims: vec![claim] }.encode();
+        machine.handle_message(now, node(5), &bytes).unwrap();
+    }
+    (1..5).map(|number| machine.member(node(number))).collect()
+}
+
+fn any_claim() -> impl Strategy<Value = Claim> {
+    (1..5_u16, 1..3_u64, 0..3_u64, 0..4_u8, prop::collection::vec(1..6_u16, 1..4)).prop_map(
+        |(subject, incarnation, refutation, state, mut by)| {
+            by.retain(|by| *by != subject);
+            by.push(5);
+            let state = match state {
+                0 => ClaimState::Alive,
+                1 => suspect(&by),
+                2 => ClaimState::Dead,
+                _ => ClaimState::Left,
+            };
+            claim(subject, version(incarnation, refutation), state)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn order_and_repetition_change_nothing(
+        (claims, shuffled) in prop::collection::vec(any_claim(), 1..30)
+            .prop_flat_map(|claims| (Just(claims.clone()), Just(claims).prop_shuffle())),
+    ) {
+        let heard = hear(&claims);
+        prop_assert_eq!(&hear(&shuffled), &heard);
+        prop_assert_eq!(&hear(&[claims, shuffled].concat()), &heard);
+    }
+}
+
+/// What node 0 thinks of node 1 after these.
+fn check(claims: &[(u64, u64, ClaimState)], liveness: Liveness, expected: Version) {
+    let claims: Vec<_> =
+        claims.iter().map(|&(i, r, state)| claim(1, version(i, r), state)).collect();
+    assert_eq!(hear(&claims)[0], Some((liveness, expected)), "{claims:?}");
+}
+
+#[test]
+fn the_newer_claim_counts_and_then_the_worse() {
+    use ClaimState::{Alive, Dead, Left};
+    let suspected = suspect(&[2]);
+    check(&[], Liveness::Alive, version(1, 0));
+    check(&[(1, 0, suspected), (1, 0, Alive)], Liveness::Suspect, version(1, 0));
+    check(&[(1, 0, suspected), (1, 1, Alive)], Liveness::Alive, version(1, 1));
+    check(&[(1, 1, Alive), (1, 0, suspected)], Liveness::Alive, version(1, 1));
+    check(&[(1, 3, suspected)], Liveness::Suspect, version(1, 3));
+    check(&[(1, 0, Dead), (1, 0, suspected), (1, 0, Alive)], Liveness::Dead, version(1, 0));
+    check(&[(1, 0, Dead), (1, 1, Alive)], Liveness::Alive, version(1, 1));
+    check(&[(1, 7, Dead), (2, 0, Alive)], Liveness::Alive, version(2, 0));
+    check(&[(2, 0, Alive), (1, 7, Dead)], Liveness::Alive, version(2, 0));
+    check(&[(1, 0, Left), (1, 0, Dead)], Liveness::Left, version(1, 0));
+}
+
+/// When node 0 declares node 1 dead, in milliseconds, if these have suspected it by then.
+fn dies_after(by: &[u16]) -> u64 {
+    let config = Config::default();
+    let mut machine = Membership::new(MonoTime::ZERO, node(0), Incarnation(1), config, 1);
+    for number in 1..6 {
+        machine.admit(MonoTime::ZERO, node(number), Incarnation(1)).unwrap();
+    }
+    let claims = vec![claim(1, version(1, 0), suspect(by))];
+    let message = Message { sender: version(1, 0), round: 0, body: MessageBody::Gossip, claims };
+    machine.handle_message(MonoTime::ZERO, node(2), &message.encode()).unwrap();
+    // Nobody answers, so that it would accuse the others too.
+    for ms in 1..20_000 {
+        let now = millis(ms);
+        if machine.poll_timeout().is_some_and(|due| due <= now) {
+            machine.handle_timeout(now);
+        }
+        if machine.member(node(1)).unwrap().0 == Liveness::Dead {
+            return ms;
+        }
+    }
+    panic!("never");
+}
+
+#[test]
+fn a_suspicion_that_others_confirm_is_short() {
+    let alone = dies_after(&[2]);
+    let confirmed = dies_after(&[2, 3, 4, 5]);
+    assert!((999..=1_001).contains(&confirmed), "{confirmed} ms");
+    assert!(alone > 2_000, "{alone} ms");
+}
