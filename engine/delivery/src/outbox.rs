@@ -12,6 +12,8 @@ const UNCOPIED_BYTES_MIN: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) record: Record,
+    /// Its checksum is there: since it was sent first.
+    is_summed: bool,
     /// Payload bytes of all records before this one, ever.
     pub(crate) bytes_before: u64,
 }
@@ -79,6 +81,16 @@ impl Outbox {
         self.first_number.saturating_add(u64::try_from(self.records.len()).unwrap_or(u64::MAX))
     }
 
+    /// The record with this number, complete.
+    pub(crate) fn complete(&mut self, number: u64) -> Option<Record> {
+        let at = usize::try_from(number.checked_sub(self.first_number)?).ok()?;
+        let stored = self.records.get_mut(at)?;
+        if !std::mem::replace(&mut stored.is_summed, true) {
+            stored.record.sum();
+        }
+        Some(stored.record.clone())
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<&Stored> {
         self.records.get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
     }
@@ -134,7 +146,7 @@ impl Outbox {
             let record_payload = payload.split_to(bytes);
             let base = self.next_offset;
             let record =
-                self.builder.record(producer, seq, base, count, record_lengths, record_payload);
+                self.builder.unsummed(producer, seq, base, count, record_lengths, record_payload);
             self.next_offset = record.header.stream_end();
             seq = record.header.producer_end();
             self.store(record);
@@ -182,7 +194,7 @@ impl Outbox {
     /// Nothing joins the open record any more: it can be sent.
     pub(crate) fn close_open(&mut self) {
         if let Some(open) = self.open.take() {
-            let record = self.builder.record(
+            let record = self.builder.unsummed(
                 open.producer,
                 open.producer_base,
                 open.stream_base,
@@ -202,7 +214,7 @@ impl Outbox {
     fn store(&mut self, record: Record) {
         let bytes = record.charge_bytes();
         self.buffered_bytes = self.buffered_bytes.saturating_add(bytes);
-        self.records.push_back(Stored { record, bytes_before: self.bytes_ever });
+        self.records.push_back(Stored { record, is_summed: false, bytes_before: self.bytes_ever });
         self.bytes_ever = self.bytes_ever.saturating_add(bytes);
     }
 

@@ -543,7 +543,7 @@ impl StreamSender {
         if number >= self.outbox.end_number() {
             self.outbox.close_open();
         }
-        let record = self.outbox.get(number)?.record.clone();
+        let record = self.outbox.complete(number)?;
         destination.probe = false;
         if number >= destination.next_number {
             destination.next_number = number.saturating_add(1);

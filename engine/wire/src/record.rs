@@ -24,9 +24,16 @@ impl Record {
     /// Makes a record and its checksum. `lengths` and `payload` must belong together, as
     /// [`RecordBuilder`] sees to.
     #[must_use]
-    pub fn new(mut header: StreamHeader, lengths: Bytes, payload: Bytes) -> Self {
-        header.checksum = header.checksum_over(&[&len_bytes(&lengths), &lengths, &payload]);
-        Self { header, lengths, payload }
+    pub fn new(header: StreamHeader, lengths: Bytes, payload: Bytes) -> Self {
+        let mut record = Self { header, lengths, payload };
+        record.sum();
+        record
+    }
+
+    /// Sets the checksum, which header and body determine.
+    pub fn sum(&mut self) {
+        let parts = [&len_bytes(&self.lengths)[..], &self.lengths, &self.payload];
+        self.header.checksum = self.header.checksum_over(&parts);
     }
 
     /// Bytes that the record takes behind the route header.
@@ -199,9 +206,11 @@ impl RecordBuilder {
         Self { tenant, stream, epoch }
     }
 
-    /// Makes the record of `count` messages that start at `producer_base` and `stream_base`.
+    /// Makes the record of `count` messages that start at `producer_base` and `stream_base`, still
+    /// without its checksum: [`Record::sum`] reads every byte, and does so for the least when they are
+    /// about to be copied anyway.
     #[must_use]
-    pub fn record(
+    pub fn unsummed(
         &self,
         producer: ProducerId,
         producer_base: u64,
@@ -223,7 +232,24 @@ impl RecordBuilder {
             chunk_count: 1,
             checksum: 0,
         };
-        Record::new(header, lengths, payload)
+        Record { header, lengths, payload }
+    }
+
+    /// As [`Self::unsummed`], with its checksum.
+    #[must_use]
+    pub fn record(
+        &self,
+        producer: ProducerId,
+        producer_base: u64,
+        stream_base: StreamOffset,
+        count: u32,
+        lengths: Bytes,
+        payload: Bytes,
+    ) -> Record {
+        let (base, offset) = (producer_base, stream_base);
+        let mut record = self.unsummed(producer, base, offset, count, lengths, payload);
+        record.sum();
+        record
     }
 
     /// How many messages, how many bytes of lengths and how many bytes of payload the next record

@@ -5,7 +5,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::SessionError;
 use crate::inbox::Inbox;
-use crate::mask::{MaskSource, apply_mask};
+use crate::mask::{MaskSource, copy_masked};
 use crate::outgoing::Outgoing;
 use crate::tls::{RECORD_PLAINTEXT_MAX, Tls};
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
@@ -50,7 +50,8 @@ pub struct LaneSession {
     inbox: Inbox,
     /// Ciphertext to be written.
     outgoing: Outgoing,
-    /// A TLS record's plaintext in the making.
+    /// A TLS record's plaintext in the making; as long as the longest was, and of no meaning beyond
+    /// the present one.
     record: Vec<u8>,
 }
 
@@ -194,22 +195,27 @@ impl LaneSession {
         };
         let mut space = [0; HEADER_BYTES_MAX];
         let start = encode_header(&mut space, opcode, payload.len(), mask);
-        self.record.clear();
-        self.record.extend_from_slice(space.get(start..).unwrap_or_default());
+        let mut header = space.get(start..).unwrap_or_default();
         let mut rest = payload;
         loop {
             let (piece, behind) = rest.split_at(rest.len().min(PIECE_BYTES));
-            let at = self.record.len();
-            self.record.extend_from_slice(piece);
-            if let Some(mask) = mask {
-                apply_mask(self.record.get_mut(at..).unwrap_or_default(), mask);
+            let len = header.len() + piece.len();
+            if self.record.len() < len {
+                self.record.resize(len, 0);
             }
-            let encrypted = self.tls.encrypt(&self.record, &mut self.outgoing);
-            if self.record.len() <= WIPED_BYTES_MAX {
-                self.record.fill(0);
+            let record = self.record.get_mut(..len).unwrap_or_default();
+            let (front, body) = record.split_at_mut(header.len());
+            front.copy_from_slice(header);
+            match mask {
+                Some(mask) => copy_masked(body, piece, mask),
+                None => body.copy_from_slice(piece),
             }
-            self.record.clear();
+            let encrypted = self.tls.encrypt(record, &mut self.outgoing);
+            if len <= WIPED_BYTES_MAX {
+                record.fill(0);
+            }
             encrypted?;
+            header = &[];
             rest = behind;
             if rest.is_empty() {
                 return Ok(());
