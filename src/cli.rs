@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 mod client;
 mod config;
+mod events;
 pub(crate) mod failure;
 mod lane;
 mod link;
@@ -85,6 +86,9 @@ enum Command {
     /// Lanes: the connections that links are made of.
     #[command(subcommand)]
     Lane(lane::LaneCommand),
+    /// What happens in the mesh.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Paths in a mesh that is described in a file, and what would be lost with some of it.
     Plan(plan::PlanArgs),
     /// The configuration.
@@ -135,6 +139,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),
         Command::Link(link::LinkCommand::Ls) => block_on(link::list(target()?, out)),
         Command::Lane(command) => block_on(lane::run(command, target()?, out)),
+        Command::Events(command) => block_on(events::run(command, target()?, out)),
         Command::Plan(args) => plan::run(&args, out),
         Command::Config(command) => config::run(command, data_dir.as_deref(), out),
         Command::Sim(command) => sim::run(command, out),

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod events;
 mod files;
 mod lifecycle;
 mod link_faults;
