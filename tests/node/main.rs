@@ -13,3 +13,4 @@ mod plan;
 mod process;
 mod refused;
 mod stream;
+mod violations;

@@ -97,11 +97,7 @@ impl Lane {
             .frame(kind, class, LinkSequence(0), &[&body])
             .map(|()| self.session.send_message(&message));
         self.session.send_close();
-        let why = if detail.is_empty() {
-            reason.text().to_owned()
-        } else {
-            format!("{}: {detail}", reason.text())
-        };
+        let why = closing_text(reason, detail);
         let until = now.saturating_add(CLOSE_WITHIN);
         self.closing = Some((why, until));
         until
@@ -122,5 +118,14 @@ impl Lane {
             received_frames: self.received_frames,
             rtt,
         }
+    }
+}
+
+/// Why a lane is closed, for people.
+pub(crate) fn closing_text(reason: CloseReason, detail: &str) -> String {
+    if detail.is_empty() {
+        reason.text().to_owned()
+    } else {
+        format!("{}: {detail}", reason.text())
     }
 }

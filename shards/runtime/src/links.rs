@@ -13,7 +13,7 @@ use hawser_wire::{
 
 use crate::config::ShardConfig;
 use crate::io::{LaneKey, ShardIo};
-use crate::lane::Lane;
+use crate::lane::{Lane, closing_text};
 use crate::lane_supervisor::{LanePolicyMode, LaneSupervisor, Supervision};
 
 /// What a neighbour's lanes share.
@@ -364,7 +364,7 @@ impl<I: ShardIo> Links<I> {
                 // good-bye.
                 let _cannot = fill(now, key, lane, &mut link.machine);
             }
-            link.machine.handle_lane_down(now, key, reason.text());
+            link.machine.handle_lane_down(now, key, &closing_text(reason, detail));
         }
         let until = lane.start_close(now, reason, detail);
         note_wanted(&mut self.wanting, key, lane);
