@@ -26,17 +26,17 @@ const FLOOD_LINES: u64 = 8_000;
 const FLOOD_LINE_BYTES: usize = 1_000;
 
 /// Two nodes in namespaces of their own; A dials B.
-struct World {
+pub(crate) struct World {
     // In this order: processes end before what they run in goes.
-    a: Node,
-    b: Node,
+    pub(crate) a: Node,
+    pub(crate) b: Node,
     namespaces: Namespaces,
     _directory: TempDir,
 }
 
 impl World {
     /// `None` where there are no namespaces to be had.
-    fn start(bottleneck_mbit: Option<u32>, config: &'static str) -> Option<Self> {
+    pub(crate) fn start(bottleneck_mbit: Option<u32>, config: &'static str) -> Option<Self> {
         let namespaces = Namespaces::start(bottleneck_mbit)?;
         let directory = tempfile::tempdir().unwrap();
         let start = |end, spec: Spec| {
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Class and A's port of each lane, as B sees them.
-    fn lanes(&self) -> Vec<(String, u16)> {
+    pub(crate) fn lanes(&self) -> Vec<(String, u16)> {
         let lanes = self.b.json(&["lane", "ls"]);
         lanes.as_array().unwrap().iter().map(class_and_port).collect()
     }
@@ -88,7 +88,7 @@ fn sees(node: &Node, other: &str) -> bool {
 }
 
 /// Numbered lines from A to B.
-struct Traffic {
+pub(crate) struct Traffic {
     publisher: Guarded,
     subscriber: Guarded,
     stop: Sender<()>,
@@ -102,7 +102,7 @@ struct Traffic {
 impl Traffic {
     /// Lines of `line_bytes`: `lines_max` of them as fast as they are taken, or, without a limit,
     /// twenty a millisecond until the end.
-    fn start(world: &World, line_bytes: usize, lines_max: Option<u64>) -> Self {
+    pub(crate) fn start(world: &World, line_bytes: usize, lines_max: Option<u64>) -> Self {
         let mut subscriber = world.b.spawn(&["stream", "sub", "s"], Stdio::null());
         let mut publisher = world.a.spawn(&["stream", "pub", "s", "--json"], Stdio::piped());
         let stdin = publisher.0.stdin.take().unwrap();
@@ -150,7 +150,7 @@ impl Traffic {
     }
 
     /// Ends the stream, and fails the test unless each line came once, in order.
-    fn finish(mut self, world: &World) {
+    pub(crate) fn finish(mut self, world: &World) {
         drop(self.stop);
         let published = self.feeder.join().unwrap();
         let (code, summary) = self.publisher.output();

@@ -5,6 +5,7 @@ mod bad_input;
 mod demo;
 mod events;
 mod files;
+mod lane_policy;
 mod lifecycle;
 mod link_faults;
 mod namespaces;
