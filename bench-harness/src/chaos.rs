@@ -8,22 +8,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
+use self::flow::{Flow, FlowSpec};
 use self::namespaces::Namespaces;
 use self::pair::{Pair, PairSpec};
 use self::probe::ControlLatency;
 use self::relay::{Relay, RelaySpec};
 pub(crate) use self::row::ChaosRow;
-use self::row::Subject;
+use self::row::{Measured, Subject};
 pub(crate) use self::scenario::Scenario;
 use self::scenario::{Injector, Recovery};
-use self::watcher::{Account, Watcher};
+use self::watcher::Account;
 use crate::cores::Placement;
 use crate::machine::free_address;
-use crate::publisher;
 use crate::report::progress;
-use crate::worker::{Event, Order, Worker};
 
 mod connection;
+mod flow;
+mod isolation;
 mod namespaces;
 mod pair;
 mod probe;
@@ -33,12 +34,6 @@ mod relay;
 mod row;
 mod scenario;
 mod watcher;
-
-/// How long the publisher may take to do what it is told.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often the harness looks whether messages come.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Payload that is sent towards a bottleneck, by what passes through it, headers included.
 const OVERLOAD: f64 = 1.1;
@@ -70,6 +65,8 @@ pub(crate) struct ChaosSpec<'a> {
     pub(crate) collapsed: bool,
     /// Of the bottleneck in [`Scenario::Shaped`].
     pub(crate) rate_mbit: u32,
+    /// How long throughput is measured, before an obstruction and during it, in seconds.
+    pub(crate) window_s: f64,
 }
 
 /// Two nodes and what stands between them.
@@ -86,6 +83,9 @@ struct Setting {
 
 /// Runs a scenario from start to end.
 pub(crate) async fn measure(spec: &ChaosSpec<'_>) -> Result<ChaosRow> {
+    if matches!(spec.scenario, Scenario::SlowSubscriber | Scenario::StalledPeer) {
+        return isolation::measure(spec).await;
+    }
     let mut setting = Setting::start(spec).await?;
     let outcome = setting.run(spec).await;
     let row = setting.pair.explain(outcome)?;
@@ -124,7 +124,7 @@ impl Setting {
     async fn run(&self, spec: &ChaosSpec<'_>) -> Result<ChaosRow> {
         let window = Duration::from_secs_f64(spec.control_s);
         progress("control class, idle");
-        let idle = ControlLatency::measure(&self.pair, "idle", window).await?;
+        let idle = ControlLatency::measure(self.pair.opener(), "idle", window).await?;
         progress("control class, loaded");
         let (loaded, flood) = self.load(spec, window).await?;
         let (recoveries, faulted) = match &self.relay {
@@ -138,7 +138,8 @@ impl Setting {
             collapsed: spec.collapsed,
             rate_mbit: self.relay.is_none().then_some(spec.rate_mbit),
         };
-        Ok(ChaosRow::new(subject, flood.and(faulted), &recoveries, &[idle, loaded]))
+        let measured = Measured::Recoveries { recoveries, control: [idle, loaded] };
+        Ok(ChaosRow::new(subject, flood.and(faulted), &measured))
     }
 
     /// The control class while messages go as fast as the nodes take them, or a little faster than
@@ -151,27 +152,24 @@ impl Setting {
     ) -> Result<(ControlLatency, Account)> {
         let bottleneck_per_s = f64::from(spec.rate_mbit) * 1e6 / 8.0 / spec.payload_bytes as f64;
         let flood_per_s = self.relay.is_none().then_some(OVERLOAD * bottleneck_per_s);
-        let (mut publisher, mut watcher) = self.publish("flood", spec, flood_per_s).await?;
-        await_messages(&mut watcher).await?;
+        let flow = self.publish("flood", spec, flood_per_s).await?;
         sleep(Duration::from_secs_f64(spec.warmup_s)).await;
-        let loaded = ControlLatency::measure(&self.pair, "loaded", window).await?;
-        let published = stop(&mut publisher).await?;
-        Ok((loaded, watcher.finish(published).await?))
+        let loaded = ControlLatency::measure(self.pair.opener(), "loaded", window).await?;
+        Ok((loaded, flow.finish().await?))
     }
 
     /// Faults while messages go at a steady rate.
     async fn fault(&self, spec: &ChaosSpec<'_>, relay: &Relay) -> Result<(Vec<Recovery>, Account)> {
-        let (mut publisher, mut watcher) =
-            self.publish("steady", spec, Some(spec.rate_per_s)).await?;
-        await_messages(&mut watcher).await?;
+        let mut flow = self.publish("steady", spec, Some(spec.rate_per_s)).await?;
         let faults_max = match (spec.faults, spec.seconds) {
             (Some(faults), _) => faults,
             (None, None) => FAULTS_DEFAULT,
             (None, Some(_)) => usize::MAX,
         };
         let deadline = spec.seconds.map(|s| Instant::now() + Duration::from_secs_f64(s));
+        let watcher = &mut flow.watcher;
         let mut injector =
-            Injector::new(spec.scenario, &self.pair, relay, &mut watcher, spec.seed).await?;
+            Injector::new(spec.scenario, &self.pair, relay, watcher, spec.seed).await?;
         let mut recoveries = Vec::new();
         while recoveries.len() < faults_max && deadline.is_none_or(|at| Instant::now() < at) {
             let number = recoveries.len() + 1;
@@ -180,54 +178,23 @@ impl Setting {
             let seed = spec.seed;
             recoveries.push(recovery.with_context(|| format!("fault {number} of seed {seed}"))?);
         }
-        let published = stop(&mut publisher).await?;
-        Ok((recoveries, watcher.finish(published).await?))
+        Ok((recoveries, flow.finish().await?))
     }
 
-    /// A new stream with a subscriber at B and a publisher at A that has begun.
+    /// A new stream from A to B in use.
     async fn publish(
         &self,
         name: &str,
         spec: &ChaosSpec<'_>,
         rate_per_s: Option<f64>,
-    ) -> Result<(Worker, Watcher)> {
-        let stream = self.pair.open_stream(name).await?;
+    ) -> Result<Flow> {
+        let stream = self.pair.opener().open_stream(name).await?;
         if !stream.pending_dst_nodes.is_empty() {
             bail!("{} did not confirm stream {name}", self.pair.b.name);
         }
-        let payload_bytes = spec.payload_bytes;
-        let watcher = Watcher::start(&self.pair.b.socket, &stream.stream_id, payload_bytes)?;
-        let from = publisher::Spec {
-            socket: self.pair.a.socket.clone(),
-            stream_id: stream.stream_id,
-            payload_bytes,
-            rate_per_s,
-        };
-        let mut publisher = Worker::spawn("__publisher", &from, &self.publisher_cores)?;
-        publisher.expect(&Event::Ready, PATIENCE).await?;
-        publisher.order(Order::Start).await?;
-        Ok((publisher, watcher))
-    }
-}
-
-/// Waits for the first message.
-async fn await_messages(watcher: &mut Watcher) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while watcher.received() == 0 {
-        watcher.ensure_running()?;
-        if Instant::now() > deadline {
-            bail!("no message came within {} s", PATIENCE.as_secs());
-        }
-        sleep(LOOK_INTERVAL).await;
-    }
-    Ok(())
-}
-
-/// Ends a publisher once all that it sent is acknowledged; returns how much that is.
-async fn stop(publisher: &mut Worker) -> Result<u64> {
-    publisher.order(Order::Stop).await?;
-    match publisher.event(PATIENCE).await? {
-        Event::Published { messages } => Ok(messages),
-        event => bail!("the publisher said {event:?} at its end"),
+        let (from, to) = (&self.pair.a.socket, &self.pair.b.socket);
+        let (stream_id, payload_bytes) = (stream.stream_id, spec.payload_bytes);
+        let cores = &self.publisher_cores;
+        Flow::start(FlowSpec { from, to, stream_id, payload_bytes, rate_per_s, cores }).await
     }
 }

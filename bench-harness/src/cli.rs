@@ -165,6 +165,10 @@ pub(crate) struct ChaosArgs {
     /// Megabits a second of the bottleneck in `shaped`
     #[arg(long, value_name = "MBIT", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate_mbit: u32,
+    /// How long throughput is measured, before and during each round of `slow-subscriber` and
+    /// `stalled-peer`
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = window_seconds)]
+    pub(crate) window_seconds: f64,
     #[command(flatten)]
     pub(crate) ours: OurArgs,
 }
@@ -286,6 +290,7 @@ mod tests {
         check("hawser-bench chaos --scenario lane-kill --faults 200 --seed 7 --json", true);
         check("hawser-bench chaos --scenario shaped --rate-mbit 100 --collapsed", true);
         check("hawser-bench chaos --scenario stall --seconds 20 --profile latency", true);
+        check("hawser-bench chaos --scenario stalled-peer --faults 5 --window-seconds 2", true);
         check("hawser-bench chaos --json", false);
         check("hawser-bench chaos --scenario earthquake", false);
         check("hawser-bench chaos --scenario flap --payload 1024", false);

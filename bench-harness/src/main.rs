@@ -163,6 +163,7 @@ async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
         delay: Duration::from_millis(args.delay_ms.into()),
         collapsed: args.collapsed,
         rate_mbit: args.rate_mbit,
+        window_s: args.window_seconds,
     };
     let row = chaos::measure(&spec).await?;
     print(&row, args.ours.json)?;

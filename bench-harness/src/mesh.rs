@@ -50,7 +50,7 @@ impl Mesh {
     }
 
     async fn join(&self) -> Result<()> {
-        let hub = self.nodes.get(HUB).context("a mesh of one node")?;
+        let hub = self.hub()?;
         let mut authority = client::mesh(hub.channel.clone());
         let seed = SeedMeshReq { name: "bench".to_owned(), ..SeedMeshReq::default() };
         authority.seed_mesh(seed).await.context("mesh seed")?;
@@ -77,6 +77,11 @@ impl Mesh {
     /// The node of the subscriber.
     pub(crate) fn far(&self) -> Result<&Node> {
         self.nodes.last().context("no node")
+    }
+
+    /// The node that the others dial.
+    pub(crate) fn hub(&self) -> Result<&Node> {
+        self.nodes.get(HUB).context("a mesh of one node")
     }
 
     /// Pids in the order of the row.

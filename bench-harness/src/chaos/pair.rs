@@ -1,6 +1,7 @@
 //! Two nodes, A and B. A only dials, and dials nothing but the address that B advertises: whatever
 //! stands there sees every lane.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
@@ -64,7 +65,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) async fn start(spec: &PairSpec<'_>) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("hawser-bench-").tempdir()?;
+        let directory = data_directory()?;
         let at = directory.path();
         let [a_cores, b_cores] = spec.cores;
         let [a_prefix, b_prefix] = spec.prefixes;
@@ -88,22 +89,9 @@ impl Pair {
         await_route(&self.b, &self.a).await
     }
 
-    /// Opens a stream from A to B. B may not have confirmed it: the handle says so.
-    pub(crate) async fn open_stream(&self, name: &str) -> Result<StreamHandle> {
-        let open = OpenClientDataStreamReq {
-            name: name.to_owned(),
-            dst_nodes: vec![self.b.name.to_owned()],
-            ..OpenClientDataStreamReq::default()
-        };
-        let mut mesh = client::mesh(self.a.channel.clone());
-        Ok(mesh.open_client_data_stream(open).await.context("stream open")?.into_inner())
-    }
-
-    /// Ends a stream that A opened.
-    pub(crate) async fn close_stream(&self, handle: StreamHandle) -> Result<()> {
-        let mut mesh = client::mesh(self.a.channel.clone());
-        mesh.close_client_data_stream(handle).await.context("stream close")?;
-        Ok(())
+    /// Opens streams from A to B.
+    pub(crate) fn opener(&self) -> Opener {
+        Opener { channel: self.a.channel.clone(), to: self.b.name }
     }
 
     /// The lanes as B sees them; none while it does not answer.
@@ -164,6 +152,47 @@ impl Member {
             Process::spawn_logged(&format!("node {name}"), command, &directory.join("log"))?;
         let channel = await_socket(&mut process, &socket).await?;
         Ok(Self { name, process, socket, channel })
+    }
+}
+
+/// Where the nodes keep their data: in memory, unless `TMPDIR` says otherwise, for an exchange of the
+/// control class holds synced writes, and what a busy disk does is not to be measured.
+fn data_directory() -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("hawser-bench-");
+    let memory = Path::new("/dev/shm");
+    let directory = if env::var_os("TMPDIR").is_none() && memory.is_dir() {
+        builder.tempdir_in(memory)
+    } else {
+        builder.tempdir()
+    };
+    directory.context("temporary directory")
+}
+
+/// Opens and closes streams at one node, to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Opener {
+    pub(crate) channel: Channel,
+    pub(crate) to: &'static str,
+}
+
+impl Opener {
+    /// Opens a stream. The other node may not have confirmed it: the handle says so.
+    pub(crate) async fn open_stream(&self, name: &str) -> Result<StreamHandle> {
+        let open = OpenClientDataStreamReq {
+            name: name.to_owned(),
+            dst_nodes: vec![self.to.to_owned()],
+            ..OpenClientDataStreamReq::default()
+        };
+        let mut mesh = client::mesh(self.channel.clone());
+        Ok(mesh.open_client_data_stream(open).await.context("stream open")?.into_inner())
+    }
+
+    /// Ends a stream.
+    pub(crate) async fn close_stream(&self, handle: StreamHandle) -> Result<()> {
+        let mut mesh = client::mesh(self.channel.clone());
+        mesh.close_client_data_stream(handle).await.context("stream close")?;
+        Ok(())
     }
 }
 

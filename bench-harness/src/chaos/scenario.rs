@@ -25,8 +25,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// How often the nodes are asked for their lanes, which costs them a little.
 const LANES_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Pause between two faults, in milliseconds: from, up to.
-const PAUSE_MS: (u64, u64) = (100, 400);
+/// Pause between two faults, in milliseconds: from, up to. A lane that lived for less than a second
+/// is dialled again like one that could not be had, later and later; that would be measured instead.
+const PAUSE_MS: (u64, u64) = (1_100, 1_400);
 /// How long a lane falls silent: past the time after which it counts as dead (1 s).
 const BLACKHOLE_MS: (u64, u64) = (1_500, 2_500);
 /// How long a node stands still: from a hiccup to past the death of all lanes.
@@ -49,6 +50,10 @@ pub(crate) enum Scenario {
     Flap,
     /// Nothing fails: both nodes are in network namespaces of their own with a bottleneck between
     Shaped,
+    /// The subscriber of one stream takes nearly nothing, while another stream goes at full speed
+    SlowSubscriber,
+    /// A node beyond B stands still with a stream on its way to it, while one to B goes at full speed
+    StalledPeer,
 }
 
 impl Scenario {
@@ -61,6 +66,8 @@ impl Scenario {
             Self::Stall => "stall",
             Self::Flap => "flap",
             Self::Shaped => "shaped",
+            Self::SlowSubscriber => "slow-subscriber",
+            Self::StalledPeer => "stalled-peer",
         }
     }
 }
@@ -141,7 +148,9 @@ impl<'a> Injector<'a> {
                 });
                 recovery
             }
-            Scenario::Shaped => bail!("nothing fails in this scenario"),
+            Scenario::Shaped | Scenario::SlowSubscriber | Scenario::StalledPeer => {
+                bail!("no lane fails in this scenario")
+            }
         }
     }
 

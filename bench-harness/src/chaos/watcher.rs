@@ -23,6 +23,13 @@ const TICK: Duration = Duration::from_millis(20);
 /// What never came for so long after the publisher's end never comes.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
 
+/// What comes a second time may come so long after all came once.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// A slow subscriber pauses for so long whenever it has taken something: it takes half a megabyte at
+/// once, so about one a second.
+const SLOW_PAUSE: Duration = Duration::from_millis(500);
+
 /// No end was told yet; or, of an armed time, nothing is waited for.
 const NONE: u64 = u64::MAX;
 
@@ -58,6 +65,8 @@ struct Shared {
     published: AtomicU64,
     /// Whoever began it wants it no more.
     dropped: AtomicBool,
+    /// It takes messages far more slowly than they come.
+    slow: AtomicBool,
 }
 
 /// A running subscription.
@@ -78,6 +87,7 @@ impl Watcher {
             received: AtomicU64::new(0),
             published: AtomicU64::new(NONE),
             dropped: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
         });
         let (socket, stream_id) = (socket.to_owned(), stream_id.to_owned());
         let watched = Arc::clone(&shared);
@@ -101,6 +111,11 @@ impl Watcher {
     /// When that message came.
     pub(crate) fn arrived_ns(&self) -> Option<u64> {
         Some(self.shared.arrived_ns.load(Ordering::Acquire)).filter(|&at| at > 0)
+    }
+
+    /// True: it takes messages slowly from now on.
+    pub(crate) fn slow_down(&self, slow: bool) {
+        self.shared.slow.store(slow, Ordering::Release);
     }
 
     /// Different messages so far.
@@ -171,8 +186,11 @@ fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option
             published = shared.published.load(Ordering::Acquire);
             heard = Instant::now();
         }
-        if published != NONE && (tally.distinct() >= published || heard.elapsed() >= DRAIN_PATIENCE)
-        {
+        if newest_ns > 0 && shared.slow.load(Ordering::Acquire) {
+            std::thread::sleep(SLOW_PAUSE);
+        }
+        let patience = if tally.distinct() >= published { SETTLE } else { DRAIN_PATIENCE };
+        if published != NONE && heard.elapsed() >= patience {
             return Ok(Some(Account {
                 published,
                 lost: tally.lost(published),
