@@ -236,6 +236,11 @@ impl DeliveryRate {
         current.max(previous)
     }
 
+    /// Whether the rate shows what the link can do.
+    pub(crate) const fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
     /// Least round trip, if one was measured.
     pub(crate) const fn min_rtt(&self) -> Option<Duration> {
         self.min_rtt

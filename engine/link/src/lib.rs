@@ -45,7 +45,7 @@ pub use lane_decision::{
     BULK_LANES_MAX, LaneAction, LaneDecision, LanePolicyLimits, LaneSample, LaneVerdict,
 };
 pub use lane_policy::LanePolicy;
-pub use link::{Handled, LaneStatus, LinkStatus, Transmit, VirtualLink};
+pub use link::{Handled, HeartbeatCount, LaneStatus, LinkStatus, Transmit, VirtualLink};
 pub use origin::Origin;
 pub use placement::lane_for;
 pub use reassembly::{

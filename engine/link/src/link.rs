@@ -31,7 +31,7 @@ use crate::lane::Lane;
 use crate::mode::ModeAgreement;
 
 pub use receive::Handled;
-pub use status::{LaneStatus, LinkStatus};
+pub use status::{HeartbeatCount, LaneStatus, LinkStatus};
 pub use transmit::Transmit;
 
 /// Lanes that a link has at most.
@@ -71,6 +71,7 @@ pub struct VirtualLink {
     lowest_sequence: u64,
     pool: BufferPool,
     rate: DeliveryRate,
+    heartbeats: HeartbeatCount,
     /// Bulk bytes that may be in flight, by `rate`.
     in_flight_bound: u64,
     mode: ModeAgreement,
@@ -116,6 +117,7 @@ impl VirtualLink {
             lowest_sequence: 1,
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
+            heartbeats: HeartbeatCount::default(),
             in_flight_bound: config.in_flight_initial_bytes,
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),

@@ -466,7 +466,8 @@ impl<I: ShardIo> Links<I> {
         let lanes_of = |peer: NodeId| self.lanes.values().filter(move |lane| lane.peer == peer);
         self.links
             .iter()
-            .map(|(&peer, link)| LinkReport {
+            .map(|(&peer, link)| (peer, link, link.machine.status()))
+            .map(|(peer, link, status)| LinkReport {
                 peer,
                 lanes: u32::try_from(lanes_of(peer).count()).unwrap_or(u32::MAX),
                 rtt: link
@@ -479,8 +480,11 @@ impl<I: ShardIo> Links<I> {
                 sent_bytes: lanes_of(peer).fold(link.sent_bytes, |sum, l| sum + l.sent_bytes),
                 received_bytes: lanes_of(peer)
                     .fold(link.received_bytes, |sum, l| sum + l.received_bytes),
-                queued_bytes: u64::try_from(link.machine.status().queued_bytes).unwrap_or(u64::MAX),
+                queued_bytes: u64::try_from(status.queued_bytes).unwrap_or(u64::MAX),
                 dropped_frames: link.dropped_frames,
+                bandwidth: if status.is_rate_proven { status.delivery_rate } else { 0 },
+                heartbeat_ticks: status.heartbeats.ticks,
+                heartbeats_missed: status.heartbeats.missed,
             })
             .collect()
     }

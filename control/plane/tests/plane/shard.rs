@@ -265,6 +265,9 @@ impl Shards {
                     received_bytes: 0,
                     queued_bytes: 0,
                     dropped_frames: 0,
+                    bandwidth: 0,
+                    heartbeat_ticks: 0,
+                    heartbeats_missed: 0,
                 }),
             }
         }

@@ -40,6 +40,10 @@ impl VirtualLink {
                 continue;
             }
             let missed_ticks = lane.watch.missed_ticks(config.tick);
+            if drained && !lane.watch.srtt().is_zero() {
+                // One tick is what an answer may take.
+                self.heartbeats.count(missed_ticks > 1);
+            }
             if missed_ticks >= config.quiet_after_ticks && !std::mem::replace(&mut lane.quiet, true)
             {
                 changed = true;

@@ -40,6 +40,26 @@ pub struct LaneStatus {
     pub queued_bytes: usize,
 }
 
+/// How heartbeats fare, over all lanes that a link has had.
+///
+/// Ticks of this side in which it ran count, from a lane's first echo on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HeartbeatCount {
+    /// Ticks, of each lane.
+    pub ticks: u64,
+    /// Those at which the lane was silent, or an answer was overdue.
+    pub missed: u64,
+}
+
+impl HeartbeatCount {
+    pub(crate) const fn count(&mut self, missed: bool) {
+        self.ticks = self.ticks.saturating_add(1);
+        if missed {
+            self.missed = self.missed.saturating_add(1);
+        }
+    }
+}
+
 /// A link as it stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LinkStatus {
@@ -49,6 +69,11 @@ pub struct LinkStatus {
     pub in_flight_bound_bytes: u64,
     /// Bytes per second, the windowed maximum; 0 while unknown.
     pub delivery_rate: u64,
+    /// The link has been filled since its session began: the delivery rate shows what it can carry,
+    /// and not only what was sent.
+    pub is_rate_proven: bool,
+    /// Heartbeats of all its lanes.
+    pub heartbeats: HeartbeatCount,
     /// Least round trip, if one was measured.
     pub min_rtt: Option<Duration>,
     /// What waits in all.
@@ -87,6 +112,8 @@ impl VirtualLink {
             in_flight_bulk_bytes: self.bulk_in_flight(),
             in_flight_bound_bytes: self.in_flight_bound,
             delivery_rate: self.rate.rate(),
+            is_rate_proven: self.rate.is_proven(),
+            heartbeats: self.heartbeats,
             min_rtt: self.rate.min_rtt(),
             queued_bytes: self.queued_bytes_total(),
             unsettled_frames: self.departed.iter().fold(orphans, |sum, departed| {

@@ -33,6 +33,12 @@ pub struct LinkReport {
     pub queued_bytes: u64,
     /// Frames dropped because the queue was full.
     pub dropped_frames: u64,
+    /// What the link was seen to carry at most, in bytes a second; 0 while it was never filled.
+    pub bandwidth: u64,
+    /// Ticks of all its lanes in which heartbeats were to be heard, in this session.
+    pub heartbeat_ticks: u64,
+    /// Those in which none was.
+    pub heartbeats_missed: u64,
 }
 
 /// One lane.

@@ -110,6 +110,21 @@ fn a_lane_that_was_only_quiet_comes_back_and_its_late_frames_are_dropped_as_dupl
 }
 
 #[test]
+fn missed_heartbeats_are_counted_over_all_lanes() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(Duration::from_secs(2));
+    let before = pair.ends[0].status().heartbeats;
+    assert!((50..=60).contains(&before.ticks), "three lanes, ten ticks a second: {before:?}");
+    assert_eq!(before.missed, 0);
+    let key = pair.key_of(2);
+    pair.wires.get_mut(&key).unwrap().is_silent = true;
+    pair.run(millis(500));
+    let after = pair.ends[0].status().heartbeats;
+    assert_eq!(after.ticks - before.ticks, 15);
+    assert!((3..=5).contains(&after.missed), "of one lane alone: {after:?}");
+}
+
+#[test]
 fn an_own_stall_is_not_the_peers_silence() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 2);
     for wire in pair.wires.values_mut() {
