@@ -133,7 +133,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let out = Output::new(if json { Format::Json } else { output });
     let target = || Target::new(socket.clone(), data_dir.clone());
     match cli.command {
-        Command::Node(command) => node::run(command, data_dir, out),
+        Command::Node(command) => node::run(command, target, data_dir.clone(), out),
         Command::Mesh(command) => block_on(mesh::run(command, target()?, out)),
         Command::Token(command) => block_on(token::run(command, target()?, out)),
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),

@@ -7,7 +7,7 @@ mod layouts;
 use std::time::Duration;
 
 use hawser_membership::{Config, Membership, Message};
-use hawser_routing::{Flooding, Lsa};
+use hawser_routing::{CertificateEvent, Flooding, Judgement, Lsa};
 use hawser_session::{Inbox, Role};
 use hawser_wire::{FrameHeader, FrameIter, Incarnation, MonoTime, NodeId, StreamHeader, crc32c};
 
@@ -85,7 +85,7 @@ pub fn lsa(input: &[u8]) {
 }
 
 /// A conversation with the flooding of a node: messages of a neighbour, each behind two bytes of
-/// length. Every signature is taken for good.
+/// length. Every signature and every certificate is taken for good.
 pub fn flooding(mut input: &[u8]) {
     let neighbour = NodeId::from_bytes([1; 16]);
     let mut now = MonoTime::ZERO;
@@ -95,7 +95,24 @@ pub fn flooding(mut input: &[u8]) {
         let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
         let (message, rest) = rest.split_at(len);
         input = rest;
-        let _ = flooding.handle_message(now, neighbour, message, &mut |_| true);
+        let _ = flooding.handle_message(now, neighbour, message);
+        while let Some(event) = flooding.poll_certificate() {
+            match event {
+                CertificateEvent::Wanted { by, hash } => {
+                    flooding.send_certificate(by, hash, b"certificate"[..].into());
+                }
+                CertificateEvent::Came { from, hash, .. } => {
+                    let _ = flooding.handle_certificate(now, from, hash, Ok(()));
+                }
+            }
+        }
+        while let Some(lsa) = flooding.poll_check() {
+            let judgement = match lsa.signature[0] {
+                0 => Judgement::NeedsCertificate,
+                _ => Judgement::Accept,
+            };
+            let _ = flooding.handle_judgement(now, judgement);
+        }
         now = now.saturating_add(Duration::from_millis(700));
         flooding.handle_timeout(now);
         while flooding.poll_transmit().is_some() {}

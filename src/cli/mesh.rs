@@ -1,11 +1,12 @@
 //! `hawser mesh`: seed, join, start, stop, leave, status.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use clap::Subcommand;
 use hawser_proto::v1::{
-    JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus, NodeStatus, SeedMeshReq, StartMeshReq,
-    StopMeshReq,
+    DrainNodeReq, JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus, NodeStatus, SeedMeshReq,
+    StartMeshReq, StopMeshReq, UndrainNodeReq,
 };
 use serde::Serialize;
 
@@ -71,6 +72,20 @@ pub(crate) async fn run(command: MeshCommand, target: Target, out: Output) -> Re
     show(&status, out)
 }
 
+/// Drains the node, or ends that.
+///
+/// # Errors
+/// Whatever the node answers.
+pub(crate) async fn drain(drained: bool, target: Target, out: Output) -> Result<(), Failure> {
+    let mut mesh = target.mesh().await?;
+    let status = if drained {
+        mesh.drain_node(DrainNodeReq {}).await?
+    } else {
+        mesh.undrain_node(UndrainNodeReq {}).await?
+    };
+    show(&status.into_inner(), out)
+}
+
 fn token_from_stdin() -> Result<String, Failure> {
     let mut token = String::new();
     std::io::stdin()
@@ -99,6 +114,11 @@ struct StatusRow<'a> {
     route_generation: u64,
     lsdb_digest: &'a str,
     lsdb_size: u64,
+    /// Neighbours whose link-state database was the same when they compared last, and all that have
+    /// compared.
+    lsdb_agrees: u64,
+    lsdb_compared: u64,
+    link_state_rejects: BTreeMap<&'a str, u64>,
     raft_health: &'a str,
     nodes: Vec<NodeRow<'a>>,
     links: Vec<LinkRow<'a>>,
@@ -112,6 +132,8 @@ struct NodeRow<'a> {
     hops: u32,
     incarnation: u64,
     address: &'a str,
+    drained: bool,
+    stub: bool,
 }
 
 impl<'a> From<&'a NodeStatus> for NodeRow<'a> {
@@ -123,11 +145,15 @@ impl<'a> From<&'a NodeStatus> for NodeRow<'a> {
             hops: node.hops,
             incarnation: node.incarnation,
             address: &node.address,
+            drained: node.drained,
+            stub: node.stub,
         }
     }
 }
 
 fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
+    let (lsdb_agrees, lsdb_compared) = agreement(status);
+    let rejects = status.link_state_rejects.iter();
     let row = StatusRow {
         mesh_id: &status.mesh_id,
         name: &status.name,
@@ -140,11 +166,23 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         route_generation: status.route_generation,
         lsdb_digest: &status.lsdb_digest,
         lsdb_size: status.lsdb_size,
+        lsdb_agrees,
+        lsdb_compared,
+        link_state_rejects: rejects.map(|reject| (reject.reason.as_str(), reject.count)).collect(),
         raft_health: &status.raft_health,
         nodes: status.nodes.iter().map(NodeRow::from).collect(),
         links: status.links.iter().map(LinkRow::from).collect(),
     };
     out.value(&row, || text(status))
+}
+
+/// Neighbours that had the same link-state database when they compared last, and all that compared.
+fn agreement(status: &MeshStatus) -> (u64, u64) {
+    status
+        .links
+        .iter()
+        .filter_map(|link| link.digest_agrees)
+        .fold((0, 0), |(agree, all), agrees| (agree + u64::from(agrees), all + 1))
 }
 
 fn text(status: &MeshStatus) -> String {
@@ -169,6 +207,17 @@ fn text(status: &MeshStatus) -> String {
                 status.route_generation, status.lsdb_digest
             ),
         );
+        let (agree, compared) = agreement(status);
+        if compared > 0 {
+            let compared = counted(compared, "neighbour");
+            line("agrees", format!("with {agree} of {compared}"));
+        }
+        if !status.link_state_rejects.is_empty() {
+            let rejects = status.link_state_rejects.iter();
+            let said: Vec<String> =
+                rejects.map(|reject| format!("{} {}", reject.count, reject.reason)).collect();
+            line("rejected", said.join(", "));
+        }
     }
     let mut page = lines.to_string().trim_start_matches('\n').to_owned();
     if !status.nodes.is_empty() {
@@ -190,6 +239,7 @@ fn node_table(status: &MeshStatus) -> Table {
             ("REACHABLE", Align::Left),
             ("HOPS", Align::Right),
             ("INCARNATION", Align::Right),
+            ("TRANSIT", Align::Left),
             ("ADDRESS", Align::Left),
         ],
         "",
@@ -208,6 +258,11 @@ fn node_table(status: &MeshStatus) -> Table {
             (false, false) => "no",
         };
         let hops = if here || !node.reachable { "-".to_owned() } else { node.hops.to_string() };
+        let transit = match (node.drained, node.stub) {
+            (true, _) => "drained",
+            (false, true) => "stub",
+            (false, false) => "yes",
+        };
         let address = if node.address.is_empty() { "-" } else { &node.address };
         table.row([
             node.name.clone(),
@@ -215,6 +270,7 @@ fn node_table(status: &MeshStatus) -> Table {
             reachable.to_owned(),
             hops,
             node.incarnation.to_string(),
+            transit.to_owned(),
             address.to_owned(),
         ]);
     }
@@ -249,6 +305,8 @@ fn link_table(links: &[LinkStatus]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use hawser_proto::v1::RejectCount;
+
     use super::*;
 
     #[test]
@@ -260,6 +318,8 @@ mod tests {
             incarnation: 1,
             hops,
             address: String::new(),
+            drained: id == "idb",
+            stub: false,
         };
         let status = MeshStatus {
             mesh_id: "m".to_owned(),
@@ -276,6 +336,7 @@ mod tests {
                 up: true,
                 lanes: 2,
                 rtt_us: 120,
+                digest_agrees: Some(true),
                 ..LinkStatus::default()
             }],
             route_generation: 3,
@@ -285,17 +346,20 @@ mod tests {
             io_driver: "io_uring".to_owned(),
             shards: 1,
             raft_health: String::new(),
+            link_state_rejects: vec![RejectCount { reason: "forged".to_owned(), count: 7 }],
         };
         assert_eq!(
             text(&status),
-            "mesh    demo  m  running\n\
-             node    a  ida  0.1.0\n\
-             shards  1 shard on io_uring\n\
-             routes  generation 3, 2 nodes known, digest 00ff\n\
+            "mesh      demo  m  running\n\
+             node      a  ida  0.1.0\n\
+             shards    1 shard on io_uring\n\
+             routes    generation 3, 2 nodes known, digest 00ff\n\
+             agrees    with 1 of 1 neighbour\n\
+             rejected  7 forged\n\
              \n\
-             NODE  ID   REACHABLE  HOPS  INCARNATION  ADDRESS\n\
-             a     ida  this node     -            1  -\n\
-             b     idb  yes           1            1  -\n\
+             NODE  ID   REACHABLE  HOPS  INCARNATION  TRANSIT  ADDRESS\n\
+             a     ida  this node     -            1  yes      -\n\
+             b     idb  yes           1            1  drained  -\n\
              \n\
              LINK   STATE  LANES     RTT\n\
              a - b  up         2  120 µs\n"

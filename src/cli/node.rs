@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::client::Target;
 use super::failure::Failure;
+use super::mesh;
 use super::output::Output;
+use super::runtime::block_on;
 use crate::daemon::config::default_file;
 use crate::daemon::config::settings::Settings;
 use crate::daemon::profile::NAMES;
@@ -16,6 +19,11 @@ pub(crate) enum NodeCommand {
     /// Run the node in the foreground. It prints one line when it serves, and logs to standard
     /// error.
     Run(Box<RunArgs>),
+    /// Take this node out of transit: paths through it move elsewhere where there is another way.
+    /// It holds over restarts until `node undrain`; what begins or ends here is not affected.
+    Drain,
+    /// Let this node carry other nodes' traffic again.
+    Undrain,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -48,13 +56,18 @@ pub(crate) struct RunArgs {
 }
 
 /// # Errors
-/// If the node cannot start, or a part of it fails.
+/// If the node cannot start, or a part of it fails; or whatever the running node answers.
 pub(crate) fn run(
     command: NodeCommand,
+    target: impl FnOnce() -> Result<Target, Failure>,
     data_dir: Option<PathBuf>,
     out: Output,
 ) -> Result<(), Failure> {
-    let NodeCommand::Run(args) = command;
+    let args = match command {
+        NodeCommand::Run(args) => args,
+        NodeCommand::Drain => return block_on(mesh::drain(true, target()?, out)),
+        NodeCommand::Undrain => return block_on(mesh::drain(false, target()?, out)),
+    };
     let leashed = args.leashed;
     let reload = move || settings(&args, data_dir.as_deref());
     daemon::run(&NodeStart { settings: reload()?, reload: Box::new(reload), leashed, out })

@@ -3,11 +3,11 @@ use std::time::Duration;
 use hawser_plane::{OpenStream, PlaneHandle};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
-    AddRouteReq, BroadcastResult, Chunk, DbUpdate, DropRouteReq, EvictNodeReq, Filter,
-    IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq,
-    LinkList, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch,
-    PublishResult, QualityOfService, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle,
-    StreamList, SuccessStatus, TopologyStatus,
+    AddRouteReq, BroadcastResult, Chunk, DbUpdate, DrainNodeReq, DropRouteReq, EvictNodeReq,
+    Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList,
+    LeaveMeshReq, LinkList, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq,
+    PublishBatch, PublishResult, QualityOfService, SeedMeshReq, StartMeshReq, StopMeshReq,
+    StreamHandle, StreamList, SuccessStatus, TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
@@ -91,6 +91,18 @@ impl MeshService for MeshApi {
 
     async fn evict_node(&self, _: Request<EvictNodeReq>) -> Answer<MeshStatus> {
         not_yet("EvictNode", "the replicated list of members")
+    }
+
+    async fn drain_node(&self, request: Request<DrainNodeReq>) -> Answer<MeshStatus> {
+        note_call(&request, "DrainNode");
+        self.plane.drain(true).await.map_err(|error| plane_status(&error))?;
+        self.status().await
+    }
+
+    async fn undrain_node(&self, request: Request<UndrainNodeReq>) -> Answer<MeshStatus> {
+        note_call(&request, "UndrainNode");
+        self.plane.drain(false).await.map_err(|error| plane_status(&error))?;
+        self.status().await
     }
 
     async fn issue_token(&self, request: Request<IssueTokenReq>) -> Answer<JoinToken> {

@@ -27,6 +27,11 @@ pub(crate) fn mesh_status(view: StatusView) -> v1::MeshStatus {
         version: view.version,
         io_driver: view.io_driver,
         shards: u32::from(view.shards),
+        link_state_rejects: view
+            .link_state_rejects
+            .into_iter()
+            .map(|(reason, count)| v1::RejectCount { reason: reason.to_owned(), count })
+            .collect(),
     }
 }
 
@@ -38,6 +43,8 @@ fn node_status(view: NodeView) -> v1::NodeStatus {
         incarnation: view.incarnation.0,
         hops: view.hops,
         address: view.address,
+        drained: view.drained,
+        stub: view.stub,
     }
 }
 
@@ -54,6 +61,10 @@ pub(crate) fn link_status(view: LinkView) -> v1::LinkStatus {
         queued_bytes: view.queued_bytes,
         adjacency_index: view.adjacency_index.map_or(0, |index| index.0),
         a_name: view.a.name,
+        bandwidth_kbps: view.metrics.bandwidth_kbps,
+        loss_ppm: view.metrics.loss_ppm,
+        utilization_permille: u32::from(view.metrics.utilization_permille),
+        digest_agrees: view.digest_agrees,
     }
 }
 

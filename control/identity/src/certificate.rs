@@ -67,6 +67,21 @@ pub fn peer_identity(certificates: &[CertificateDer<'_>]) -> Result<PeerIdentity
     Ok(PeerIdentity { node, name, not_after_unix_s: not_after(&certificate) })
 }
 
+/// Reads the identity out of a node's certificate that came by another way than TLS, if `authority`,
+/// the mesh's own certificate, has made it.
+///
+/// The time is not looked at, and nobody's possession of the key is shown.
+///
+/// # Errors
+/// As [`peer_identity`]; [`IdentityError::Certificate`] also if the authority has not signed it.
+pub fn certified_identity(leaf: &[u8], authority: &[u8]) -> Result<PeerIdentity, IdentityError> {
+    let identity = peer_identity(&[CertificateDer::from(leaf)])?;
+    if !is_signed_by(leaf, authority)? {
+        return Err(IdentityError::Certificate { why: "another authority has made it" });
+    }
+    Ok(identity)
+}
+
 /// True if the authority's key signed the certificate (RFC 5280 §4.1.1.3; Ed25519 alone).
 ///
 /// # Errors

@@ -14,7 +14,7 @@ fn the_documented_advertisement_is_signed_by_its_origin() {
     assert_eq!(node_id(public_key).as_bytes(), &bytes[1..17]);
 
     let (unsigned, signature) = bytes.split_last_chunk::<64>().unwrap();
-    let mut signed = [b"hawser lsa v1\0", unsigned].concat();
+    let mut signed = [b"hawser lsa v2\0", unsigned].concat();
     assert!(verify(public_key, &signed, signature));
     signed[20] ^= 1;
     assert!(!verify(public_key, &signed, signature));

@@ -1,53 +1,65 @@
-//! This node's adjacencies: which links it tells the mesh about, under which index, at which
-//! latency, and when it must tell anew. Pure.
+//! This node's adjacencies: which links it tells the mesh about, under which index, with which
+//! metrics, and when it must tell anew. Pure.
 //!
-//! A metric changes what is told only past 20 % and not before its hold time ends, so that routes
-//! do not follow noise. A link that comes or goes is told after a short pause that gathers others.
+//! What changes is told after a short pause that gathers other changes. How often it may be is
+//! limited by cause: a link that breaks does not wait for metrics that move.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hawser_routing::Adjacency;
+use hawser_exchange::LinkReport;
+use hawser_routing::{Adjacency, AdjacencyMetrics, TokenBucket};
 use hawser_wire::{AdjacencyIndex, MonoTime, NodeId};
 
-/// Changes within this time are told together.
-const GATHER: Duration = Duration::from_millis(10);
-/// A latency that was told stays for so long.
-const LATENCY_HOLD: Duration = Duration::from_secs(10);
-/// Told before the first measurement, in microseconds.
-const LATENCY_UNKNOWN_US: u32 = 1_000;
+use crate::link_metrics::LinkMetrics;
 
+/// Why the mesh is to be told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    /// A link went.
+    LinkDown,
+    /// A link came, or something else that matters at once.
+    Change,
+    /// A metric moved.
+    Metric,
+}
+
+/// When the mesh is to be told for one cause.
 #[derive(Debug)]
+struct Due {
+    /// Changes within this time are told together.
+    gather: Duration,
+    bucket: TokenBucket,
+    at: Option<MonoTime>,
+}
+
+impl Due {
+    const fn new(gather: Duration, bucket: TokenBucket) -> Self {
+        Self { gather, bucket, at: None }
+    }
+
+    fn poll_timeout(&self) -> Option<MonoTime> {
+        self.at.map(|at| at.max(self.bucket.ready_at()))
+    }
+}
+
+#[derive(Debug, Default)]
 struct Entry {
     /// Durable; `None` until the store answered.
     index: Option<AdjacencyIndex>,
     up: bool,
     /// It has been up in this life.
     lived: bool,
-    /// Smoothed one-way latency in microseconds; 0 before the first sample of this link.
-    smoothed_us: u32,
-    told_us: u32,
-    told_at: MonoTime,
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            index: None,
-            up: false,
-            lived: false,
-            smoothed_us: 0,
-            told_us: LATENCY_UNKNOWN_US,
-            told_at: MonoTime::ZERO,
-        }
-    }
+    metrics: LinkMetrics,
 }
 
 /// Every neighbour that ever had an index here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Adjacencies {
     entries: BTreeMap<NodeId, Entry>,
-    due: Option<MonoTime>,
+    down: Due,
+    change: Due,
+    metric: Due,
 }
 
 impl Adjacencies {
@@ -56,7 +68,15 @@ impl Adjacencies {
         let entries = kept.into_iter().map(|(index, neighbour)| {
             (neighbour, Entry { index: Some(index), ..Entry::default() })
         });
-        Self { entries: entries.collect(), due: None }
+        let (soon, later) = (Duration::from_millis(10), Duration::from_secs(1));
+        // Together well below what other nodes take of one origin.
+        let bucket = |burst, every_ms| TokenBucket::new(burst, Duration::from_millis(every_ms));
+        Self {
+            entries: entries.collect(),
+            down: Due::new(soon, bucket(16, 250)),
+            change: Due::new(soon, bucket(16, 500)),
+            metric: Due::new(later, bucket(4, 2_000)),
+        }
     }
 
     /// A link came up. True if its index is not known: the loop asks the store and answers with
@@ -65,7 +85,7 @@ impl Adjacencies {
         let entry = self.entries.entry(neighbour).or_default();
         entry.up = true;
         entry.lived = true;
-        entry.smoothed_us = 0;
+        entry.metrics.handle_link_up();
         let needs_index = entry.index.is_none();
         if !needs_index {
             self.gather(now);
@@ -87,52 +107,49 @@ impl Adjacencies {
     pub(crate) fn handle_link_down(&mut self, now: MonoTime, neighbour: NodeId) {
         if let Some(entry) = self.entries.get_mut(&neighbour) {
             entry.up = false;
-            self.gather(now);
+            self.gather_for(now, Cause::LinkDown);
         }
     }
 
-    /// A link's smoothed round trip was measured; zero is no measurement.
-    pub(crate) fn handle_rtt(&mut self, now: MonoTime, neighbour: NodeId, rtt: Duration) {
-        let Some(entry) = self.entries.get_mut(&neighbour) else { return };
-        if rtt.is_zero() || !entry.up {
+    /// A shard has reported on a link.
+    pub(crate) fn handle_report(&mut self, now: MonoTime, report: &LinkReport) {
+        let Some(entry) = self.entries.get_mut(&report.peer).filter(|entry| entry.up) else {
             return;
-        }
-        let sample_us = u32::try_from((rtt / 2).as_micros()).unwrap_or(u32::MAX).max(1);
-        let first = entry.smoothed_us == 0;
-        entry.smoothed_us = if first {
-            sample_us
-        } else {
-            // Three quarters of the old, one of the new.
-            let sum = u64::from(entry.smoothed_us) * 3 + u64::from(sample_us);
-            u32::try_from(sum / 4).unwrap_or(u32::MAX).max(1)
         };
-        let differs =
-            u64::from(entry.smoothed_us.abs_diff(entry.told_us)) * 5 > u64::from(entry.told_us);
-        let held = now.saturating_since(entry.told_at) < LATENCY_HOLD;
-        if differs && (first || !held) {
-            entry.told_us = entry.smoothed_us;
-            entry.told_at = now;
-            self.gather(now);
+        if entry.metrics.handle_report(now, report) {
+            self.gather_for(now, Cause::Metric);
         }
     }
 
     /// The node's advertisement is to be made anew soon, whatever the reason.
     pub(crate) fn gather(&mut self, now: MonoTime) {
-        self.due.get_or_insert_with(|| now.saturating_add(GATHER));
+        self.gather_for(now, Cause::Change);
+    }
+
+    fn gather_for(&mut self, now: MonoTime, cause: Cause) {
+        let due = match cause {
+            Cause::LinkDown => &mut self.down,
+            Cause::Change => &mut self.change,
+            Cause::Metric => &mut self.metric,
+        };
+        let gather = due.gather;
+        due.at.get_or_insert_with(|| now.saturating_add(gather));
     }
 
     /// When the advertisement is to be made anew.
-    pub(crate) const fn poll_timeout(&self) -> Option<MonoTime> {
-        self.due
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        [&self.down, &self.change, &self.metric].into_iter().filter_map(Due::poll_timeout).min()
     }
 
-    /// True, once, when it is time.
+    /// True, once, when it is time: whatever changed is told then.
     pub(crate) fn take_due(&mut self, now: MonoTime) -> bool {
-        let due = self.due.is_some_and(|due| due <= now);
-        if due {
-            self.due = None;
+        let dues = [&mut self.down, &mut self.change, &mut self.metric];
+        let ready = dues.into_iter().find(|due| due.poll_timeout().is_some_and(|at| at <= now));
+        let taken = ready.is_some_and(|due| due.bucket.take(now));
+        if taken {
+            (self.down.at, self.change.at, self.metric.at) = (None, None, None);
         }
-        due
+        taken
     }
 
     /// What to tell: links that are up and named.
@@ -141,10 +158,17 @@ impl Adjacencies {
             .iter()
             .filter(|(_, entry)| entry.up)
             .filter_map(|(&neighbour, entry)| {
-                let latency_us = entry.told_us;
-                entry.index.map(|index| Adjacency { neighbour, index, latency_us })
+                let metrics = entry.metrics.told();
+                entry.index.map(|index| Adjacency { neighbour, index, metrics })
             })
             .collect()
+    }
+
+    /// What is told of the link to a neighbour, or would be if it were up.
+    pub(crate) fn told_of(&self, neighbour: NodeId) -> AdjacencyMetrics {
+        self.entries
+            .get(&neighbour)
+            .map_or_else(AdjacencyMetrics::default, |entry| entry.metrics.told())
     }
 
     /// Every index that is known, up or down.
@@ -169,7 +193,7 @@ impl Adjacencies {
         for entry in self.entries.values_mut() {
             entry.up = false;
         }
-        self.due = None;
+        (self.down.at, self.change.at, self.metric.at) = (None, None, None);
     }
 }
 
@@ -184,13 +208,31 @@ mod tests {
         MonoTime::ZERO.saturating_add(Duration::from_millis(millis))
     }
 
-    fn micros(micros: u64) -> Duration {
-        Duration::from_micros(micros)
+    fn report(rtt_us: u64) -> LinkReport {
+        LinkReport {
+            peer: PEER,
+            lanes: 1,
+            rtt: Duration::from_micros(rtt_us),
+            sent_bytes: 0,
+            received_bytes: 0,
+            queued_bytes: 0,
+            dropped_frames: 0,
+            bandwidth: 0,
+            heartbeat_ticks: 0,
+            heartbeats_missed: 0,
+        }
+    }
+
+    fn with_peer() -> Adjacencies {
+        let mut adjacencies = Adjacencies::new([(AdjacencyIndex(7), PEER)]);
+        assert!(!adjacencies.handle_link_up(at(0), PEER), "the index is known");
+        assert!(adjacencies.take_due(at(10)));
+        adjacencies
     }
 
     #[test]
     fn a_link_is_told_once_it_is_up_and_named() {
-        let mut adjacencies = Adjacencies::default();
+        let mut adjacencies = Adjacencies::new([]);
         assert!(adjacencies.handle_link_up(at(0), PEER));
         assert_eq!(adjacencies.poll_timeout(), None);
         assert_eq!(adjacencies.told(), []);
@@ -211,27 +253,46 @@ mod tests {
     }
 
     #[test]
-    fn latency_is_damped() {
-        let mut adjacencies = Adjacencies::default();
-        adjacencies.handle_link_up(at(0), PEER);
-        adjacencies.handle_index(at(0), PEER, AdjacencyIndex(1));
-        let latency = |adjacencies: &Adjacencies| adjacencies.told()[0].latency_us;
-        assert_eq!(latency(&adjacencies), LATENCY_UNKNOWN_US);
-        adjacencies.take_due(at(10));
-        adjacencies.handle_rtt(at(20), PEER, Duration::ZERO);
-        assert_eq!(adjacencies.poll_timeout(), None, "no measurement");
-        adjacencies.handle_rtt(at(20), PEER, micros(400));
-        assert_eq!(latency(&adjacencies), 200, "the first is told at once");
-        assert!(adjacencies.take_due(at(30)));
-        adjacencies.handle_rtt(at(20_000), PEER, micros(440));
-        assert_eq!(adjacencies.poll_timeout(), None, "below 20 %");
-        adjacencies.handle_rtt(at(20_001), PEER, micros(4_000));
-        assert!(adjacencies.take_due(at(20_011)));
-        let told = latency(&adjacencies);
-        assert!((600..=700).contains(&told), "{told}");
-        adjacencies.handle_rtt(at(20_100), PEER, micros(40_000));
-        assert_eq!(adjacencies.poll_timeout(), None, "held");
-        adjacencies.handle_rtt(at(30_100), PEER, micros(40_000));
-        assert!(adjacencies.poll_timeout().is_some());
+    fn metrics_are_told_after_a_pause_and_of_links_that_are_up_alone() {
+        let mut adjacencies = with_peer();
+        adjacencies.handle_report(at(20), &report(400));
+        assert_eq!(adjacencies.poll_timeout(), Some(at(1020)));
+        assert!(adjacencies.take_due(at(1020)));
+        assert_eq!(adjacencies.told()[0].metrics.latency_us, 200);
+        adjacencies.handle_link_down(at(2000), PEER);
+        assert!(adjacencies.take_due(at(2010)));
+        adjacencies.handle_report(at(20_000), &report(9_000));
+        adjacencies.handle_report(at(20_000), &LinkReport { peer: OTHER, ..report(1) });
+        assert_eq!(adjacencies.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_broken_link_does_not_wait_for_one_that_flaps() {
+        let mut adjacencies = with_peer();
+        adjacencies.handle_link_up(at(0), OTHER);
+        adjacencies.handle_index(at(0), OTHER, AdjacencyIndex(8));
+        let mut told = 0;
+        for ms in 0..4_700 {
+            adjacencies.handle_link_up(at(ms), OTHER);
+            told += u32::from(adjacencies.take_due(at(ms)));
+        }
+        assert!((20..30).contains(&told), "a burst of 16, then two a second: {told}");
+        assert_eq!(adjacencies.poll_timeout(), Some(at(5_010)), "ups wait");
+        adjacencies.handle_link_down(at(4_700), PEER);
+        assert!(adjacencies.take_due(at(4_710)), "a down does not");
+        assert_eq!(adjacencies.poll_timeout(), None, "and tells the ups with it");
+    }
+
+    #[test]
+    fn nothing_makes_a_node_speak_more_often_than_others_listen() {
+        let mut adjacencies = with_peer();
+        let mut told = 0;
+        for ms in 0..60_000 {
+            adjacencies.handle_link_down(at(ms), PEER);
+            adjacencies.handle_link_up(at(ms), PEER);
+            adjacencies.handle_report(at(ms), &report(1 + ms * 100));
+            told += u32::from(adjacencies.take_due(at(ms)));
+        }
+        assert!((200..=430).contains(&told), "4 + 2 + 0.5 a second and bursts: {told}");
     }
 }

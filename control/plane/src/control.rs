@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::adjacency::Adjacencies;
 use crate::announcements::Announcements;
 use crate::catalogue::Catalogue;
+use crate::certificates::Certificates;
 use crate::commits::Commits;
 use crate::config::PlaneConfig;
 use crate::dial_back_guard::DialBackGuard;
@@ -24,6 +25,7 @@ use crate::dialler::Dialler;
 use crate::events::Events;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
+use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::opens::Opens;
 use crate::reports::Reports;
@@ -55,7 +57,7 @@ impl Drop for Listening {
 }
 
 /// The state of the control plane. Its parts are pure or narrow; the files beside this one move
-/// what they say between them: `lanes`, `wanted_lanes`, `lane_events`, `topology`, `streams`,
+/// what they say between them: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`,
 /// `arrivals`, `lifecycle`, `joins`, `settling`, `status`.
 pub(crate) struct Control {
     pub(crate) config: PlaneConfig,
@@ -96,9 +98,22 @@ pub(crate) struct Control {
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) flooding: Flooding,
+    /// Advertisements or certificates may wait to be checked.
+    pub(crate) checks_wait: bool,
+    /// So many are checked in this turn yet.
+    pub(crate) checks_left: usize,
+    pub(crate) certificates: Certificates,
+    /// Nodes that the mesh has evicted. Nobody can be evicted yet.
+    pub(crate) evicted: BTreeSet<NodeId>,
+    /// The operator has drained this node: it is no transit.
+    pub(crate) drained: bool,
     pub(crate) lsdb_changed: bool,
+    /// How often this node was overtaken when that was told last.
+    pub(crate) overtaken_told: u64,
+    /// When paths were computed last.
+    pub(crate) routes_computed: MonoTime,
     pub(crate) refresh_due: Option<MonoTime>,
-    pub(crate) latencies_due: Option<MonoTime>,
+    pub(crate) metrics_due: Option<MonoTime>,
     pub(crate) route_table: RouteTable,
     pub(crate) routes: Arc<RouteSnapshot>,
     /// Links on the path to each node that can be reached.
@@ -107,8 +122,8 @@ pub(crate) struct Control {
     pub(crate) known: BTreeSet<NodeId>,
     /// The map of the mesh is awaited.
     pub(crate) settling: Option<Settling>,
-    /// How much of each neighbour's link state was refused, and why the last of it was.
-    pub(crate) refused_link_state: BTreeMap<NodeId, (u64, String)>,
+    /// What of each neighbour's link state was refused.
+    pub(crate) refused_link_state: BTreeMap<NodeId, RefusedLinkState>,
 
     pub(crate) catalogue: Catalogue,
     pub(crate) announcements: Announcements,
@@ -130,6 +145,7 @@ pub(crate) struct Parts {
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
     pub(crate) adjacencies: Adjacencies,
+    pub(crate) drained: bool,
     pub(crate) peers: Vec<String>,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
@@ -169,9 +185,16 @@ impl Control {
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),
+            checks_wait: false,
+            checks_left: 0,
+            certificates: Certificates::default(),
+            evicted: BTreeSet::new(),
+            drained: parts.drained,
             lsdb_changed: false,
+            overtaken_told: 0,
+            routes_computed: MonoTime::ZERO,
             refresh_due: None,
-            latencies_due: None,
+            metrics_due: None,
             route_table: RouteTable::new(),
             routes: Arc::default(),
             hops: BTreeMap::new(),

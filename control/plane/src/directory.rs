@@ -68,6 +68,7 @@ pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> O
 
 #[cfg(test)]
 mod tests {
+    use hawser_routing::CertificateHash;
     use hawser_wire::Incarnation;
 
     use super::*;
@@ -81,11 +82,13 @@ mod tests {
                 origin: NodeId::from_bytes([id; 16]),
                 incarnation: Incarnation(1),
                 sequence: 1,
+                public_key: [0; 32],
+                certificate: CertificateHash::default(),
+                flags,
                 name: name.to_owned(),
                 address: String::new(),
-                public_key: [0; 32],
-                flags,
                 adjacencies: Vec::new(),
+                routes: Vec::new(),
                 signature: [0; 64],
             });
         }

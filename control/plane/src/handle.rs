@@ -35,6 +35,10 @@ pub(crate) enum Command {
     LeaveMesh {
         answer: Answer<()>,
     },
+    Drain {
+        drained: bool,
+        answer: Answer<()>,
+    },
     IssueToken {
         ttl: Duration,
         node: Option<NodeId>,
@@ -171,6 +175,16 @@ impl PlaneHandle {
     /// [`PlaneError::NoMesh`], [`PlaneError::Store`].
     pub async fn leave_mesh(&self) -> Result<(), PlaneError> {
         self.ask(|answer| Command::LeaveMesh { answer }).await
+    }
+
+    /// Takes this node out of transit, or lets it carry other nodes' traffic again: paths through it
+    /// move elsewhere where there is another way. It holds over restarts until it is undone, in
+    /// whatever mesh. What begins or ends here is not affected.
+    ///
+    /// # Errors
+    /// [`PlaneError::Store`]; nothing changed.
+    pub async fn drain(&self, drained: bool) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::Drain { drained, answer }).await
     }
 
     /// A single-use token for one node to join with, and when it expires (Unix time in seconds).

@@ -2,9 +2,9 @@
 //! stream catalogue, the mesh's lifecycle.
 //!
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
-//! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `catalogue`, `announcements`, `opens`,
+//! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `link_metrics`, `certificates`, `catalogue`, `announcements`, `opens`,
 //! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`. Beside them stand the parts that
-//! act: `lanes`, `wanted_lanes`, `lane_events`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
+//! act: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
 //! `settling`, `status` move what the machines say between the rings, the sockets of admission and the
 //! store.
 //!
@@ -16,6 +16,7 @@ mod adjacency;
 mod announcements;
 mod arrivals;
 mod catalogue;
+mod certificates;
 mod commits;
 mod config;
 mod control;
@@ -31,6 +32,8 @@ mod joins;
 mod lane_events;
 mod lanes;
 mod lifecycle;
+mod link_metrics;
+mod link_state;
 mod links;
 mod opens;
 mod plane;

@@ -155,6 +155,7 @@ impl Control {
         let now = self.now();
         self.run = self.run.wrapping_add(1);
         self.api_credentials.send_replace(Some(mesh.credentials.api_server_config()));
+        self.know_own_certificate(&mesh.record);
         let stopped = mesh.record.stopped;
         self.mesh = Some(mesh);
         if stopped {
@@ -324,12 +325,30 @@ impl Control {
         self.originate();
     }
 
+    /// Takes this node out of transit or lets it in again, durably.
+    pub(crate) fn drain(&mut self, drained: bool, answer: Answer<()>) {
+        self.store.run(
+            move |store| store.set_drained(drained),
+            move |control, stored| {
+                if stored.is_ok() && control.drained != drained {
+                    control.drained = drained;
+                    // Told at once: the caller's next look shows it.
+                    if control.is_running() {
+                        control.originate();
+                    }
+                }
+                let _caller_gone = answer.send(stored.map_err(PlaneError::from));
+            },
+        );
+    }
+
     /// Forgets the mesh once its neighbours have had time to hear the farewell.
     pub(crate) fn leave_due(&mut self) {
         let now = self.now();
         let Some(leaving) = self.leaving.take_if(|leaving| leaving.due <= now) else { return };
         self.withdraw();
         self.clear_streams();
+        self.certificates.clear();
         self.mesh = None;
         self.peers.clear();
         self.entering = true;

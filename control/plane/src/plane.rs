@@ -54,6 +54,7 @@ struct Kept {
     mesh: Option<MeshRecord>,
     peers: Vec<String>,
     adjacencies: Vec<(AdjacencyIndex, NodeId)>,
+    drained: bool,
     streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
 }
 
@@ -98,6 +99,7 @@ impl Plane {
             store: StoreQueue::start(store, continuation_sender.clone()),
             events,
             adjacencies: Adjacencies::new(kept.adjacencies),
+            drained: kept.drained,
             peers: kept.peers,
             api_credentials: credentials_sender,
             continuations: continuation_sender,
@@ -249,7 +251,8 @@ impl Control {
             self.adjacencies.poll_timeout().filter(|_| running),
             self.flooding_timeout().filter(|_| running),
             self.refresh_due.filter(|_| running),
-            self.latencies_due.filter(|_| running),
+            self.metrics_due.filter(|_| running),
+            self.routes_due().filter(|_| running),
             self.settling.as_ref().map(Settling::poll_timeout),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
@@ -272,6 +275,7 @@ impl Control {
             Command::StartMesh { answer } => self.start_mesh(answer),
             Command::StopMesh { answer } => self.stop_mesh(answer),
             Command::LeaveMesh { answer } => self.leave_mesh(answer),
+            Command::Drain { drained, answer } => self.drain(drained, answer),
             Command::IssueToken { ttl, node, address, answer } => {
                 self.issue_token(ttl, node, address, answer);
             }
@@ -347,12 +351,13 @@ async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
                 streams.push((record, consumers));
             }
             let boot = store.next_boot()?;
-            Ok((pkcs8, (boot, mesh, store.peers()?, store.adjacencies()?, streams)))
+            let adjacencies = (store.adjacencies()?, store.drained()?);
+            Ok((pkcs8, (boot, mesh, store.peers()?, adjacencies, streams)))
         })
         .await?;
-    let (boot, mesh, peers, adjacencies, streams) = kept;
+    let (boot, mesh, peers, (adjacencies, drained), streams) = kept;
     let key = NodeKey::from_pkcs8(&pkcs8)?;
-    Ok(Kept { key, boot, mesh, peers, adjacencies, streams })
+    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, streams })
 }
 
 /// The node's key as kept, else `fresh`, kept from now on. A node in no mesh takes the name of its

@@ -20,7 +20,7 @@ pub(crate) enum ReportUse {
     Lanes(Answer<Vec<LaneView>>),
     Streams(Answer<Vec<StreamStatusView>>),
     /// Metrics of this node's adjacencies.
-    Latencies,
+    Metrics,
 }
 
 #[derive(Debug)]
@@ -94,9 +94,9 @@ mod tests {
     fn a_round_ends_when_all_have_answered() {
         let mut reports = Reports::default();
         assert!(!reports.poll_begin(MonoTime::ZERO, 2));
-        reports.ask(ReportUse::Latencies);
+        reports.ask(ReportUse::Metrics);
         assert!(reports.poll_begin(MonoTime::ZERO, 2));
-        reports.ask(ReportUse::Latencies);
+        reports.ask(ReportUse::Metrics);
         assert!(!reports.poll_begin(MonoTime::ZERO, 2), "one at a time");
         reports.handle_report(report(1));
         reports.handle_report(report(1));
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_silent_shard_is_left_out() {
         let mut reports = Reports::default();
-        reports.ask(ReportUse::Latencies);
+        reports.ask(ReportUse::Metrics);
         reports.poll_begin(MonoTime::ZERO, 2);
         reports.handle_report(report(0));
         let deadline = reports.poll_timeout().expect("a round runs");

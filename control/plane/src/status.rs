@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_exchange::{LinkReport, ShardReport, StreamReport};
+use hawser_routing::LsaFlags;
 use hawser_store::StreamRecord;
 use hawser_wire::{NodeId, StreamId};
 
@@ -36,7 +37,7 @@ impl Control {
             ReportUse::Links(answer) => drop(answer.send(Ok(self.own_links(reports)))),
             ReportUse::Lanes(answer) => drop(answer.send(Ok(self.lanes(reports)))),
             ReportUse::Streams(answer) => drop(answer.send(Ok(self.stream_rows(reports)))),
-            ReportUse::Latencies => self.handle_latencies(reports),
+            ReportUse::Metrics => self.handle_metrics(reports),
         }
     }
 
@@ -83,6 +84,7 @@ impl Control {
             route_generation: self.routes.generation,
             lsdb_digest: lsdb.digest(),
             lsdb_size: lsdb.len(),
+            link_state_rejects: self.flooding.rejects().collect(),
             version: self.config.version.clone(),
             io_driver: self.config.io_driver.clone(),
             shards: self.shards.count(),
@@ -100,6 +102,8 @@ impl Control {
                     incarnation: lsa.incarnation,
                     hops: hops.map_or(0, |&hops| u32::try_from(hops).unwrap_or(u32::MAX)),
                     address: lsa.address.clone(),
+                    drained: lsa.flags.contains(LsaFlags::OVERLOADED),
+                    stub: lsa.flags.contains(LsaFlags::STUB),
                 }
             })
             .collect()
@@ -124,6 +128,8 @@ impl Control {
                     queued_bytes: report.map_or(0, |link| link.queued_bytes),
                     dropped_frames: report.map_or(0, |link| link.dropped_frames),
                     adjacency_index,
+                    digest_agrees: self.flooding.digest_agrees(peer),
+                    metrics: self.adjacencies.told_of(peer),
                 }
             })
             .collect()
@@ -154,12 +160,14 @@ impl Control {
                 b: self.node_ref(far.neighbour),
                 up: back.is_some(),
                 lanes: 0,
-                rtt: Duration::from_micros(u64::from(far.latency_us).saturating_mul(2)),
+                rtt: Duration::from_micros(u64::from(far.metrics.latency_us).saturating_mul(2)),
                 sent_bytes: 0,
                 received_bytes: 0,
                 queued_bytes: 0,
                 dropped_frames: 0,
                 adjacency_index: Some(far.index),
+                digest_agrees: None,
+                metrics: far.metrics,
             });
         }
         links

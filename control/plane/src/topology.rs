@@ -1,36 +1,35 @@
-//! The map of the mesh: this node's advertisement, flooding, shortest paths, route snapshots.
+//! The map of the mesh: this node's advertisement, shortest paths, route snapshots. What neighbours
+//! flood comes in by `link_state`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_admission::check_address;
-use hawser_exchange::{ControlToShard, ShardReport};
-use hawser_identity::{check_node_name, node_id, verify};
-use hawser_routing::{Flooding, Lsa, LsaFlags, RejectReason, shortest_paths};
+use hawser_exchange::ShardReport;
+use hawser_routing::{Flooding, Lsa, LsaFlags, shortest_paths};
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
+use crate::certificates::certificate_hash;
 use crate::control::Control;
-use crate::datagram::{LinkMessage, flooding_envelope};
 use crate::directory::members;
 use crate::reports::ReportUse;
 
-/// Flooding waits while more messages than this wait for room in the rings.
-const WAITING_MAX: usize = 1024;
 /// An advertisement is made anew after so long, even without a change.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
-/// Heartbeats of a link that came up are given so long before its latency is read.
-const LATENCY_FIRST: Duration = Duration::from_millis(500);
-/// Latencies are read this often.
-const LATENCY_EVERY: Duration = Duration::from_secs(10);
+/// Heartbeats of a link that came up are given so long before its metrics are read.
+const METRICS_FIRST: Duration = Duration::from_millis(500);
+/// Metrics are read this often.
+const METRICS_EVERY: Duration = Duration::from_secs(5);
+/// While many advertisements come at once, paths are computed no more often than so.
+const ROUTES_EVERY: Duration = Duration::from_millis(50);
 
 impl Control {
     /// The first lane of a link is up.
     pub(crate) fn handle_link_up(&mut self, peer: NodeId) {
         let now = self.now();
         self.flooding.handle_neighbour_up(now, peer);
-        let sample = now.saturating_add(LATENCY_FIRST);
-        self.latencies_due = Some(self.latencies_due.map_or(sample, |due| due.min(sample)));
+        let sample = now.saturating_add(METRICS_FIRST);
+        self.metrics_due = Some(self.metrics_due.map_or(sample, |due| due.min(sample)));
         if self.adjacencies.handle_link_up(now, peer) {
             self.store.run(
                 move |store| store.adjacency_index(peer),
@@ -48,18 +47,6 @@ impl Control {
         }
     }
 
-    /// What a neighbour floods is not taken. It repeats it every second: said once, then counted.
-    fn refuse_link_state(&mut self, from: NodeId, why: String) {
-        let (count, last) = self.refused_link_state.entry(from).or_default();
-        *count = count.saturating_add(1);
-        if *last == why {
-            tracing::debug!(%from, why, count, "link state refused again");
-        } else {
-            last.clone_from(&why);
-            self.events.emit(EventKind::Refused, Some(from), why);
-        }
-    }
-
     /// The last lane of a link is gone.
     pub(crate) fn handle_link_lost(&mut self, peer: NodeId) {
         let now = self.now();
@@ -68,61 +55,29 @@ impl Control {
         self.refused_link_state.remove(&peer);
     }
 
-    /// A neighbour's control plane says something.
-    pub(crate) fn handle_link_control(&mut self, from: NodeId, body: &[u8]) {
-        match LinkMessage::decode(body) {
-            Ok(Some(LinkMessage::Flooding(message))) => self.handle_flooding(from, message),
-            Ok(Some(LinkMessage::DialBack(request))) => self.handle_dial_back(from, &request),
-            Ok(None) => tracing::debug!(%from, "link message of unknown kind"),
-            Err(error) => self.refuse_link_state(from, format!("link message: {error}")),
-        }
-    }
-
-    fn handle_flooding(&mut self, from: NodeId, message: &[u8]) {
-        let (now, local) = (self.now(), self.node);
-        let mut fault = None;
-        let mut verify = |lsa: &Lsa| {
-            fault = check_word(lsa, local).err();
-            fault.is_none()
-        };
-        match self.flooding.handle_message(now, from, message, &mut verify) {
-            Ok(changed) => self.lsdb_changed |= changed,
-            Err(reason @ (RejectReason::NotNeighbour { .. } | RejectReason::UnknownKind(_))) => {
-                tracing::debug!(%from, %reason, "flooding message skipped");
-            }
-            Err(reason) => {
-                let why = match (reason, fault) {
-                    (RejectReason::Unverified { origin }, Some(fault)) => {
-                        format!("link-state advertisement of {origin}: {fault}")
-                    }
-                    _ => reason.to_string(),
-                };
-                self.refuse_link_state(from, why);
-            }
-        }
-        if self.flooding.must_originate() {
-            self.adjacencies.gather(now);
-        }
-    }
-
     /// Makes this node's advertisement anew, signed, and floods it.
     pub(crate) fn originate(&mut self) {
         let now = self.now();
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
         // Who leaves has no links any more: paths through it end before its lanes do.
+        let drained = if self.drained { LsaFlags::OVERLOADED } else { LsaFlags::default() };
         let (flags, adjacencies) = match self.leaving {
-            Some(_) => (LsaFlags::LEFT, Vec::new()),
-            None => (LsaFlags::default(), self.adjacencies.told()),
+            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new()),
+            None => (drained, self.adjacencies.told()),
         };
+        let Some(mesh) = &self.mesh else { return };
+        let certificate = certificate_hash(&mesh.record.certificate);
         let mut lsa = Lsa {
             origin: self.node,
             incarnation,
             sequence,
+            public_key: self.key.public_key(),
+            certificate,
+            flags,
             name: self.config.node_name.clone(),
             address: self.advertised_address().unwrap_or_default(),
-            public_key: self.key.public_key(),
-            flags,
             adjacencies,
+            routes: Vec::new(),
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
@@ -151,35 +106,31 @@ impl Control {
         if self.adjacencies.take_due(now) || refresh {
             self.originate();
         }
-        if self.flooding.poll_timeout().is_some_and(|due| due <= now) {
-            self.flooding.handle_timeout(now);
+        self.advance_flooding();
+        if self.metrics_due.is_some_and(|due| due <= now) {
+            self.metrics_due = Some(now.saturating_add(METRICS_EVERY));
+            self.reports.ask(ReportUse::Metrics);
         }
-        self.transmit_flooding();
-        if self.latencies_due.is_some_and(|due| due <= now) {
-            self.latencies_due = Some(now.saturating_add(LATENCY_EVERY));
-            self.reports.ask(ReportUse::Latencies);
-        }
-        if std::mem::take(&mut self.lsdb_changed) {
+        if self.routes_due().is_some_and(|due| due <= now) {
             self.compute_routes();
         }
     }
 
-    /// When flooding has something to do; while the rings are full their room decides.
-    pub(crate) fn flooding_timeout(&self) -> Option<MonoTime> {
-        self.flooding.poll_timeout().filter(|_| self.shards.waiting() < WAITING_MAX)
-    }
-
-    fn transmit_flooding(&mut self) {
-        while self.shards.waiting() < WAITING_MAX {
-            let Some((peer, message)) = self.flooding.poll_transmit() else { break };
-            let body = flooding_envelope(&message).into();
-            self.shards.send_to_link(peer, ControlToShard::LinkControl { peer, body });
-        }
+    /// When paths are to be computed: at once, unless more changes are about to follow.
+    pub(crate) fn routes_due(&self) -> Option<MonoTime> {
+        let due = if self.checks_wait {
+            self.routes_computed.saturating_add(ROUTES_EVERY)
+        } else {
+            MonoTime::ZERO
+        };
+        self.lsdb_changed.then_some(due)
     }
 
     /// Computes paths from the database as it is and publishes them.
     pub(crate) fn compute_routes(&mut self) {
         let now = self.now();
+        self.lsdb_changed = false;
+        self.routes_computed = now;
         let lsdb = self.flooding.lsdb();
         let paths = shortest_paths(lsdb, self.node);
         self.hops = paths.iter().map(|(&node, path)| (node, path.hops.len())).collect();
@@ -205,93 +156,24 @@ impl Control {
         self.events.emit(EventKind::RoutesChanged, None, detail);
     }
 
-    /// Takes the latencies out of a round of reports.
-    pub(crate) fn handle_latencies(&mut self, reports: &[ShardReport]) {
+    /// Takes the metrics of links out of a round of reports.
+    pub(crate) fn handle_metrics(&mut self, reports: &[ShardReport]) {
         let now = self.now();
         for link in reports.iter().flat_map(|report| &report.links) {
-            self.adjacencies.handle_rtt(now, link.peer, link.rtt);
+            self.adjacencies.handle_report(now, link);
         }
     }
 
     /// Forgets the map; indices stay. Shards get a snapshot without paths.
     pub(crate) fn clear_topology(&mut self) {
         self.flooding = Flooding::new(self.node);
+        self.checks_wait = false;
+        self.overtaken_told = 0;
         self.adjacencies.clear();
         self.refresh_due = None;
-        self.latencies_due = None;
-        self.lsdb_changed = false;
+        self.metrics_due = None;
         self.known.clear();
         self.refused_link_state.clear();
         self.compute_routes();
-    }
-}
-
-/// Whether an advertisement is its origin's own word, and what it says about itself can be shown
-/// and dialled. What is out under this node's own name from an earlier life is only overtaken.
-///
-/// # Errors
-/// What is wrong with it, printable.
-fn check_word(lsa: &Lsa, local: NodeId) -> Result<(), String> {
-    if node_id(&lsa.public_key) != lsa.origin
-        || !verify(&lsa.public_key, &lsa.signed_bytes(), &lsa.signature)
-    {
-        return Err("origin, key and signature do not agree".to_owned());
-    }
-    if lsa.origin == local {
-        return Ok(());
-    }
-    check_node_name(&lsa.name).map_err(|error| error.to_string())?;
-    if !lsa.address.is_empty() {
-        check_address(&lsa.address).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use hawser_identity::NodeKey;
-    use hawser_wire::Incarnation;
-
-    use super::*;
-
-    fn check(key: &NodeKey, local: NodeId, name: &str, address: &str, expected: Option<&str>) {
-        let mut lsa = Lsa {
-            origin: key.node_id(),
-            incarnation: Incarnation(1),
-            sequence: 1,
-            name: name.to_owned(),
-            address: address.to_owned(),
-            public_key: key.public_key(),
-            flags: LsaFlags::default(),
-            adjacencies: Vec::new(),
-            signature: [0; 64],
-        };
-        lsa.signature = key.sign(&lsa.signed_bytes());
-        match (check_word(&lsa, local), expected) {
-            (Ok(()), None) => {}
-            (Err(why), Some(part)) => {
-                assert!(why.contains(part), "{why:?} has no {part:?}");
-                assert!(!why.contains(char::is_control), "{why:?}");
-            }
-            (found, _) => panic!("{name:?} {address:?}: {found:?}, expected {expected:?}"),
-        }
-        lsa.signature[0] ^= 1;
-        let why = check_word(&lsa, local).expect_err("forged");
-        assert!(why.contains("do not agree"), "{why:?}");
-    }
-
-    #[test]
-    fn a_word_must_be_its_origins_own_and_printable() {
-        let key = NodeKey::generate().expect("key");
-        let local = NodeId::from_bytes([0; 16]);
-        check(&key, local, "b", "", None);
-        check(&key, local, "b", "b.example:7480", None);
-        check(&key, local, "", "", Some("empty"));
-        check(&key, local, "\x1b[31mb", "", Some("control characters"));
-        check(&key, local, "b c", "", Some("only letters"));
-        check(&key, local, &"b".repeat(65), "", Some("longer than 64"));
-        check(&key, local, "b", "b", Some("no port"));
-        check(&key, local, "b", "b\x1b[31m:7480", Some("characters that no host has"));
-        check(&key, key.node_id(), "an earlier name of mine", "", None);
     }
 }

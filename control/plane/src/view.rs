@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hawser_routing::AdjacencyMetrics;
 use hawser_store::StreamState;
 use hawser_wire::{
     AdjacencyIndex, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, ShardId, StreamId, TrafficClass,
@@ -71,6 +72,8 @@ pub struct StatusView {
     pub lsdb_digest: u64,
     /// Link-state advertisements held.
     pub lsdb_size: usize,
+    /// How often link state of neighbours was rejected, by reason, in the order of the reasons.
+    pub link_state_rejects: Vec<(&'static str, u64)>,
     /// Of this program.
     pub version: String,
     /// "io_uring" or "epoll".
@@ -94,6 +97,10 @@ pub struct NodeView {
     pub hops: u32,
     /// Lane address that can be dialled; empty if it accepts none.
     pub address: String,
+    /// It is no transit at present: its operator has drained it.
+    pub drained: bool,
+    /// It is never transit.
+    pub stub: bool,
 }
 
 /// A node as others name it.
@@ -128,6 +135,11 @@ pub struct LinkView {
     pub dropped_frames: u64,
     /// What `b` is called in route headers at `a`.
     pub adjacency_index: Option<AdjacencyIndex>,
+    /// The other end's link-state database was this node's when they compared last; `None` if they
+    /// have not yet, and for other nodes' links.
+    pub digest_agrees: Option<bool>,
+    /// What `a` tells the mesh about the way to `b`.
+    pub metrics: AdjacencyMetrics,
 }
 
 /// One lane of this node.

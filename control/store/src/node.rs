@@ -15,6 +15,7 @@ pub(crate) const ADJACENCIES: TableDefinition<'_, &[u8; 16], u32> =
 
 const META_NODE: &str = "node";
 const META_BOOT: &str = "boot";
+const META_DRAINED: &str = "drained";
 const META_ADJACENCY_LAST: &str = "adjacency_last";
 
 /// Who this node is.
@@ -48,6 +49,30 @@ impl Store {
             };
             reader.finish()?;
             Ok(Some(node))
+        })
+    }
+
+    /// Whether the operator has drained this node.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn drained(&self) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(META)?.get(META_DRAINED)?.is_some()))
+    }
+
+    /// Keeps that the operator has drained this node, or that it is not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_drained(&self, drained: bool) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            if drained {
+                meta.insert(META_DRAINED, [].as_slice())?;
+            } else {
+                meta.remove(META_DRAINED)?;
+            }
+            Ok(Outcome::Changed(()))
         })
     }
 

@@ -1,49 +1,24 @@
-//! Reliable flooding of link-state advertisements between neighbours.
+//! Reliable flooding of link-state advertisements between neighbours: the machine, its own word, its
+//! neighbours and its timers. What becomes of a neighbour's messages stands in `intake`.
 //!
 //! After OSPF (RFC 2328 §13) and IS-IS (ISO 10589 §7.3.15): each advertisement is passed to every
 //! neighbour but the one that it came from, repeated until acknowledged; digests of the whole
 //! database are compared when a link comes up and every ten seconds, and where they differ a
 //! summary shows what either side lacks. Any single message may be lost, repeated or reordered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use hawser_wire::{DecodeError, Incarnation, MonoTime, NodeId};
+use hawser_wire::{Incarnation, MonoTime, NodeId};
 use thiserror::Error;
 
-use crate::message::{Message, MessageError};
+use crate::candidates::{Candidate, Candidates};
+use crate::message::CERTIFICATE_BYTES_MAX;
 use crate::neighbour::Neighbour;
-use crate::{Inserted, Lsa, LsaVersion, Lsdb, ORIGINS_MAX};
-
-/// Why a message changed nothing. The sender's doing, unless said otherwise; the link stays.
-#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub enum RejectReason {
-    /// It came from a node whose link is not up: a message that was on its way when it went down.
-    #[error("{from} is no neighbour")]
-    NotNeighbour {
-        /// The sender.
-        from: NodeId,
-    },
-    /// A kind of a newer version; to be ignored.
-    #[error("flooding message of unknown kind {0}")]
-    UnknownKind(u8),
-    /// The bytes are no message.
-    #[error("flooding message: {0}")]
-    Malformed(#[from] DecodeError),
-    /// The advertisement is not its origin's own word.
-    #[error("link-state advertisement of {origin}: origin, key and signature do not agree")]
-    Unverified {
-        /// Whom it claims to be from.
-        origin: NodeId,
-    },
-    /// This node's database is full. The advertisement was acknowledged nevertheless, so that it
-    /// is offered again with the next digest and not every second.
-    #[error("no room for the link-state advertisement of {origin}: at most {ORIGINS_MAX} origins")]
-    Full {
-        /// Whom it is from.
-        origin: NodeId,
-    },
-}
+use crate::reject::Rejects;
+use crate::{
+    CertificateEvent, CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, RejectReason, TokenBucket,
+};
 
 /// Why an own advertisement cannot be sent; nothing changed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -69,22 +44,33 @@ pub enum OriginateError {
 
 /// The flooding machine of one node.
 ///
-/// After each `handle_*` call the driver asks [`Flooding::must_originate`], drains
+/// After each `handle_*` call the driver checks what [`Flooding::poll_check`] hands out, at its own
+/// pace, answers [`Flooding::poll_certificate`], asks [`Flooding::must_originate`], drains
 /// [`Flooding::poll_transmit`], and comes back at [`Flooding::poll_timeout`] with
 /// [`Flooding::handle_timeout`].
 ///
-/// Memory is bounded by [`ORIGINS_MAX`] and [`crate::LSDB_BYTES_MAX`], and per neighbour by a
-/// few words an origin.
+/// Memory is bounded by [`ORIGINS_MAX`](crate::ORIGINS_MAX) and
+/// [`LSDB_BYTES_MAX`](crate::LSDB_BYTES_MAX), by 16 MiB of advertisements that wait to be checked,
+/// and per neighbour by a few words an origin.
 #[derive(Debug)]
 pub struct Flooding {
-    node: NodeId,
-    lsdb: Lsdb,
-    neighbours: BTreeMap<NodeId, Neighbour>,
+    pub(crate) node: NodeId,
+    pub(crate) lsdb: Lsdb,
+    pub(crate) neighbours: BTreeMap<NodeId, Neighbour>,
     /// The time of the last call that carried one; [`Flooding::poll_transmit`] stamps with it.
-    now: MonoTime,
+    pub(crate) now: MonoTime,
     /// The highest version that is known to be out under this node's name.
-    own_version: Option<LsaVersion>,
-    superseded: bool,
+    pub(crate) own_version: Option<LsaVersion>,
+    pub(crate) superseded: bool,
+    /// How often another's word about this node was newer than its own.
+    pub(crate) overtaken: u64,
+    pub(crate) candidates: Candidates,
+    /// The candidate that the driver looks at.
+    pub(crate) checking: Option<Candidate>,
+    /// How often each origin of the database may say something new.
+    pub(crate) limits: BTreeMap<NodeId, TokenBucket>,
+    pub(crate) rejects: Rejects,
+    pub(crate) events: VecDeque<CertificateEvent>,
 }
 
 impl Flooding {
@@ -98,6 +84,12 @@ impl Flooding {
             now: MonoTime::ZERO,
             own_version: None,
             superseded: false,
+            overtaken: 0,
+            candidates: Candidates::default(),
+            checking: None,
+            limits: BTreeMap::new(),
+            rejects: Rejects::default(),
+            events: VecDeque::new(),
         }
     }
 
@@ -159,6 +151,42 @@ impl Flooding {
         Ok(())
     }
 
+    /// How often another's word about this node was newer than its own, in this life. It is once or
+    /// twice after a start with an old disk; more often, another node has the same key.
+    #[must_use]
+    pub const fn overtaken(&self) -> u64 {
+        self.overtaken
+    }
+
+    /// How often link state of neighbours was rejected: reasons by
+    /// [name](RejectReason::name), in the order of the names.
+    pub fn rejects(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.rejects.iter()
+    }
+
+    /// Whether the digest that the neighbour has sent last, some seconds ago at most, was that of this
+    /// node's database when it came; `None` before the first, or if it is no neighbour. One that is
+    /// told of a change just then differs for once.
+    #[must_use]
+    pub fn digest_agrees(&self, neighbour: NodeId) -> Option<bool> {
+        self.neighbours.get(&neighbour)?.agrees()
+    }
+
+    /// The next thing to do about certificates.
+    pub fn poll_certificate(&mut self) -> Option<CertificateEvent> {
+        self.events.pop_front()
+    }
+
+    /// Sends a certificate to the neighbour that [wants](CertificateEvent::Wanted) it. One longer
+    /// than 8 KiB is none and is not sent.
+    pub fn send_certificate(&mut self, to: NodeId, hash: CertificateHash, der: Bytes) {
+        if let Some(neighbour) = self.neighbours.get_mut(&to)
+            && der.len() <= CERTIFICATE_BYTES_MAX
+        {
+            neighbour.send_certificate(hash, der);
+        }
+    }
+
     /// Neighbours whose whole database was taken over since their link came up, and which have this
     /// node's newest advertisement; in the order of ids.
     pub fn settled(&self) -> impl Iterator<Item = NodeId> + '_ {
@@ -185,115 +213,38 @@ impl Flooding {
         self.neighbours.remove(&node);
     }
 
-    /// Takes a message of the neighbour `from`. True if the database changed.
-    ///
-    /// `verify` must answer whether the advertisement is its origin's own word: that its public
-    /// key hashes to its origin's id, **and** that its signature over [`Lsa::signed_bytes`] holds
-    /// under that key. It is asked only about advertisements that would be stored or that are
-    /// newer than this node's own, since each answer costs about 50 µs.
-    ///
-    /// # Errors
-    /// [`RejectReason`]; the database did not change.
-    pub fn handle_message(
-        &mut self,
-        now: MonoTime,
-        from: NodeId,
-        message: &[u8],
-        verify: &mut dyn FnMut(&Lsa) -> bool,
-    ) -> Result<bool, RejectReason> {
+    /// Forgets what has ended and makes what is due ready for [`Flooding::poll_transmit`]. True if
+    /// the database changed.
+    pub fn handle_timeout(&mut self, now: MonoTime) -> bool {
         self.now = now;
-        let Some(neighbour) = self.neighbours.get_mut(&from) else {
-            return Err(RejectReason::NotNeighbour { from });
-        };
-        let message = Message::decode(message).map_err(|error| match error {
-            MessageError::UnknownKind(kind) => RejectReason::UnknownKind(kind),
-            MessageError::Decode(error) => RejectReason::Malformed(error),
-        })?;
-        match message {
-            Message::Lsa { lsa, version, encoding } => {
-                return self.handle_lsa(from, *lsa, version, encoding, verify);
-            }
-            Message::Ack(entries) => {
-                for (origin, version) in entries {
-                    if self.lsdb.version(origin).is_some_and(|have| version >= have) {
-                        neighbour.settled(origin);
-                    }
-                }
-            }
-            Message::Digest(digest) => neighbour.handle_digest(now, digest == self.lsdb.digest()),
-            Message::Summary { first, last, entries } => {
-                compare(&self.lsdb, neighbour, first, last, &entries);
-                neighbour.handle_compared(first, last);
-            }
-            Message::Request(origins) => {
-                for origin in origins {
-                    if self.lsdb.get(origin).is_some() {
-                        neighbour.send_if_idle(origin);
-                    }
-                }
+        let expired = self.lsdb.expire(now);
+        for origin in &expired {
+            self.limits.remove(origin);
+        }
+        let (ask, given_up) = self.candidates.handle_timeout(now);
+        for (hash, sender) in ask {
+            if let Some(neighbour) = self.neighbours.get_mut(&sender) {
+                neighbour.want_certificate(hash);
             }
         }
-        Ok(false)
-    }
-
-    fn handle_lsa(
-        &mut self,
-        from: NodeId,
-        lsa: Lsa,
-        version: LsaVersion,
-        encoding: Bytes,
-        verify: &mut dyn FnMut(&Lsa) -> bool,
-    ) -> Result<bool, RejectReason> {
-        let origin = lsa.origin;
-        let Some(neighbour) = self.neighbours.get_mut(&from) else {
-            return Err(RejectReason::NotNeighbour { from });
-        };
-        match self.lsdb.judge(origin, version, encoding.len()) {
-            Inserted::Same => {
-                neighbour.settled(origin);
-                neighbour.acknowledge(origin, version);
-                return Ok(false);
-            }
-            Inserted::Older => {
-                neighbour.send_if_idle(origin);
-                return Ok(false);
-            }
-            Inserted::Full if origin != self.node => {
-                neighbour.acknowledge(origin, version);
-                return Err(RejectReason::Full { origin });
-            }
-            Inserted::Full | Inserted::Newest => {}
+        for candidate in given_up {
+            let origin = candidate.lsa.origin;
+            self.rejects.count(&RejectReason::CertificateMissing { origin });
         }
-        if !verify(&lsa) {
-            return Err(RejectReason::Unverified { origin });
-        }
-        neighbour.settled(origin);
-        neighbour.acknowledge(origin, version);
-        if origin == self.node {
-            // An earlier life's word about this node is not stored: it is overtaken.
-            self.own_version = self.own_version.max(Some(version));
-            self.superseded = true;
-            return Ok(false);
-        }
-        self.lsdb.store(lsa, version, encoding);
-        for (_, other) in self.neighbours.iter_mut().filter(|(node, _)| **node != from) {
-            other.send(origin);
-        }
-        Ok(true)
-    }
-
-    /// Makes what is due ready for [`Flooding::poll_transmit`].
-    pub fn handle_timeout(&mut self, now: MonoTime) {
-        self.now = now;
         for neighbour in self.neighbours.values_mut() {
             neighbour.handle_timeout(now);
         }
+        !expired.is_empty()
     }
 
-    /// When [`Flooding::handle_timeout`] is to be called next; none without a neighbour.
+    /// When [`Flooding::handle_timeout`] is to be called next, if ever.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.neighbours.values().map(Neighbour::poll_timeout).min()
+        let neighbours = self.neighbours.values().map(Neighbour::poll_timeout).min();
+        [neighbours, self.candidates.poll_timeout(), self.lsdb.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next message to send, and to whom. What is lost needs no telling: it is repeated.
@@ -302,26 +253,5 @@ impl Flooding {
         self.neighbours
             .iter_mut()
             .find_map(|(node, neighbour)| Some((*node, neighbour.poll_transmit(now, lsdb)?)))
-    }
-}
-
-/// Finds out of a neighbour's summary what either side lacks.
-fn compare(
-    lsdb: &Lsdb,
-    neighbour: &mut Neighbour,
-    first: NodeId,
-    last: NodeId,
-    theirs: &[(NodeId, LsaVersion)],
-) {
-    let theirs: BTreeMap<NodeId, LsaVersion> = theirs.iter().copied().collect();
-    for (origin, ours) in lsdb.versions(first..=last) {
-        match theirs.get(&origin) {
-            Some(version) if *version > ours => neighbour.want(origin),
-            Some(version) if *version == ours => neighbour.settled(origin),
-            _ => neighbour.send_if_idle(origin),
-        }
-    }
-    for origin in theirs.into_keys().filter(|origin| lsdb.get(*origin).is_none()) {
-        neighbour.want(origin);
     }
 }

@@ -1,8 +1,8 @@
 //! Link-state advertisements, their database, flooding, shortest paths, route snapshots.
 //!
 //! Pure: the driver in `control/plane` feeds it messages and the time, and sends what it asks for.
-//! The order of work is the order of the modules: an [`Lsa`] is flooded by [`Flooding`] into every
-//! node's [`Lsdb`], [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
+//! The order of work: an [`Lsa`] is flooded by [`Flooding`] into every node's [`Lsdb`], once the
+//! driver has [checked](Flooding::poll_check) it; [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
 //! makes the [`RouteSnapshot`] that shards use.
 //!
 //! Many paths to every node come from a [`Topology`], which [`MeshTopology`] makes of the database: each class sees it as a [`Graph`], in which the
@@ -17,21 +17,27 @@
 //! outputs in equal order.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod adjacency;
 mod backup;
+mod candidates;
+mod delta;
 mod deviation;
 mod disjoint;
 mod explain;
 mod flooding;
 mod graph;
 mod incremental_spf;
+mod intake;
 mod k_paths;
 mod lsa;
 mod lsdb;
 mod mesh_topology;
 mod message;
 mod neighbour;
+mod operator_route;
 mod plan;
 mod protection;
+mod reject;
 mod rib;
 mod route_table;
 mod shortest_paths;
@@ -39,23 +45,28 @@ mod snapshot;
 mod spf;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 mod topology;
 
+pub use adjacency::{Adjacency, AdjacencyMetrics};
 pub use backup::Backups;
 pub use disjoint::{LinkDisjointPairs, NodeDisjointPairs};
 pub use explain::{Candidate, ExplainedHop, Verdict, best_paths, explain};
-pub use flooding::{Flooding, OriginateError, RejectReason};
+pub use flooding::{Flooding, OriginateError};
 pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, PathKey};
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
 pub use k_paths::{K_MAX, KPaths, PathList};
-pub use lsa::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
+pub use lsa::{ADJACENCIES_MAX, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
 pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
+pub use operator_route::{OPERATOR_ROUTES_MAX, OperatorRoute, VIA_MAX};
 pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
+pub use reject::{CertificateEvent, CertificateFault, Judgement, Refusal, RejectReason};
 pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;
 pub use shortest_paths::{Path, shortest_paths};
 pub use snapshot::{Route, RouteSnapshot};
 pub use spf::{ShortestPathTree, SpfWorkspace};
+pub use token_bucket::TokenBucket;
 pub use topology::{CostTerms, LinkMetrics, NodeFlags, REFERENCE_MBPS, Topology, Weights};

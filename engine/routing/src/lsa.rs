@@ -1,34 +1,26 @@
 //! The link-state advertisement: what one node says about itself and its neighbours.
 
-use hawser_wire::{AdjacencyIndex, ByteReader, DecodeError, Incarnation, NAME_BYTES_MAX, NodeId};
+use hawser_wire::{ByteReader, DecodeError, Incarnation, NAME_BYTES_MAX, NodeId};
+
+use crate::adjacency::{Adjacency, decode_adjacencies, encode_adjacencies};
+use crate::operator_route::{OPERATOR_ROUTES_MAX, OperatorRoute};
 
 /// Most adjacencies of one node.
 pub const ADJACENCIES_MAX: usize = 1024;
 
 /// Longest encoding of an [`Lsa`], in bytes.
-pub const LSA_BYTES_MAX: usize =
-    FIXED_BYTES + 2 * (1 + NAME_BYTES_MAX) + ADJACENCIES_MAX * ADJACENCY_BYTES;
+pub const LSA_BYTES_MAX: usize = FIXED_BYTES
+    + 2 * (1 + NAME_BYTES_MAX)
+    + ADJACENCIES_MAX * Adjacency::LEN
+    + OPERATOR_ROUTES_MAX * OperatorRoute::BYTES_MAX;
 
-/// Version, origin, incarnation, sequence, public key, flags, count, signature.
-const FIXED_BYTES: usize = 1 + 16 + 8 + 8 + 32 + 1 + 2 + SIGNATURE_BYTES;
-const ADJACENCY_BYTES: usize = 16 + 4 + 4;
+/// Version, origin, incarnation, sequence, public key, certificate, flags, counts, signature.
+const FIXED_BYTES: usize = 1 + 16 + 8 + 8 + 32 + 32 + 1 + 2 + 1 + SIGNATURE_BYTES;
 const SIGNATURE_BYTES: usize = 64;
 /// Layout of the encoding; raised when it changes.
-const ENCODING_VERSION: u8 = 1;
+const ENCODING_VERSION: u8 = 2;
 /// Stands before the bytes that are signed, so that a signature over anything else is none here.
-const SIGNATURE_CONTEXT: &[u8] = b"hawser lsa v1\0";
-
-/// One direction of a link as its near end sees it. It counts only while the far end lists the
-/// near one too.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Adjacency {
-    /// The far end.
-    pub neighbour: NodeId,
-    /// The origin's durable name for it, as source routes carry it.
-    pub index: AdjacencyIndex,
-    /// One-way latency in microseconds: the metric.
-    pub latency_us: u32,
-}
+const SIGNATURE_CONTEXT: &[u8] = b"hawser lsa v2\0";
 
 /// What a node says of itself, as bits. Those without a meaning yet are carried as they came.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -55,11 +47,16 @@ impl LsaFlags {
     }
 }
 
+/// SHA-256 of a node's certificate (DER): by it neighbours ask each other for certificates.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct CertificateHash(pub [u8; 32]);
+
 /// A link-state advertisement.
 ///
 /// One value has one encoding: adjacencies are encoded in the order of their neighbours, one per
 /// neighbour, none to the origin itself, at most [`ADJACENCIES_MAX`]; what does not fit is left
-/// out. A decoded one is always in that form.
+/// out, and what is out of a metric's bounds counts as the bound. The same holds of the operator's
+/// routes. A decoded one is always in that form.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Lsa {
     /// Who says it.
@@ -68,16 +65,20 @@ pub struct Lsa {
     pub incarnation: Incarnation,
     /// Counts the advertisements of that life, from 1.
     pub sequence: u64,
+    /// Its Ed25519 public key, from which `origin` is derived.
+    pub public_key: [u8; 32],
+    /// Its certificate, by which it is a member of the mesh.
+    pub certificate: CertificateHash,
+    /// What it does not do for others.
+    pub flags: LsaFlags,
     /// Its human name; at most 255 bytes, cut at a character.
     pub name: String,
     /// Where its lanes can be dialled, or empty; at most 255 bytes, cut at a character.
     pub address: String,
-    /// Its Ed25519 public key, from which `origin` is derived.
-    pub public_key: [u8; 32],
-    /// What it does not do for others.
-    pub flags: LsaFlags,
     /// Its links that are up.
     pub adjacencies: Vec<Adjacency>,
+    /// Paths that operators have set by way of this node; at most [`OPERATOR_ROUTES_MAX`].
+    pub routes: Vec<OperatorRoute>,
     /// Ed25519, over [`Lsa::signed_bytes`].
     pub signature: [u8; 64],
 }
@@ -99,6 +100,15 @@ pub struct LsaVersion {
 impl LsaVersion {
     /// Bytes on the wire.
     pub(crate) const LEN: usize = 24;
+
+    /// Neither incarnations nor sequences come near this in the life of a mesh. What claims to be
+    /// beyond it is refused, so that no word of a node, whatever it did wrong, is its last one.
+    pub(crate) const NUMBER_END: u64 = 1 << 48;
+
+    /// Within what a node can have counted up to.
+    pub(crate) const fn is_plausible(&self) -> bool {
+        self.incarnation.0 < Self::NUMBER_END && self.sequence < Self::NUMBER_END
+    }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.incarnation.0.to_le_bytes());
@@ -136,21 +146,30 @@ impl Lsa {
     }
 
     fn encode_unsigned(&self, out: &mut Vec<u8>) {
-        let adjacencies = self.ordered_adjacencies();
         out.push(ENCODING_VERSION);
         out.extend_from_slice(self.origin.as_bytes());
         out.extend_from_slice(&self.incarnation.0.to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.public_key);
+        out.extend_from_slice(&self.certificate.0);
         out.push(self.flags.0);
         put_text(out, &self.name);
         put_text(out, &self.address);
-        out.extend_from_slice(&u16::try_from(adjacencies.len()).unwrap_or(0).to_le_bytes());
-        for link in adjacencies {
-            out.extend_from_slice(link.neighbour.as_bytes());
-            out.extend_from_slice(&link.index.0.to_le_bytes());
-            out.extend_from_slice(&link.latency_us.to_le_bytes());
-        }
+        encode_adjacencies(&self.ordered_adjacencies(), out);
+        OperatorRoute::encode_all(&OperatorRoute::ordered(&self.routes), out);
+    }
+
+    /// Brings it into the form that a decoded one has, but for texts that are too long.
+    pub(crate) fn normalize(&mut self) {
+        self.adjacencies = self.ordered_adjacencies();
+        self.routes = OperatorRoute::ordered(&self.routes);
+    }
+
+    /// Whether its origin carries what neither begins nor ends there: it is no stub, not overloaded or
+    /// drained, and has not left.
+    #[must_use]
+    pub const fn is_transit(&self) -> bool {
+        self.flags.0 & (LsaFlags::STUB.0 | LsaFlags::OVERLOADED.0 | LsaFlags::LEFT.0) == 0
     }
 
     /// What it says of its link to `neighbour`. As in the database: adjacencies are in the order of
@@ -163,7 +182,7 @@ impl Lsa {
     /// The adjacencies as they are encoded.
     pub(crate) fn ordered_adjacencies(&self) -> Vec<Adjacency> {
         let others = self.adjacencies.iter().filter(|link| link.neighbour != self.origin);
-        let mut adjacencies: Vec<Adjacency> = others.copied().collect();
+        let mut adjacencies: Vec<Adjacency> = others.map(|link| link.bounded()).collect();
         adjacencies.sort_by_key(|link| link.neighbour);
         adjacencies.dedup_by_key(|link| link.neighbour);
         adjacencies.truncate(ADJACENCIES_MAX);
@@ -182,42 +201,24 @@ impl Lsa {
             let value = u64::from(version);
             return Err(DecodeError::Invalid { what: "link-state advertisement's version", value });
         }
-        let mut lsa = Self {
-            origin: NodeId::from_bytes(reader.array()?),
+        let origin = NodeId::from_bytes(reader.array()?);
+        let lsa = Self {
+            origin,
             incarnation: Incarnation(reader.u64()?),
             sequence: reader.u64()?,
             public_key: reader.array()?,
+            certificate: CertificateHash(reader.array()?),
             flags: LsaFlags(reader.u8()?),
             name: reader.name()?.to_owned(),
             address: reader.name()?.to_owned(),
-            adjacencies: Vec::new(),
-            signature: [0; SIGNATURE_BYTES],
+            adjacencies: decode_adjacencies(&mut reader, origin, ADJACENCIES_MAX)?,
+            routes: OperatorRoute::decode_all(&mut reader)?,
+            signature: reader.array()?,
         };
-        let count = reader.u16()?;
-        let what = "link-state advertisement's adjacencies";
-        if usize::from(count) > ADJACENCIES_MAX {
-            return Err(DecodeError::TooLarge { what, value: u64::from(count), max: 1024 });
-        }
-        let mut before = None;
-        for position in 0..count {
-            let link = Adjacency {
-                neighbour: NodeId::from_bytes(reader.array()?),
-                index: AdjacencyIndex(reader.u32()?),
-                latency_us: reader.u32()?,
-            };
-            if link.neighbour == lsa.origin || before >= Some(link.neighbour) {
-                return Err(DecodeError::Invalid { what, value: u64::from(position) });
-            }
-            before = Some(link.neighbour);
-            lsa.adjacencies.push(link);
-        }
-        lsa.signature = reader.array()?;
         reader.finish()?;
         Ok(lsa)
     }
 }
-
-const _: () = assert!(ADJACENCIES_MAX == 1024, "as the decoder's error says");
 
 /// Appends a text as [`ByteReader::name`] reads it, cut to [`NAME_BYTES_MAX`] at a character.
 fn put_text(out: &mut Vec<u8>, text: &str) {

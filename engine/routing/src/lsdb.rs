@@ -1,11 +1,13 @@
 //! The link-state database: the newest advertisement of each origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
+use std::time::Duration;
 
 use bytes::Bytes;
-use hawser_wire::NodeId;
+use hawser_wire::{MonoTime, NodeId};
 
+use crate::delta::LsaDelta;
 use crate::{Lsa, LsaVersion};
 
 /// Most origins in a database. Further ones are refused, known ones still renewed.
@@ -13,6 +15,11 @@ pub const ORIGINS_MAX: usize = 16_384;
 
 /// Most bytes of encoded advertisements in a database.
 pub const LSDB_BYTES_MAX: usize = 64 << 20;
+
+/// An advertisement that its origin does not renew is forgotten after so long (RFC 2328 appendix B).
+/// What is left of it is carried beside it and only shrinks: it is not signed, as it changes on the
+/// way.
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What became of an advertisement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +41,8 @@ pub enum Inserted {
 #[derive(Clone, Debug, Default)]
 pub struct Lsdb {
     entries: BTreeMap<NodeId, Entry>,
+    /// When each entry ends, soonest first; without those that do not.
+    ends: BTreeSet<(MonoTime, NodeId)>,
     encoded_bytes: usize,
     digest: u64,
 }
@@ -43,6 +52,10 @@ struct Entry {
     lsa: Lsa,
     version: LsaVersion,
     encoding: Bytes,
+    /// [`MonoTime::MAX`]: never.
+    expires: MonoTime,
+    /// The way here from the version before, if it is shorter than the whole.
+    delta: Option<Bytes>,
 }
 
 impl Lsdb {
@@ -52,15 +65,16 @@ impl Lsdb {
         Self::default()
     }
 
-    /// Takes an advertisement in if it is newer. Its signature is the caller's business.
+    /// Takes an advertisement in if it is newer, for good: this node's own, which it renews itself.
+    /// Its signature is the caller's business.
     pub fn insert(&mut self, mut lsa: Lsa) -> Inserted {
-        lsa.adjacencies = lsa.ordered_adjacencies();
+        lsa.normalize();
         let mut encoding = Vec::new();
         lsa.encode(&mut encoding);
         let version = lsa.version_of(&encoding);
         let verdict = self.judge(lsa.origin, version, encoding.len());
         if verdict == Inserted::Newest {
-            self.store(lsa, version, encoding.into());
+            self.store(lsa, version, encoding.into(), MonoTime::MAX);
         }
         verdict
     }
@@ -82,14 +96,63 @@ impl Lsdb {
     }
 
     /// Stores what [`Lsdb::judge`] found to be the newest.
-    pub(crate) fn store(&mut self, lsa: Lsa, version: LsaVersion, encoding: Bytes) {
+    pub(crate) fn store(
+        &mut self,
+        lsa: Lsa,
+        version: LsaVersion,
+        encoding: Bytes,
+        expires: MonoTime,
+    ) {
+        let origin = lsa.origin;
+        let old = self.remove(origin);
+        let delta = old.and_then(|old| {
+            let mut delta = Vec::new();
+            LsaDelta::between((&old.lsa, old.version), (&lsa, version))?.encode(&mut delta);
+            // What saves less than half is not worth asking for the whole now and then.
+            (delta.len() <= encoding.len() / 2).then(|| delta.into())
+        });
         self.encoded_bytes = self.encoded_bytes.saturating_add(encoding.len());
         self.digest = self.digest.wrapping_add(spread(version.hash));
-        let entry = Entry { lsa, version, encoding };
-        if let Some(old) = self.entries.insert(entry.lsa.origin, entry) {
-            self.encoded_bytes = self.encoded_bytes.saturating_sub(old.encoding.len());
-            self.digest = self.digest.wrapping_sub(spread(old.version.hash));
+        if expires != MonoTime::MAX {
+            self.ends.insert((expires, origin));
         }
+        self.entries.insert(origin, Entry { lsa, version, encoding, expires, delta });
+    }
+
+    fn remove(&mut self, origin: NodeId) -> Option<Entry> {
+        let old = self.entries.remove(&origin)?;
+        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.encoding.len());
+        self.digest = self.digest.wrapping_sub(spread(old.version.hash));
+        self.ends.remove(&(old.expires, origin));
+        Some(old)
+    }
+
+    /// Forgets what has ended; answers whose it was.
+    pub(crate) fn expire(&mut self, now: MonoTime) -> Vec<NodeId> {
+        let mut expired = Vec::new();
+        while let Some(&(end, origin)) = self.ends.first()
+            && end <= now
+        {
+            self.remove(origin);
+            expired.push(origin);
+        }
+        expired
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// What is left of an advertisement's life, at most [`LIFETIME_MAX`].
+    pub(crate) fn lifetime(&self, now: MonoTime, origin: NodeId) -> Duration {
+        let expires = self.entries.get(&origin).map_or(MonoTime::ZERO, |entry| entry.expires);
+        expires.saturating_since(now).min(LIFETIME_MAX)
+    }
+
+    /// The way to the newest advertisement of `origin` from the version before it.
+    pub(crate) fn delta(&self, origin: NodeId) -> Option<&Bytes> {
+        self.entries.get(&origin)?.delta.as_ref()
     }
 
     /// The newest advertisement of `origin`.

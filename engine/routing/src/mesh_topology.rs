@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
-use crate::{
-    Adjacency, LinkMetrics, Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Topology, Weights,
-};
+use crate::{Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Topology, Weights};
 
 /// A [`Topology`] with the names of its nodes and links.
 ///
@@ -45,7 +43,7 @@ impl MeshTopology {
                 let (Some(a), Some(b)) = (number(lsa.origin), number(near.neighbour)) else {
                     continue;
                 };
-                let added = topology.add_link((a, b), metrics(near), metrics(back));
+                let added = topology.add_link((a, b), near.metrics.into(), back.metrics.into());
                 debug_assert!(added.is_ok(), "both are nodes, and each pair comes up once");
                 indices.insert((a, b), near.index);
                 indices.insert((b, a), back.index);
@@ -106,8 +104,4 @@ fn node_flags(lsa: &Lsa) -> NodeFlags {
         stub: lsa.flags.contains(LsaFlags::STUB),
         overload: lsa.flags.contains(LsaFlags::OVERLOADED) || lsa.flags.contains(LsaFlags::LEFT),
     }
-}
-
-fn metrics(link: &Adjacency) -> LinkMetrics {
-    LinkMetrics { latency_us: link.latency_us, ..LinkMetrics::default() }
 }

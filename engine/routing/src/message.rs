@@ -1,9 +1,13 @@
 //! What flooding says to a neighbour: one kind byte, then the body.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hawser_wire::{ByteReader, DecodeError, NodeId};
 
-use crate::{LSA_BYTES_MAX, Lsa, LsaVersion};
+use crate::delta::LsaDelta;
+use crate::lsdb::LIFETIME_MAX;
+use crate::{CertificateHash, LSA_BYTES_MAX, Lsa, LsaVersion};
 
 /// Longest flooding message, in bytes.
 pub const FLOODING_MESSAGE_BYTES_MAX: usize = 512 << 10;
@@ -15,19 +19,27 @@ const ENTRY_BYTES: usize = NodeId::LEN + LsaVersion::LEN;
 
 const _: () =
     assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
-const _: () = assert!(LSA_BYTES_MAX < FLOODING_MESSAGE_BYTES_MAX);
+const _: () = assert!(LSA_BYTES_MAX + 3 < FLOODING_MESSAGE_BYTES_MAX);
 
 const KIND_LSA: u8 = 1;
 const KIND_ACK: u8 = 2;
 const KIND_DIGEST: u8 = 3;
 const KIND_SUMMARY: u8 = 4;
 const KIND_REQUEST: u8 = 5;
+const KIND_CERTIFICATE_REQUEST: u8 = 6;
+const KIND_CERTIFICATE: u8 = 7;
+const KIND_DELTA: u8 = 8;
+
+/// Most certificates that one message asks for.
+pub(crate) const CERTIFICATES_MAX: usize = 64;
+/// Longest certificate, in bytes.
+pub(crate) const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
 
 /// A message between neighbours.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Message {
     /// An advertisement, its own or passed on; to be acknowledged.
-    Lsa { lsa: Box<Lsa>, version: LsaVersion, encoding: Bytes },
+    Lsa { lifetime: Duration, lsa: Box<Lsa>, version: LsaVersion, encoding: Bytes },
     /// These were taken note of and need not be sent again.
     Ack(Vec<(NodeId, LsaVersion)>),
     /// The digest of the sender's whole database.
@@ -37,6 +49,12 @@ pub(crate) enum Message {
     Summary { first: NodeId, last: NodeId, entries: Vec<(NodeId, LsaVersion)> },
     /// The sender wants the advertisements of these origins.
     Request(Vec<NodeId>),
+    /// The sender wants these certificates, at least one.
+    CertificateRequest(Vec<CertificateHash>),
+    /// A certificate that the receiver has asked for.
+    Certificate { hash: CertificateHash, der: Bytes },
+    /// An advertisement, as what differs from the one before; to be acknowledged.
+    Delta { lifetime: Duration, delta: Box<LsaDelta> },
 }
 
 /// Why bytes are no message.
@@ -53,11 +71,40 @@ impl From<DecodeError> for MessageError {
 }
 
 impl Message {
-    /// A message with the advertisement that has this encoding.
-    pub(crate) fn encode_lsa(encoding: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(encoding.len().saturating_add(1));
+    /// A message with the advertisement that has this encoding, and so much of its life left; whole
+    /// seconds of it count.
+    pub(crate) fn encode_lsa(lifetime: Duration, encoding: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(encoding.len().saturating_add(3));
         out.push(KIND_LSA);
+        put_lifetime(&mut out, lifetime);
         out.extend_from_slice(encoding);
+        out
+    }
+
+    /// As [`Self::encode_lsa`], with a delta's encoding.
+    pub(crate) fn encode_delta(lifetime: Duration, encoding: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(encoding.len().saturating_add(3));
+        out.push(KIND_DELTA);
+        put_lifetime(&mut out, lifetime);
+        out.extend_from_slice(encoding);
+        out
+    }
+
+    pub(crate) fn encode_certificate_request(hashes: &[CertificateHash]) -> Vec<u8> {
+        debug_assert!(hashes.len() <= CERTIFICATES_MAX, "callers cut their lists");
+        let mut out = vec![KIND_CERTIFICATE_REQUEST];
+        out.push(u8::try_from(hashes.len()).unwrap_or(0));
+        for hash in hashes {
+            out.extend_from_slice(&hash.0);
+        }
+        out
+    }
+
+    /// The certificate must be at most [`CERTIFICATE_BYTES_MAX`] long.
+    pub(crate) fn encode_certificate(hash: CertificateHash, der: &[u8]) -> Vec<u8> {
+        let mut out = vec![KIND_CERTIFICATE];
+        out.extend_from_slice(&hash.0);
+        out.extend_from_slice(der);
         out
     }
 
@@ -105,10 +152,11 @@ impl Message {
         let kind = reader.u8()?;
         let message = match kind {
             KIND_LSA => {
+                let lifetime = lifetime(&mut reader)?;
                 let encoding = reader.bytes(reader.rest().len())?;
                 let lsa = Box::new(Lsa::decode(encoding)?);
                 let version = lsa.version_of(encoding);
-                Self::Lsa { lsa, version, encoding: Bytes::copy_from_slice(encoding) }
+                Self::Lsa { lifetime, lsa, version, encoding: Bytes::copy_from_slice(encoding) }
             }
             KIND_ACK => Self::Ack(entries(&mut reader)?),
             KIND_DIGEST => Self::Digest(reader.u64()?),
@@ -133,11 +181,52 @@ impl Message {
                 }
                 Self::Request(origins)
             }
+            KIND_CERTIFICATE_REQUEST => {
+                let what = "flooding message's certificates";
+                let count = reader.u8()?;
+                if usize::from(count) > CERTIFICATES_MAX {
+                    let value = u64::from(count);
+                    return Err(DecodeError::TooLarge { what, value, max: 64 }.into());
+                }
+                let mut hashes = Vec::new();
+                for _ in 0..count {
+                    hashes.push(CertificateHash(reader.array()?));
+                }
+                Self::CertificateRequest(hashes)
+            }
+            KIND_CERTIFICATE => {
+                let hash = CertificateHash(reader.array()?);
+                let der = reader.bytes(reader.rest().len())?;
+                if der.len() > CERTIFICATE_BYTES_MAX {
+                    let value = u64::try_from(der.len()).unwrap_or(u64::MAX);
+                    let what = "flooding message's certificate";
+                    return Err(DecodeError::TooLarge { what, value, max: 8192 }.into());
+                }
+                Self::Certificate { hash, der: Bytes::copy_from_slice(der) }
+            }
+            KIND_DELTA => {
+                let lifetime = lifetime(&mut reader)?;
+                Self::Delta { lifetime, delta: Box::new(LsaDelta::decode(&mut reader)?) }
+            }
             kind => return Err(MessageError::UnknownKind(kind)),
         };
         reader.finish()?;
         Ok(message)
     }
+}
+
+fn put_lifetime(out: &mut Vec<u8>, lifetime: Duration) {
+    let seconds = lifetime.min(LIFETIME_MAX).as_secs();
+    out.extend_from_slice(&u16::try_from(seconds).unwrap_or(0).to_le_bytes());
+}
+
+fn lifetime(reader: &mut ByteReader<'_>) -> Result<Duration, DecodeError> {
+    let lifetime = Duration::from_secs(reader.u16()?.into());
+    if lifetime > LIFETIME_MAX {
+        let (what, value) = ("link-state advertisement's lifetime", lifetime.as_secs());
+        return Err(DecodeError::TooLarge { what, value, max: LIFETIME_MAX.as_secs() });
+    }
+    Ok(lifetime)
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -177,4 +266,5 @@ fn entries(reader: &mut ByteReader<'_>) -> Result<Vec<(NodeId, LsaVersion)>, Dec
     Ok(entries)
 }
 
-const _: () = assert!(ENTRIES_MAX == 4096, "as the decoder's error says");
+const _: () = assert!(ENTRIES_MAX == 4096 && CERTIFICATES_MAX == 64, "as the errors say");
+const _: () = assert!(CERTIFICATE_BYTES_MAX == 8192, "as the decoder's error says");

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
-use crate::message::{ENTRIES_MAX, Message};
-use crate::{LsaVersion, Lsdb, ORIGINS_MAX};
+use crate::message::{CERTIFICATES_MAX, ENTRIES_MAX, Message};
+use crate::{CertificateHash, LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
 /// An advertisement that was not acknowledged for this long is sent again.
 pub(crate) const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
@@ -19,6 +20,12 @@ const DIGEST_UNANSWERED_EVERY: Duration = Duration::from_secs(1);
 const SUMMARY_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of advertisements that may be unacknowledged before no more are sent.
 const WINDOW_BYTES: usize = 256 << 10;
+/// Forged advertisements that a neighbour may send before nothing of it is looked at, and how fast
+/// that is forgiven.
+const FAULTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
+/// Certificates that wait to be sent to a neighbour, or to be asked of it; what is beyond is asked
+/// for again.
+const CERTIFICATES_WAITING_MAX: usize = 1024;
 
 const FIRST_ID: NodeId = NodeId::from_bytes([0; 16]);
 const LAST_ID: NodeId = NodeId::from_bytes([0xff; 16]);
@@ -30,8 +37,8 @@ const LAST_ID: NodeId = NodeId::from_bytes([0xff; 16]);
 /// always its newest advertisement, looked up when it is sent.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
-    /// To be sent.
-    unsent: BTreeSet<NodeId>,
+    /// To be sent; true if the neighbour has the version before, so that a delta will do.
+    unsent: BTreeMap<NodeId, bool>,
     /// Sent and not acknowledged; never also in `unsent`.
     unacked: BTreeMap<NodeId, Unacked>,
     unacked_bytes: usize,
@@ -49,19 +56,27 @@ pub(crate) struct Neighbour {
     uncompared: Option<NodeId>,
     /// Origins of which the neighbour had something newer, until it came.
     behind: BTreeSet<NodeId>,
+    /// Whether the digest that the neighbour has sent last was ours then.
+    agrees: Option<bool>,
+    /// Certificates to ask for.
+    certificates_wanted: BTreeSet<CertificateHash>,
+    /// Certificates that it asked for.
+    certificates: BTreeMap<CertificateHash, Bytes>,
+    faults: TokenBucket,
 }
 
 #[derive(Debug)]
 struct Unacked {
     sent: MonoTime,
     bytes: usize,
+    delta: bool,
 }
 
 impl Neighbour {
     /// A neighbour whose link has just come up: the digest is due at once.
     pub(crate) const fn new(now: MonoTime) -> Self {
         Self {
-            unsent: BTreeSet::new(),
+            unsent: BTreeMap::new(),
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
             acks: BTreeMap::new(),
@@ -72,21 +87,59 @@ impl Neighbour {
             digest_heard: false,
             uncompared: Some(FIRST_ID),
             behind: BTreeSet::new(),
+            agrees: None,
+            certificates_wanted: BTreeSet::new(),
+            certificates: BTreeMap::new(),
+            faults: FAULTS,
         }
     }
 
     /// The database has a new advertisement of `origin` that the neighbour must get.
     pub(crate) fn send(&mut self, origin: NodeId) {
+        // A guess that may be wrong, as if it is just forgetting it: then it asks for the whole.
+        let has_version_before = self.uncompared.is_none()
+            && !self.unsent.contains_key(&origin)
+            && !self.unacked.contains_key(&origin);
         self.forget_unacked(origin);
-        self.unsent.insert(origin);
+        self.unsent.insert(origin, has_version_before);
     }
 
-    /// The neighbour lacks the advertisement of `origin`; if it is on its way, its acknowledgement
-    /// or the timeout decides.
+    /// The neighbour lacks the advertisement of `origin`; if it is on its way as a whole, its
+    /// acknowledgement or the timeout decides.
     pub(crate) fn send_if_idle(&mut self, origin: NodeId) {
-        if !self.unacked.contains_key(&origin) {
-            self.unsent.insert(origin);
+        if self.unacked.get(&origin).is_none_or(|unacked| unacked.delta) {
+            self.forget_unacked(origin);
+            self.unsent.insert(origin, false);
         }
+    }
+
+    /// The neighbour must have this certificate: it is asked for it.
+    pub(crate) fn want_certificate(&mut self, hash: CertificateHash) {
+        if self.certificates_wanted.len() < CERTIFICATES_WAITING_MAX {
+            self.certificates_wanted.insert(hash);
+        }
+    }
+
+    /// The neighbour is to get the certificate that it asked for.
+    pub(crate) fn send_certificate(&mut self, hash: CertificateHash, der: Bytes) {
+        if self.certificates.len() < CERTIFICATES_WAITING_MAX {
+            self.certificates.insert(hash, der);
+        }
+    }
+
+    /// The neighbour has sent what nobody honest sends.
+    pub(crate) fn handle_fault(&mut self, now: MonoTime) {
+        self.faults.take(now);
+    }
+
+    /// Whether the neighbour has sent so much of that, that nothing of it is looked at now.
+    pub(crate) fn is_distrusted(&self, now: MonoTime) -> bool {
+        !self.faults.has_token(now)
+    }
+
+    /// Whether the digest that the neighbour has sent last was ours then.
+    pub(crate) const fn agrees(&self) -> Option<bool> {
+        self.agrees
     }
 
     /// The neighbour has the newest advertisement of `origin`.
@@ -107,7 +160,8 @@ impl Neighbour {
     /// The whole database of the neighbour was taken over since the link came up, and the newest
     /// advertisement of `local` has arrived there.
     pub(crate) fn is_settled(&self, local: NodeId) -> bool {
-        let own_is_on_its_way = self.unsent.contains(&local) || self.unacked.contains_key(&local);
+        let own_is_on_its_way =
+            self.unsent.contains_key(&local) || self.unacked.contains_key(&local);
         self.uncompared.is_none() && self.behind.is_empty() && !own_is_on_its_way
     }
 
@@ -135,6 +189,7 @@ impl Neighbour {
     /// The neighbour's digest came; `equal` if it is ours.
     pub(crate) fn handle_digest(&mut self, now: MonoTime, equal: bool) {
         self.digest_heard = true;
+        self.agrees = Some(equal);
         if equal {
             self.uncompared = None;
             self.behind.clear();
@@ -158,7 +213,7 @@ impl Neighbour {
             .collect();
         for origin in late {
             self.forget_unacked(origin);
-            self.unsent.insert(origin);
+            self.unsent.insert(origin, false);
         }
     }
 
@@ -184,18 +239,36 @@ impl Neighbour {
             let now: Vec<_> = std::mem::replace(&mut self.wanted, rest).into_iter().collect();
             return Some(Message::encode_request(&now));
         }
+        if !self.certificates_wanted.is_empty() {
+            let rest = self.certificates_wanted.iter().nth(CERTIFICATES_MAX).copied();
+            let rest = rest.map(|hash| self.certificates_wanted.split_off(&hash));
+            let now = std::mem::replace(&mut self.certificates_wanted, rest.unwrap_or_default());
+            return Some(Message::encode_certificate_request(&now.into_iter().collect::<Vec<_>>()));
+        }
+        if let Some((hash, der)) = self.certificates.pop_first() {
+            return Some(Message::encode_certificate(hash, &der));
+        }
         if self.digest_due <= now {
             let every = if self.digest_heard { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
             self.digest_due = now.saturating_add(every);
             return Some(Message::encode_digest(lsdb.digest()));
         }
         if self.unacked_bytes < WINDOW_BYTES {
-            while let Some(origin) = self.unsent.pop_first() {
+            while let Some((origin, has_version_before)) = self.unsent.pop_first() {
                 let Some(encoding) = lsdb.encoding(origin) else { continue };
-                let unacked = Unacked { sent: now, bytes: encoding.len() };
-                self.unacked_bytes = self.unacked_bytes.saturating_add(unacked.bytes);
+                let lifetime = lsdb.lifetime(now, origin);
+                if lifetime.as_secs() == 0 {
+                    continue;
+                }
+                let delta = lsdb.delta(origin).filter(|_| has_version_before);
+                let bytes = delta.unwrap_or(encoding).len();
+                let unacked = Unacked { sent: now, bytes, delta: delta.is_some() };
+                self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
                 self.unacked.insert(origin, unacked);
-                return Some(Message::encode_lsa(encoding));
+                return Some(match delta {
+                    Some(delta) => Message::encode_delta(lifetime, delta),
+                    None => Message::encode_lsa(lifetime, encoding),
+                });
             }
         }
         self.next_summary(lsdb)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use hawser_wire::{AdjacencyIndex, HOPS_MAX, NodeId};
 
-use crate::Lsdb;
+use crate::{Lsa, Lsdb};
 
 /// A path to a destination.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ struct Label {
 /// The shortest path from `source` to each node that can be reached; `source` itself has none.
 ///
 /// An adjacency counts only if the far end lists the near one too, so that a node that died
-/// without a word carries nothing. Of paths with equal cost the one with fewer hops is taken, of
+/// without a word carries nothing; nor does one that [says](Lsa::is_transit) that it does not. Of paths with equal cost the one with fewer hops is taken, of
 /// those the one whose list of node ids is the smallest. No path takes more than [`HOPS_MAX`] hops:
 /// a node that the cheapest way reaches later than that is tried by dearer ways with fewer hops.
 #[must_use]
@@ -39,7 +39,8 @@ pub fn shortest_paths(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
     let mut queue = BinaryHeap::from([Reverse((0_u64, 0_usize, source))]);
     while let Some(Reverse((cost, hops, node))) = queue.pop() {
         let stale = labels.get(&node).is_none_or(|label| (label.cost, label.hops) != (cost, hops));
-        if stale || hops >= HOPS_MAX {
+        let ends_here = node != source && !lsdb.get(node).is_some_and(Lsa::is_transit);
+        if stale || ends_here || hops >= HOPS_MAX {
             continue;
         }
         for link in lsdb.get(node).into_iter().flat_map(|lsa| &lsa.adjacencies) {
@@ -48,7 +49,7 @@ pub fn shortest_paths(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
                 continue;
             }
             let new = Label {
-                cost: cost.saturating_add(u64::from(link.latency_us)),
+                cost: cost.saturating_add(u64::from(link.metrics.latency_us)),
                 hops: hops.saturating_add(1),
                 before: Some((node, link.index)),
             };

@@ -1,6 +1,9 @@
 #![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod bad_input;
+mod certificates;
 mod codec;
+mod delta;
 mod disjoint;
 mod flooding;
 mod graphs;
@@ -11,10 +14,13 @@ mod mesh_topology;
 mod paths;
 mod plan;
 mod rib;
+mod token_bucket;
 
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 
-use crate::{Adjacency, Lsa, LsaFlags};
+use crate::{
+    Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, LsaFlags, RejectReason,
+};
 
 /// Nodes are numbered, and ordered by their numbers.
 fn node(number: u8) -> NodeId {
@@ -32,17 +38,19 @@ fn lsa(origin: u8, incarnation: u64, sequence: u64, links: &[(u8, u32)]) -> Lsa 
     let link = |(neighbour, latency_us): &(u8, u32)| Adjacency {
         neighbour: node(*neighbour),
         index: AdjacencyIndex(u32::from(*neighbour)),
-        latency_us: *latency_us,
+        metrics: AdjacencyMetrics { latency_us: *latency_us, ..AdjacencyMetrics::default() },
     };
     seal(Lsa {
         origin: node(origin),
         incarnation: Incarnation(incarnation),
         sequence,
+        public_key: [origin; 32],
+        certificate: CertificateHash([origin; 32]),
+        flags: LsaFlags::default(),
         name: format!("node-{origin}"),
         address: String::new(),
-        public_key: [origin; 32],
-        flags: LsaFlags::default(),
         adjacencies: links.iter().map(link).collect(),
+        routes: Vec::new(),
         signature: [0; 64],
     })
 }
@@ -59,10 +67,42 @@ fn tag(lsa: &Lsa) -> [u8; 64] {
     tag
 }
 
-/// What `verify` answers in these tests: key and origin belong together, and so do signature and
-/// content.
-fn holds(lsa: &Lsa) -> bool {
-    lsa.origin == node(lsa.public_key[0]) && lsa.signature == tag(lsa)
+/// What is found about an advertisement in these tests: key and origin belong together, and so do
+/// signature and content.
+fn holds(lsa: &Lsa) -> Judgement {
+    let good = lsa.origin == node(lsa.public_key[0]) && lsa.signature == tag(lsa);
+    if good { Judgement::Accept } else { Judgement::Forged }
+}
+
+/// Hands a message to the machine and checks all that there is to check. True if the database
+/// changed.
+fn hear(
+    flooding: &mut Flooding,
+    now: MonoTime,
+    from: NodeId,
+    message: &[u8],
+    judge: &mut dyn FnMut(&Lsa) -> Judgement,
+) -> Result<bool, RejectReason> {
+    flooding.handle_message(now, from, message)?;
+    check_all(flooding, now, judge)
+}
+
+/// Checks all that there is to check; answers with the last thing that was wrong.
+fn check_all(
+    flooding: &mut Flooding,
+    now: MonoTime,
+    judge: &mut dyn FnMut(&Lsa) -> Judgement,
+) -> Result<bool, RejectReason> {
+    let mut result = Ok(false);
+    while let Some(lsa) = flooding.poll_check() {
+        let judgement = judge(lsa);
+        match (flooding.handle_judgement(now, judgement), result) {
+            (Ok(changed), Ok(before)) => result = Ok(changed || before),
+            (Ok(_), Err(_)) => {}
+            (Err(reason), _) => result = Err(reason),
+        }
+    }
+    result
 }
 
 /// `SplitMix64`: seeded, the same everywhere.

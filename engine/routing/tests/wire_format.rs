@@ -2,8 +2,11 @@
 //! short, and with each bit turned over.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
-use hawser_routing::{Adjacency, Lsa, LsaFlags};
-use hawser_wire::{AdjacencyIndex, Incarnation, NodeId};
+use hawser_routing::{
+    Adjacency, AdjacencyMetrics, CertificateEvent, CertificateHash, Flooding, Judgement, Lsa,
+    LsaFlags, OperatorRoute,
+};
+use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 use proptest::prelude::*;
 
 #[expect(dead_code, reason = "other tests ask for the labels")]
@@ -25,11 +28,23 @@ fn node(first: u8) -> NodeId {
 #[test]
 fn the_documented_advertisement() {
     let bytes = vector("lsa");
-    let adjacency = |neighbour, index, latency_us| Adjacency {
-        neighbour,
-        index: AdjacencyIndex(index),
-        latency_us,
+    let athens = AdjacencyMetrics {
+        latency_us: 250,
+        bandwidth_kbps: 1_000_000,
+        loss_ppm: 0,
+        utilization_permille: 125,
+        admin: 0,
     };
+    let other = AdjacencyMetrics {
+        latency_us: 12_000,
+        bandwidth_kbps: 0,
+        loss_ppm: 2500,
+        utilization_permille: 0,
+        admin: 5,
+    };
+    let adjacency =
+        |neighbour, index, metrics| Adjacency { neighbour, index: AdjacencyIndex(index), metrics };
+    let route = OperatorRoute { from: node(0xb0), to: node(0xc0), via: vec![node(0xd0)] };
     let lsa = Lsa {
         origin: NodeId::from_bytes(bytes[1..17].try_into().unwrap()),
         incarnation: Incarnation(3),
@@ -37,13 +52,41 @@ fn the_documented_advertisement() {
         name: "athens".to_owned(),
         address: "192.0.2.1:7480".to_owned(),
         public_key: bytes[33..65].try_into().unwrap(),
-        flags: LsaFlags::default(),
-        adjacencies: vec![adjacency(node(0xb0), 1, 250), adjacency(node(0xc0), 300, 12_000)],
+        certificate: CertificateHash(bytes[65..97].try_into().unwrap()),
+        flags: LsaFlags::OVERLOADED.with(LsaFlags(0x80)),
+        adjacencies: vec![adjacency(node(0xb0), 1, athens), adjacency(node(0xc0), 300, other)],
+        routes: vec![route],
         signature: bytes[bytes.len() - 64..].try_into().unwrap(),
     };
     assert_eq!(Lsa::decode(bytes), Ok(lsa.clone()));
     assert_eq!(encoded(&lsa), bytes);
-    assert_eq!(lsa.signed_bytes(), [b"hawser lsa v1\0", &bytes[..bytes.len() - 64]].concat());
+    assert_eq!(lsa.signed_bytes(), [b"hawser lsa v2\0", &bytes[..bytes.len() - 64]].concat());
+}
+
+/// A machine that hears the advertisement, and then the delta, has what the delta gives.
+#[test]
+fn the_documented_delta_and_certificate_request() {
+    let origin = NodeId::from_bytes(vector("lsa")[1..17].try_into().unwrap());
+    let (neighbour, now) = (node(0xd0), MonoTime::ZERO);
+    let mut flooding = Flooding::new(node(0));
+    flooding.handle_neighbour_up(now, neighbour);
+    let whole = [&[1, 0x10, 0x0e], vector("lsa")].concat();
+    let mut certificate = None;
+    for message in [&whole[..], vector("lsa-delta")] {
+        flooding.handle_message(now, neighbour, message).unwrap();
+        certificate = flooding.poll_check().map(|lsa| lsa.certificate);
+        assert_eq!(flooding.handle_judgement(now, Judgement::Accept), Ok(true));
+    }
+    let mut expected = Lsa::decode(vector("lsa")).unwrap();
+    expected.sequence = 3;
+    expected.adjacencies[0].metrics.latency_us = 900;
+    expected.signature = *vector("lsa-delta").last_chunk().unwrap();
+    assert_eq!(flooding.lsdb().get(origin), Some(&expected));
+
+    flooding.handle_message(now, neighbour, vector("certificate-request")).unwrap();
+    let hash = certificate.unwrap();
+    let wanted = CertificateEvent::Wanted { by: neighbour, hash };
+    assert_eq!(flooding.poll_certificate(), Some(wanted));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use hawser_proto::client;
 use hawser_proto::v1::{
-    AddRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LaneEventsReq, LeaveMeshReq,
-    NodeUpdate, OpenClientDataStreamReq, SeedMeshReq, StreamHandle, SubscribeReq,
+    AddRouteReq, DrainNodeReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LaneEventsReq,
+    LeaveMeshReq, MeshStatus, NodeUpdate, OpenClientDataStreamReq, SeedMeshReq, StreamHandle,
+    SubscribeReq, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,6 +77,24 @@ async fn bad_requests_are_refused_with_the_reason() {
     mesh.leave_mesh(LeaveMeshReq {}).await.unwrap();
     let join = JoinMeshReq { token: "hawser-nonsense".to_owned(), address: String::new() };
     check(&mesh.join_mesh(join).await.unwrap_err(), Code::PermissionDenied, &["token"]);
+}
+
+#[tokio::test]
+async fn a_node_is_drained_and_undrained() {
+    let (node, _stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    let drained = |status: &MeshStatus| {
+        let own = status.nodes.iter().find(|known| known.node_id == status.node_id);
+        own.map(|own| (own.drained, own.stub))
+    };
+    for _ in 0..2 {
+        let status = mesh.drain_node(DrainNodeReq {}).await.unwrap().into_inner();
+        assert_eq!(drained(&status), Some((true, false)));
+    }
+    let status = mesh.get_mesh_status(()).await.unwrap().into_inner();
+    assert_eq!(drained(&status), Some((true, false)));
+    let status = mesh.undrain_node(UndrainNodeReq {}).await.unwrap().into_inner();
+    assert_eq!(drained(&status), Some((false, false)));
 }
 
 #[tokio::test]

@@ -1,45 +1,94 @@
+//! What neighbours flood is taken from members alone, and what is refused is told once.
+
+use std::time::Duration;
+
+use hawser_admission::{AdmissionLimits, JoinOptions, SocketOptions, join};
 use hawser_exchange::ShardToControl;
-use hawser_identity::NodeKey;
-use hawser_plane::EventKind;
-use hawser_routing::{Lsa, LsaFlags};
-use hawser_wire::{Incarnation, StreamId};
+use hawser_identity::{JoinToken, MeshAuthority, NodeKey, fingerprint};
+use hawser_plane::{EventKind, StatusView};
+use hawser_routing::{CertificateHash, Lsa, LsaFlags};
+use hawser_wire::{Incarnation, MeshId, NodeId, StreamId};
 
-use crate::node::{chain, event};
+use crate::node::{Node, chain, event, try_start};
 
-/// What a neighbour's control plane says when it floods this advertisement.
-pub(crate) fn flooded(key: &NodeKey, name: &str, address: &str) -> Vec<u8> {
-    let mut lsa = Lsa {
-        origin: key.node_id(),
-        incarnation: Incarnation(1),
-        sequence: 1,
-        name: name.to_owned(),
-        address: address.to_owned(),
-        public_key: key.public_key(),
-        flags: LsaFlags::default(),
-        adjacencies: Vec::new(),
-        signature: [0; 64],
-    };
-    lsa.signature = key.sign(&lsa.signed_bytes());
-    // A link message that floods, a flooding message that advertises.
-    let mut body = vec![1, 1];
-    lsa.encode(&mut body);
-    body
+/// A member of the mesh that has no daemon.
+pub(crate) struct Member {
+    pub(crate) key: NodeKey,
+    certificate: Vec<u8>,
+}
+
+impl Member {
+    /// Lets a node in that is not there.
+    pub(crate) async fn admit(authority: &Node, name: &str) -> Self {
+        let issued = authority.handle.issue_token(Duration::ZERO, None, None).await;
+        let token = JoinToken::parse(&issued.expect("token").0).expect("a token");
+        let key = NodeKey::generate().expect("key");
+        let csr = key.csr(name).expect("request");
+        let options = JoinOptions {
+            proxy: None,
+            limits: AdmissionLimits::default(),
+            sockets: SocketOptions::default(),
+        };
+        let reply = join(&token, &token.address, csr, name, &options).await.expect("admitted");
+        Self { key, certificate: reply.certificate }
+    }
+
+    /// What a neighbour's control plane says when it floods what the member says of itself: the
+    /// advertisement, then the certificate that it is asked for.
+    pub(crate) fn flooded(&self, name: &str, address: &str) -> [Vec<u8>; 2] {
+        let hash = fingerprint(&self.certificate);
+        let mut lsa = Lsa {
+            origin: self.key.node_id(),
+            incarnation: Incarnation(1),
+            sequence: 1,
+            public_key: self.key.public_key(),
+            certificate: CertificateHash(hash),
+            flags: LsaFlags::default(),
+            name: name.to_owned(),
+            address: address.to_owned(),
+            adjacencies: Vec::new(),
+            routes: Vec::new(),
+            signature: [0; 64],
+        };
+        lsa.signature = self.key.sign(&lsa.signed_bytes());
+        // A link message that floods, a flooding message that advertises, an hour of life.
+        let mut advertisement = vec![1, 1, 0x10, 0x0e];
+        lsa.encode(&mut advertisement);
+        [advertisement, [&[1, 7], &hash[..], &self.certificate].concat()]
+    }
+}
+
+fn knows(status: &StatusView, node: NodeId) -> bool {
+    status.nodes.iter().any(|known| known.node == node)
 }
 
 #[tokio::test]
-async fn names_that_are_none_are_refused_once_and_printably() {
+async fn only_members_are_believed_and_refusals_are_told_once() {
     let (a, b, c) = chain().await;
     let mut events = a.handle.events();
     let (stream, from) = (StreamId::from_bytes([0; 16]), b.id());
-    let say = |body: Vec<u8>| {
-        a.say(stream, ShardToControl::LinkControl { from, body: body.into() });
+    let say = |flooded: [Vec<u8>; 2]| {
+        for body in flooded {
+            a.say(stream, ShardToControl::LinkControl { from, body: body.into() });
+        }
     };
-    let strangers: Vec<_> = (0..3).map(|_| NodeKey::generate().expect("key")).collect();
-    for _ in 0..3 {
-        say(flooded(&strangers[0], "evil\x1b[2J\r\n", ""));
+    let mut members = Vec::new();
+    for name in ["d", "e", "f"] {
+        members.push(Member::admit(&b, name).await);
     }
-    say(flooded(&strangers[1], "d", "d\x07:7480"));
-    say(flooded(&strangers[2], "e", "e.example:7480"));
+    let foreign = MeshAuthority::generate(MeshId::from_bytes([9; 16]), "other", 1_700_000_000)
+        .expect("authority");
+    let stranger = NodeKey::generate().expect("key");
+    let csr = stranger.csr("s").expect("request");
+    let (_, certificate) =
+        foreign.sign_csr(&csr, "s", 1_700_000_000, Duration::from_secs(1 << 30)).expect("issued");
+    let stranger = Member { key: stranger, certificate };
+    for _ in 0..3 {
+        say(members[0].flooded("evil\x1b[2J\r\n", ""));
+    }
+    say(members[1].flooded("e", "e\x07:7480"));
+    say(stranger.flooded("s", ""));
+    say(members[2].flooded("f", "f.example:7480"));
     // All of it is handled in this order: what has been said by then is all that is said.
     let mut refused = Vec::new();
     loop {
@@ -47,21 +96,23 @@ async fn names_that_are_none_are_refused_once_and_printably() {
         match event.kind {
             EventKind::Refused => refused.push(event.detail),
             EventKind::NodeJoined => {
-                assert_eq!(event.node, Some(strangers[2].node_id()));
+                assert_eq!(event.node, Some(members[2].key.node_id()));
                 break;
             }
             _ => {}
         }
     }
-    assert_eq!(refused.len(), 2, "{refused:?}");
-    assert!(
-        refused[0].contains("evil\\u{1b}[2J\\r\\n") && refused[0].contains("control characters")
-    );
-    assert!(refused[1].contains("no host has"), "{refused:?}");
-    assert!(refused.iter().all(|detail| !detail.contains(char::is_control)), "{refused:?}");
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].ends_with("its name is not its certificate's"), "{refused:?}");
+    assert!(refused[1].ends_with("its address is none"), "{refused:?}");
+    assert!(refused[2].ends_with("its certificate is not one of this mesh"), "{refused:?}");
     let status = a.handle.status().await.expect("status");
-    let known = |key: &NodeKey| status.nodes.iter().any(|node| node.node == key.node_id());
-    assert_eq!(strangers.iter().map(known).collect::<Vec<_>>(), [false, false, true]);
+    let known = |member: &Member| knows(&status, member.key.node_id());
+    assert_eq!(members.iter().map(known).collect::<Vec<_>>(), [false, false, true]);
+    assert!(!known(&stranger));
+    let rejects = &status.link_state_rejects;
+    let counts = [("address-invalid", 1), ("certificate-invalid", 1), ("name-of-other", 3)];
+    assert_eq!(rejects[..], counts, "{rejects:?}");
 
     // Whoever says it, and whatever for.
     let reason = "closed by the peer: \x1b]0;x\x07".into();
@@ -70,6 +121,50 @@ async fn names_that_are_none_are_refused_once_and_printably() {
     a.say(stream, down);
     let told = event(&mut events, EventKind::LaneDown).await;
     assert!(told.detail.ends_with("closed by the peer: \\u{1b}]0;x\\u{7}"), "{told:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nodes_agree_about_the_mesh_and_say_so() {
+    let (a, b, c) = chain().await;
+    b.until("agreeing with both", |status| {
+        let mut own = status.links.iter().filter(|link| link.a.node == status.node);
+        own.all(|link| link.digest_agrees == Some(true))
+    })
+    .await;
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_drained_node_is_no_transit_until_it_is_undrained() {
+    let (a, b, c) = chain().await;
+    let reaches = |status: &StatusView, node: NodeId| {
+        status.nodes.iter().any(|known| known.node == node && known.reachable)
+    };
+    let drained = |status: &StatusView, node: NodeId| {
+        status.nodes.iter().any(|known| known.node == node && known.drained)
+    };
+    let (relay, far) = (b.id(), c.id());
+    b.handle.drain(true).await.expect("drained");
+    a.until("without the way through b", |status| {
+        drained(status, relay) && reaches(status, relay) && !reaches(status, far)
+    })
+    .await;
+    // It is durable.
+    let (setup, directory) = b.stop().await;
+    a.until_reaches(0).await;
+    let b = try_start(setup, directory).await.expect("starts");
+    a.until("with b, still drained", |status| {
+        drained(status, relay) && reaches(status, relay) && !reaches(status, far)
+    })
+    .await;
+    b.handle.drain(true).await.expect("drained already");
+    b.handle.drain(false).await.expect("undrained");
+    a.until("with a way through b", |status| !drained(status, relay) && reaches(status, far)).await;
     for node in [a, b, c] {
         node.stop().await;
     }

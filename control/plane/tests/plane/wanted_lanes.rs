@@ -6,7 +6,7 @@ use hawser_plane::{LaneEventView, LaneView};
 use hawser_wire::{LaneId, NodeId, TrafficClass};
 use tokio::time::timeout;
 
-use crate::link_state::flooded;
+use crate::link_state::Member;
 use crate::node::{Node, PATIENCE, Setup, chain, start};
 
 const EXTRA: LaneId = LaneId(3);
@@ -192,9 +192,13 @@ fn dial_back(key: &NodeKey, to: NodeId, sequence: u64, lane: u16, address: &str)
 #[tokio::test]
 async fn only_a_members_own_fresh_word_is_heeded() {
     let (a, b, c) = chain().await;
-    let (member, stranger) = (NodeKey::generate().expect("key"), NodeKey::generate().expect("key"));
-    let body = flooded(&member, "m", "").into();
-    a.say_of_link(b.id(), ShardToControl::LinkControl { from: b.id(), body });
+    let stranger = NodeKey::generate().expect("key");
+    let member = Member::admit(&b, "m").await;
+    for body in member.flooded("m", "") {
+        let body = body.into();
+        a.say_of_link(b.id(), ShardToControl::LinkControl { from: b.id(), body });
+    }
+    let member = member.key;
     a.until("knowing the member", |status| {
         status.nodes.iter().any(|node| node.node == member.node_id())
     })

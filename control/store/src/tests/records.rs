@@ -245,6 +245,8 @@ fn leaving_forgets_the_mesh_and_nothing_else() {
     fill(&store);
     assert_eq!(store.next_boot().unwrap(), 1);
     let index = store.adjacency_index(node(9)).unwrap();
+    assert!(!store.drained().unwrap());
+    store.set_drained(true).unwrap();
     store.clear_mesh().unwrap();
     check_no_mesh(&store);
     drop(store);
@@ -252,6 +254,9 @@ fn leaving_forgets_the_mesh_and_nothing_else() {
     check_no_mesh(&store);
     assert_eq!(store.node().unwrap(), Some(node_record()));
     assert_eq!(store.next_boot().unwrap(), 2);
+    assert!(store.drained().unwrap());
+    store.set_drained(false).unwrap();
+    assert!(!store.drained().unwrap());
     assert_eq!(store.adjacency_index(node(9)).unwrap(), index);
     fill(&store);
     check_filled(&store);

@@ -1,9 +1,15 @@
 use hawser_wire::{AdjacencyIndex, DecodeError, Incarnation, NodeId};
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::{lsa, node, seal};
+use crate::delta::LsaDelta;
 use crate::message::Message;
-use crate::{ADJACENCIES_MAX, Adjacency, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
+use crate::{
+    ADJACENCIES_MAX, Adjacency, AdjacencyMetrics, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags,
+    LsaVersion, OPERATOR_ROUTES_MAX, OperatorRoute, VIA_MAX,
+};
 
 fn encoded(lsa: &Lsa) -> Vec<u8> {
     let mut out = Vec::new();
@@ -16,9 +22,25 @@ fn any_node() -> impl Strategy<Value = NodeId> {
 }
 
 prop_compose! {
-    fn any_adjacency()(neighbour in any_node(), index in any::<u32>(), latency_us in any::<u32>())
-        -> Adjacency {
-        Adjacency { neighbour, index: AdjacencyIndex(index), latency_us }
+    fn any_adjacency()(
+        neighbour in any_node(),
+        index in any::<u32>(),
+        (latency_us, bandwidth_kbps) in any::<(u32, u32)>(),
+        loss_ppm in 0..1_100_000_u32,
+        utilization_permille in 0..1100_u16,
+        admin in any::<u16>(),
+    ) -> Adjacency {
+        let metrics =
+            AdjacencyMetrics { latency_us, bandwidth_kbps, loss_ppm, utilization_permille, admin };
+        Adjacency { neighbour, index: AdjacencyIndex(index), metrics }
+    }
+}
+
+prop_compose! {
+    fn any_route()(
+        from in any_node(), to in any_node(), via in prop::collection::vec(any_node(), 0..70),
+    ) -> OperatorRoute {
+        OperatorRoute { from, to, via }
     }
 }
 
@@ -32,13 +54,18 @@ prop_compose! {
         public_key in any::<[u8; 32]>(),
         flags in any::<u8>().prop_map(LsaFlags),
         adjacencies in prop::collection::vec(any_adjacency(), 0..40),
+        routes in prop::collection::vec(any_route(), 0..5),
+        certificate in any::<[u8; 32]>().prop_map(CertificateHash),
         half in any::<[u8; 32]>(),
     ) -> Lsa {
         let mut signature = [0; 64];
         signature[..32].copy_from_slice(&half);
         signature[32..].copy_from_slice(&half);
         let incarnation = Incarnation(incarnation);
-        Lsa { origin, incarnation, sequence, name, address, public_key, flags, adjacencies, signature }
+        Lsa {
+            origin, incarnation, sequence, public_key, certificate, flags, name, address, adjacencies,
+            routes, signature,
+        }
     }
 }
 
@@ -68,6 +95,7 @@ proptest! {
         prop_assert_eq!((back.origin, back.incarnation), (lsa.origin, lsa.incarnation));
         prop_assert_eq!((back.sequence, back.flags), (lsa.sequence, lsa.flags));
         prop_assert_eq!((back.public_key, back.signature), (lsa.public_key, lsa.signature));
+        prop_assert_eq!((back.certificate, back.routes), (lsa.certificate, OperatorRoute::ordered(&lsa.routes)));
     }
 
     #[test]
@@ -76,7 +104,7 @@ proptest! {
             prop_assert_eq!(encoded(&lsa), bytes.clone());
         }
         let _any = Message::decode(&bytes);
-        for kind in 0..8 {
+        for kind in 0..10 {
             let mut message = vec![kind];
             message.extend_from_slice(&bytes);
             let _any = Message::decode(&message);
@@ -105,10 +133,22 @@ proptest! {
     fn messages_come_back(
         lsa in any_lsa(), entries in any_versions(), digest in any::<u64>(),
         origins in prop::collection::vec(any_node(), 0..40),
+        hashes in prop::collection::vec(any::<[u8; 32]>().prop_map(CertificateHash), 0..40),
+        seconds in 0..3601_u64, der in prop::collection::vec(any::<u8>(), 0..100),
+        after in any_lsa(),
     ) {
         let lsa = Lsa::decode(&encoded(&lsa)).unwrap();
         let encoding = encoded(&lsa);
         let version = lsa.version_of(&encoding);
+        let lifetime = Duration::from_secs(seconds);
+        let after = Lsa { origin: lsa.origin, public_key: lsa.public_key, certificate: lsa.certificate,
+            name: lsa.name.clone(), address: lsa.address.clone(), routes: lsa.routes.clone(), ..after };
+        let after = Lsa::decode(&encoded(&after)).unwrap();
+        let to = after.version_of(&encoded(&after));
+        let delta = LsaDelta::between((&lsa, version), (&after, to)).unwrap();
+        prop_assert_eq!(&delta.apply(&lsa), &after);
+        let mut delta_encoding = Vec::new();
+        delta.encode(&mut delta_encoding);
         let (first, last) = (NodeId::from_bytes([0; 16]), NodeId::from_bytes([0xff; 16]));
         for (bytes, message) in [
             (Message::encode_ack(&entries), Message::Ack(entries.clone())),
@@ -119,33 +159,27 @@ proptest! {
                 Message::Summary { first, last, entries },
             ),
             (
-                Message::encode_lsa(&encoding),
-                Message::Lsa { lsa: Box::new(lsa), version, encoding: encoding.into() },
+                Message::encode_lsa(lifetime, &encoding),
+                Message::Lsa { lifetime, lsa: Box::new(lsa), version, encoding: encoding.into() },
+            ),
+            (
+                Message::encode_delta(lifetime, &delta_encoding),
+                Message::Delta { lifetime, delta: Box::new(delta) },
+            ),
+            (
+                Message::encode_certificate_request(&hashes),
+                Message::CertificateRequest(hashes),
             ),
         ] {
             prop_assert_eq!(Message::decode(&bytes), Ok(message));
-            for cut in 0..bytes.len() {
+            for cut in (0..bytes.len()).step_by(1 + bytes.len() / 100) {
                 prop_assert!(Message::decode(&bytes[..cut]).is_err());
             }
         }
+        let hash = CertificateHash([5; 32]);
+        let bytes = Message::encode_certificate(hash, &der);
+        prop_assert_eq!(Message::decode(&bytes), Ok(Message::Certificate { hash, der: der.into() }));
     }
-}
-
-#[test]
-fn the_layout_is_as_written_down() {
-    let bytes = encoded(&lsa(1, 2, 3, &[(9, 100), (4, 7)]));
-    let mut expected = vec![1];
-    expected.extend_from_slice(node(1).as_bytes());
-    expected.extend_from_slice(&[2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
-    expected.extend_from_slice(&[1; 32]);
-    expected.extend_from_slice(b"\x00\x06node-1\x00\x02\x00");
-    for (neighbour, latency_us) in [(4, 7), (9, 100)] {
-        expected.extend_from_slice(node(neighbour).as_bytes());
-        expected.extend_from_slice(&[neighbour, 0, 0, 0, latency_us, 0, 0, 0]);
-    }
-    let (unsigned, signature) = bytes.split_at(bytes.len() - 64);
-    assert_eq!(unsigned, expected);
-    assert_eq!(signature, lsa(1, 2, 3, &[(4, 7), (9, 100)]).signature);
 }
 
 #[test]
@@ -156,7 +190,10 @@ fn what_does_not_fit_is_left_out() {
         let mut neighbour = [0xff; 16];
         neighbour[..4].copy_from_slice(&number.to_be_bytes());
         let neighbour = NodeId::from_bytes(neighbour);
-        full.adjacencies.push(Adjacency { neighbour, index: AdjacencyIndex(1), latency_us: 1 });
+        let metrics = AdjacencyMetrics { loss_ppm: u32::MAX, ..AdjacencyMetrics::default() };
+        full.adjacencies.push(Adjacency { neighbour, index: AdjacencyIndex(1), metrics });
+        let via = vec![neighbour; if number == 7 { VIA_MAX + 1 } else { VIA_MAX }];
+        full.routes.push(OperatorRoute { from: node(1), to: neighbour, via });
     }
     full.name = "é".repeat(200);
     full.address = "a".repeat(400);
@@ -164,14 +201,18 @@ fn what_does_not_fit_is_left_out() {
     assert!(bytes.len() <= LSA_BYTES_MAX);
     let back = Lsa::decode(&bytes).unwrap();
     assert_eq!(back.adjacencies.len(), ADJACENCIES_MAX);
+    assert_eq!(back.adjacencies[9].metrics.loss_ppm, 999_999);
+    assert_eq!(back.routes.len(), OPERATOR_ROUTES_MAX);
+    assert!(back.routes.iter().all(|route| route.via.len() == VIA_MAX), "not the one too long");
+    assert!(bytes.len() > LSA_BYTES_MAX - 10, "the bound is not larger than it must be");
     assert_eq!((back.name.len(), back.address.len()), (254, 255));
 }
 
 #[test]
 fn adjacencies_out_of_order_twice_or_too_many_are_refused() {
     let good = encoded(&lsa(1, 1, 1, &[(3, 5), (4, 6)]));
-    let count_at = good.len() - 64 - 2 * 24 - 2;
-    let neighbour_at = |position: usize| count_at + 2 + position * 24 + 15;
+    let count_at = good.len() - 64 - 1 - 2 * 36 - 2;
+    let neighbour_at = |position: usize| count_at + 2 + position * 36 + 15;
     let cases = [(neighbour_at(0), 4), (neighbour_at(0), 9), (neighbour_at(1), 1)];
     for (at, value) in cases {
         let mut bad = good.clone();
@@ -181,9 +222,16 @@ fn adjacencies_out_of_order_twice_or_too_many_are_refused() {
     let mut bad = good.clone();
     bad[count_at..count_at + 2].copy_from_slice(&1025_u16.to_le_bytes());
     assert!(matches!(Lsa::decode(&bad), Err(DecodeError::TooLarge { value: 1025, .. })));
+    let mut bad = good.clone();
+    bad[count_at + 2 + 28..count_at + 2 + 32].copy_from_slice(&1_000_000_u32.to_le_bytes());
+    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::Invalid { value: 1_000_000, .. })));
+    let mut bad = good.clone();
+    let routes_at = good.len() - 64 - 1;
+    bad[routes_at] = 33;
+    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::TooLarge { value: 33, .. })));
     let mut bad = good;
-    bad[0] = 2;
-    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::Invalid { value: 2, .. })));
+    bad[0] = 1;
+    assert!(matches!(Lsa::decode(&bad), Err(DecodeError::Invalid { value: 1, .. })));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 
-use super::{Random, holds, lsa, millis, node};
+use super::{Random, hear, holds, lsa, millis, node};
 use crate::message::Message;
 use crate::{Flooding, Lsa, shortest_paths};
 
@@ -94,7 +94,10 @@ impl Mesh {
     fn collect(&mut self) {
         for (from, flooding) in &mut self.nodes {
             while let Some((to, bytes)) = flooding.poll_transmit() {
-                let advertises = matches!(Message::decode(&bytes), Ok(Message::Lsa { .. }));
+                let advertises = matches!(
+                    Message::decode(&bytes),
+                    Ok(Message::Lsa { .. } | Message::Delta { .. })
+                );
                 self.advertisements_sent += u64::from(advertises);
                 if self.random.percent(self.loss_percent) {
                     continue;
@@ -135,8 +138,7 @@ impl Mesh {
 
     fn deliver(&mut self, flight: &Flight) {
         let receiver = self.nodes.get_mut(&flight.to).unwrap();
-        receiver
-            .handle_message(self.now, node(flight.from), &flight.bytes, &mut holds)
+        hear(receiver, self.now, node(flight.from), &flight.bytes, &mut holds)
             .unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
         if receiver.must_originate() {
             self.originate(flight.to);

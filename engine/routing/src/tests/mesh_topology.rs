@@ -81,7 +81,9 @@ fn best_paths_are_those_of_the_database() {
         }
         let mut lsdb = Lsdb::new();
         for (origin, links) in &links {
-            let _newest = lsdb.insert(lsa(*origin, 1, 1, links));
+            let mut lsa = lsa(*origin, 1, 1, links);
+            lsa.flags = LsaFlags(u8::from(random.percent(20)) * LsaFlags::OVERLOADED.0);
+            let _newest = lsdb.insert(lsa);
         }
         let mesh = MeshTopology::new(&lsdb, node(1), WEIGHTS);
         let mut rib = Rib::new(mesh.topology(), mesh.source(), 1).unwrap();

@@ -37,7 +37,7 @@ fn oracle(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
             let mut longer = path.clone();
             longer.hops.push(link.index);
             longer.nodes.push(next);
-            longer.cost += u64::from(link.latency_us);
+            longer.cost += u64::from(link.metrics.latency_us);
             let key = |path: &Path| (path.cost, path.hops.len(), path.nodes.clone());
             if best.get(&next).is_none_or(|old| key(&longer) < key(old)) {
                 best.insert(next, longer.clone());

@@ -59,7 +59,7 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         .flat_map(|layout| layout.vectors.iter().copied())
         .chain(VARINTS.map(|(label, _)| label))
         // Tested where their layouts live.
-        .chain(["batch", "lsa"])
+        .chain(["batch", "lsa", "lsa-delta", "certificate-request"])
         .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
         .collect();
     assert_eq!(labels().collect::<BTreeSet<_>>(), tested);

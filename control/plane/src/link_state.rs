@@ -1,0 +1,179 @@
+//! What neighbours flood: taken, checked a few at a time, passed on; and the certificates for it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hawser_exchange::ControlToShard;
+use hawser_routing::{CertificateEvent, RejectReason, TokenBucket};
+use hawser_store::MeshRecord;
+use hawser_wire::{MonoTime, NodeId};
+
+use crate::EventKind;
+use crate::certificates::certificate_hash;
+use crate::control::{Control, unix_s};
+use crate::datagram::{LinkMessage, flooding_envelope};
+
+/// Advertisements and certificates that are checked in one turn of the loop: about a millisecond of
+/// signatures. The loop serves others before it goes on.
+const CHECKS_PER_TURN: usize = 16;
+/// Flooding waits while more messages than this wait for room in the rings.
+const WAITING_MAX: usize = 1024;
+/// Another's word about this node is newer than its own once or twice after a start with an old disk;
+/// each time that it has been so many times more is told.
+const OVERTAKEN_EVERY: u64 = 5;
+/// Events about what one neighbour floods: so many, and one more a second.
+const EVENTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
+
+/// What of a neighbour's link state was refused.
+#[derive(Debug)]
+pub(crate) struct RefusedLinkState {
+    count: u64,
+    /// Why the last of it was.
+    last: String,
+    events: TokenBucket,
+}
+
+impl Control {
+    /// A neighbour's control plane says something.
+    pub(crate) fn handle_link_control(&mut self, from: NodeId, body: &[u8]) {
+        match LinkMessage::decode(body) {
+            Ok(Some(LinkMessage::Flooding(message))) => {
+                let now = self.now();
+                if let Err(reason) = self.flooding.handle_message(now, from, message) {
+                    self.handle_rejected(from, reason);
+                }
+                self.check_link_state();
+            }
+            Ok(Some(LinkMessage::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(None) => tracing::debug!(%from, "link message of unknown kind"),
+            Err(error) => self.refuse_link_state(from, format!("link message: {error}")),
+        }
+    }
+
+    /// Times, checks and messages that are due.
+    pub(crate) fn advance_flooding(&mut self) {
+        let now = self.now();
+        if self.flooding.poll_timeout().is_some_and(|due| due <= now) {
+            self.lsdb_changed |= self.flooding.handle_timeout(now);
+        }
+        self.checks_left = CHECKS_PER_TURN;
+        if self.checks_wait {
+            self.check_link_state();
+        }
+        while self.shards.waiting() < WAITING_MAX {
+            let Some((peer, message)) = self.flooding.poll_transmit() else { break };
+            let body = flooding_envelope(&message).into();
+            self.shards.send_to_link(peer, ControlToShard::LinkControl { peer, body });
+        }
+    }
+
+    /// When flooding has something to do; while the rings are full their room decides.
+    pub(crate) fn flooding_timeout(&self) -> Option<MonoTime> {
+        if self.checks_wait {
+            return Some(MonoTime::ZERO);
+        }
+        self.flooding.poll_timeout().filter(|_| self.shards.waiting() < WAITING_MAX)
+    }
+
+    /// Checks what waits to be checked, as far as this turn goes.
+    fn check_link_state(&mut self) {
+        let (now, now_unix_s) = (self.now(), unix_s());
+        self.answer_certificates();
+        let mut rejected = Vec::new();
+        while self.checks_left > 0 && self.flooding.poll_check().is_some() {
+            self.checks_left -= 1;
+            let sender = self.flooding.checked_from();
+            let Some(lsa) = self.flooding.poll_check() else { break };
+            let judgement = self.certificates.judge(lsa, self.node, &self.evicted, now_unix_s);
+            match self.flooding.handle_judgement(now, judgement) {
+                Ok(changed) => self.lsdb_changed |= changed,
+                Err(reason) => rejected.extend(sender.map(|sender| (sender, reason))),
+            }
+        }
+        // There may be more: the next turn comes at once.
+        self.checks_wait = self.checks_left == 0;
+        for (sender, reason) in rejected {
+            self.handle_rejected(sender, reason);
+        }
+        if self.flooding.must_originate() {
+            self.adjacencies.gather(now);
+            let overtaken = self.flooding.overtaken();
+            if overtaken >= self.overtaken_told.saturating_add(OVERTAKEN_EVERY) {
+                self.overtaken_told = overtaken;
+                let detail = "another node speaks with this node's key: was its disk copied?";
+                self.events.emit(EventKind::Refused, Some(self.node), detail.to_owned());
+            }
+        }
+    }
+
+    /// This node's own certificate is one that neighbours ask for.
+    pub(crate) fn know_own_certificate(&mut self, record: &MeshRecord) {
+        let der = Bytes::copy_from_slice(&record.certificate);
+        let hash = certificate_hash(&der);
+        let lsdb = self.flooding.lsdb();
+        if self.certificates.insert(hash, &der, &record.authority, lsdb).is_err() {
+            tracing::error!("this node's certificate is not one of its mesh");
+        }
+    }
+
+    fn answer_certificates(&mut self) {
+        let now = self.now();
+        while self.checks_left > 0 {
+            let Some(event) = self.flooding.poll_certificate() else { break };
+            self.checks_left -= 1;
+            match event {
+                CertificateEvent::Wanted { by, hash } => {
+                    if let Some(der) = self.certificates.der(hash) {
+                        self.flooding.send_certificate(by, hash, der.clone());
+                    }
+                }
+                CertificateEvent::Came { from, hash, der } => {
+                    let Some(mesh) = &self.mesh else { continue };
+                    let lsdb = self.flooding.lsdb();
+                    let found = self.certificates.insert(hash, &der, &mesh.record.authority, lsdb);
+                    if let Err(reason) = self.flooding.handle_certificate(now, from, hash, found) {
+                        self.handle_rejected(from, reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_rejected(&mut self, from: NodeId, reason: RejectReason) {
+        match reason {
+            // Counted by the machine, and nobody's fault or too many to tell.
+            RejectReason::NotNeighbour { .. }
+            | RejectReason::UnknownKind(_)
+            | RejectReason::TooManyForged { .. }
+            | RejectReason::Expired { .. }
+            | RejectReason::RateLimited { .. }
+            | RejectReason::Busy { .. }
+            | RejectReason::DeltaMismatch { .. }
+            | RejectReason::CertificateMissing { .. }
+            | RejectReason::Stale { .. } => {
+                tracing::debug!(%from, %reason, "link state skipped");
+            }
+            RejectReason::Malformed(_)
+            | RejectReason::Forged { .. }
+            | RejectReason::Refused { .. }
+            | RejectReason::FarFuture { .. }
+            | RejectReason::WrongCertificate { .. }
+            | RejectReason::Full { .. } => self.refuse_link_state(from, reason.to_string()),
+        }
+    }
+
+    /// What a neighbour floods is not taken. It may repeat it: the same is said once, then counted,
+    /// and what differs each time is said no more often than once a second.
+    fn refuse_link_state(&mut self, from: NodeId, why: String) {
+        let now = self.now();
+        let fresh = || RefusedLinkState { count: 0, last: String::new(), events: EVENTS };
+        let refused = self.refused_link_state.entry(from).or_insert_with(fresh);
+        refused.count = refused.count.saturating_add(1);
+        if refused.last == why || !refused.events.take(now) {
+            tracing::debug!(%from, why, count = refused.count, "link state refused again");
+        } else {
+            refused.last.clone_from(&why);
+            self.events.emit(EventKind::Refused, Some(from), why);
+        }
+    }
+}

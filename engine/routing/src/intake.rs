@@ -1,0 +1,354 @@
+//! What becomes of a neighbour's messages. An advertisement passes four gates, the cheap ones first:
+//! it is newer than what is known, its origin has not said too much of late, its origin is a member,
+//! it is its origin's own word. Until the last one it is a candidate.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hawser_wire::{MonoTime, NodeId};
+
+use crate::candidates::Candidate;
+use crate::delta::LsaDelta;
+use crate::message::{Message, MessageError};
+use crate::neighbour::Neighbour;
+use crate::{
+    CertificateEvent, CertificateFault, CertificateHash, Flooding, Inserted, Judgement, Lsa,
+    LsaVersion, Lsdb, Refusal, RejectReason, TokenBucket,
+};
+
+/// How often an origin may say something new: several times what honest ones
+/// do. What is beyond is not acknowledged; its neighbours repeat the newest of it.
+const ORIGIN_LIMIT: TokenBucket = TokenBucket::new(64, Duration::from_millis(100));
+/// Certificate events that wait for the driver; what is beyond is asked for again.
+const EVENTS_MAX: usize = 4096;
+
+impl Flooding {
+    /// Takes a message of the neighbour `from`. The database does not change: advertisements wait
+    /// to be [checked](Flooding::poll_check).
+    ///
+    /// # Errors
+    /// [`RejectReason`]; the message changed nothing.
+    pub fn handle_message(
+        &mut self,
+        now: MonoTime,
+        from: NodeId,
+        message: &[u8],
+    ) -> Result<(), RejectReason> {
+        self.now = now;
+        let taken = self.take_message(from, message);
+        if let Err(reason) = &taken {
+            self.rejects.count(reason);
+        }
+        taken
+    }
+
+    fn take_message(&mut self, from: NodeId, message: &[u8]) -> Result<(), RejectReason> {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return Err(RejectReason::NotNeighbour { from });
+        };
+        let message = Message::decode(message).map_err(|error| match error {
+            MessageError::UnknownKind(kind) => RejectReason::UnknownKind(kind),
+            MessageError::Decode(error) => RejectReason::Malformed(error),
+        })?;
+        match message {
+            Message::Lsa { lifetime, lsa, version, encoding } => {
+                return self.handle_lsa(from, lifetime, *lsa, version, encoding);
+            }
+            Message::Delta { lifetime, delta } => {
+                return self.handle_delta(from, lifetime, &delta);
+            }
+            Message::Ack(entries) => {
+                for (origin, version) in entries {
+                    if self.lsdb.version(origin).is_some_and(|have| version >= have) {
+                        neighbour.settled(origin);
+                    }
+                }
+            }
+            Message::Digest(digest) => {
+                neighbour.handle_digest(self.now, digest == self.lsdb.digest());
+            }
+            Message::Summary { first, last, entries } => {
+                compare(&self.lsdb, neighbour, first, last, &entries);
+                neighbour.handle_compared(first, last);
+            }
+            Message::Request(origins) => {
+                for origin in origins {
+                    if self.lsdb.get(origin).is_some() {
+                        neighbour.send_if_idle(origin);
+                    }
+                }
+            }
+            Message::CertificateRequest(hashes) => {
+                for hash in hashes {
+                    self.push_event(CertificateEvent::Wanted { by: from, hash });
+                }
+            }
+            Message::Certificate { hash, der } => {
+                // One that nobody asked for, or that another has sent meanwhile, is not looked at.
+                if self.candidates.awaits(hash) {
+                    self.push_event(CertificateEvent::Came { from, hash, der });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_event(&mut self, event: CertificateEvent) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+
+    fn handle_delta(
+        &mut self,
+        from: NodeId,
+        lifetime: Duration,
+        delta: &LsaDelta,
+    ) -> Result<(), RejectReason> {
+        let (origin, version) = (delta.origin, delta.version);
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return Err(RejectReason::NotNeighbour { from });
+        };
+        let known = self.lsdb.version(origin);
+        if known == Some(version) {
+            neighbour.settled(origin);
+            neighbour.acknowledge(origin, version);
+            return Ok(());
+        }
+        if known.is_some_and(|known| known > version) {
+            neighbour.send_if_idle(origin);
+            self.rejects.count(&RejectReason::Stale { origin });
+            return Ok(());
+        }
+        let Some(base) = self.lsdb.get(origin).filter(|_| known == Some(delta.base)) else {
+            neighbour.want(origin);
+            return Ok(());
+        };
+        let lsa = delta.apply(base);
+        let mut encoding = Vec::new();
+        lsa.encode(&mut encoding);
+        if lsa.version_of(&encoding) != version {
+            neighbour.want(origin);
+            return Err(RejectReason::DeltaMismatch { origin });
+        }
+        self.handle_lsa(from, lifetime, lsa, version, encoding.into())
+    }
+
+    fn handle_lsa(
+        &mut self,
+        from: NodeId,
+        lifetime: Duration,
+        lsa: Lsa,
+        version: LsaVersion,
+        encoding: Bytes,
+    ) -> Result<(), RejectReason> {
+        let (origin, now) = (lsa.origin, self.now);
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return Err(RejectReason::NotNeighbour { from });
+        };
+        match self.lsdb.judge(origin, version, encoding.len()) {
+            Inserted::Same => {
+                neighbour.settled(origin);
+                neighbour.acknowledge(origin, version);
+                return Ok(());
+            }
+            Inserted::Older => {
+                neighbour.send_if_idle(origin);
+                self.rejects.count(&RejectReason::Stale { origin });
+                return Ok(());
+            }
+            Inserted::Full if origin != self.node => {
+                neighbour.acknowledge(origin, version);
+                return Err(RejectReason::Full { origin });
+            }
+            Inserted::Full | Inserted::Newest => {}
+        }
+        if !version.is_plausible() {
+            return Err(RejectReason::FarFuture { origin });
+        }
+        if lifetime.is_zero() {
+            neighbour.acknowledge(origin, version);
+            return Err(RejectReason::Expired { origin });
+        }
+        if neighbour.is_distrusted(now) {
+            return Err(RejectReason::TooManyForged { from });
+        }
+        if self.limits.get(&origin).is_some_and(|limit| !limit.has_token(now)) {
+            return Err(RejectReason::RateLimited { origin });
+        }
+        let expires = now.saturating_add(lifetime);
+        let senders = vec![from];
+        if !self.candidates.add(Candidate { lsa, version, encoding, expires, senders }) {
+            return Err(RejectReason::Busy { origin });
+        }
+        Ok(())
+    }
+
+    /// The next advertisement that the driver must look at: it would be stored, or is newer than
+    /// this node's own. The same one until [`Flooding::handle_judgement`].
+    ///
+    /// [`Judgement::Accept`] says that its public key hashes to its origin's id, that its signature
+    /// over [`Lsa::signed_bytes`] holds under that key, and that the certificate which it names is
+    /// that key's, made by the mesh's authority, and of a node that was not evicted. Whether the
+    /// certificate is known is to be asked first, so that no signature is checked twice: it is
+    /// asked of the senders alone, so that forged ones are a burden to nobody else.
+    pub fn poll_check(&mut self) -> Option<&Lsa> {
+        while self.checking.is_none() {
+            let candidate = self.candidates.take_next()?;
+            let (origin, len) = (candidate.lsa.origin, candidate.encoding.len());
+            match self.lsdb.judge(origin, candidate.version, len) {
+                // What came while it waited is as new.
+                Inserted::Same => self.settle(&candidate),
+                Inserted::Older => {
+                    for neighbour in senders(&mut self.neighbours, &candidate) {
+                        neighbour.send_if_idle(origin);
+                    }
+                }
+                Inserted::Full if origin != self.node => self.settle(&candidate),
+                Inserted::Full | Inserted::Newest => self.checking = Some(candidate),
+            }
+        }
+        self.checking.as_ref().map(|candidate| &candidate.lsa)
+    }
+
+    /// The neighbour that has sent what [`Flooding::poll_check`] handed out; the first, if others
+    /// have sent it, too.
+    #[must_use]
+    pub fn checked_from(&self) -> Option<NodeId> {
+        self.checking.as_ref()?.senders.first().copied()
+    }
+
+    /// What the driver found about the advertisement that [`Flooding::poll_check`] handed out. True
+    /// if the database changed.
+    ///
+    /// # Errors
+    /// [`RejectReason`]; the database did not change.
+    pub fn handle_judgement(
+        &mut self,
+        now: MonoTime,
+        judgement: Judgement,
+    ) -> Result<bool, RejectReason> {
+        self.now = now;
+        let Some(candidate) = self.checking.take() else { return Ok(false) };
+        let origin = candidate.lsa.origin;
+        let rejected = match judgement {
+            Judgement::Accept => return Ok(self.accept(candidate)),
+            Judgement::NeedsCertificate => {
+                let hash = candidate.lsa.certificate;
+                for neighbour in senders(&mut self.neighbours, &candidate) {
+                    neighbour.want_certificate(hash);
+                }
+                self.candidates.park(now, candidate);
+                return Ok(false);
+            }
+            Judgement::Forged => {
+                for neighbour in senders(&mut self.neighbours, &candidate) {
+                    neighbour.handle_fault(now);
+                }
+                RejectReason::Forged { origin }
+            }
+            Judgement::Refuse(refusal) => {
+                self.settle(&candidate);
+                RejectReason::Refused { origin, refusal }
+            }
+        };
+        self.rejects.count(&rejected);
+        Err(rejected)
+    }
+
+    /// What the driver found about the certificate that came from `from`: what awaited it goes on,
+    /// or is refused.
+    ///
+    /// # Errors
+    /// [`RejectReason`] for the last advertisement that was refused, or for the neighbour.
+    pub fn handle_certificate(
+        &mut self,
+        now: MonoTime,
+        from: NodeId,
+        hash: CertificateHash,
+        found: Result<(), CertificateFault>,
+    ) -> Result<(), RejectReason> {
+        self.now = now;
+        let mut rejected = None;
+        match found {
+            Ok(()) => self.candidates.release(hash),
+            Err(CertificateFault::OtherHash) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                    neighbour.handle_fault(now);
+                }
+                let reason = RejectReason::WrongCertificate { from };
+                self.rejects.count(&reason);
+                rejected = Some(reason);
+            }
+            Err(CertificateFault::NotOfThisMesh) => {
+                for candidate in self.candidates.take_awaiting(hash) {
+                    self.settle(&candidate);
+                    let (origin, refusal) = (candidate.lsa.origin, Refusal::CertificateInvalid);
+                    let reason = RejectReason::Refused { origin, refusal };
+                    self.rejects.count(&reason);
+                    rejected = Some(reason);
+                }
+            }
+        }
+        rejected.map_or(Ok(()), Err)
+    }
+
+    /// Nothing of this is to be sent again.
+    fn settle(&mut self, candidate: &Candidate) {
+        let origin = candidate.lsa.origin;
+        for neighbour in senders(&mut self.neighbours, candidate) {
+            neighbour.settled(origin);
+            neighbour.acknowledge(origin, candidate.version);
+        }
+    }
+
+    fn accept(&mut self, candidate: Candidate) -> bool {
+        let origin = candidate.lsa.origin;
+        self.limits.entry(origin).or_insert(ORIGIN_LIMIT).take(self.now);
+        self.settle(&candidate);
+        if origin == self.node {
+            // An earlier life's word about this node is not stored: it is overtaken.
+            self.own_version = self.own_version.max(Some(candidate.version));
+            self.superseded = true;
+            self.overtaken = self.overtaken.saturating_add(1);
+            return false;
+        }
+        let Candidate { lsa, version, encoding, expires, senders } = candidate;
+        self.lsdb.store(lsa, version, encoding, expires);
+        for (_, other) in self.neighbours.iter_mut().filter(|(node, _)| !senders.contains(node)) {
+            other.send(origin);
+        }
+        true
+    }
+}
+
+/// The neighbours that have sent a candidate and are still there.
+fn senders<'a>(
+    neighbours: &'a mut BTreeMap<NodeId, Neighbour>,
+    candidate: &'a Candidate,
+) -> impl Iterator<Item = &'a mut Neighbour> {
+    let senders = neighbours.iter_mut().filter(|(node, _)| candidate.senders.contains(node));
+    senders.map(|(_, neighbour)| neighbour)
+}
+
+/// Finds out of a neighbour's summary what either side lacks.
+fn compare(
+    lsdb: &Lsdb,
+    neighbour: &mut Neighbour,
+    first: NodeId,
+    last: NodeId,
+    theirs: &[(NodeId, LsaVersion)],
+) {
+    let theirs: BTreeMap<NodeId, LsaVersion> = theirs.iter().copied().collect();
+    for (origin, ours) in lsdb.versions(first..=last) {
+        match theirs.get(&origin) {
+            Some(version) if *version > ours => neighbour.want(origin),
+            Some(version) if *version == ours => neighbour.settled(origin),
+            _ => neighbour.send_if_idle(origin),
+        }
+    }
+    for origin in theirs.into_keys().filter(|origin| lsdb.get(*origin).is_none()) {
+        neighbour.want(origin);
+    }
+}
