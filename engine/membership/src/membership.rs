@@ -223,10 +223,14 @@ impl Membership {
         let spread = self.synced || !matches!(body, MessageBody::Sync);
         if sender > known {
             let state = ClaimState::Alive;
-            self.believe(from, &Claim { subject: from, version: sender, state }, spread);
+            self.believe(&Claim { subject: from, version: sender, state }, spread);
         }
+        let mut missed = Vec::new();
         for claim in &claims {
-            self.believe(from, claim, spread);
+            missed.extend(self.believe(claim, spread));
+        }
+        if !missed.is_empty() {
+            self.push(from, MessageBody::Gossip, missed);
         }
         match body {
             MessageBody::Ping { sequence } => {

@@ -71,7 +71,7 @@ pub struct Rejected {
     pub claims_far_ahead: u64,
     /// Claims that something newer is known about: ordinary, they come late or again.
     pub claims_old: u64,
-    /// Messages that the driver did not take in time and that made way.
+    /// Messages for which there was no room, as the driver did not take earlier ones.
     pub not_sent: u64,
 }
 

@@ -1,26 +1,26 @@
 //! What is believed.
 
-use hawser_wire::NodeId;
-
 use super::Membership;
 use crate::members::{Member, OWN, Slot};
 use crate::suspicion::{Suspicion, timeout};
 use crate::{Claim, ClaimState, Event, Liveness, MessageBody, Suspecters, Version};
 
 impl Membership {
-    /// Takes a claim of `from` in. What it changes is told to others if `spread`.
-    pub(super) fn believe(&mut self, from: NodeId, claim: &Claim, spread: bool) {
+    /// Takes a claim in. What it changes is told to others if `spread`. What whoever made it has
+    /// missed is answered.
+    pub(super) fn believe(&mut self, claim: &Claim, spread: bool) -> Option<Claim> {
         if claim.subject == self.node {
-            return self.contradict(claim);
+            self.contradict(claim);
+            return None;
         }
         let Some(slot) = self.members.slot(claim.subject) else {
             self.rejected.claims_of_strangers = self.rejected.claims_of_strangers.saturating_add(1);
-            return;
+            return None;
         };
-        let Some(member) = self.members.get(slot) else { return };
+        let member = self.members.get(slot)?;
         if claim.version.is_far_ahead_of(member.version) {
             self.rejected.claims_far_ahead = self.rejected.claims_far_ahead.saturating_add(1);
-            return;
+            return None;
         }
         let known = (member.version, member.liveness);
         match claim.state {
@@ -32,25 +32,24 @@ impl Membership {
                 } else if (claim.version, Liveness::Suspect) >= known {
                     self.suspect(slot, claim.version, &by, spread);
                 } else {
-                    self.correct(from, slot, claim);
+                    return self.correct(slot, claim);
                 }
             }
             state if (claim.version, state.liveness()) > known => {
                 self.become_state(slot, claim.version, state.liveness(), None, spread);
             }
-            _ => self.correct(from, slot, claim),
+            _ => return self.correct(slot, claim),
         }
+        None
     }
 
     /// Something newer is known. Whoever still says that a member is suspect or dead long after it
     /// contradicted has missed that; while the news goes round, it needs no telling.
-    fn correct(&mut self, from: NodeId, slot: Slot, claim: &Claim) {
+    fn correct(&mut self, slot: Slot, claim: &Claim) -> Option<Claim> {
         self.count_old();
         let accuses = matches!(claim.state.liveness(), Liveness::Suspect | Liveness::Dead);
-        let missed = |member: &Member| member.broadcast.is_none() && claim.version < member.version;
-        if accuses && self.members.get(slot).is_some_and(missed) {
-            self.send(from, MessageBody::Gossip, Some(slot));
-        }
+        let missed = |m: &&Member| accuses && m.broadcast.is_none() && claim.version < m.version;
+        self.members.get(slot).filter(missed).map(Member::claim)
     }
 
     const fn count_old(&mut self) {

@@ -27,10 +27,6 @@ impl Membership {
     /// Sends a message, with news. `about` stands first among it unless it is alive: a member that
     /// is suspected hears so from whoever speaks with it (Lifeguard's buddy system, §IV-C).
     pub(super) fn send(&mut self, to: NodeId, body: MessageBody, about: Option<Slot>) {
-        if self.outbox.len() >= OUTBOX_MAX {
-            self.rejected.not_sent = self.rejected.not_sent.saturating_add(1);
-            return;
-        }
         let mut claims = Vec::new();
         let mut bytes = PIGGYBACK_BYTES_MAX;
         let always = matches!(body, MessageBody::Gossip);
@@ -45,7 +41,12 @@ impl Membership {
         self.push(to, body, claims);
     }
 
-    fn push(&mut self, to: NodeId, body: MessageBody, claims: Vec<Claim>) {
+    /// Sends a message with these claims.
+    pub(super) fn push(&mut self, to: NodeId, body: MessageBody, claims: Vec<Claim>) {
+        if self.outbox.len() >= OUTBOX_MAX {
+            self.rejected.not_sent = self.rejected.not_sent.saturating_add(1);
+            return;
+        }
         let sender = self.members.get(OWN).map(|own| own.version).unwrap_or_default();
         let message = Message { sender, round: self.round, body, claims };
         self.outbox.push_back((to, message.encode()));
