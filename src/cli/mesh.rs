@@ -129,6 +129,7 @@ struct NodeRow<'a> {
     node_id: &'a str,
     name: &'a str,
     reachable: bool,
+    liveness: &'a str,
     hops: u32,
     incarnation: u64,
     address: &'a str,
@@ -142,6 +143,7 @@ impl<'a> From<&'a NodeStatus> for NodeRow<'a> {
             node_id: &node.node_id,
             name: &node.name,
             reachable: node.reachable,
+            liveness: &node.liveness,
             hops: node.hops,
             incarnation: node.incarnation,
             address: &node.address,
@@ -237,6 +239,7 @@ fn node_table(status: &MeshStatus) -> Table {
             ("NODE", Align::Left),
             ("ID", Align::Left),
             ("REACHABLE", Align::Left),
+            ("LIVENESS", Align::Left),
             ("HOPS", Align::Right),
             ("INCARNATION", Align::Right),
             ("TRANSIT", Align::Left),
@@ -258,6 +261,7 @@ fn node_table(status: &MeshStatus) -> Table {
             (false, false) => "no",
         };
         let hops = if here || !node.reachable { "-".to_owned() } else { node.hops.to_string() };
+        let liveness = if node.liveness.is_empty() { "-" } else { &node.liveness };
         let transit = match (node.drained, node.stub) {
             (true, _) => "drained",
             (false, true) => "stub",
@@ -268,6 +272,7 @@ fn node_table(status: &MeshStatus) -> Table {
             node.name.clone(),
             node.node_id.clone(),
             reachable.to_owned(),
+            liveness.to_owned(),
             hops,
             node.incarnation.to_string(),
             transit.to_owned(),
@@ -315,6 +320,7 @@ mod tests {
             node_id: id.to_owned(),
             name: name.to_owned(),
             reachable: true,
+            liveness: "alive".to_owned(),
             incarnation: 1,
             hops,
             address: String::new(),
@@ -357,9 +363,9 @@ mod tests {
              agrees    with 1 of 1 neighbour\n\
              rejected  7 forged\n\
              \n\
-             NODE  ID   REACHABLE  HOPS  INCARNATION  TRANSIT  ADDRESS\n\
-             a     ida  this node     -            1  yes      -\n\
-             b     idb  yes           1            1  drained  -\n\
+             NODE  ID   REACHABLE  LIVENESS  HOPS  INCARNATION  TRANSIT  ADDRESS\n\
+             a     ida  this node  alive        -            1  yes      -\n\
+             b     idb  yes        alive        1            1  drained  -\n\
              \n\
              LINK   STATE  LANES     RTT\n\
              a - b  up         2  120 µs\n"

@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) collapsed: bool,
     pub(crate) bulk_lanes_max: u8,
     pub(crate) heartbeat: Duration,
+    /// Each member is probed about this often.
+    pub(crate) probe_interval: Duration,
     pub(crate) lane_policy: LanePolicyMode,
     pub(crate) handshake_timeout: Duration,
     pub(crate) handshakes_max: usize,
@@ -97,6 +99,9 @@ impl Config {
             bulk_lanes_max: u8::try_from(number("links.bulk_lanes_max")).unwrap_or(u8::MAX),
             heartbeat: Duration::from_millis(
                 settings.number("links.heartbeat_ms").unwrap_or(profile.heartbeat_ms),
+            ),
+            probe_interval: Duration::from_millis(
+                settings.number("membership.probe_ms").unwrap_or(profile.probe_ms),
             ),
             lane_policy: match settings.text("links.lane_policy").as_deref() {
                 Some("off") => LanePolicyMode::Off,

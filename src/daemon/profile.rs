@@ -31,6 +31,8 @@ pub(crate) struct Profile {
     pub(crate) receive_buffer_bytes: u64,
     /// Heartbeats go out on each lane this often.
     pub(crate) heartbeat_ms: u64,
+    /// Each member is probed about this often.
+    pub(crate) probe_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,13 @@ struct ProfileFile {
     spin: SpinTable,
     sockets: SocketsTable,
     links: LinksTable,
+    membership: MembershipTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MembershipTable {
+    probe_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +90,7 @@ impl Profile {
             SOURCES.iter().find(|(known, _)| *known == name).ok_or_else(unknown)?;
         let file: ProfileFile = toml::from_str(source)
             .map_err(|error| Failure::config(format!("profile {name}: {error}")))?;
-        let ProfileFile { cores, spin, sockets, links } = file;
+        let ProfileFile { cores, spin, sockets, links, membership } = file;
         Ok(Self {
             name,
             cores: CoreWish {
@@ -95,6 +104,7 @@ impl Profile {
             send_buffer_bytes: sockets.send_buffer_bytes,
             receive_buffer_bytes: sockets.receive_buffer_bytes,
             heartbeat_ms: links.heartbeat_ms,
+            probe_ms: membership.probe_ms,
         })
     }
 }

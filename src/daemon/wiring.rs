@@ -223,6 +223,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
         advertise: config.advertise.clone(),
         dial: config.dial.clone(),
         proxy: config.proxy.clone(),
+        probe_interval: config.probe_interval,
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
         limits: AdmissionLimits {
             handshake_timeout: config.handshake_timeout,

@@ -8,6 +8,7 @@ mod files;
 mod lane_policy;
 mod lifecycle;
 mod link_faults;
+mod liveness;
 mod namespaces;
 mod output;
 mod plan;

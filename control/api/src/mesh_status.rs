@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hawser_plane::{
-    EventView, LaneEventView, LaneView, LinkView, NodeRef, NodeView, StatusView, StreamState,
-    StreamStatusView,
+    EventView, LaneEventView, LaneView, LinkView, Liveness, NodeRef, NodeView, StatusView,
+    StreamState, StreamStatusView,
 };
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
@@ -40,6 +40,7 @@ fn node_status(view: NodeView) -> v1::NodeStatus {
         node_id: view.node.to_string(),
         name: view.name,
         reachable: view.reachable,
+        liveness: view.liveness.map(Liveness::name).unwrap_or_default().to_owned(),
         incarnation: view.incarnation.0,
         hops: view.hops,
         address: view.address,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hawser_admission::{AdmissionLimits, SocketOptions};
 use hawser_wire::{LaneId, TrafficClass};
 
@@ -62,6 +64,8 @@ pub struct PlaneConfig {
     pub dial: Vec<String>,
     /// HTTP CONNECT proxy for every lane that is dialled, host:port.
     pub proxy: Option<String>,
+    /// Each member is probed about so often, see [`hawser_membership::Config`].
+    pub probe_interval: Duration,
     /// Lanes per link.
     pub lanes: LanePlan,
     /// Bounds of handshakes.

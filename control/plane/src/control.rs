@@ -27,6 +27,7 @@ use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::link_state::RefusedLinkState;
 use crate::links::Links;
+use crate::liveness::LivenessWatch;
 use crate::opens::Opens;
 use crate::reports::Reports;
 use crate::settling::Settling;
@@ -58,7 +59,7 @@ impl Drop for Listening {
 
 /// The state of the control plane. Its parts are pure or narrow; the files beside this one move
 /// what they say between them: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`,
-/// `arrivals`, `lifecycle`, `joins`, `settling`, `status`.
+/// `arrivals`, `liveness`, `lifecycle`, `joins`, `settling`, `status`.
 pub(crate) struct Control {
     pub(crate) config: PlaneConfig,
     pub(crate) key: Arc<NodeKey>,
@@ -120,6 +121,8 @@ pub(crate) struct Control {
     pub(crate) hops: BTreeMap<NodeId, usize>,
     /// Nodes that were announced as joined.
     pub(crate) known: BTreeSet<NodeId>,
+    /// While this node takes part.
+    pub(crate) liveness: Option<LivenessWatch>,
     /// The map of the mesh is awaited.
     pub(crate) settling: Option<Settling>,
     /// What of each neighbour's link state was refused.
@@ -199,6 +202,7 @@ impl Control {
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),
+            liveness: None,
             settling: None,
             refused_link_state: BTreeMap::new(),
             catalogue: Catalogue::new(node),

@@ -74,6 +74,20 @@ const STREAM_CONFIRM: u8 = 2;
 const STREAM_REFUSE: u8 = 3;
 const STREAM_GONE: u8 = 4;
 const DIAL_BACK: u8 = 5;
+const MEMBERSHIP: u8 = 6;
+
+/// A datagram that carries a message of the membership machine.
+pub(crate) fn membership_envelope(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len().saturating_add(1));
+    out.push(MEMBERSHIP);
+    out.extend_from_slice(message);
+    out
+}
+
+/// The message that such a datagram carries; `None` if it is another one.
+pub(crate) fn membership_message(body: &[u8]) -> Option<&[u8]> {
+    body.split_first().filter(|(kind, _)| **kind == MEMBERSHIP).map(|(_, message)| message)
+}
 
 impl Datagram {
     /// The message's bytes. Texts are cut to their bounds, which callers have checked.
@@ -287,6 +301,15 @@ mod tests {
             let longer = [bytes.as_slice(), b"of a later version"].concat();
             assert_eq!(Datagram::decode(&longer), Ok(Some(message)));
         }
+    }
+
+    #[test]
+    fn membership_messages_come_back_and_are_no_others() {
+        let body = membership_envelope(b"ping");
+        assert_eq!(membership_message(&body), Some(b"ping".as_slice()));
+        assert_eq!(Datagram::decode(&body), Ok(None));
+        assert_eq!(membership_message(&Datagram::StreamGone(StreamId::default()).encode()), None);
+        assert_eq!(membership_message(&[]), None);
     }
 
     #[test]

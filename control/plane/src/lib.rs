@@ -35,6 +35,7 @@ mod lifecycle;
 mod link_metrics;
 mod link_state;
 mod links;
+mod liveness;
 mod opens;
 mod plane;
 mod reports;
@@ -51,6 +52,7 @@ mod wishes;
 pub use config::{LanePlan, PlaneConfig};
 pub use error::PlaneError;
 pub use handle::PlaneHandle;
+pub use hawser_membership::Liveness;
 pub use hawser_store::StreamState;
 pub use plane::Plane;
 pub use view::{

@@ -22,6 +22,7 @@ use crate::control::{Continuation, Control, Mesh, Parts};
 use crate::events::Events;
 use crate::handle::Command;
 use crate::lifecycle::plane_error;
+use crate::liveness::LivenessWatch;
 use crate::reports::ReportUse;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -233,6 +234,7 @@ impl Control {
         self.ask_due();
         self.dial_due();
         self.advance_topology();
+        self.advance_liveness();
         self.settle_due();
         self.announce_due();
         self.answer_overdue_opens();
@@ -253,6 +255,7 @@ impl Control {
             self.refresh_due.filter(|_| running),
             self.metrics_due.filter(|_| running),
             self.routes_due().filter(|_| running),
+            self.liveness.as_ref().and_then(LivenessWatch::poll_timeout).filter(|_| running),
             self.settling.as_ref().map(Settling::poll_timeout),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),

@@ -95,11 +95,15 @@ impl Control {
         members(self.flooding.lsdb())
             .map(|lsa| {
                 let hops = self.hops.get(&lsa.origin);
+                let known = self.liveness.as_ref().and_then(|watch| watch.member(lsa.origin));
                 NodeView {
                     node: lsa.origin,
                     name: lsa.name.clone(),
                     reachable: lsa.origin == self.node || hops.is_some(),
-                    incarnation: lsa.incarnation,
+                    liveness: known.map(|(liveness, _)| liveness),
+                    incarnation: lsa
+                        .incarnation
+                        .max(known.map(|(_, version)| version.incarnation).unwrap_or_default()),
                     hops: hops.map_or(0, |&hops| u32::try_from(hops).unwrap_or(u32::MAX)),
                     address: lsa.address.clone(),
                     drained: lsa.flags.contains(LsaFlags::OVERLOADED),

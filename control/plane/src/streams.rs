@@ -10,7 +10,7 @@ use hawser_wire::{CloseReason, NodeId, StreamId, StreamOffset};
 
 use crate::catalogue::{STREAMS_MAX, announcement, check_stream_name};
 use crate::control::{Control, unix_s};
-use crate::datagram::{DESTINATIONS_MAX, Datagram, RefuseReason};
+use crate::datagram::{DESTINATIONS_MAX, Datagram, RefuseReason, membership_message};
 use crate::directory::resolve_node;
 use crate::handle::Answer;
 use crate::{EventKind, OpenStream, OpenedStream, PlaneError, StreamView};
@@ -192,13 +192,18 @@ impl Control {
 
     /// Sends a message to another node's control plane, if there is a path to it now.
     pub(crate) fn send_datagram(&mut self, to: NodeId, message: &Datagram) {
+        self.send_datagram_body(to, message.encode());
+    }
+
+    /// As [`Self::send_datagram`], encoded by the caller.
+    pub(crate) fn send_datagram_body(&mut self, to: NodeId, body: Vec<u8>) {
         let routes = Arc::clone(&self.routes);
         let first_hop = routes
             .route_to(to)
             .and_then(|route| route.hops.first())
             .and_then(|&index| routes.neighbour(index));
         if let Some(neighbour) = first_hop {
-            let body = message.encode().into();
+            let body = body.into();
             self.shards.send_to_link(neighbour, ControlToShard::Datagram { to, body });
         }
     }
@@ -207,6 +212,9 @@ impl Control {
     pub(crate) fn handle_datagram(&mut self, from: NodeId, body: &[u8]) {
         if !self.is_running() {
             return;
+        }
+        if let Some(message) = membership_message(body) {
+            return self.handle_membership(from, message);
         }
         match Datagram::decode(body) {
             Ok(Some(Datagram::StreamAnnounce(announce))) => self.handle_announce(from, announce),

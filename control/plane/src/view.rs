@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hawser_membership::Liveness;
 use hawser_routing::AdjacencyMetrics;
 use hawser_store::StreamState;
 use hawser_wire::{
@@ -91,6 +92,8 @@ pub struct NodeView {
     pub name: String,
     /// It is this node, or there is a path to it.
     pub reachable: bool,
+    /// Whether it answers probes; `None` while this node takes no part in the mesh.
+    pub liveness: Option<Liveness>,
     /// Its life, as it last said.
     pub incarnation: Incarnation,
     /// Links on the path; 0 for this node and for one without a path.
@@ -273,6 +276,12 @@ pub enum EventKind {
     NodeJoined,
     /// A node left it.
     NodeLeft,
+    /// A node does not answer probes, as some say; it has time to contradict.
+    NodeSuspected,
+    /// It did not contradict in time.
+    NodeFailed,
+    /// A node that was suspected or had failed answers, or it has begun another life.
+    NodeAlive,
     /// The first lane of a link is up.
     LinkUp,
     /// The last lane of a link is gone.
@@ -295,9 +304,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::NodeJoined,
         Self::NodeLeft,
+        Self::NodeSuspected,
+        Self::NodeFailed,
+        Self::NodeAlive,
         Self::LinkUp,
         Self::LinkDown,
         Self::LaneUp,
@@ -315,6 +327,9 @@ impl EventKind {
         match self {
             Self::NodeJoined => "node_joined",
             Self::NodeLeft => "node_left",
+            Self::NodeSuspected => "node_suspected",
+            Self::NodeFailed => "node_failed",
+            Self::NodeAlive => "node_alive",
             Self::LinkUp => "link_up",
             Self::LinkDown => "link_down",
             Self::LaneUp => "lane_up",

@@ -138,6 +138,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Heartbeats go out on each lane this often, in milliseconds. Three without an answer: what is under way goes over another lane as well; ten, and at least a second: the lane is dead. Unset: the profile's.",
     ),
     key(
+        "membership.probe_ms",
+        Kind::Number { min: 20, max: 60_000 },
+        "",
+        "Each member is asked about this often whether it lives, by one of the others, in milliseconds. A dead one is known to all after some five to seven times as long. Unset: the profile's.",
+    ),
+    key(
         "admission.handshake_timeout_ms",
         Kind::Number { min: 100, max: 60_000 },
         "5000",

@@ -150,6 +150,7 @@ fn config() -> PlaneConfig {
         advertise: None,
         dial: Vec::new(),
         proxy: None,
+        probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         limits: Default::default(),
         sockets: Default::default(),

@@ -65,6 +65,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         advertise: None,
         dial: setup.dial.clone(),
         proxy: None,
+        probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
