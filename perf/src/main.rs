@@ -8,6 +8,7 @@ mod aead;
 mod codec;
 mod cores;
 mod lane;
+mod membership;
 mod ring;
 mod routing;
 mod row;
@@ -50,6 +51,8 @@ enum What {
     Lane,
     /// Path computation beside petgraph's Dijkstra, on five families of graphs.
     Routing,
+    /// Membership of 1,000 simulated nodes: deaths, loss, rest; beside foca where it is built in.
+    Membership,
     /// TCP over loopback: blocking sockets, tokio, monoio, and glommio where it is built in.
     Runtimes,
     /// All of the above.
@@ -75,6 +78,9 @@ fn main() -> Result<ExitCode> {
     }
     if all || matches!(arguments.what, What::Routing) {
         routing::measure(&mut rows)?;
+    }
+    if all || matches!(arguments.what, What::Membership) {
+        membership::measure(&mut rows)?;
     }
     if all || matches!(arguments.what, What::Runtimes) {
         runtimes::measure(&mut rows, sample)?;
