@@ -91,7 +91,7 @@ impl Rows {
         } else {
             let (median, min, max) = (short(median), short(min), short(max));
             let Case { name, bytes, .. } = case;
-            format!("{bench:<9}{name:<38}{bytes:>7} B {median:>11} {unit:<14} [{min} .. {max}]")
+            format!("{bench:<11}{name:<38}{bytes:>7} B {median:>11} {unit:<14} [{min} .. {max}]")
         };
         match writeln!(io::stdout().lock(), "{line}") {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
