@@ -217,10 +217,14 @@ impl VirtualLink {
         }
     }
 
-    /// Bulk bytes in flight over lanes that are heard.
+    /// Bulk bytes in flight over lanes that are heard, or carry something all the same because none
+    /// is.
     fn bulk_in_flight(&self) -> u64 {
-        let heard = self.lanes.iter().filter(|lane| !lane.quiet);
-        heard.fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
+        let counts = |lane: &&Lane| !lane.quiet || !lane.carries.is_empty();
+        self.lanes
+            .iter()
+            .filter(counts)
+            .fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
     }
 
     fn update_bound(&mut self) {

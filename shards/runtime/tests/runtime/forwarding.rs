@@ -190,8 +190,11 @@ fn nothing_is_said_about_frames_that_repeat_themselves_or_to_who_cannot_be_reach
 #[test]
 fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     const MAX: u64 = 1 << 20;
-    let mut node =
-        Node::start_with(node_id(1, 0), 1, |config| config.link.data_bytes_max = MAX as usize);
+    let mut node = Node::start_with(node_id(1, 0), 1, |config| {
+        config.link.data_bytes_max = MAX as usize;
+        // However long it takes: the slow end answers nothing.
+        config.link.dead_after_ticks = u32::MAX;
+    });
     let (id_source, id_slow, id_far) = (node_id(2, 0), node_id(3, 0), node_id(4, 0));
     let source = Peer::open(&mut node, id_source, COLLAPSED);
     let slow = Peer::open(&mut node, id_slow, COLLAPSED);

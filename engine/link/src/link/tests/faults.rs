@@ -329,3 +329,21 @@ fn sessions_that_end_at_one_end_or_both_lose_no_frame_from_sight() {
         assert!(pair.ends.iter().all(|end| end.lanes().all(|lane| lane.unacked_bytes == 0)));
     }
 }
+
+#[test]
+fn a_link_whose_only_lane_is_silent_puts_no_more_in_flight_than_before() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+    for _ in 0..200 {
+        pair.push(0, Bulk, Origin::Own, 1, 10_000).unwrap();
+    }
+    let key = pair.key_of(0);
+    pair.wires.get_mut(&key).unwrap().is_silent = true;
+    pair.run(Duration::from_millis(500));
+    let end = &pair.ends[0];
+    assert!(pair.saw(0, |event| matches!(event, LinkEvent::Quiet { .. })));
+    let in_flight = end.lanes[0].unacked.bulk_bytes();
+    assert!(in_flight > 0);
+    assert!(in_flight <= end.in_flight_bound, "{in_flight} of {}", end.in_flight_bound);
+    pair.wires.get_mut(&key).unwrap().is_silent = false;
+    pair.settle(20);
+}
