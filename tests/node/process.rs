@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 
 /// How long anything may take that should take moments: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ports of nodes are below those of `net.ipv4.ip_local_port_range`, which begins at 32,768.
+const PORTS: u16 = 12_000;
 
 /// So much of a node's log is shown when its test fails.
 const LOG_SHOWN_BYTES: usize = 16 << 10;
@@ -116,10 +120,16 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port of loopback that is free now.
+/// A port of loopback that is free, and stays so until it is used: none of those that the kernel
+/// hands out by itself, to connections or to whoever asks for any port.
 pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().to_string()
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap();
+    wait_for("a free port", || {
+        let next = (first + TRIED.fetch_add(1, Ordering::Relaxed) % PORTS) % PORTS;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 20_000 + next)).ok()?;
+        Some(listener.local_addr().unwrap().to_string())
+    })
 }
 
 /// A process that is killed when it is dropped.
