@@ -9,14 +9,16 @@ use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
 use self::namespaces::Namespaces;
+pub(crate) use self::namespaces::{hold, run as run_command};
 use self::pair::{Pair, PairSpec};
 use self::probe::ControlLatency;
+pub(crate) use self::probe::quantile;
 use self::relay::{Relay, RelaySpec};
 pub(crate) use self::row::ChaosRow;
 use self::row::Subject;
 pub(crate) use self::scenario::Scenario;
 use self::scenario::{Injector, Recovery};
-use self::watcher::{Account, Watcher};
+pub(crate) use self::watcher::{Account, Watcher};
 use crate::cores::Placement;
 use crate::machine::free_address;
 use crate::publisher;

@@ -11,4 +11,5 @@ mod output;
 mod plan;
 mod process;
 mod refused;
+mod ring;
 mod stream;

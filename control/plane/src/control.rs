@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
-use hawser_routing::{Flooding, RouteSnapshot, RouteTable};
+use hawser_routing::{Flooding, RouteSnapshot};
 use hawser_store::MeshRecord;
 use hawser_wire::{BootEpoch, Incarnation, MonoTime, NodeId, ShardId, StreamId};
 use rustls::ServerConfig;
@@ -26,6 +26,7 @@ use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::links::Links;
 use crate::opens::Opens;
+use crate::path_worker::PathWorker;
 use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -99,7 +100,7 @@ pub(crate) struct Control {
     pub(crate) lsdb_changed: bool,
     pub(crate) refresh_due: Option<MonoTime>,
     pub(crate) latencies_due: Option<MonoTime>,
-    pub(crate) route_table: RouteTable,
+    pub(crate) paths: PathWorker,
     pub(crate) routes: Arc<RouteSnapshot>,
     /// Links on the path to each node that can be reached.
     pub(crate) hops: BTreeMap<NodeId, usize>,
@@ -129,6 +130,7 @@ pub(crate) struct Parts {
     pub(crate) shards: Shards,
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
+    pub(crate) paths: PathWorker,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) peers: Vec<String>,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
@@ -172,7 +174,7 @@ impl Control {
             lsdb_changed: false,
             refresh_due: None,
             latencies_due: None,
-            route_table: RouteTable::new(),
+            paths: parts.paths,
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),

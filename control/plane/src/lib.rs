@@ -33,6 +33,7 @@ mod lanes;
 mod lifecycle;
 mod links;
 mod opens;
+mod path_worker;
 mod plane;
 mod reports;
 mod settling;

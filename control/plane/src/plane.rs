@@ -22,6 +22,7 @@ use crate::control::{Continuation, Control, Mesh, Parts};
 use crate::events::Events;
 use crate::handle::Command;
 use crate::lifecycle::plane_error;
+use crate::path_worker::PathWorker;
 use crate::reports::ReportUse;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -90,6 +91,14 @@ impl Plane {
         let (credentials_sender, credentials) = watch::channel(None);
         let events = Events::new();
         let event_sender = events.sender();
+        let snapshots = continuation_sender.clone();
+        let paths = PathWorker::start(config.paths, move |snapshot| {
+            let routes = Arc::new(snapshot);
+            let publish: Continuation = Box::new(move |control| control.handle_routes(routes));
+            // The loop is gone at the very end.
+            let _loop_gone = snapshots.send(publish);
+        })
+        .map_err(PlaneError::Thread)?;
         let mut control = Control::new(Parts {
             config,
             key: kept.key,
@@ -97,6 +106,7 @@ impl Plane {
             shards,
             store: StoreQueue::start(store, continuation_sender.clone()),
             events,
+            paths,
             adjacencies: Adjacencies::new(kept.adjacencies),
             peers: kept.peers,
             api_credentials: credentials_sender,

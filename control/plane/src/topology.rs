@@ -6,13 +6,14 @@ use std::time::Duration;
 use hawser_admission::check_address;
 use hawser_exchange::{ControlToShard, ShardReport};
 use hawser_identity::{check_node_name, node_id, verify};
-use hawser_routing::{Flooding, Lsa, LsaFlags, RejectReason, shortest_paths};
-use hawser_wire::{MonoTime, NodeId};
+use hawser_routing::{Flooding, Lsa, LsaFlags, MeshTopology, RejectReason, RouteSnapshot, Weights};
+use hawser_wire::{MonoTime, NodeId, TrafficClass};
 
 use crate::EventKind;
 use crate::control::Control;
 use crate::datagram::{LinkMessage, flooding_envelope};
 use crate::directory::members;
+use crate::path_worker::Task;
 use crate::reports::ReportUse;
 
 /// Flooding waits while more messages than this wait for room in the rings.
@@ -160,7 +161,7 @@ impl Control {
             self.reports.ask(ReportUse::Latencies);
         }
         if std::mem::take(&mut self.lsdb_changed) {
-            self.compute_routes();
+            self.handle_lsdb_changed();
         }
     }
 
@@ -177,17 +178,32 @@ impl Control {
         }
     }
 
-    /// Computes paths from the database as it is and publishes them.
-    pub(crate) fn compute_routes(&mut self) {
-        let now = self.now();
+    /// The database has changed: paths are to be computed, and who is in the mesh is to be told.
+    fn handle_lsdb_changed(&mut self) {
         let lsdb = self.flooding.lsdb();
-        let paths = shortest_paths(lsdb, self.node);
-        self.hops = paths.iter().map(|(&node, path)| (node, path.hops.len())).collect();
-        let snapshot = self.route_table.update(lsdb.digest(), paths, self.adjacencies.indices());
-        self.routes = Arc::new(snapshot);
+        let weights = [Weights::default(); TrafficClass::ALL.len()];
+        self.paths.give(Task::Mesh {
+            lsdb_digest: lsdb.digest(),
+            mesh: Arc::new(MeshTopology::new(lsdb, self.node, weights)),
+            adjacencies: self.adjacencies.indices(),
+        });
+        self.tell_members();
+    }
+
+    /// Paths were computed. What belongs to a mesh that this node has left in the meantime is
+    /// followed by what does not.
+    pub(crate) fn handle_routes(&mut self, routes: Arc<RouteSnapshot>) {
+        let now = self.now();
+        self.hops = routes.reachable().collect();
+        self.routes = routes;
         self.shards.publish(Arc::clone(&self.routes));
         self.announcements.handle_routes_changed(now);
+        let (generation, reachable) = (self.routes.generation, self.hops.len());
+        let detail = format!("generation {generation}, paths to {reachable} nodes");
+        self.events.emit(EventKind::RoutesChanged, None, detail);
+    }
 
+    fn tell_members(&mut self) {
         let members: std::collections::BTreeSet<NodeId> =
             members(self.flooding.lsdb()).map(|lsa| lsa.origin).collect();
         let joined: Vec<_> = members.difference(&self.known).copied().collect();
@@ -200,9 +216,6 @@ impl Control {
                 self.events.emit(kind, Some(node), detail);
             }
         }
-        let (generation, reachable) = (self.routes.generation, self.hops.len());
-        let detail = format!("generation {generation}, paths to {reachable} nodes");
-        self.events.emit(EventKind::RoutesChanged, None, detail);
     }
 
     /// Takes the latencies out of a round of reports.
@@ -222,7 +235,9 @@ impl Control {
         self.lsdb_changed = false;
         self.known.clear();
         self.refused_link_state.clear();
-        self.compute_routes();
+        self.hops.clear();
+        self.paths.give(Task::Clear);
+        self.tell_members();
     }
 }
 

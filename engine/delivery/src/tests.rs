@@ -8,6 +8,8 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod paths;
+
 use bytes::Bytes;
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, RecordBuilder, RecordView,

@@ -1,4 +1,5 @@
-//! Shortest paths from one node to every other (Dijkstra), the same at every computation.
+//! Shortest paths from one node to every other (Dijkstra), straight from the database: what the tests
+//! compare the path computation with.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

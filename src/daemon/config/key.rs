@@ -138,6 +138,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Heartbeats go out on each lane this often, in milliseconds. Three without an answer: what is under way goes over another lane as well; ten, and at least a second: the lane is dead. Unset: the profile's.",
     ),
     key(
+        "routing.paths",
+        Kind::Number { min: 1, max: 16 },
+        "4",
+        "Best paths that are computed to each node. Those that are about as good as the best one share the traffic: streams spread over them, each on one at a time; the others are for when those are down. 1: no spreading; the path that shares no link with the best one is known all the same.",
+    ),
+    key(
         "admission.handshake_timeout_ms",
         Kind::Number { min: 100, max: 60_000 },
         "5000",

@@ -151,6 +151,7 @@ fn config() -> PlaneConfig {
         dial: Vec::new(),
         proxy: None,
         lanes: LanePlan::default(),
+        paths: 4,
         limits: Default::default(),
         sockets: Default::default(),
         io_driver: "none".to_owned(),

@@ -66,6 +66,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         dial: setup.dial.clone(),
         proxy: None,
         lanes: LanePlan::default(),
+        paths: 4,
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
         io_driver: "stand-in".into(),
