@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hawser_proto::v1::StreamHandle;
 use tokio::time::sleep;
 
 use self::namespaces::Namespaces;
@@ -24,15 +25,15 @@ use crate::report::progress;
 use crate::worker::{Event, Order, Worker};
 
 mod connection;
-mod namespaces;
-mod pair;
+pub(crate) mod namespaces;
+pub(crate) mod pair;
 mod probe;
 mod random;
 mod record_meter;
 mod relay;
 mod row;
 mod scenario;
-mod watcher;
+pub(crate) mod watcher;
 
 /// How long the publisher may take to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -191,27 +192,39 @@ impl Setting {
         spec: &ChaosSpec<'_>,
         rate_per_s: Option<f64>,
     ) -> Result<(Worker, Watcher)> {
-        let stream = self.pair.open_stream(name).await?;
-        if !stream.pending_dst_nodes.is_empty() {
-            bail!("{} did not confirm stream {name}", self.pair.b.name);
-        }
-        let payload_bytes = spec.payload_bytes;
-        let watcher = Watcher::start(&self.pair.b.socket, &stream.stream_id, payload_bytes)?;
-        let from = publisher::Spec {
-            socket: self.pair.a.socket.clone(),
-            stream_id: stream.stream_id,
-            payload_bytes,
-            rate_per_s,
-        };
-        let mut publisher = Worker::spawn("__publisher", &from, &self.publisher_cores)?;
-        publisher.expect(&Event::Ready, PATIENCE).await?;
-        publisher.order(Order::Start).await?;
-        Ok((publisher, watcher))
+        let stream = self.pair.open_stream(name, false).await?;
+        let (payload_bytes, cores) = (spec.payload_bytes, &self.publisher_cores);
+        publish(&self.pair, name, stream, payload_bytes, rate_per_s, cores).await
     }
 }
 
+/// A subscriber at B of a new stream of A, and a publisher at A that has begun.
+pub(crate) async fn publish(
+    pair: &Pair,
+    name: &str,
+    stream: StreamHandle,
+    payload_bytes: usize,
+    rate_per_s: Option<f64>,
+    cores: &[usize],
+) -> Result<(Worker, Watcher)> {
+    if !stream.pending_dst_nodes.is_empty() {
+        bail!("{} did not confirm stream {name}", pair.b.name);
+    }
+    let watcher = Watcher::start(&pair.b.socket, &stream.stream_id, payload_bytes)?;
+    let from = publisher::Spec {
+        socket: pair.a.socket.clone(),
+        stream_id: stream.stream_id,
+        payload_bytes,
+        rate_per_s,
+    };
+    let mut publisher = Worker::spawn("__publisher", &from, cores)?;
+    publisher.expect(&Event::Ready, PATIENCE).await?;
+    publisher.order(Order::Start).await?;
+    Ok((publisher, watcher))
+}
+
 /// Waits for the first message.
-async fn await_messages(watcher: &mut Watcher) -> Result<()> {
+pub(crate) async fn await_messages(watcher: &mut Watcher) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while watcher.received() == 0 {
         watcher.ensure_running()?;
@@ -224,7 +237,7 @@ async fn await_messages(watcher: &mut Watcher) -> Result<()> {
 }
 
 /// Ends a publisher once all that it sent is acknowledged; returns how much that is.
-async fn stop(publisher: &mut Worker) -> Result<u64> {
+pub(crate) async fn stop(publisher: &mut Worker) -> Result<u64> {
     publisher.order(Order::Stop).await?;
     match publisher.event(PATIENCE).await? {
         Event::Published { messages } => Ok(messages),

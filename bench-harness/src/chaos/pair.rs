@@ -89,10 +89,11 @@ impl Pair {
     }
 
     /// Opens a stream from A to B. B may not have confirmed it: the handle says so.
-    pub(crate) async fn open_stream(&self, name: &str) -> Result<StreamHandle> {
+    pub(crate) async fn open_stream(&self, name: &str, stripe: bool) -> Result<StreamHandle> {
         let open = OpenClientDataStreamReq {
             name: name.to_owned(),
             dst_nodes: vec![self.b.name.to_owned()],
+            stripe,
             ..OpenClientDataStreamReq::default()
         };
         let mut mesh = client::mesh(self.a.channel.clone());

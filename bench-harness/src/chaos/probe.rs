@@ -39,7 +39,7 @@ impl ControlLatency {
                 break;
             }
             // One that B does not confirm in time counts with the time that the node waited.
-            let handle = pair.open_stream(&format!("{prefix}-{n}")).await?;
+            let handle = pair.open_stream(&format!("{prefix}-{n}"), false).await?;
             sorted_us.push(began.elapsed().as_secs_f64() * 1e6);
             pair.close_stream(handle).await?;
             sleep(PAUSE).await;

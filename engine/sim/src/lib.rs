@@ -40,5 +40,5 @@ pub use world::{
 pub use worlds::{
     all_lanes, collapsed, congested_worlds, fair_ring, mode_switch, pair, relays, restarts,
     saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer, slow_link,
-    thin_link, worlds,
+    striped, striped_relay, thin_link, worlds,
 };

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
-    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId, LinkSequence,
-    TrafficClass,
+    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId, TrafficClass,
 };
 
 use super::VirtualLink;
@@ -41,6 +40,11 @@ impl VirtualLink {
             TrafficClass::Control => self.control.bytes(),
             TrafficClass::Priority => self.priority.bytes(),
             TrafficClass::Bulk => {
+                if let Some(queued_bytes) = self.striping.queued_of(flow) {
+                    // What each of its lanes may have.
+                    let lanes = self.bulk_lanes();
+                    return queued_bytes < self.config.send_ahead_bytes.saturating_mul(lanes);
+                }
                 let lane = self.pinned(flow.stream).and_then(|at| self.lanes.get(at));
                 let Some(lane) = lane else { return false };
                 lane.bulk_own.bytes().saturating_add(lane.resend_bytes())
@@ -55,18 +59,20 @@ impl VirtualLink {
         let over_lanes = |bytes: fn(&Lane) -> usize| {
             self.lanes.iter().fold(0, |sum: usize, lane| sum.saturating_add(bytes(lane)))
         };
-        match (class, origin) {
-            (TrafficClass::Control, _) => self.control.bytes(),
-            (TrafficClass::Priority, _) => self.priority.bytes(),
+        let pinned_bytes = match (class, origin) {
+            (TrafficClass::Control, _) => return self.control.bytes(),
+            (TrafficClass::Priority, _) => return self.priority.bytes(),
             (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk_own.bytes()),
             (TrafficClass::Bulk, Origin::Foreign) => over_lanes(|lane| lane.bulk_foreign.bytes()),
-        }
+        };
+        pinned_bytes.saturating_add(self.striping.queued_bytes(origin))
     }
 
     /// Appends a frame whose body is made of `parts`, in one copy.
     ///
     /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
-    /// other gets none. A bulk frame keeps to the lane of its flow. Foreign bulk is marked with
+    /// other gets none. A bulk frame keeps to the lane of its flow, but for a record with
+    /// [`FrameFlags::STRIPED`], if the peer knows of that. Foreign bulk is marked with
     /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits.
     ///
     /// # Errors
@@ -76,47 +82,6 @@ impl VirtualLink {
         kind: FrameKind,
         class: TrafficClass,
         origin: Origin,
-        flow: Flow,
-        flags: FrameFlags,
-        parts: &[&[u8]],
-    ) -> Result<(), Refusal> {
-        self.push_to(None, (kind, class, origin), flow, flags, parts)
-    }
-
-    /// As [`Self::push`] for bulk of this node's own that has to take `lane`: a stream that is striped
-    /// or bound to it. Its link sequence will be [`Self::next_link_sequence`].
-    ///
-    /// # Errors
-    /// As [`Self::push`], with [`RefusedLimit::NoLane`] if that lane carries no bulk at present.
-    pub fn push_on(
-        &mut self,
-        lane: LaneId,
-        kind: FrameKind,
-        flow: Flow,
-        flags: FrameFlags,
-        parts: &[&[u8]],
-    ) -> Result<(), Refusal> {
-        let of = (kind, TrafficClass::Bulk, Origin::Own);
-        self.push_to(Some(lane), of, flow, flags, parts)
-    }
-
-    /// Of the next counted frame that is taken.
-    #[must_use]
-    pub const fn next_link_sequence(&self) -> LinkSequence {
-        LinkSequence(self.next_sequence)
-    }
-
-    /// Every counted frame with a lower link sequence is acknowledged. Walks all batches: for once a
-    /// tick, not for each frame.
-    #[must_use]
-    pub fn acked_below(&self) -> LinkSequence {
-        LinkSequence(self.find_lowest_sequence())
-    }
-
-    fn push_to(
-        &mut self,
-        lane: Option<LaneId>,
-        (kind, class, origin): (FrameKind, TrafficClass, Origin),
         flow: Flow,
         flags: FrameFlags,
         parts: &[&[u8]],
@@ -132,7 +97,7 @@ impl VirtualLink {
         if is_counted {
             self.check_sequence(class)?;
         }
-        let frame = NewFrame { kind, class, flags, sequence, parts, len };
+        let frame = NewFrame { kind, class, flags, sequence, stamp: None, parts, len };
         match class {
             TrafficClass::Control => {
                 let max = self.config.control_bytes_max;
@@ -149,7 +114,10 @@ impl VirtualLink {
                 })?;
                 self.priority.push(&frame, batch_bytes, &mut self.pool);
             }
-            TrafficClass::Bulk => return self.push_bulk(lane, origin, flow, &frame),
+            TrafficClass::Bulk => {
+                let striped = self.push_striped(origin, flow, &frame);
+                return striped.unwrap_or_else(|| self.push_bulk(origin, flow, &frame));
+            }
         }
         self.next_sequence = self.next_sequence.saturating_add(u64::from(is_counted));
         if let Some(lane) = self.carrier(class) {
@@ -158,21 +126,18 @@ impl VirtualLink {
         Ok(())
     }
 
-    fn push_bulk(
+    /// Puts bulk onto the lane of its flow.
+    pub(super) fn push_bulk(
         &mut self,
-        lane: Option<LaneId>,
         origin: Origin,
         flow: Flow,
         frame: &NewFrame<'_>,
     ) -> Result<(), Refusal> {
         let (class, max) = (frame.class, self.config.data_bytes_max);
-        let at = lane.map_or_else(|| self.pinned(flow.stream), |lane| self.bulk_lane(lane));
+        let at = self.pinned(flow.stream);
         let queued = self.queued_bytes(class, origin);
         let batch_bytes = self.batch_bytes();
-        let mark = origin == Origin::Foreign && queued > self.config.mark_bytes;
-        let flags =
-            if mark { frame.flags.with(FrameFlags::CONGESTION_EXPERIENCED) } else { frame.flags };
-        let frame = NewFrame { flags, ..*frame };
+        let frame = NewFrame { flags: self.mark(origin, queued, frame.flags), ..*frame };
         let Some(lane) = at.and_then(|at| self.lanes.get_mut(at)) else {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         };
@@ -204,21 +169,6 @@ impl VirtualLink {
         Ok(())
     }
 
-    /// Own streams may give `lane` more bulk.
-    #[must_use]
-    pub fn has_room_on(&self, lane: LaneId) -> bool {
-        let lane = self.bulk_lane(lane).and_then(|at| self.lanes.get(at));
-        lane.is_some_and(|lane| {
-            let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
-            waits < self.config.send_ahead_bytes
-        })
-    }
-
-    fn bulk_lane(&self, lane: LaneId) -> Option<usize> {
-        let carries = |other: &Lane| other.carries.contains(TrafficClass::Bulk);
-        self.lanes.iter().position(|other| other.id.lane == lane && carries(other))
-    }
-
     /// The lane that a flow's bulk keeps to: of those that carry bulk the one with the highest hash
     /// (rendezvous hashing), so that one more or less moves few flows.
     pub(super) fn pinned(&self, hash: u64) -> Option<usize> {
@@ -229,9 +179,17 @@ impl VirtualLink {
             .map(|(at, _)| at)
     }
 
+    /// The flags of a frame of bulk, with so many bytes before it.
+    pub(super) fn mark(&self, origin: Origin, queued: usize, flags: FrameFlags) -> FrameFlags {
+        if origin == Origin::Foreign && queued > self.config.mark_bytes {
+            return flags.with(FrameFlags::CONGESTION_EXPERIENCED);
+        }
+        flags
+    }
+
     /// Batches close at a quantum while something urgent waits or the link is slow: whatever comes
     /// next waits behind a whole one.
-    fn batch_bytes(&self) -> usize {
+    pub(super) fn batch_bytes(&self) -> usize {
         let most = self.piece_bytes();
         if !self.control.is_empty() || !self.priority.is_empty() {
             return most.min(self.config.quantum_bytes);
@@ -284,7 +242,8 @@ impl VirtualLink {
         let lanes = self.lanes.iter().map(Lane::lowest);
         let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
         let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());
-        let queues = [self.control.lowest(), self.priority.lowest(), self.next_sequence];
+        let classes = [self.control.lowest(), self.priority.lowest()];
+        let queues = classes.into_iter().chain([self.striping.lowest(), self.next_sequence]);
         lanes.chain(departed).chain(orphans).chain(queues).min().unwrap_or(self.next_sequence)
     }
 
@@ -294,11 +253,13 @@ impl VirtualLink {
             .lanes
             .iter()
             .map(|lane| lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()));
-        let queues = [self.control.bytes(), self.priority.bytes()];
+        let striped =
+            [Origin::Own, Origin::Foreign].map(|origin| self.striping.queued_bytes(origin));
+        let queues = [self.control.bytes(), self.priority.bytes()].into_iter().chain(striped);
         lanes.chain(queues).fold(0, usize::saturating_add)
     }
 
-    fn refusal(
+    pub(super) fn refusal(
         &self,
         class: TrafficClass,
         lane: Option<LaneId>,

@@ -16,7 +16,12 @@ const CONTROL: TrafficClass = TrafficClass::Control;
 
 /// One peer does `bad`; its lane is closed for `named`, whose detail says `reason`, both sides are
 /// told, and the lane of another peer does not notice.
-fn refused_in(spec: LaneSpec, named: CloseReason, reason: &str, bad: impl Fn(&mut Peer)) {
+pub(crate) fn refused_in(
+    spec: LaneSpec,
+    named: CloseReason,
+    reason: &str,
+    bad: impl Fn(&mut Peer),
+) {
     let mut node = Node::start(node_id(1, 0), 1);
     let mut good = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
     let mut evil = Peer::open(&mut node, node_id(3, 0), spec);
