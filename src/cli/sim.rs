@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use hawser_sim::{Failure as Finding, Simulation, Summary, World, congested_worlds, worlds};
+use hawser_sim::{Failure as Finding, Simulation, Summary, World, worlds};
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
@@ -56,6 +56,8 @@ struct Report {
     minutes: u64,
     messages: u64,
     faults: u64,
+    resent_bytes: u64,
+    marked_records: u64,
     violations: u64,
     /// Sixteen hexadecimal digits.
     trace_hash: String,
@@ -81,9 +83,9 @@ struct Outcome {
 /// A name that no world has; [`Exit::Loss`] if a property did not hold.
 pub(crate) fn run(command: SimCommand, out: Output) -> Result<(), Failure> {
     let SimCommand::Link(args) = command;
-    let named: Vec<World> = worlds().into_iter().chain(congested_worlds()).collect();
+    let named = worlds();
     let chosen = match args.world.as_deref() {
-        None => worlds(),
+        None => named,
         Some("list") => return list(&named, out),
         Some(name) => vec![find(&named, name)?],
     };
@@ -173,6 +175,8 @@ fn report(args: &LinkArgs, outcomes: &[Outcome], took: Duration) -> Report {
         minutes: args.minutes,
         messages: sum(|summary| summary.messages),
         faults: sum(|summary| summary.faults),
+        resent_bytes: sum(|summary| summary.resent_bytes),
+        marked_records: sum(|summary| summary.marked),
         violations: u64::try_from(violations).unwrap_or(u64::MAX),
         trace_hash: format!("{trace_hash:016x}"),
         speedup: (simulated_s / took.as_secs_f64().max(1e-6)).round(),
@@ -193,6 +197,8 @@ fn text(report: &Report) -> String {
     table.row(["simulated, each", &format!("{} min", report.minutes)]);
     table.row(["messages delivered", &report.messages.to_string()]);
     table.row(["faults", &report.faults.to_string()]);
+    table.row(["bytes sent again", &report.resent_bytes.to_string()]);
+    table.row(["records marked", &report.marked_records.to_string()]);
     table.row(["events", &report.events.to_string()]);
     table.row(["violations", &report.violations.to_string()]);
     table.row(["trace hash", &report.trace_hash]);

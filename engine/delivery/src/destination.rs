@@ -9,6 +9,9 @@ use crate::{DeliveryLimits, PathShare, PathWindow};
 const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
 const SYNC_RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// The wait for progress doubles with each expiry up to so many times.
+const BACKOFF_SHIFT_MAX: u32 = 4;
+
 /// Loss is answered at most this often, however short the round trip.
 const RESEND_AGAIN_MIN: Duration = Duration::from_millis(20);
 
@@ -71,6 +74,10 @@ pub(crate) struct Destination {
     /// A loss may not be made good yet: what was received when that was last looked at, and when to
     /// look again.
     pub(crate) look_at: Option<(StreamOffset, MonoTime)>,
+    /// Something behind this offset has arrived before what is there, since then.
+    gap: Option<(StreamOffset, MonoTime)>,
+    /// Times that nothing had moved for too long since a round trip was measured.
+    expiries: u32,
     /// The first unreceived record is to be sent once more.
     pub(crate) probe: bool,
     /// When what was lost was last sent again.
@@ -107,6 +114,8 @@ impl Destination {
             querying: false,
             resend_at: None,
             look_at: None,
+            gap: None,
+            expiries: 0,
             probe: false,
             resent_at: None,
             probing: false,
@@ -126,6 +135,7 @@ impl Destination {
         self.sync_retry = SYNC_RETRY_MIN;
         self.resend_at = None;
         self.look_at = None;
+        self.gap = None;
         self.probe = false;
         self.probing = false;
         self.forget_sent();
@@ -162,7 +172,8 @@ impl Destination {
 
     /// How long to wait for progress.
     pub(crate) fn wait(&self, limits: &DeliveryLimits) -> Duration {
-        limits.resend_after.max(self.srtt.saturating_mul(4))
+        let wait = limits.resend_after.max(self.srtt.saturating_mul(4));
+        wait.saturating_mul(1_u32 << self.expiries.min(BACKOFF_SHIFT_MAX))
     }
 
     /// Credit is used up: a sync, which is answered with the present credit, is due in a while.
@@ -237,6 +248,45 @@ impl Destination {
         }
     }
 
+    /// The destination has, or has not, something behind what it has in order. True if that is so for
+    /// long enough to say that what is missing was lost.
+    pub(crate) fn note_gap(
+        &mut self,
+        now: MonoTime,
+        has_gap: bool,
+        limits: &DeliveryLimits,
+    ) -> bool {
+        let known = self.gap.filter(|&(offset, _)| has_gap && offset == self.received);
+        self.gap = known.or_else(|| has_gap.then_some((self.received, now)));
+        self.gap_lasts_from(limits).is_some_and(|at| at <= now)
+    }
+
+    /// When a gap will have lasted for too long.
+    pub(crate) fn gap_lasts_from(&self, limits: &DeliveryLimits) -> Option<MonoTime> {
+        let wait = self.srtt.saturating_mul(2).max(limits.gap_after);
+        self.gap.map(|(_, since)| since.saturating_add(wait))
+    }
+
+    /// What is missing is taken for lost: all goes out again, if what was sent again before has had
+    /// the time to show itself.
+    pub(crate) fn handle_lost(&mut self, now: MonoTime, outbox: &Outbox) {
+        self.gap = None;
+        if self.wants_resend(now) {
+            self.probing = false;
+            self.news.is_lost = true;
+            self.roll_back(outbox);
+        } else {
+            self.look_soon(now);
+        }
+    }
+
+    /// Nothing has moved for too long: a probe finds out why.
+    pub(crate) const fn handle_expiry(&mut self) {
+        self.resend_at = None;
+        self.expiries = self.expiries.saturating_add(1);
+        self.start_probe();
+    }
+
     /// The first record that is not acknowledged goes out again.
     pub(crate) const fn start_probe(&mut self) {
         self.probe = true;
@@ -284,11 +334,6 @@ impl Destination {
         self.news.rtt = rtt.or(self.news.rtt);
     }
 
-    /// Something that was sent is missing at the destination.
-    pub(crate) const fn note_lost(&mut self) {
-        self.news.is_lost = true;
-    }
-
     /// Tells the window of the path what has happened on it; how many bytes were sent.
     pub(crate) fn settle_path(&mut self, now: MonoTime, window: &mut PathWindow) -> u64 {
         let news = std::mem::take(&mut self.news);
@@ -297,7 +342,7 @@ impl Destination {
             window.handle_acked(now, &mut self.share, acked, marked, news.rtt);
         }
         if news.is_lost {
-            window.handle_loss();
+            window.handle_loss(now);
         }
         if news.is_forgotten {
             window.handle_forgotten(&mut self.share);
@@ -318,6 +363,7 @@ impl Destination {
     /// Takes a round-trip sample if the timed record has arrived.
     pub(crate) fn sample_rtt(&mut self, now: MonoTime) -> Option<Duration> {
         let (_, sent) = self.timed.take_if(|(end, _)| self.received >= *end)?;
+        self.expiries = 0;
         let sample = now.saturating_since(sent);
         self.srtt = if self.srtt.is_zero() {
             sample

@@ -20,6 +20,11 @@ pub struct DeliveryLimits {
     pub consumers_max: usize,
     /// Without progress for this long (or four round trips, if that is more) the source probes.
     pub resend_after: Duration,
+    /// A gap at a destination is a loss once it has lasted for this long (or two round trips, if that
+    /// is more). A link that loses a lane sends what was in flight over another one, behind what it
+    /// has sent there meanwhile: within one and a half of its own round trips if both ends learn of
+    /// the loss, else after three silent ticks. What a relay drops is told by a notice, long before.
+    pub gap_after: Duration,
     /// A consumer's progress alone is acknowledged after this time at the latest.
     pub consumed_ack_after: Duration,
 }
@@ -34,6 +39,7 @@ impl Default for DeliveryLimits {
             producers_max: 256,
             consumers_max: 64,
             resend_after: Duration::from_secs(1),
+            gap_after: Duration::from_millis(400),
             consumed_ack_after: Duration::from_millis(20),
         }
     }

@@ -77,6 +77,8 @@ pub struct PathWindow {
     round_marked_bytes: u64,
     /// As `round_end`: until then the window is not reduced again.
     reduced_until: u64,
+    /// When that was.
+    reduced_at: MonoTime,
     last_sent: MonoTime,
     timer: ResendTimer,
     timeouts: u64,
@@ -98,6 +100,7 @@ impl PathWindow {
             round_acked_bytes: 0,
             round_marked_bytes: 0,
             reduced_until: 0,
+            reduced_at: MonoTime::ZERO,
             last_sent: MonoTime::ZERO,
             timer: ResendTimer::new(limits.resend_after),
             timeouts: 0,
@@ -183,7 +186,7 @@ impl PathWindow {
         self.round_acked_bytes = self.round_acked_bytes.saturating_add(acked_bytes);
         self.round_marked_bytes = self.round_marked_bytes.saturating_add(marked_bytes);
         if marked_bytes > 0 {
-            self.reduce(self.marked_fraction >> 1);
+            self.reduce(now, self.marked_fraction >> 1);
         }
         if self.is_limited {
             self.grow(acked_bytes.saturating_sub(marked_bytes));
@@ -192,8 +195,12 @@ impl PathWindow {
     }
 
     /// A relay dropped a record of this path, or a gap showed that one was lost.
-    pub fn handle_loss(&mut self) {
-        self.reduce(FRACTION_ONE >> 1);
+    pub fn handle_loss(&mut self, now: MonoTime) {
+        // What goes out again is not told from what it replaces, and a burst of losses comes as many
+        // notices: of those within one round trip only the first says something new.
+        if now.saturating_since(self.reduced_at) >= self.timer.srtt() {
+            self.reduce(now, FRACTION_ONE >> 1);
+        }
     }
 
     /// The stream sends all that is not acknowledged again, ends, or takes another path: what it had
@@ -250,7 +257,7 @@ impl PathWindow {
     }
 
     /// Shrinks the window by a fraction, once per window.
-    fn reduce(&mut self, fraction: u64) {
+    fn reduce(&mut self, now: MonoTime, fraction: u64) {
         if !self.is_settled(self.reduced_until) {
             return;
         }
@@ -260,6 +267,7 @@ impl PathWindow {
         self.window_bytes = reduced.max(self.limits.min_bytes);
         self.slow_start_below_bytes = self.window_bytes;
         self.reduced_until = self.sent_bytes;
+        self.reduced_at = now;
     }
 
     fn grow(&mut self, acked_bytes: u64) {

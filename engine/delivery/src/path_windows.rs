@@ -181,9 +181,9 @@ impl PathWindows {
     }
 
     /// A relay said that it dropped a record of the path for want of room.
-    pub fn handle_loss(&mut self, key: PathKey) {
+    pub fn handle_loss(&mut self, now: MonoTime, key: PathKey) {
         if let Some(path) = self.paths.get_mut(&key) {
-            path.window.handle_loss();
+            path.window.handle_loss(now);
         }
     }
 

@@ -6,21 +6,24 @@ use hawser_wire::MonoTime;
 const BACKOFF_SHIFT_MAX: u32 = 4;
 
 /// Says when what is under way on a path has to be taken for lost: without progress for
-/// max(1 s, 4 × smoothed round trip), doubled with each expiry in a row (RFC 6298 §5).
+/// max(1 s, 4 × smoothed round trip), doubled with each expiry until a round trip is measured again
+/// (RFC 6298 §5).
 #[derive(Debug)]
 pub struct ResendTimer {
     wait_min: Duration,
     srtt: Duration,
     expires_at: Option<MonoTime>,
-    /// Expiries without progress since.
+    /// Expiries since a round trip was measured.
     expiries: u32,
+    /// It has expired and nothing has moved since.
+    is_stalled: bool,
 }
 
 impl ResendTimer {
     /// A timer that is not running and waits for `wait_min` at least.
     #[must_use]
     pub const fn new(wait_min: Duration) -> Self {
-        Self { wait_min, srtt: Duration::ZERO, expires_at: None, expiries: 0 }
+        Self { wait_min, srtt: Duration::ZERO, expires_at: None, expiries: 0, is_stalled: false }
     }
 
     /// Smoothed round trip (RFC 6298 §2); zero before the first sample.
@@ -39,11 +42,13 @@ impl ResendTimer {
     /// It expired, and nothing has moved since.
     #[must_use]
     pub const fn is_backed_off(&self) -> bool {
-        self.expiries > 0
+        self.is_stalled
     }
 
-    /// A round trip was measured.
+    /// A round trip was measured, of something that was sent once only: the wait may be too long, but
+    /// is not too short (RFC 6298 §5, the second note).
     pub fn handle_rtt(&mut self, sample: Duration) {
+        self.expiries = 0;
         self.srtt = if self.srtt.is_zero() {
             sample
         } else {
@@ -60,7 +65,7 @@ impl ResendTimer {
 
     /// Something arrived; begins to wait anew if more is under way.
     pub fn handle_progress(&mut self, now: MonoTime, more: bool) {
-        self.expiries = 0;
+        self.is_stalled = false;
         self.expires_at = more.then(|| now.saturating_add(self.wait()));
     }
 
@@ -74,6 +79,7 @@ impl ResendTimer {
         let expired = self.expires_at.is_some_and(|at| at <= now);
         if expired {
             self.expires_at = None;
+            self.is_stalled = true;
             self.expiries = self.expiries.saturating_add(1);
         }
         expired
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_longer_after_each_expiry_until_something_moves() {
+    fn it_waits_longer_after_each_expiry_until_a_round_trip_is_measured() {
         let mut timer = ResendTimer::new(Duration::from_secs(1));
         let mut now = at(0);
         for expected in [1, 2, 4, 8, 16, 16] {
@@ -134,6 +140,9 @@ mod tests {
         }
         timer.handle_progress(now, true);
         assert!(!timer.is_backed_off());
-        assert_eq!(timer.wait(), Duration::from_secs(1));
+        // What moved may be what was sent first, after longer than the first wait.
+        assert_eq!(timer.wait(), Duration::from_secs(16));
+        timer.handle_rtt(Duration::from_millis(900));
+        assert_eq!(timer.wait(), Duration::from_millis(3600));
     }
 }

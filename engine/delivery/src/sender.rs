@@ -295,10 +295,14 @@ impl StreamSender {
                 destination.sync_at = Some(MonoTime::ZERO);
                 return;
             }
+            // It answers an earlier question, and counts its credit from an offset of another life.
+            SyncState::Telling if !ack.producers.is_empty() => return,
             SyncState::Telling => {
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
-                destination.set_origin(ack.origin, &self.outbox);
+                if ack.origin != destination.origin {
+                    destination.set_origin(ack.origin, &self.outbox);
+                }
                 destination.marked_bytes = ack.marked_bytes;
                 destination.sync_at = self.closing.then_some(MonoTime::ZERO);
                 destination.received = ack.received;
@@ -342,14 +346,10 @@ impl StreamSender {
             destination.look_at = destination.look_at.filter(|_| in_flight);
         }
         destination.forget_query();
-        // A gap, or a probe that got through: what lies behind it was lost too.
-        let lost = ack.seen > ack.received || (progressed && destination.probing);
-        if lost && destination.wants_resend(now) {
-            destination.probing = false;
-            destination.note_lost();
-            destination.roll_back(&self.outbox);
-        } else if lost {
-            destination.look_soon(now);
+        // A gap that lasts, or a probe that got through: what lies behind it was lost too.
+        let has_gap = destination.note_gap(now, ack.seen > destination.received, &self.limits);
+        if has_gap || (progressed && destination.probing) {
+            destination.handle_lost(now, &self.outbox);
         }
         self.advance();
     }
@@ -390,6 +390,7 @@ impl StreamSender {
         self.outbox.start_at(start);
         for destination in &mut self.destinations {
             destination.restart_sync(SyncState::Telling);
+            destination.set_origin(start, &self.outbox);
             destination.base = start;
             destination.received = start;
             destination.consumed = start;
@@ -418,8 +419,10 @@ impl StreamSender {
     pub fn handle_timeout(&mut self, now: MonoTime) {
         for destination in &mut self.destinations {
             if destination.resend_at.is_some_and(|at| at <= now) {
-                destination.resend_at = None;
-                destination.start_probe();
+                destination.handle_expiry();
+            }
+            if destination.gap_lasts_from(&self.limits).is_some_and(|at| at <= now) {
+                destination.handle_lost(now, &self.outbox);
             }
             destination.handle_look(now);
         }
@@ -434,7 +437,8 @@ impl StreamSender {
             .filter(|destination| destination.reachable)
             .flat_map(|destination| {
                 let look_at = destination.look_at.map(|(_, at)| at);
-                [destination.resend_at, destination.sync_at, look_at]
+                let gap_at = destination.gap_lasts_from(&self.limits);
+                [destination.resend_at, destination.sync_at, look_at, gap_at]
             })
             .flatten()
             .min()

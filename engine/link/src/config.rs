@@ -31,25 +31,25 @@ pub struct LinkConfig {
     /// waits.
     pub batch_bytes: usize,
     /// A batch is closed when it reaches this many bytes while control or priority waits, or the
-    /// link is slow.
+    /// link is slow; and what a stream of others gets in each of its turns.
     pub quantum_bytes: usize,
     /// Bytes of control class that may wait.
     pub control_bytes_max: usize,
     /// Bytes of priority, of own bulk and of foreign bulk, each, that may wait.
     pub data_bytes_max: usize,
-    /// Own streams stop filling a lane's queue at this many bytes.
+    /// Own streams stop filling a lane's queue at this many bytes, or on a slow link at four times
+    /// what may be in flight.
     pub send_ahead_bytes: usize,
     /// Foreign frames are marked while more than this many bytes of foreign bulk wait.
     pub mark_bytes: usize,
     /// Largest body of a control frame that this node sends or takes; link control has a bound of
     /// its own.
     pub control_frame_bytes_max: usize,
-    /// Bulk that may always be in flight: some pieces, so that one is on the wire while another is
-    /// being acknowledged, and little enough for the slowest link.
+    /// Bulk that may always be in flight, also before the link's rate is known: some pieces, so that
+    /// one is on the wire while another is being acknowledged, and little enough for the slowest link.
+    /// With more at first, lanes of a slow link that share one bottleneck hold up each other's
+    /// heartbeats, and the round trips that they are to measure.
     pub in_flight_floor_bytes: u64,
-    /// Bulk that may be in flight before the link's rate is known; with more, lanes of a slow link
-    /// that share one bottleneck hold up each other's heartbeats until they pass for dead.
-    pub in_flight_initial_bytes: u64,
     /// Most lane credit granted ahead of what was received.
     pub credit_bytes_max: u64,
     /// Heartbeats that a lane takes per second; ten seconds' worth may come at once.
@@ -77,7 +77,6 @@ impl Default for LinkConfig {
             mark_bytes: 1 << 20,
             control_frame_bytes_max: DATAGRAM_BYTES_MAX + 64 + HOPS_MAX * 5,
             in_flight_floor_bytes: 2 << 10,
-            in_flight_initial_bytes: 16 << 10,
             credit_bytes_max: 64 << 20,
             heartbeats_per_second: 500,
         }

@@ -62,6 +62,10 @@ struct Probe {
     /// The queue is gone: what is sent from then on shows the round trip.
     from: MonoTime,
     until: MonoTime,
+    /// When heartbeats are to be sent, beside those of the ticks.
+    ask_at: MonoTime,
+    /// The least that was measured of it so far.
+    best: Option<Duration>,
 }
 
 /// Least time that a sample spans: below it scheduling is all that is measured.
@@ -70,6 +74,9 @@ const SPAN_MIN: Duration = Duration::from_micros(200);
 const HALF_WINDOW: Duration = Duration::from_millis(500);
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+
+/// How often heartbeats are sent while a round trip is looked for, if it is not longer.
+const PROBE_ASK_EVERY: Duration = Duration::from_millis(10);
 
 /// A peer makes this side hold back no more often than so.
 const PROBE_GAP: Duration = Duration::from_secs(1);
@@ -182,10 +189,14 @@ impl DeliveryRate {
         };
         let sent = MonoTime::ZERO
             .saturating_add(now.saturating_since(MonoTime::ZERO).saturating_sub(sample));
-        if self.probe.is_some_and(|probe| sent >= probe.from) {
-            (self.min_rtt, self.min_rtt_at, self.probe) = (Some(sample), now, None);
-        } else if sample <= near(least) {
+        let is_near = sample <= near(least);
+        if is_near {
             self.min_rtt_at = now;
+        }
+        // Queues of the peer's side, and of others, may take longer to go than this one.
+        if let Some(probe) = self.probe.as_mut().filter(|probe| sent >= probe.from) {
+            probe.best = Some(probe.best.map_or(sample, |best| best.min(sample)));
+            self.probe = self.probe.filter(|_| !is_near);
         }
     }
 
@@ -197,9 +208,6 @@ impl DeliveryRate {
     ///
     /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
     pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
-        if self.probe.is_some_and(|probe| probe.until <= now) {
-            self.probe = None;
-        }
         if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW {
             self.start_probe(now, tick);
         }
@@ -220,7 +228,31 @@ impl DeliveryRate {
         let trips = least.saturating_mul(2);
         let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
         let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
-        self.probe = Some(Probe { from, until });
+        self.probe = Some(Probe { from, until, ask_at: from, best: None });
+    }
+
+    /// When heartbeats are to be sent beside those of the ticks, so that a probe is as short as it can
+    /// be.
+    pub(crate) fn poll_probe(&self) -> Option<MonoTime> {
+        self.probe.map(|probe| probe.ask_at.min(probe.until))
+    }
+
+    /// They are to be sent now. A probe that is over has shown the least round trip.
+    pub(crate) fn handle_probe(&mut self, now: MonoTime) -> bool {
+        let Some(probe) = &mut self.probe else { return false };
+        if probe.until <= now {
+            // Without an answer it is longer than that.
+            let waited = now.saturating_since(probe.from);
+            (self.min_rtt, self.min_rtt_at) = (Some(probe.best.unwrap_or(waited)), now);
+            self.probe = None;
+            return false;
+        }
+        let is_due = probe.ask_at <= now;
+        if is_due {
+            let least = self.min_rtt.unwrap_or_default();
+            probe.ask_at = now.saturating_add(least.max(PROBE_ASK_EVERY));
+        }
+        is_due
     }
 
     /// The peer, or the way to it, is another one.
@@ -246,22 +278,22 @@ impl DeliveryRate {
         self.min_rtt
     }
 
-    /// Bulk bytes that may be in flight.
-    pub(crate) fn in_flight_bound(&self, floor_bytes: u64, initial_bytes: u64) -> u64 {
-        let rate = self.rate();
-        let Some(least) = self.min_rtt.filter(|_| rate > 0) else { return initial_bytes };
-        let least_bytes = if self.is_proven { floor_bytes } else { initial_bytes };
-        let nanos = least.as_nanos();
-        let nanos = if self.probe.is_some() {
-            // Little even if the estimates have grown far too large.
-            nanos.checked_div(4).unwrap_or(0).saturating_add(1_000_000)
-        } else if self.startup.is_some() {
+    /// Bulk bytes that may be in flight: no more than `floor_bytes` before anything is known. While the
+    /// round trip is measured nothing but the one message that always may, or the queue would be
+    /// measured with it.
+    pub(crate) fn in_flight_bound(&self, floor_bytes: u64) -> u64 {
+        if self.probe.is_some() {
+            return 0;
+        }
+        let Some(least) = self.min_rtt else { return floor_bytes };
+        let (rate, nanos) = (self.rate(), least.as_nanos());
+        let nanos = if self.startup.is_some() {
             nanos.saturating_mul(3).saturating_add(5_000_000)
         } else {
             nanos.saturating_mul(3).checked_div(2).unwrap_or(0).saturating_add(5_000_000)
         };
         let bytes = u128::from(rate).saturating_mul(nanos).checked_div(1_000_000_000).unwrap_or(0);
-        u64::try_from(bytes).unwrap_or(u64::MAX).max(least_bytes)
+        u64::try_from(bytes).unwrap_or(u64::MAX).max(floor_bytes)
     }
 }
 
@@ -273,7 +305,6 @@ mod tests {
     use super::*;
 
     const FLOOR: u64 = 2 << 10;
-    const INITIAL: u64 = 16 << 10;
 
     /// A bottleneck of `rate` bytes per second and `rtt` there and back, kept as full as the bound
     /// allows for `seconds`; delivered bytes per second over the second half, longest queue there.
@@ -305,8 +336,8 @@ mod tests {
                 let sample = rtt + free_at.saturating_since(now);
                 echoes.push_back((now.saturating_add(sample), sample));
             }
-            let bound = estimate.in_flight_bound(FLOOR, INITIAL);
-            let piece = (bound / 4).clamp(1 << 10, 128 << 10);
+            let bound = estimate.in_flight_bound(FLOOR);
+            let piece = (bound / 4).clamp(512, 128 << 10);
             while in_flight + piece <= bound {
                 let snapshot = estimate.handle_send(now, in_flight, false);
                 in_flight += piece;
@@ -366,6 +397,6 @@ mod tests {
             estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
         }
         assert_eq!(estimate.rate(), 100_000_000);
-        assert_eq!(estimate.in_flight_bound(FLOOR, INITIAL), INITIAL, "no round trip is known");
+        assert_eq!(estimate.in_flight_bound(FLOOR), FLOOR, "no round trip is known");
     }
 }

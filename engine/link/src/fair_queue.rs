@@ -38,6 +38,16 @@ struct TenantQueue {
     streams: VecDeque<StreamQueue>,
 }
 
+impl TenantQueue {
+    /// As [`FairQueue::known_tenant`], for a stream.
+    fn known(&self, stream: u64) -> Option<usize> {
+        let known = self.streams.iter().position(|queue| queue.stream == stream);
+        let is_full = self.streams.len() >= STREAMS_MAX;
+        let shared = || shared(stream, self.streams.iter().map(|queue| queue.stream));
+        known.or_else(|| is_full.then(shared))
+    }
+}
+
 /// Foreign bulk of one lane: deficit round robin (Shreedhar and Varghese, 1995) between tenants,
 /// then between each one's streams, with a deficit that may go below zero as batches are not cut.
 ///
@@ -76,12 +86,7 @@ impl FairQueue {
         if over(tenant.bytes, free_bytes) {
             return Err(Overfull::Tenant { bytes: tenant.bytes });
         }
-        let known = tenant.streams.iter().position(|queue| queue.stream == flow.stream);
-        let at = known.unwrap_or_else(|| {
-            if tenant.streams.len() >= STREAMS_MAX {
-                let streams = tenant.streams.iter().map(|queue| queue.stream);
-                return shared(flow.stream, streams);
-            }
+        let at = tenant.known(flow.stream).unwrap_or_else(|| {
             let spare = self.spare_streams.pop().unwrap_or_default();
             tenant.streams.push_back(StreamQueue { stream: flow.stream, deficit: 0, ..spare });
             tenant.streams.len().saturating_sub(1)
@@ -98,12 +103,29 @@ impl FairQueue {
         Ok(taken)
     }
 
+    /// Has the stream more than its share of `bytes`, of which each tenant has as much as another and
+    /// each of a tenant's streams, too? If all of that waits, one has.
+    pub(crate) fn exceeds_share(&self, flow: Flow, bytes: usize) -> bool {
+        let tenant = self.known_tenant(flow.tenant).and_then(|at| self.tenants.get(at));
+        let Some(tenant) = tenant else { return false };
+        let Some(stream) = tenant.known(flow.stream).and_then(|at| tenant.streams.get(at)) else {
+            return false;
+        };
+        let sharers = self.tenants.len().saturating_mul(tenant.streams.len());
+        stream.fifo.bytes() > bytes.checked_div(sharers).unwrap_or(bytes)
+    }
+
+    /// The queue that a tenant has or, as there can be no more of them, shares.
+    fn known_tenant(&self, tenant: u64) -> Option<usize> {
+        let known = self.tenants.iter().position(|queue| queue.tenant == tenant);
+        let is_full = self.tenants.len() >= TENANTS_MAX;
+        let shared = || shared(tenant, self.tenants.iter().map(|queue| queue.tenant));
+        known.or_else(|| is_full.then(shared))
+    }
+
     fn tenant(&mut self, tenant: u64) -> usize {
-        if let Some(known) = self.tenants.iter().position(|queue| queue.tenant == tenant) {
+        if let Some(known) = self.known_tenant(tenant) {
             return known;
-        }
-        if self.tenants.len() >= TENANTS_MAX {
-            return shared(tenant, self.tenants.iter().map(|queue| queue.tenant));
         }
         let spare = self.spare_tenants.pop().unwrap_or_default();
         self.tenants.push_back(TenantQueue { tenant, deficit: 0, bytes: 0, ..spare });
@@ -239,6 +261,26 @@ mod tests {
         let flows: Vec<_> = (0..200).map(|stream| (stream % 50, stream, 100)).collect();
         let served = serve(&flows, 1 << 20, 20_000);
         assert_eq!(served.len(), 200);
+    }
+
+    #[test]
+    fn of_a_threshold_whoever_has_more_than_the_share_is_above_it() {
+        let (mut queue, mut pool) = (FairQueue::default(), BufferPool::new(1 << 20));
+        let flow = |tenant, stream| Flow { tenant, stream };
+        let mut push = |flow, frames| {
+            for _ in 0..frames {
+                queue.push(flow, &frame(1, &[&[0; 80]]), 1 << 20, QUANTUM, &mut pool).unwrap();
+            }
+        };
+        push(flow(1, 1), 30);
+        push(flow(1, 2), 10);
+        push(flow(2, 1), 45);
+        // Of 8000 bytes a tenant has 4000, a stream of the first 2000.
+        assert!(queue.exceeds_share(flow(1, 1), 8000));
+        assert!(!queue.exceeds_share(flow(1, 2), 8000));
+        assert!(queue.exceeds_share(flow(2, 1), 8000));
+        assert!(!queue.exceeds_share(flow(2, 1), 10_000));
+        assert!(!queue.exceeds_share(flow(3, 1), 0), "who has nothing there");
     }
 
     #[test]

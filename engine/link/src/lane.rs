@@ -44,6 +44,8 @@ pub(crate) struct Lane {
     own_sent: Vec<u8>,
     /// Batches by class that go before new ones.
     resend: [VecDeque<Batch>; 3],
+    /// Bytes of those.
+    resend_bytes: usize,
     /// Bulk that is being sent in pieces.
     pub(crate) split: Option<SplitBatch>,
     /// Bulk that comes in pieces.
@@ -53,6 +55,8 @@ pub(crate) struct Lane {
     /// Bytes of each of the two that went out while the other held something, too.
     served_own_bytes: usize,
     served_foreign_bytes: usize,
+    /// Bulk bytes that it has sent, or would have had it always had some.
+    pub(crate) bulk_served: u64,
     /// It may have something to write.
     pub(crate) wanted: bool,
     pub(crate) quiet: bool,
@@ -79,12 +83,14 @@ impl Lane {
             own_count: 0,
             own_sent: Vec::new(),
             resend: Default::default(),
+            resend_bytes: 0,
             split: None,
             assembly: Assembly::default(),
             bulk_own: BatchFifo::default(),
             bulk_foreign: FairQueue::default(),
             served_own_bytes: 0,
             served_foreign_bytes: 0,
+            bulk_served: 0,
             wanted: true,
             quiet: false,
             draining: None,
@@ -151,6 +157,7 @@ impl Lane {
 
     /// A batch that goes before new ones of its class, and before those that were taken later.
     pub(crate) fn push_resend(&mut self, batch: Batch) {
+        self.resend_bytes = self.resend_bytes.saturating_add(batch.len());
         if let Some(queue) = self.resend_mut(batch.class()) {
             let later = queue.iter().rev().take_while(|other| other.lowest() > batch.lowest());
             let at = queue.len().saturating_sub(later.count());
@@ -161,6 +168,7 @@ impl Lane {
 
     /// Puts a batch that could not be sent yet back in front.
     pub(crate) fn put_back(&mut self, batch: Batch) {
+        self.resend_bytes = self.resend_bytes.saturating_add(batch.len());
         if let Some(queue) = self.resend_mut(batch.class()) {
             queue.push_front(batch);
         }
@@ -169,7 +177,7 @@ impl Lane {
     /// Bytes that go before new batches.
     pub(crate) fn resend_bytes(&self) -> usize {
         let split = self.split.as_ref().map_or(0, SplitBatch::left_bytes);
-        self.resend.iter().flatten().fold(split, |sum, batch| sum.saturating_add(batch.len()))
+        self.resend_bytes.saturating_add(split)
     }
 
     /// Something waits for this very lane.
@@ -204,7 +212,9 @@ impl Lane {
     }
 
     pub(crate) fn pop_resend(&mut self, class: TrafficClass) -> Option<Batch> {
-        self.resend_mut(class).and_then(VecDeque::pop_front)
+        let batch = self.resend_mut(class).and_then(VecDeque::pop_front)?;
+        self.resend_bytes = self.resend_bytes.saturating_sub(batch.len());
+        Some(batch)
     }
 
     /// Own and foreign bulk share alike, by bytes, while both hold batches.
@@ -229,9 +239,7 @@ impl Lane {
         if class == TrafficClass::Bulk {
             queued.extend(self.split.take().map(SplitBatch::into_batch));
         }
-        if let Some(resend) = self.resend_mut(class) {
-            queued.extend(resend.drain(..));
-        }
+        queued.extend(std::iter::from_fn(|| self.pop_resend(class)));
         if class == TrafficClass::Bulk {
             queued.extend(std::iter::from_fn(|| self.pop_bulk(usize::MAX)));
         }

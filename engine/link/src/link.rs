@@ -74,6 +74,8 @@ pub struct VirtualLink {
     heartbeats: HeartbeatCount,
     /// Bulk bytes that may be in flight, by `rate`.
     in_flight_bound: u64,
+    /// What a lane that shares it with others has got of it when its turn has come.
+    bulk_turn: u64,
     mode: ModeAgreement,
     duplicates: DuplicateWindow,
     ack_sequence: u64,
@@ -118,7 +120,8 @@ impl VirtualLink {
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
             heartbeats: HeartbeatCount::default(),
-            in_flight_bound: config.in_flight_initial_bytes,
+            in_flight_bound: config.in_flight_floor_bytes,
+            bulk_turn: 0,
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),
             ack_sequence: 0,
@@ -177,7 +180,9 @@ impl VirtualLink {
         let end = self.alone_since.map(|since| {
             (since.saturating_add(self.config.session_timeout), WakeReason::SessionEnd)
         });
-        [tick, ack, end].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let probe =
+            self.rate.poll_probe().filter(|_| self.is_up()).map(|at| (at, WakeReason::Tick));
+        [tick, ack, end, probe].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
     /// Time has passed. `drained`: this shard ran since the last tick and has read what its sockets
@@ -190,6 +195,10 @@ impl VirtualLink {
             self.next_tick = now.saturating_add(self.config.tick);
             self.handle_tick(now, drained);
         }
+        if self.rate.handle_probe(now) {
+            self.measure(now);
+        }
+        self.update_bound();
         self.handle_alone(now);
     }
 
@@ -217,20 +226,20 @@ impl VirtualLink {
         }
     }
 
-    /// Bulk bytes in flight over lanes that are heard, or carry something all the same because none
-    /// is.
+    /// Bulk bytes in flight over lanes that are heard or, as none is, used all the same.
     fn bulk_in_flight(&self) -> u64 {
-        let counts = |lane: &&Lane| !lane.quiet || !lane.carries.is_empty();
-        self.lanes
-            .iter()
-            .filter(counts)
-            .fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
+        let used = self.lanes.iter().filter(|lane| !lane.quiet || !lane.carries.is_empty());
+        used.fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
     }
 
     fn update_bound(&mut self) {
-        let LinkConfig { in_flight_floor_bytes, in_flight_initial_bytes, .. } = self.config;
-        self.in_flight_bound =
-            self.rate.in_flight_bound(in_flight_floor_bytes, in_flight_initial_bytes);
+        let bound = self.rate.in_flight_bound(self.config.in_flight_floor_bytes);
+        if std::mem::replace(&mut self.in_flight_bound, bound) < bound {
+            // What it held back may go, though no acknowledgement says so.
+            for lane in &mut self.lanes {
+                lane.wanted |= lane.has_bulk();
+            }
+        }
     }
 
     fn close_event(&mut self, key: LaneKey, reason: CloseReason, detail: &str) {

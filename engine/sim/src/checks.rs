@@ -6,6 +6,8 @@ use crate::simulation::Simulation;
 use crate::violation::Property;
 use crate::world::Expectation;
 
+/// Of a world with load.
+const MESSAGES_PER_MINUTE: u64 = 1000;
 /// Beside 1.5 round trips, the time for which bulk may fill a link.
 const IN_FLIGHT_SLACK: Duration = Duration::from_millis(5);
 /// What a link may always have in flight.
@@ -18,10 +20,29 @@ impl Simulation {
     pub(crate) fn check_load(&mut self) {
         self.delivered = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
         self.check_fairness();
+        self.check_resent();
         self.check_isolation();
         self.check_control();
         self.check_in_flight();
         self.check_age();
+    }
+
+    /// A minute had messages and faults enough; `before` it were so many of both.
+    pub(crate) fn check_minute(&mut self, (messages, faults): (u64, u64)) {
+        let messages = self.messages().saturating_sub(messages);
+        let faults = self.faults.saturating_sub(faults);
+        if self.world.expect.load && (messages < MESSAGES_PER_MINUTE || faults == 0) {
+            let text = format!("a minute of {messages} messages and {faults} faults");
+            self.violate(Property::Load, text);
+        }
+    }
+
+    /// Sources sent nothing again.
+    fn check_resent(&mut self) {
+        let bytes = self.resent_bytes();
+        if self.world.expect.no_resend && bytes > 0 {
+            self.violate(Property::NoResend, format!("{bytes} bytes were sent again end to end"));
+        }
     }
 
     /// Saturating flows have like shares: those of one path among themselves, those of different paths

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use hawser_delivery::PathWindows;
 use hawser_wire::{BootEpoch, LinkMode, MonoTime};
 
 use crate::event::{Event, Heal};
@@ -12,6 +13,9 @@ use crate::world::FaultKind;
 const fn millis(low: u64, high: u64) -> (Duration, Duration) {
     (Duration::from_millis(low), Duration::from_millis(high))
 }
+
+/// The next attempt after one that could not be.
+const FAULT_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long things last that go wrong.
 const LANE_SILENCE: (Duration, Duration) = millis(100, 4000);
@@ -30,7 +34,6 @@ impl Simulation {
         }
         let every = self.world.faults.every;
         let wait = self.fault_random.duration(Duration::ZERO, every.saturating_mul(2));
-        self.queue.schedule(now.saturating_add(wait), Event::Fault);
         let kinds = &self.world.faults.kinds;
         let total = kinds.iter().fold(0_u64, |sum, &(_, weight)| sum.saturating_add(weight.into()));
         let mut drawn = self.fault_random.below(total);
@@ -42,9 +45,11 @@ impl Simulation {
             }
             drawn = drawn.saturating_sub(u64::from(weight));
         }
-        if let Some(kind) = drawn_kind
-            && let Some((node, numbers)) = self.inject(kind)
-        {
+        let injected = drawn_kind.and_then(|kind| self.inject(kind).zip(Some(kind)));
+        // What cannot happen now gives way to something else soon.
+        let wait = if injected.is_some() { wait } else { wait.min(FAULT_AGAIN) };
+        self.queue.schedule(now.saturating_add(wait), Event::Fault);
+        if let Some(((node, numbers), kind)) = injected {
             self.faults = self.faults.saturating_add(1);
             self.note_as(node, kind.name(), numbers);
         }
@@ -283,10 +288,12 @@ impl Simulation {
         state.state = NodeState::Running;
         state.dials = 0;
         state.handed.clear();
+        state.windows = PathWindows::new(self.world.path_window);
         let (ends, sources, sinks) =
             (state.ends.clone(), state.sources.clone(), state.sinks.clone());
         for flow in sources {
             self.flows[flow].source.restart(BootEpoch(life));
+            self.nodes[node].windows.join(self.flows[flow].source.path);
         }
         for flow in sinks {
             self.flows[flow].sink.restart(BootEpoch(life));

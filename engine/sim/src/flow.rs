@@ -1,7 +1,10 @@
 use bytes::{Bytes, BytesMut};
-use hawser_delivery::{ConsumerStart, DeliveryLimits, StreamReceiver, StreamSender};
+use hawser_delivery::{
+    ConsumerStart, DeliveryLimits, PathKey, PathWindows, StreamReceiver, StreamSender,
+};
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, Record, StreamId, StreamOffset, TenantId, put_varint,
+    BootEpoch, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset, TenantId,
+    put_varint,
 };
 
 use crate::violation::Property;
@@ -10,6 +13,9 @@ const PRODUCER: ProducerId = ProducerId(1);
 const CONSUMER: &str = "sim";
 /// The tenant that every simulated stream belongs to.
 const TENANT: TenantId = TenantId::from_bytes([0x7e; 16]);
+
+/// Every stream's path has this name at its source.
+pub(crate) const PATH: PathId = PathId(1);
 
 /// The id of the flow's stream.
 pub(crate) fn stream_id(flow: usize) -> StreamId {
@@ -28,8 +34,16 @@ pub(crate) fn stream_id(flow: usize) -> StreamId {
 pub(crate) struct Source {
     pub(crate) sender: StreamSender,
     destination: NodeId,
+    /// The path, as its window is named.
+    pub(crate) path: PathKey,
+    /// Something has happened since it was last asked what it would send.
+    pub(crate) touched: bool,
     stream: StreamId,
     limits: DeliveryLimits,
+    /// Behind the last record that was sent.
+    sent_end: StreamOffset,
+    /// Of records that were sent again.
+    pub(crate) resent_bytes: u64,
     next_seq: u64,
     acked_seq: u64,
     /// The node lost its memory and has not learned yet where the stream goes on.
@@ -50,8 +64,12 @@ impl Source {
         Self {
             sender,
             destination,
+            path: PathKey { destination, path: PATH },
+            touched: true,
             stream,
             limits,
+            sent_end: StreamOffset(0),
+            resent_bytes: 0,
             next_seq: 1,
             acked_seq: 0,
             resuming: false,
@@ -66,7 +84,44 @@ impl Source {
             StreamSender::new(TENANT, self.stream, epoch, &destinations, false, self.limits);
         self.sender.handle_path(self.destination, true);
         self.next_seq = self.acked_seq.saturating_add(1);
+        self.sent_end = StreamOffset(0);
         self.resuming = true;
+        self.touched = true;
+    }
+
+    /// Something has happened to the sender: tells the path's window.
+    pub(crate) fn settle(&mut self, now: MonoTime, windows: &mut PathWindows) {
+        windows.settle(now, self.path, &mut self.sender);
+        self.touched = true;
+    }
+
+    /// A record on its way was dropped; for want of room, if `congested`.
+    pub(crate) fn handle_dropped(
+        &mut self,
+        now: MonoTime,
+        congested: bool,
+        windows: &mut PathWindows,
+    ) {
+        self.sender.handle_dropped(now, self.destination);
+        if congested {
+            windows.handle_loss(now, self.path);
+        }
+        self.settle(now, windows);
+    }
+
+    /// Nothing has moved on the path for too long.
+    pub(crate) fn handle_path_timeout(&mut self, now: MonoTime, windows: &mut PathWindows) {
+        self.sender.handle_path_timeout(now, self.destination);
+        self.settle(now, windows);
+    }
+
+    /// A record goes out.
+    pub(crate) fn note_sent(&mut self, record: &Record) {
+        let end = record.header.stream_end();
+        if end <= self.sent_end {
+            self.resent_bytes = self.resent_bytes.saturating_add(record.charge_bytes());
+        }
+        self.sent_end = self.sent_end.max(end);
     }
 
     /// Publishes `count` messages of `bytes` each, if there is room for them; how many it took.
@@ -101,6 +156,7 @@ impl Source {
             .map_err(broken)?;
         // What was published again is acknowledged again.
         self.acked_seq = self.acked_seq.max(outcome.acked_seq);
+        self.touched = true;
         self.next_seq = self.next_seq.saturating_add(u64::from(count));
         Ok(count)
     }
@@ -159,6 +215,8 @@ pub(crate) struct Sink {
     last_seq: u64,
     messages: u64,
     bytes: u64,
+    /// Records that came marked.
+    pub(crate) marked: u64,
     /// From each message's publication to its consumption, in microseconds.
     pub(crate) ages_us: Vec<u32>,
 }
@@ -176,6 +234,7 @@ impl Sink {
             last_seq: 0,
             messages: 0,
             bytes: 0,
+            marked: 0,
             ages_us: Vec::new(),
         }
     }

@@ -38,7 +38,7 @@ pub use world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 pub use worlds::{
-    all_lanes, collapsed, congested_worlds, fair_ring, mode_switch, pair, relays, restarts,
+    all_lanes, collapsed, fair_ring, lane_loss, mode_switch, pair, relays, restarts,
     saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer, slow_link,
     thin_link, worlds,
 };

@@ -170,6 +170,7 @@ impl Simulation {
     fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
         let end = &mut self.ends[link_end];
         let (node, mut count) = (end.node, 0_u64);
+        let mut given_up = Vec::new();
         while let Some(batch) = end.machine.poll_rerouted() {
             for frame in FrameIter::new(batch.frames()).filter_map(Result::ok) {
                 if let Some(ledger) = end.ledgers.last_mut() {
@@ -177,6 +178,7 @@ impl Simulation {
                 }
                 count = count.saturating_add(1);
             }
+            given_up.push(batch);
         }
         let whole = !matches!(reason, SessionEnd::Forgotten { .. });
         let missing = end.ledgers.last().and_then(FrameLedger::first_open).filter(|_| whole);
@@ -184,6 +186,9 @@ impl Simulation {
         if let Some((sequence, _)) = missing {
             let text = format!("node {node}: the session's end did not hand back frame {sequence}");
             self.violate(Property::NothingLost, text);
+        }
+        for batch in given_up {
+            self.give_up(node, batch.frames());
         }
     }
 }

@@ -1,3 +1,4 @@
+use hawser_delivery::{PathWindowLimits, PathWindows};
 use hawser_link::Handled;
 use hawser_wire::{FrameIter, MonoTime, NodeId};
 
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) ends: Vec<usize>,
     pub(crate) sources: Vec<usize>,
     pub(crate) sinks: Vec<usize>,
+    /// What its sources may have under way.
+    pub(crate) windows: PathWindows,
     /// The source, by its place in `sources`, that sends next.
     pub(crate) turn: usize,
     /// When it will be woken at the earliest.
@@ -37,7 +40,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(index: u16) -> Self {
+    pub(crate) fn new(index: u16, limits: PathWindowLimits) -> Self {
         let mut id = [0x0d; 16];
         if let Some(tail) = id.last_chunk_mut::<2>() {
             *tail = index.to_be_bytes();
@@ -49,6 +52,7 @@ impl Node {
             ends: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
+            windows: PathWindows::new(limits),
             turn: 0,
             wake_at: None,
             dials: 0,
@@ -198,7 +202,8 @@ impl Simulation {
             state.sources.iter().filter_map(|&flow| self.flows[flow].source.sender.poll_timeout());
         let sinks =
             state.sinks.iter().filter_map(|&flow| self.flows[flow].sink.receiver.poll_timeout());
-        let next = links.map(|(at, _reason)| at).chain(sources).chain(sinks).min();
+        let windows = state.windows.poll_timeout();
+        let next = links.map(|(at, _reason)| at).chain(sources).chain(sinks).chain(windows).min();
         let Some(at) = next.filter(|&at| state.wake_at.is_none_or(|wake_at| at < wake_at)) else {
             return;
         };

@@ -43,6 +43,10 @@ pub struct Summary {
     pub bytes: u64,
     /// Things that went wrong.
     pub faults: u64,
+    /// Bytes of records that sources sent again, end to end.
+    pub resent_bytes: u64,
+    /// Records that came marked by a relay.
+    pub marked: u64,
     /// Events that happened.
     pub events: u64,
     /// Equal for equal histories.
@@ -190,7 +194,7 @@ impl Simulation {
 
     fn build(&mut self) {
         for index in 0..self.world.nodes {
-            self.nodes.add(Node::new(index));
+            self.nodes.add(Node::new(index, self.world.path_window));
         }
         let shapes = self.world.links.clone();
         for shape in shapes {
@@ -267,6 +271,7 @@ impl Simulation {
             shape,
         };
         self.flows.add(flow);
+        self.nodes[from].windows.join(self.flows[number].source.path);
         self.nodes[from].sources.push(number);
         self.nodes[to].sinks.push(number);
     }
@@ -280,16 +285,15 @@ impl Simulation {
     /// # Errors
     /// [`Failure`] with the first property that did not hold.
     pub fn run(mut self, minutes: u64) -> Result<Summary, Box<Failure>> {
-        let load = Duration::from_secs(minutes.saturating_mul(60));
         if let Some(unslowed) = self.unslowed.take() {
             let mut other = Self::as_is(*unslowed, self.seed);
-            other.load(load);
+            other.load(minutes);
             if let Some(violation) = other.violation.take() {
                 return Err(Box::new(other.failure(violation)));
             }
             self.baseline = other.delivered;
         }
-        self.load(load);
+        self.load(minutes);
         self.drain();
         self.rest();
         match self.violation.take() {
@@ -298,10 +302,19 @@ impl Simulation {
         }
     }
 
-    fn load(&mut self, load: Duration) {
-        self.load_end = self.queue.now().saturating_add(load);
+    fn load(&mut self, minutes: u64) {
+        let start = self.queue.now();
+        let minute_end =
+            |minute: u64| start.saturating_add(Duration::from_secs(minute.saturating_mul(60)));
+        self.load_end = minute_end(minutes);
         self.start();
-        self.run_until(self.load_end);
+        for minute in 1..=minutes {
+            let before = (self.messages(), self.faults);
+            self.run_until(minute_end(minute));
+            if self.violation.is_none() {
+                self.check_minute(before);
+            }
+        }
         if self.violation.is_none() {
             self.check_load();
         }
@@ -432,6 +445,16 @@ impl Simulation {
         self.nodes[node].state == NodeState::Running
     }
 
+    /// Messages that consumers got.
+    pub(crate) fn messages(&self) -> u64 {
+        self.flows.iter().fold(0, |sum: u64, flow| sum.saturating_add(flow.sink.messages()))
+    }
+
+    /// Bytes of records that sources sent again.
+    pub(crate) fn resent_bytes(&self) -> u64 {
+        self.flows.iter().fold(0, |sum: u64, flow| sum.saturating_add(flow.source.resent_bytes))
+    }
+
     fn failure(&self, violation: Violation) -> Failure {
         let recent = self.trace.recent();
         Failure { seed: self.seed, world: self.world.name, violation, recent }
@@ -444,9 +467,11 @@ impl Simulation {
         Summary {
             seed: self.seed,
             minutes,
-            messages: sum(Sink::messages),
+            messages: self.messages(),
             bytes: sum(Sink::bytes),
             faults: self.faults,
+            resent_bytes: self.resent_bytes(),
+            marked: sum(|sink| sink.marked),
             events: self.trace.events(),
             trace_hash: self.trace.hash(),
         }

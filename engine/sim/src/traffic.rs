@@ -1,15 +1,16 @@
 use std::time::Duration;
 
 use hawser_delivery::{RecordOutcome, TransmitBody};
-use hawser_link::{Flow, Handled, Origin};
+use hawser_link::{Flow, Handled, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
-    FrameFlags, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+    FrameFlags, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason,
+    RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
 };
 
 use crate::event::Event;
-use crate::flow::stream_id;
+use crate::flow::{PATH, stream_id};
 use crate::network::End;
+use crate::node::Node;
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
 use crate::world::Pace;
@@ -24,6 +25,14 @@ fn flow_name(stream: StreamId) -> Flow {
     let bytes = stream.as_bytes();
     let stream = bytes.last_chunk::<8>().map_or(0, |tail| u64::from_be_bytes(*tail));
     Flow { tenant: 1, stream: stream.saturating_add(1) }
+}
+
+/// Why a frame that a link refused is dropped.
+fn reason_of(refusal: &Refusal) -> NoticeReason {
+    match refusal.limit {
+        RefusedLimit::NoLane => NoticeReason::NoAdjacency,
+        _ => NoticeReason::Congested,
+    }
 }
 
 impl Simulation {
@@ -74,6 +83,7 @@ impl Simulation {
     /// first links take: one record each in turn, as the rounds of a shard see to.
     pub(crate) fn pump_sources(&mut self, node: usize) {
         let count = self.nodes[node].sources.len();
+        self.handle_path_timeouts(node);
         for index in 0..count {
             if let Some(&flow) = self.nodes[node].sources.get(index) {
                 self.pump_source(flow);
@@ -81,6 +91,7 @@ impl Simulation {
         }
         let mut idle = 0;
         while idle < count {
+            self.touch_woken(node);
             let turn = self.nodes[node].turn.checked_rem(count).unwrap_or(0);
             let sent =
                 self.nodes[node].sources.get(turn).copied().is_some_and(|flow| self.send(flow));
@@ -94,11 +105,37 @@ impl Simulation {
         }
     }
 
+    /// Paths of a node on which nothing has moved for too long.
+    fn handle_path_timeouts(&mut self, node: usize) {
+        let now = self.queue.now();
+        let Node { windows, sources, .. } = &mut self.nodes[node];
+        while let Some(lost) = windows.handle_timeout(now) {
+            for &flow in sources.iter() {
+                let source = &mut self.flows[flow].source;
+                if source.path == lost {
+                    source.handle_path_timeout(now, windows);
+                }
+            }
+        }
+    }
+
+    /// Streams that a window has refused and whose turn it is now.
+    fn touch_woken(&mut self, node: usize) {
+        let Node { windows, sources, .. } = &mut self.nodes[node];
+        while let Some(stream) = windows.poll_woken() {
+            if let Some(&flow) = sources.iter().find(|&&flow| stream_id(flow) == stream) {
+                self.flows[flow].source.touched = true;
+            }
+        }
+    }
+
     fn pump_source(&mut self, flow: usize) {
         let now = self.queue.now();
-        let sender = &mut self.flows[flow].source.sender;
-        if sender.poll_timeout().is_some_and(|at| at <= now) {
-            sender.handle_timeout(now);
+        let node = self.node_of_source(flow);
+        let source = &mut self.flows[flow].source;
+        if source.sender.poll_timeout().is_some_and(|at| at <= now) {
+            source.sender.handle_timeout(now);
+            source.settle(now, &mut self.nodes[node].windows);
         }
         if self.is_saturating(flow) && !self.draining {
             let (least, most) = self.flows[flow].shape.message_bytes;
@@ -108,17 +145,32 @@ impl Simulation {
         }
     }
 
-    /// Sends one record, or something about the stream; true if there was anything to send.
+    /// Sends one record, or something about the stream; true if there was anything to send. A stream
+    /// that its path's window has refused is not asked before it is woken, as in a shard.
     fn send(&mut self, flow: usize) -> bool {
+        if !self.flows[flow].source.touched {
+            return false;
+        }
         let now = self.queue.now();
-        let name = flow_name(stream_id(flow));
+        let (stream, node) = (stream_id(flow), self.node_of_source(flow));
+        let name = flow_name(stream);
         let mut body = std::mem::take(&mut self.body);
         let state = &mut self.flows[flow];
+        let windows = &mut self.nodes[node].windows;
         let end = &mut self.ends[state.first_end];
         let machine = &end.machine;
         let ready = machine.is_up() && machine.has_room(TrafficClass::Bulk, name);
-        let transmit = state.source.sender.poll_transmit(now, |_| ready);
+        let path = state.source.path;
+        let mut wants_room = false;
+        let transmit = state.source.sender.poll_transmit(now, |offer| {
+            if !windows.may_send(now, path, stream, offer.len_bytes) {
+                return false;
+            }
+            wants_room |= !ready;
+            ready
+        });
         let sent = transmit.is_some();
+        state.source.touched = sent || wants_room;
         if let Some(transmit) = transmit {
             let header = state.forward.as_slice();
             let flags = FrameFlags::default();
@@ -133,6 +185,8 @@ impl Simulation {
                 }
                 TransmitBody::Record(record) => {
                     let kind = (FrameKind::Record, TrafficClass::Bulk);
+                    state.source.note_sent(&record);
+                    state.source.settle(now, windows);
                     let sent = record.with_parts(|parts| {
                         let mut all: [&[u8]; 5] = [header, &[], &[], &[], &[]];
                         for (slot, part) in all.iter_mut().skip(1).zip(parts) {
@@ -140,12 +194,14 @@ impl Simulation {
                         }
                         end.push(now, kind, Origin::Own, (name, flags), &all)
                     });
-                    if sent.is_err() {
-                        state.source.sender.handle_dropped(now, transmit.destination);
+                    if let Err(refusal) = sent {
+                        let congested = refusal.limit != RefusedLimit::NoLane;
+                        state.source.handle_dropped(now, congested, windows);
                     }
                 }
             }
         }
+        windows.end_visit(path, stream);
         self.body = body;
         sent
     }
@@ -262,7 +318,7 @@ impl Simulation {
             return self.violate(Property::Content, "unreadable route header".to_owned());
         };
         match route.next_hop() {
-            Hop::Last => self.handle_local(link_end, frame.header.kind, rest),
+            Hop::Last => self.handle_local(link_end, frame.header.kind, frame.header.flags, rest),
             Hop::Via(index) => {
                 let next = usize::try_from(index.0).unwrap_or(usize::MAX);
                 self.relay(next, frame, rest);
@@ -283,20 +339,37 @@ impl Simulation {
         let class = frame.header.class;
         let pushed =
             self.ends[next].push(now, (kind, class), Origin::Foreign, about, &[&fixed, rest]);
-        if pushed.is_err()
+        if let Err(refusal) = pushed
             && let Some(stream) = stream
         {
-            self.tell_source(next, stream);
+            self.tell_source(self.ends[next].node, stream, reason_of(&refusal));
         }
     }
 
-    /// Tells a stream's source that a relay has dropped a record.
-    fn tell_source(&mut self, link_end: usize, stream: StreamId) {
+    /// Records that a link has given up: their sources are told, as if the link had been down when
+    /// they came.
+    pub(crate) fn give_up(&mut self, node: usize, frames: &[u8]) {
+        for frame in FrameIter::new(frames).filter_map(Result::ok) {
+            if frame.header.kind == FrameKind::Record
+                && let Ok((_, rest)) = RouteHeader::decode(frame.body)
+                && let Ok((header, _)) = StreamHeader::decode(rest)
+            {
+                self.tell_source(node, header.stream, NoticeReason::NoAdjacency);
+            }
+        }
+    }
+
+    /// Tells a stream's source that a node on its path, which may be its own, has dropped a record.
+    fn tell_source(&mut self, relay: usize, stream: StreamId, reason: NoticeReason) {
         let now = self.queue.now();
-        let relay = self.ends[link_end].node;
         let Some(flow) = (0..self.flows.len()).find(|&flow| stream_id(flow) == stream) else {
             return;
         };
+        if self.node_of_source(flow) == relay {
+            let congested = reason == NoticeReason::Congested;
+            let windows = &mut self.nodes[relay].windows;
+            return self.flows[flow].source.handle_dropped(now, congested, windows);
+        }
         let path = &self.flows[flow].shape.path;
         let at = path.iter().position(|&node| usize::from(node) == relay).unwrap_or(0);
         let back: Vec<u16> = path.iter().take(at.saturating_add(1)).rev().copied().collect();
@@ -307,11 +380,12 @@ impl Simulation {
         });
         let Some(way) = way else { return };
         let notice = Notice {
-            path: hawser_wire::PathId(1),
-            reason: NoticeReason::Congested,
+            path: PATH,
+            reason,
             at: self.nodes[relay].id,
             destination: self.nodes[self.node_of_sink(flow)].id,
             stream,
+            refusal: None,
         };
         let mut body = Vec::new();
         notice.encode(&mut body);
@@ -321,7 +395,7 @@ impl Simulation {
     }
 
     /// A frame has reached its destination.
-    fn handle_local(&mut self, link_end: usize, kind: FrameKind, body: &[u8]) {
+    fn handle_local(&mut self, link_end: usize, kind: FrameKind, flags: FrameFlags, body: &[u8]) {
         let now = self.queue.now();
         let node = self.ends[link_end].node;
         let known = |id: StreamId| {
@@ -332,7 +406,13 @@ impl Simulation {
         let unreadable = match kind {
             FrameKind::Record => RecordView::decode(body).map(|view| {
                 let flow = known(view.header.stream);
-                let outcome = self.flows[flow].sink.receiver.handle_record(&view);
+                let sink = &mut self.flows[flow].sink;
+                let outcome = if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
+                    sink.marked = sink.marked.saturating_add(1);
+                    sink.receiver.handle_marked_record(&view)
+                } else {
+                    sink.receiver.handle_record(&view)
+                };
                 if outcome == RecordOutcome::Refused {
                     let text = format!("flow {flow}: the destination refused a record");
                     self.violate(Property::Credit, text);
@@ -347,11 +427,15 @@ impl Simulation {
                 }
                 let flow = known(ack.stream);
                 let from = self.nodes[self.node_of_sink(flow)].id;
-                self.flows[flow].source.sender.handle_ack(now, from, &ack);
+                let source = &mut self.flows[flow].source;
+                source.sender.handle_ack(now, from, &ack);
+                source.settle(now, &mut self.nodes[node].windows);
             }),
             FrameKind::Notice => Notice::decode(body).map(|notice| {
                 let flow = known(notice.stream);
-                self.flows[flow].source.sender.handle_dropped(now, notice.destination);
+                let congested = notice.reason == NoticeReason::Congested;
+                let windows = &mut self.nodes[node].windows;
+                self.flows[flow].source.handle_dropped(now, congested, windows);
             }),
             _ => Ok(()),
         };

@@ -35,6 +35,10 @@ pub enum Property {
     Fairness,
     /// A slow destination costs others next to nothing.
     Isolation,
+    /// What links make good is not sent again by sources.
+    NoResend,
+    /// Each minute has enough of messages and faults to say something.
+    Load,
 }
 
 impl Property {
@@ -55,6 +59,8 @@ impl Property {
             Self::InFlight => "in flight",
             Self::Fairness => "fairness",
             Self::Isolation => "isolation",
+            Self::NoResend => "no resend",
+            Self::Load => "load",
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_delivery::DeliveryLimits;
+use hawser_delivery::{DeliveryLimits, PathWindowLimits};
 use hawser_link::LinkConfig;
 
 use crate::network::PathShape;
@@ -24,6 +24,8 @@ pub struct World {
     pub link: LinkConfig,
     /// Bounds of each stream at its two nodes.
     pub delivery: DeliveryLimits,
+    /// Bounds of what sources have under way on each path.
+    pub path_window: PathWindowLimits,
     /// What goes wrong.
     pub faults: FaultProfile,
     /// What is asked of it beyond what always holds.
@@ -130,6 +132,10 @@ impl FaultKind {
 /// What a world asks for beyond what always holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expectation {
+    /// Each minute consumers get at least 1,000 messages, and something goes wrong.
+    pub load: bool,
+    /// Sources send no record a second time: the links make good what they lose.
+    pub no_resend: bool,
     /// 99 of 100 control frames pass a link within this time; not asked if zero. For worlds whose
     /// faults are rare.
     pub control_within: Duration,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_delivery::DeliveryLimits;
+use hawser_delivery::{DeliveryLimits, PathWindowLimits};
 use hawser_link::LinkConfig;
 
 use crate::network::PathShape;
@@ -10,35 +10,30 @@ use crate::world::{
 
 const KIB: u64 = 1 << 10;
 
-/// Worlds that seeds take in turn.
+/// Worlds that seeds take in turn; each minute of theirs has load.
 #[must_use]
 pub fn worlds() -> Vec<World> {
-    vec![
+    let mut worlds = vec![
         pair(),
         collapsed(),
         mode_switch(),
         restarts(),
         all_lanes(),
         silence(),
+        lane_loss(),
         relays(),
         saturated_ring(),
-    ]
-}
-
-/// Worlds that do not hold yet. Three ask for sources that send what their paths take: the sources
-/// of this simulation keep to no window per path, and drive each other out at a shared relay. In the
-/// fourth the bulk lanes of one bottleneck do not share it fairly, in the fifth and
-/// sixth control and heartbeats wait behind large records on a slow link.
-#[must_use]
-pub fn congested_worlds() -> Vec<World> {
-    vec![
         fair_ring(),
         slow_link(),
         slow_consumer(),
         saturated_pair(),
         saturated_collapsed(),
         thin_link(),
-    ]
+    ];
+    for world in &mut worlds {
+        world.expect.load = true;
+    }
+    worlds
 }
 
 const fn path(delay_us: u64, jitter_us: u64) -> PathShape {
@@ -70,8 +65,23 @@ fn link_config() -> LinkConfig {
     LinkConfig { data_bytes_max: 256 << 10, mark_bytes: 64 << 10, ..LinkConfig::default() }
 }
 
+/// Queues that mark long before they drop, in the proportion of a node's own.
+fn marking_link() -> LinkConfig {
+    LinkConfig { data_bytes_max: 4 << 20, mark_bytes: 128 << 10, ..LinkConfig::default() }
+}
+
 fn limits() -> DeliveryLimits {
     DeliveryLimits { window_bytes: 256 * KIB, outbox_bytes: 512 * KIB, ..DeliveryLimits::default() }
+}
+
+/// As a node's own, for records of the size that saturating flows publish.
+fn path_window() -> PathWindowLimits {
+    PathWindowLimits {
+        initial_bytes: 128 * KIB,
+        min_bytes: 32 * KIB,
+        step_bytes: 4 * KIB,
+        ..PathWindowLimits::default()
+    }
 }
 
 fn faults(every_s: u64, kinds: &[(FaultKind, u32)]) -> FaultProfile {
@@ -97,6 +107,7 @@ fn two_nodes(
         ],
         link: link_config(),
         delivery: limits(),
+        path_window: path_window(),
         faults,
         expect: Expectation::default(),
     }
@@ -164,6 +175,29 @@ pub fn silence() -> World {
     world
 }
 
+/// Lanes are lost under load, on both links of a path: links make it good, so that sources send
+/// nothing again.
+#[must_use]
+pub fn lane_loss() -> World {
+    let kinds = [(FaultKind::LaneReset, 3), (FaultKind::LaneFinish, 1)];
+    let fast = |a, b| LinkShape { bytes_per_second: 500_000, ..link(a, b, 2) };
+    World {
+        name: "lane-loss",
+        about: "lanes are lost under load, and no byte goes twice from end to end",
+        nodes: 3,
+        links: vec![fast(0, 1), fast(1, 2)],
+        flows: vec![
+            flow(&[0, 1, 2], Pace::Saturating, (4000, 4000)),
+            flow(&[2, 1, 0], Pace::PerSecond(8), (16, 4000)),
+        ],
+        link: marking_link(),
+        delivery: limits(),
+        path_window: path_window(),
+        faults: faults(4, &kinds),
+        expect: Expectation { no_resend: true, ..Expectation::default() },
+    }
+}
+
 /// A ring of four, flows over one and two hops, everything that can go wrong with their links.
 #[must_use]
 pub fn relays() -> World {
@@ -188,6 +222,7 @@ pub fn relays() -> World {
         flows: vec![slow(&[0, 1, 2]), slow(&[1, 2, 3]), slow(&[2, 3, 0]), slow(&[3, 0, 1])],
         link: link_config(),
         delivery: limits(),
+        path_window: path_window(),
         faults: faults(6, &kinds),
         expect: Expectation::default(),
     }
@@ -215,7 +250,7 @@ pub fn thin_link() -> World {
     let about = "bulk fills a bottleneck of 200 kbit/s, no lane passes for silent";
     let mut world = full_link("thin-link", about, (2, 25_000), Duration::from_millis(500));
     for flow in &mut world.flows {
-        flow.message_bytes = (4000, 4000);
+        flow.message_bytes = (1000, 1000);
     }
     world
 }
@@ -240,6 +275,7 @@ fn full_link(
         // Room for a record beyond what sources send ahead.
         link: LinkConfig { data_bytes_max: 512 << 10, ..link_config() },
         delivery: limits(),
+        path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect: Expectation {
             control_within,
@@ -266,6 +302,7 @@ fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> Wo
         flows: vec![full(&[0, 1, 2]), full(&[1, 2, 3]), full(&[2, 3, 0]), full(&[3, 0, 1])],
         link: link_config(),
         delivery: limits(),
+        path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect,
     }
@@ -303,8 +340,9 @@ fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> 
         nodes: 5,
         links: vec![spoke(0, 1), spoke(1, 2), spoke(1, 3), spoke(4, 1)],
         flows: vec![full(&[0, 1, 2]), full(&[0, 1, 3]), full(&[4, 1, 3])],
-        link: link_config(),
+        link: marking_link(),
         delivery: limits(),
+        path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect: Expectation { isolate: Some(slowness), ..Expectation::default() },
     }

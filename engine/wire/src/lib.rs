@@ -54,7 +54,7 @@ pub use limits::{
     LINK_SEQUENCE_WINDOW, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_TARGET,
     RECORD_MESSAGES_MAX,
 };
-pub use notice::{Heartbeat, Notice, NoticeReason};
+pub use notice::{Heartbeat, Notice, NoticeLimit, NoticeReason, NoticeRefusal};
 pub use printable::printable;
 pub use reader::ByteReader;
 pub use record::{Record, RecordBuilder, RecordView};

@@ -2,10 +2,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
-use hawser_link::{Batch, Flow, Origin, RefusedLimit};
+use hawser_link::{Batch, Flow, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
-    FrameFlags, FrameIter, FrameKind, Hop, NodeId, Notice, NoticeReason, PathId, RouteHeader,
-    ShardId, StreamHeader, StreamId, TrafficClass,
+    FrameFlags, FrameIter, FrameKind, Hop, NodeId, Notice, NoticeLimit, NoticeReason,
+    NoticeRefusal, PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
 use crate::budget::Budget;
@@ -48,8 +48,27 @@ pub(crate) enum Sent {
     Queued,
     /// There is no path, or its first link is down.
     NoRoute,
-    /// The queue of the next hop is full.
-    Full,
+    /// A bound of the next hop has no place for it.
+    Full(NoticeRefusal),
+}
+
+/// What the source is told of a link's refusal.
+fn refusal_of(refusal: &Refusal) -> NoticeRefusal {
+    let limit = match refusal.limit {
+        RefusedLimit::NoLane => NoticeLimit::NoLane,
+        RefusedLimit::Class => NoticeLimit::Class,
+        RefusedLimit::Tenant => NoticeLimit::Tenant,
+        RefusedLimit::Stream => NoticeLimit::Stream,
+        RefusedLimit::SequenceWindow => NoticeLimit::SequenceWindow,
+        RefusedLimit::FrameSize => NoticeLimit::FrameSize,
+    };
+    let retry_after_ms = u32::try_from(refusal.retry_after.as_millis()).unwrap_or(u32::MAX);
+    NoticeRefusal { limit, class: refusal.class, lane: refusal.lane, retry_after_ms }
+}
+
+/// The ring to another shard has no place for a frame of `class`; a turn of that shard makes some.
+const fn ring_full(class: TrafficClass) -> NoticeRefusal {
+    NoticeRefusal { limit: NoticeLimit::Shard, class, lane: None, retry_after_ms: 1 }
 }
 
 /// A route header ready to be sent, and where to.
@@ -200,7 +219,7 @@ impl<I: ShardIo> Forwarder<I> {
         match self.links.push(neighbour, frame, parts) {
             Ok(()) => Sent::Queued,
             Err(refusal) if refusal.limit == RefusedLimit::NoLane => Sent::NoRoute,
-            Err(_full) => Sent::Full,
+            Err(refusal) => Sent::Full(refusal_of(&refusal)),
         }
     }
 
@@ -221,12 +240,14 @@ impl<I: ShardIo> Forwarder<I> {
             *slot = part;
         }
         if class == TrafficClass::Control {
-            let Some(body) = outlets.budget.take(&all) else { return Sent::Full };
+            let Some(body) = outlets.budget.take(&all) else {
+                return Sent::Full(ring_full(class));
+            };
             outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
             return Sent::Queued;
         }
         if outlets.data.backlog() > 0 {
-            return Sent::Full;
+            return Sent::Full(ring_full(class));
         }
         let body = Bytes::from(all.concat());
         outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
@@ -268,15 +289,15 @@ impl<I: ShardIo> Forwarder<I> {
     ) {
         let Ok((route, after)) = RouteHeader::decode(body) else { return };
         let Hop::Via(index) = route.next_hop() else {
-            self.notify(route, NoticeReason::NotForThisNode, kind, body);
+            self.notify(route, NoticeReason::NotForThisNode, None, kind, body);
             return;
         };
         let Ok((fixed, rest)) = RouteHeader::split_advanced(body) else {
-            self.notify(route, NoticeReason::HopsExceeded, kind, body);
+            self.notify(route, NoticeReason::HopsExceeded, None, kind, body);
             return;
         };
         let Some(neighbour) = self.routes.current().neighbour(index) else {
-            self.notify(route, NoticeReason::NoAdjacency, kind, body);
+            self.notify(route, NoticeReason::NoAdjacency, None, kind, body);
             return;
         };
         let flow = flow_of(kind, after);
@@ -294,13 +315,13 @@ impl<I: ShardIo> Forwarder<I> {
     }
 
     fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
-        let reason = match sent {
+        let (reason, refusal) = match sent {
             Sent::Queued => return,
-            Sent::NoRoute => NoticeReason::NoAdjacency,
-            Sent::Full => NoticeReason::Congested,
+            Sent::NoRoute => (NoticeReason::NoAdjacency, None),
+            Sent::Full(refusal) => (NoticeReason::Congested, Some(refusal)),
         };
         if let Ok((route, _)) = RouteHeader::decode(body) {
-            self.notify(route, reason, kind, body);
+            self.notify(route, reason, refusal, kind, body);
         }
     }
 
@@ -309,6 +330,7 @@ impl<I: ShardIo> Forwarder<I> {
         &mut self,
         route: RouteHeader<'_>,
         reason: NoticeReason,
+        refusal: Option<NoticeRefusal>,
         kind: FrameKind,
         body: &[u8],
     ) {
@@ -323,6 +345,7 @@ impl<I: ShardIo> Forwarder<I> {
             at: self.local,
             destination: route.destination,
             stream: header.stream,
+            refusal,
         };
         let mut out = Vec::with_capacity(64);
         notice.encode(&mut out);

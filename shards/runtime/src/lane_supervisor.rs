@@ -56,13 +56,11 @@ impl LaneSupervisor {
         })
     }
 
-    /// Takes a sample if one is due, and does what follows from it. `full_bytes` waiting for a lane
-    /// are a full send buffer.
+    /// Takes a sample if one is due, and does what follows from it.
     pub(crate) fn handle_timeout(
         &mut self,
         now: MonoTime,
         link: &mut VirtualLink,
-        full_bytes: usize,
     ) -> Option<Supervision> {
         if now < self.next_sample {
             return None;
@@ -71,7 +69,7 @@ impl LaneSupervisor {
         (self.next_sample, self.sampled_at) = (now.saturating_add(SAMPLE_EVERY), now);
         let lanes: Vec<LaneStatus> =
             link.lanes().filter(|lane| lane.class == TrafficClass::Bulk).collect();
-        let sample = self.sample(&lanes, elapsed, full_bytes);
+        let sample = self.sample(&lanes, elapsed, link.send_ahead_bytes());
         let decision = self.policy.handle_sample(now, &sample)?;
         let mut wanted = None;
         match decision.action() {

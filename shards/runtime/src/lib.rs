@@ -22,6 +22,7 @@ mod links;
 mod monoio_io;
 mod outlet;
 mod publishers;
+mod refusals;
 mod report;
 mod rounds;
 mod shard;

@@ -434,11 +434,8 @@ impl<I: ShardIo> Links<I> {
         for (&peer, link) in &mut self.links {
             if link.machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 link.machine.handle_timeout(now, drained);
-                let full_bytes = self.config.send_ahead_bytes;
-                let supervised = link
-                    .supervisor
-                    .as_mut()
-                    .and_then(|s| s.handle_timeout(now, &mut link.machine, full_bytes));
+                let supervised =
+                    link.supervisor.as_mut().and_then(|s| s.handle_timeout(now, &mut link.machine));
                 if let Some(Supervision { decision, wanted }) = supervised {
                     self.decisions.push_back((peer, decision));
                     if let Some(lane) = wanted {

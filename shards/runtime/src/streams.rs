@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hawser_delivery::{
     DeliveryLimits, PathKey, PathWindows, RecordOutcome, Transmit, TransmitBody,
 };
-use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec, SubscribeEnd};
+use hawser_exchange::{
+    ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
+};
 use hawser_wire::{
     BootEpoch, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason, RecordView,
     StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
@@ -13,6 +15,7 @@ use tracing::debug;
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
+use crate::refusals::Refusals;
 use crate::rounds::{PASSES_MAX, Rounds, Turn};
 
 /// The streams that this shard hosts.
@@ -30,6 +33,8 @@ pub(crate) struct Streams {
     /// Streams that want to be looked at, by time.
     timers: BTreeSet<(MonoTime, StreamId)>,
     timer_of: BTreeMap<StreamId, MonoTime>,
+    /// What found no place on its way.
+    refusals: Refusals,
     scratch: Vec<u8>,
 }
 
@@ -44,6 +49,7 @@ impl Streams {
             sending: Vec::new(),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
+            refusals: Refusals::default(),
             scratch: Vec::new(),
         }
     }
@@ -192,6 +198,11 @@ impl Streams {
                 let Ok(notice) = Notice::decode(body) else { return };
                 let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
                 self.touched.insert(notice.stream);
+                if let Some(refusal) = notice.refusal
+                    && let Some(neighbour) = forwarder.next_hop(notice.destination)
+                {
+                    self.refusals.handle_notice(now, neighbour, &notice, refusal);
+                }
                 let Notice { path, destination, .. } = notice;
                 let congested = (notice.reason == NoticeReason::Congested)
                     .then_some(PathKey { destination, path });
@@ -245,6 +256,9 @@ impl Streams {
                 sender.handle_timeout(now);
                 host.settle_paths(now, &mut self.windows);
             }
+        }
+        while let Some(report) = self.refusals.poll_report() {
+            outward.control.push(ShardToControl::LinkEvent(Box::new(report)));
         }
         self.touched.extend(std::iter::from_fn(|| self.windows.poll_woken()));
         let settling = std::mem::take(&mut self.touched);
@@ -406,7 +420,7 @@ fn handle_dropped(
     let Some(sender) = &mut host.sender else { return };
     sender.handle_dropped(now, node);
     if let Some(path) = congested {
-        windows.handle_loss(path);
+        windows.handle_loss(now, path);
     }
     host.settle_path(now, node, windows);
 }
@@ -450,7 +464,8 @@ fn transmit_from<I: ShardIo>(
             .with_parts(|parts| forwarder.send(to, FrameKind::Record, TrafficClass::Bulk, parts)),
     };
     let is_record = matches!(transmit.body, TransmitBody::Record(_));
-    let congested = host.paths.window_to(to).filter(|_| is_record && sent == Sent::Full);
+    let is_full = matches!(sent, Sent::Full(_));
+    let congested = host.paths.window_to(to).filter(|_| is_record && is_full);
     if sent != Sent::Queued {
         handle_dropped(now, to, congested, host, windows);
     }

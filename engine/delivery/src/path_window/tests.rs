@@ -121,7 +121,7 @@ fn the_window_is_reduced_once_per_window_and_not_below_its_floor() {
     single.round(|_| 0);
     single.fill();
     for _ in 0..20 {
-        single.window.handle_loss();
+        single.window.handle_loss(single.now);
     }
     assert_eq!(single.window.window_bytes(), 10 * RECORD);
     single.ack(19, 19);
@@ -375,7 +375,7 @@ impl Flow {
             self.next = self.received;
         }
         while self.notices.pop_front_if(|at| *at <= now).is_some() {
-            self.window.handle_loss();
+            self.window.handle_loss(now);
             self.has_lost = true;
         }
         // At most once in two round trips; a sign that comes too early is looked at later.

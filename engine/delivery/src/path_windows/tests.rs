@@ -126,7 +126,7 @@ impl Source {
                     Answer::Ack(ack) => stream.sender.handle_ack(now, DESTINATION, &ack),
                     Answer::Dropped => {
                         stream.sender.handle_dropped(now, DESTINATION);
-                        self.windows.handle_loss(KEY);
+                        self.windows.handle_loss(now, KEY);
                     }
                 }
                 self.windows.settle(now, KEY, &mut stream.sender);
@@ -224,7 +224,9 @@ struct World {
 impl World {
     /// Sources, each with streams of such messages.
     fn new(seed: u64, sources: &[&[usize]]) -> Self {
-        let limits = DeliveryLimits::default();
+        // What a queue drops it tells; the rest of what is lost here nobody does.
+        let gap_after = Duration::from_millis(20);
+        let limits = DeliveryLimits { gap_after, ..DeliveryLimits::default() };
         let source = |(number, bytes): (usize, &&[usize])| Source::new(number, bytes, limits);
         Self {
             random: Seeded(seed),

@@ -5,10 +5,11 @@ use std::time::Duration;
 use hawser_wire::{
     BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
     LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId, LinkSequence,
-    TrafficClass,
+    RECORD_BYTES_TARGET, TrafficClass,
 };
 
 use super::VirtualLink;
+use super::transmit::PIECE_OVERHEAD_BYTES;
 use crate::batch::{BatchFifo, NewFrame};
 use crate::event::{Refusal, RefusedLimit};
 use crate::fair_queue::{Flow, Overfull};
@@ -24,7 +25,9 @@ const _: () = assert!(
 );
 
 /// A smaller message is not worth its headers, however slow the link.
-const PIECE_BYTES_MIN: usize = 1 << 10;
+const PIECE_BYTES_MIN: usize = 512;
+/// Own streams may always give a lane so much, so that the next record is there when one is gone.
+const SEND_AHEAD_BYTES_MIN: usize = 32 << 10;
 
 impl VirtualLink {
     /// A lane carries frames.
@@ -37,23 +40,26 @@ impl VirtualLink {
     /// theirs.
     #[must_use]
     pub fn has_room(&self, class: TrafficClass, flow: Flow) -> bool {
-        let queued_bytes = match class {
-            TrafficClass::Control => self.control.bytes(),
-            TrafficClass::Priority => self.priority.bytes(),
-            TrafficClass::Bulk => {
-                let lane = self.pinned(flow.stream).and_then(|at| self.lanes.get(at));
-                let Some(lane) = lane else { return false };
-                lane.bulk_own.bytes().saturating_add(lane.resend_bytes())
+        match class {
+            TrafficClass::Control => {
+                self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
             }
-        };
-        self.is_up() && queued_bytes < self.config.send_ahead_bytes
+            TrafficClass::Priority => {
+                self.is_up() && self.priority.bytes() < self.config.send_ahead_bytes
+            }
+            TrafficClass::Bulk => self.has_bulk_room(self.pinned(flow.stream)),
+        }
     }
 
-    /// Bytes of `class` that wait where frames of `origin` do.
+    /// Bytes of `class` that wait where frames of `origin` do; what is to be sent again waits before
+    /// both kinds of bulk, and counts for both.
     #[must_use]
     pub fn queued_bytes(&self, class: TrafficClass, origin: Origin) -> usize {
         let over_lanes = |bytes: fn(&Lane) -> usize| {
-            self.lanes.iter().fold(0, |sum: usize, lane| sum.saturating_add(bytes(lane)))
+            let lanes = self.lanes.iter();
+            lanes.fold(0, |sum: usize, lane| {
+                sum.saturating_add(bytes(lane)).saturating_add(lane.resend_bytes())
+            })
         };
         match (class, origin) {
             (TrafficClass::Control, _) => self.control.bytes(),
@@ -67,7 +73,8 @@ impl VirtualLink {
     ///
     /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
     /// other gets none. A bulk frame keeps to the lane of its flow. Foreign bulk is marked with
-    /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits.
+    /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits and
+    /// more of its stream than that one's share.
     ///
     /// # Errors
     /// [`Refusal`] if a bound says no; nothing is taken.
@@ -169,7 +176,9 @@ impl VirtualLink {
         let at = lane.map_or_else(|| self.pinned(flow.stream), |lane| self.bulk_lane(lane));
         let queued = self.queued_bytes(class, origin);
         let batch_bytes = self.batch_bytes();
-        let mark = origin == Origin::Foreign && queued > self.config.mark_bytes;
+        let mark = origin == Origin::Foreign
+            && queued > self.config.mark_bytes
+            && self.exceeds_share(at, flow);
         let flags =
             if mark { frame.flags.with(FrameFlags::CONGESTION_EXPERIENCED) } else { frame.flags };
         let frame = NewFrame { flags, ..*frame };
@@ -204,14 +213,37 @@ impl VirtualLink {
         Ok(())
     }
 
+    /// More of the stream waits for the lane than its share of the threshold for marks: that is divided
+    /// between lanes where foreign bulk waits, then tenants, then streams. So who sends more than its
+    /// share of the link is marked, and nobody else, however much each has under way.
+    fn exceeds_share(&self, at: Option<usize>, flow: Flow) -> bool {
+        let lanes = self.lanes.iter().filter(|lane| lane.bulk_foreign.bytes() > 0).count();
+        let share = self.config.mark_bytes.checked_div(lanes).unwrap_or(0);
+        let lane = at.and_then(|at| self.lanes.get(at));
+        lane.is_some_and(|lane| lane.bulk_foreign.exceeds_share(flow, share))
+    }
+
     /// Own streams may give `lane` more bulk.
     #[must_use]
     pub fn has_room_on(&self, lane: LaneId) -> bool {
-        let lane = self.bulk_lane(lane).and_then(|at| self.lanes.get(at));
-        lane.is_some_and(|lane| {
-            let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
-            waits < self.config.send_ahead_bytes
-        })
+        self.has_bulk_room(self.bulk_lane(lane))
+    }
+
+    /// What waits longer than it must only makes round trips longer, and windows with them.
+    fn has_bulk_room(&self, at: Option<usize>) -> bool {
+        let Some(lane) = at.and_then(|at| self.lanes.get(at)) else { return false };
+        let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
+        let queued = self.queued_bytes(TrafficClass::Bulk, Origin::Own);
+        let is_taken = queued.saturating_add(RECORD_BYTES_TARGET) <= self.config.data_bytes_max;
+        waits < self.send_ahead_bytes() && (queued == 0 || is_taken)
+    }
+
+    /// Bytes waiting for one lane at which own streams stop filling its queue: the send buffer is full.
+    #[must_use]
+    pub fn send_ahead_bytes(&self) -> usize {
+        let most = self.config.send_ahead_bytes;
+        let slow = usize::try_from(self.in_flight_bound.saturating_mul(4)).unwrap_or(usize::MAX);
+        slow.max(SEND_AHEAD_BYTES_MIN).min(most)
     }
 
     fn bulk_lane(&self, lane: LaneId) -> Option<usize> {
@@ -239,9 +271,11 @@ impl VirtualLink {
         most
     }
 
-    /// What bulk may put on the wire at once: a larger batch goes in pieces.
+    /// What bulk may put on the wire at once, four times over: a larger batch goes in pieces, what
+    /// stands around each included.
     pub(super) fn piece_bytes(&self) -> usize {
-        self.in_flight_share(4, self.config.batch_bytes)
+        let share = self.in_flight_share(4, self.config.batch_bytes);
+        share.saturating_sub(PIECE_OVERHEAD_BYTES)
     }
 
     /// A part of what may be in flight, between the least that is worth a message and `max_bytes`.

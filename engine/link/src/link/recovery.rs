@@ -1,7 +1,8 @@
 //! What happens to frames whose lane is silent or gone, and the end of the session.
 
 use hawser_wire::{
-    CloseReason, FrameFlags, Incarnation, LaneAckEntry, LaneId, MonoTime, TrafficClass,
+    CloseReason, FrameFlags, FrameKind, Heartbeat, Incarnation, LaneAckEntry, LaneId, MonoTime,
+    TrafficClass,
 };
 
 use super::{DEPARTED_MAX, VirtualLink};
@@ -27,7 +28,7 @@ impl VirtualLink {
         } else {
             FrameFlags::default()
         };
-        let beat = hawser_wire::Heartbeat { sent_nanos: now.as_nanos() }.encode();
+        let beat = Heartbeat { sent_nanos: now.as_nanos() }.encode();
         let mut changed = false;
         let mut dead = Vec::new();
         for lane in &mut self.lanes {
@@ -50,7 +51,7 @@ impl VirtualLink {
                 let (lane, silent_ticks) = (lane.id.lane, missed_ticks);
                 self.events.push_back(LinkEvent::Quiet { lane, silent_ticks });
             }
-            lane.push_own_flagged(hawser_wire::FrameKind::Ping, flags, &beat);
+            lane.push_own_flagged(FrameKind::Ping, flags, &beat);
             lane.receipt.handle_tick(config.tick, lane.watch.srtt(), config.credit_bytes_max);
         }
         if changed {
@@ -64,6 +65,14 @@ impl VirtualLink {
         self.close_idle(now);
         self.update_bound();
         self.pool.trim();
+    }
+
+    /// A heartbeat beside those of the ticks, now that the queue is gone.
+    pub(super) fn measure(&mut self, now: MonoTime) {
+        let beat = Heartbeat { sent_nanos: now.as_nanos() }.encode();
+        if let Some(lane) = self.carrier(TrafficClass::Control) {
+            lane.push_own_flagged(FrameKind::Ping, FrameFlags::MEASURING, &beat);
+        }
     }
 
     /// Sends what is unacknowledged over a silent lane over another one as well, oldest first and as

@@ -15,7 +15,7 @@ use crate::width::wide;
 /// Most that one write is worth, in bytes.
 const WRITE_BYTES_MAX: usize = 256 << 10;
 /// What stands around a piece of a batch.
-const PIECE_OVERHEAD_BYTES: usize = FrameHeader::LEN + 1;
+pub(super) const PIECE_OVERHEAD_BYTES: usize = FrameHeader::LEN + 1;
 
 /// The next message of a lane.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +195,8 @@ impl VirtualLink {
     }
 
     fn next_bulk(&mut self, at: usize) -> Option<Next> {
-        let quantum = self.config.batch_bytes;
+        // With more, whoever has less than that waiting loses a part of each turn.
+        let quantum = self.config.quantum_bytes;
         let in_flight = self.bulk_in_flight();
         let lane = self.lanes.get_mut(at)?;
         if lane.queued_bulk_bytes() == 0 {
@@ -256,21 +257,50 @@ impl VirtualLink {
     }
 
     /// Lanes may share one bottleneck, and what may be in flight is the link's: while it is scarce, a
-    /// lane that has more of it than another one with bulk waiting leaves the next turn to that.
+    /// lane leaves the next turn to another one with bulk waiting that has less of it, or as much and
+    /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is
+    /// slower has more in flight, and nobody waits for it.
     fn owes_turn(&self, at: usize, in_flight: u64, len: u64) -> bool {
-        if in_flight < self.in_flight_bound >> 1 {
+        if !self.is_scarce(in_flight) {
             return false;
         }
-        let own = self.lanes.get(at).map_or(0, |lane| lane.unacked.bulk_bytes());
+        let Some(own) = self.lanes.get(at) else { return false };
+        let own_bytes = own.unacked.bulk_bytes();
         let window = self.config.window_bytes.saturating_sub(self.config.window_control_bytes);
         let is_next = |lane: &Lane| {
+            let bytes = lane.unacked.bulk_bytes();
+            let has_less = bytes.saturating_add(len) <= own_bytes
+                || (bytes <= own_bytes && self.turn_of(lane) < self.turn_of(own));
             !lane.quiet
                 && lane.has_bulk()
-                && lane.unacked.bulk_bytes().saturating_add(len) <= own
+                && has_less
                 && lane.credit.left_bytes() > len
                 && lane.unacked.backing_bytes() < window >> 1
         };
         self.lanes.iter().enumerate().any(|(other, lane)| other != at && is_next(lane))
+    }
+
+    const fn is_scarce(&self, in_flight: u64) -> bool {
+        in_flight >= self.in_flight_bound >> 1
+    }
+
+    /// A lane that had nothing to send has missed its turns.
+    fn turn_of(&self, lane: &Lane) -> u64 {
+        lane.bulk_served.max(self.bulk_turn)
+    }
+
+    /// A lane sends so much bulk. Others that left it the turn may have theirs now.
+    fn take_turn(&mut self, at: usize, in_flight: u64, len: u64) {
+        let Some(turn) = self.lanes.get(at).map(|lane| self.turn_of(lane)) else { return };
+        self.bulk_turn = turn;
+        let is_scarce = self.is_scarce(in_flight);
+        for (other, lane) in self.lanes.iter_mut().enumerate() {
+            if other == at {
+                lane.bulk_served = turn.saturating_add(len);
+            } else if is_scarce && lane.has_bulk() {
+                lane.wanted = true;
+            }
+        }
     }
 
     fn stage_piece(&mut self, now: MonoTime, at: usize) -> Option<Staged> {
@@ -281,6 +311,7 @@ impl VirtualLink {
         let (bytes, whole) = lane.take_piece(piece_bytes)?;
         lane.credit.spend(bytes);
         lane.unacked.push_piece(whole, bytes, now, snapshot);
+        self.take_turn(at, in_flight, bytes);
         Some(Staged::Own { count: 1 })
     }
 
@@ -290,6 +321,9 @@ impl VirtualLink {
         // Of the classes that nothing holds back no amount shows what the link can do.
         let is_sparse = batch.class() != TrafficClass::Bulk;
         let snapshot = self.rate.handle_send(now, in_flight, is_sparse);
+        if !is_sparse {
+            self.take_turn(at, in_flight, wide(batch.len()));
+        }
         let lane = self.lanes.get_mut(at)?;
         lane.credit.spend(batch.counted_bytes());
         let merge = self.config.quantum_bytes;

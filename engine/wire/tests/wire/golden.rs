@@ -7,9 +7,10 @@ use hawser_wire::{
     AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
     FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, Heartbeat, Hello, Incarnation,
     JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId,
-    LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeReason, PathId,
-    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
-    StreamOffset, StreamSync, TenantId, TrafficClass, capability, put_varint,
+    LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
+    NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
+    capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, record_bytes, written};
@@ -61,6 +62,8 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         // Tested where their layouts live.
         .chain(["batch", "lsa", "lsa-delta", "certificate-request"])
         .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
+        // The front of another one, not a value with something open behind it.
+        .chain(["notice-without-refusal"])
         .collect();
     assert_eq!(labels().collect::<BTreeSet<_>>(), tested);
 }
@@ -273,6 +276,14 @@ fn stream_messages() {
         at: NODE_B,
         destination: NODE_C,
         stream: STREAM,
+        refusal: Some(NoticeRefusal {
+            limit: NoticeLimit::Tenant,
+            class: TrafficClass::Bulk,
+            lane: Some(LaneId(3)),
+            retry_after_ms: 250,
+        }),
     };
     check("notice", &notice, Notice::encode, Notice::decode);
+    let without = Notice { reason: NoticeReason::NoAdjacency, refusal: None, ..notice };
+    check("notice-without-refusal", &without, Notice::encode, Notice::decode);
 }

@@ -149,7 +149,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     Layout {
         name: "notice",
         vectors: &["notice"],
-        end: End::Closed,
+        end: End::Open,
         recode: |input| Notice::decode(input).map(|notice| written(|out| notice.encode(out))),
     },
 ];

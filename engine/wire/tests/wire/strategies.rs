@@ -4,11 +4,12 @@ use bytes::Bytes;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, CloseReason, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader,
     FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClose,
-    LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeReason,
-    PathId, ProducerId, Record, RecordBuilder, StreamAck, StreamHeader, StreamId, StreamOffset,
-    StreamSync, TenantId, TrafficClass, put_varint,
+    LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
+    NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder, StreamAck,
+    StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass, put_varint,
 };
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -207,9 +208,35 @@ pub(crate) fn notice() -> impl Strategy<Value = Notice> {
         Just(NoticeReason::NotForThisNode),
         (5..=u8::MAX).prop_map(NoticeReason::Unknown),
     ];
-    (path(), reason, node(), node(), stream()).prop_map(
-        |(path, reason, at, destination, stream)| Notice { path, reason, at, destination, stream },
+    (path(), reason, node(), node(), stream(), option::of(notice_refusal())).prop_map(
+        |(path, reason, at, destination, stream, refusal)| Notice {
+            path,
+            reason,
+            at,
+            destination,
+            stream,
+            refusal,
+        },
     )
+}
+
+fn notice_refusal() -> impl Strategy<Value = NoticeRefusal> {
+    let limit = prop_oneof![
+        Just(NoticeLimit::NoLane),
+        Just(NoticeLimit::Class),
+        Just(NoticeLimit::Tenant),
+        Just(NoticeLimit::Stream),
+        Just(NoticeLimit::SequenceWindow),
+        Just(NoticeLimit::FrameSize),
+        Just(NoticeLimit::Shard),
+        Just(NoticeLimit::Unknown(0)),
+        (8..=u8::MAX).prop_map(NoticeLimit::Unknown),
+    ];
+    // The last number stands for no lane.
+    let lane = option::of((0..u16::MAX).prop_map(LaneId));
+    (limit, class(), lane, any::<u32>()).prop_map(|(limit, class, lane, retry_after_ms)| {
+        NoticeRefusal { limit, class, lane, retry_after_ms }
+    })
 }
 
 pub(crate) fn stream_sync() -> impl Strategy<Value = StreamSync> {

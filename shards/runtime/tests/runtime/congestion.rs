@@ -173,6 +173,8 @@ fn share(mark_bytes: usize) -> (Vec<u64>, u64, u64) {
     let mut relay = Node::start_with(node_id(1, 0), 1, |config| {
         config.link.data_bytes_max = QUEUE_BYTES;
         config.link.mark_bytes = mark_bytes;
+        // The destination acknowledges no part of a record.
+        config.link.in_flight_floor_bytes = 64 << 10;
         // They are the destination's clock.
         config.link.heartbeats_per_second = 1_000_000;
     });
@@ -235,12 +237,14 @@ fn assert_shared(gained: &[u64], least_percent: u64) {
     assert!(is_shared, "{gained:?} messages, less than {least_percent} % for one");
 }
 
-/// Marks fall on both sources alike, however much each sends, so that one that has less is kept at
-/// less for long: this is about progress, not about equal shares.
+/// Marks fall on whoever has more than its share of the queue.
+///
+/// What is measured here is a moment of a few round trips, whose length the machine decides. That
+/// shares are equal within a fifth over minutes is what the simulator holds.
 #[test]
-fn two_sources_make_progress_behind_a_relay_that_marks() {
+fn two_sources_share_a_relay_that_marks() {
     let (gained, marked, dropped) = share(256 << 10);
-    assert_shared(&gained, 10);
+    assert_shared(&gained, 30);
     assert!(marked > 0);
     assert!(dropped < MESSAGES / 3, "{dropped} of {} records", 2 * MESSAGES);
 }

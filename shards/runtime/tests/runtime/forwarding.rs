@@ -5,11 +5,11 @@ use hawser_exchange::{ControlToShard, ShardToControl};
 use hawser_link::LinkConfig;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameHeader, FrameKind, LaneId,
-    LinkEpoch, LinkSequence, NodeId, Notice, NoticeReason, PathId, ProducerId, Record, RouteHeader,
-    StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
+    LinkEpoch, LinkSequence, NodeId, Notice, NoticeLimit, NoticeReason, PathId, ProducerId, Record,
+    RouteHeader, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
 };
 
-use crate::node::{Node, node_id, stream_id};
+use crate::node::{Node, node_id, patient, stream_id};
 use crate::peer::{COLLAPSED, Frame, Peer};
 
 const BULK: TrafficClass = TrafficClass::Bulk;
@@ -56,8 +56,16 @@ impl Relay {
         let (route, body) = RouteHeader::decode(&notice.body).unwrap();
         assert_eq!((route.source, route.destination), (self.node.local, self.source.id));
         let at = self.node.local;
-        let expected = Notice { path: PATH, reason, at, destination, stream: stream() };
-        assert_eq!(Notice::decode(body).unwrap(), expected);
+        let notice = Notice::decode(body).unwrap();
+        // One stream that fills a queue alone has the quota of a stream against it.
+        let refusal = notice.refusal.filter(|refusal| {
+            assert_eq!((refusal.limit, refusal.class), (NoticeLimit::Stream, BULK));
+            assert_eq!(refusal.lane, Some(LaneId(0)), "it has that lane alone");
+            (1..=1000).contains(&refusal.retry_after_ms)
+        });
+        assert_eq!(refusal.is_some(), reason == NoticeReason::Congested);
+        let expected = Notice { path: PATH, reason, at, destination, stream: stream(), refusal };
+        assert_eq!(notice, expected);
     }
 
     fn stop(mut self) {
@@ -191,9 +199,7 @@ fn nothing_is_said_about_frames_that_repeat_themselves_or_to_who_cannot_be_reach
 fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     const MAX: u64 = 1 << 20;
     let mut node = Node::start_with(node_id(1, 0), 1, |config| {
-        config.link.data_bytes_max = MAX as usize;
-        // However long it takes: the slow end answers nothing.
-        config.link.dead_after_ticks = u32::MAX;
+        config.link = LinkConfig { data_bytes_max: MAX as usize, ..patient() };
     });
     let (id_source, id_slow, id_far) = (node_id(2, 0), node_id(3, 0), node_id(4, 0));
     let source = Peer::open(&mut node, id_source, COLLAPSED);
@@ -214,10 +220,9 @@ fn a_full_queue_drops_and_the_source_is_told_while_others_pass() {
     let report = relay.node.report(hawser_wire::ShardId(0));
     let link = report.links.iter().find(|link| link.peer == id_slow).unwrap();
     assert!(link.dropped_frames > 0, "{link:?}");
-    // One stream alone gets a third of the queue, to a frame, and the batch whose turn it is.
+    // One stream alone gets a third of the queue, to a frame, and the frame whose turn it is.
     let len = (FrameHeader::LEN + body.len()) as u64;
-    let batch = LinkConfig::default().in_flight_initial_bytes / 2;
-    assert!((MAX / 3 - len..=MAX / 3 + batch).contains(&link.queued_bytes), "{link:?}");
+    assert!((MAX / 3 - len..=MAX / 3 + len).contains(&link.queued_bytes), "{link:?}");
     // Another one, which is not to blame, has a place beside it.
     let route = arrived(id_source, id_slow, &[1, ON]);
     let other = [route, record_of(stream_id(0x61, 0))].concat();

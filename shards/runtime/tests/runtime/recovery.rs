@@ -43,7 +43,6 @@ fn start_with_session(tag: u8, session_timeout: Duration) -> Node {
         config.link.session_timeout = session_timeout;
         config.link.batch_bytes = BATCH_BYTES;
         config.link.in_flight_floor_bytes = IN_FLIGHT_BYTES;
-        config.link.in_flight_initial_bytes = IN_FLIGHT_BYTES;
         config.delivery.resend_after = Duration::from_secs(600);
     })
 }

@@ -1,5 +1,7 @@
 //! What a neighbour may not do costs it that lane, and nobody else anything.
 
+use std::time::Duration;
+
 use hawser_exchange::ShardToControl;
 use hawser_session::Role;
 use hawser_wire::{
@@ -17,7 +19,16 @@ const CONTROL: TrafficClass = TrafficClass::Control;
 /// One peer does `bad`; its lane is closed for `named`, whose detail says `reason`, both sides are
 /// told, and the lane of another peer does not notice.
 fn refused_in(spec: LaneSpec, named: CloseReason, reason: &str, bad: impl Fn(&mut Peer)) {
-    let mut node = Node::start(node_id(1, 0), 1);
+    refused_at(Node::start(node_id(1, 0), 1), spec, named, reason, bad);
+}
+
+fn refused_at(
+    mut node: Node,
+    spec: LaneSpec,
+    named: CloseReason,
+    reason: &str,
+    bad: impl Fn(&mut Peer),
+) {
     let mut good = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
     let mut evil = Peer::open(&mut node, node_id(3, 0), spec);
     evil.send(FrameKind::LinkControl, CONTROL, &[b"before"]);
@@ -29,6 +40,9 @@ fn refused_in(spec: LaneSpec, named: CloseReason, reason: &str, bad: impl Fn(&mu
     let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
     assert!(why.starts_with(named.text()), "{why:?}");
     assert!(why.contains(reason), "{why:?} does not say {reason:?}");
+    let event = node.hear_event(evil.id, "lane-down");
+    let seen = event.iter().any(|(name, value)| *name == "why" && *value == why);
+    assert!(seen, "{event:?} does not say {why:?}");
     let close = evil.expect_close();
     assert_eq!(close.reason, named);
     assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
@@ -186,6 +200,66 @@ fn acknowledgements_that_cannot_be() {
     });
 }
 
+#[test]
+fn more_than_was_granted() {
+    // What is not acknowledged is not granted anew.
+    let node = Node::start_with(node_id(1, 0), 1, |config| {
+        config.link.ack_delay = Duration::from_secs(3600);
+        config.link.ack_bytes = u64::MAX;
+        config.link.ack_frames = u64::MAX;
+    });
+    let (named, reason) = (CloseReason::CreditOverrun, "65537 frames sent, 65536 granted");
+    refused_at(node, COLLAPSED, named, reason, |peer| {
+        for batch in 0..17 {
+            let kind = FrameKind::Unknown(0xee);
+            let sequences = (1..=4096).map(|n| batch * 4096 + n);
+            let frames = sequences.flat_map(|n| counted_frame(kind, CONTROL, n, &[]));
+            peer.send_batch(&frames.collect::<Vec<u8>>());
+        }
+    });
+}
+
+/// A second connection for lane 2 is closed for `named`, both sides are told, and the first one goes
+/// on.
+fn second_refused(second: LaneSpec, named: CloseReason, reason: &str) {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let mut first = Peer::open(&mut node, node_id(2, 0), BULK_LANE);
+    let mut second = Peer::open(&mut node, node_id(2, 0), second);
+    let close = second.expect_close();
+    assert_eq!(close.reason, named);
+    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
+    let why = node.hear("the second connection down", |message| match message {
+        ShardToControl::LaneDown { reason, .. } => Some(reason.to_string()),
+        _ => None,
+    });
+    assert!(why.starts_with(named.text()) && why.contains(reason), "{why:?}");
+    first.send(FrameKind::LinkControl, CONTROL, &[b"still here"]);
+    assert_eq!(hear_from(&mut node, first.id), b"still here");
+    assert_eq!(node.report(ShardId(0)).lanes.len(), 1);
+    node.stop();
+}
+
+const BULK_LANE: LaneSpec = LaneSpec {
+    lane: LaneId(2),
+    class: TrafficClass::Bulk,
+    carries: ClassSet::of(TrafficClass::Bulk),
+    ..COLLAPSED
+};
+
+#[test]
+fn a_lane_that_is_there_already() {
+    let reason = "lane 2 has a connection of epoch 1 already";
+    second_refused(BULK_LANE, CloseReason::DuplicateLane, reason);
+}
+
+#[test]
+fn a_lane_that_comes_again_with_another_class() {
+    let class = TrafficClass::Priority;
+    let other = LaneSpec { class, carries: ClassSet::of(class), epoch: LinkEpoch(2), ..BULK_LANE };
+    let reason = "lane 2 was made for bulk, now for priority";
+    second_refused(other, CloseReason::ClassChange, reason);
+}
+
 /// A notice to the node about a stream that it does not host.
 fn notice(from: NodeId) -> Vec<u8> {
     let (mut route, to, stream) = (Vec::new(), node_id(1, 0), stream_id(0x60, 0));
@@ -193,7 +267,7 @@ fn notice(from: NodeId) -> Vec<u8> {
     let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
     let mut body = [&fixed[..], rest].concat();
     let (path, reason) = (PathId(1), NoticeReason::Congested);
-    Notice { path, reason, at: from, destination: from, stream }.encode(&mut body);
+    Notice { path, reason, at: from, destination: from, stream, refusal: None }.encode(&mut body);
     body
 }
 

@@ -91,7 +91,8 @@ fn a_black_hole_is_hedged_after_three_ticks_and_dead_after_ten() {
 
 #[test]
 fn a_lane_that_was_only_quiet_comes_back_and_its_late_frames_are_dropped_as_duplicates() {
-    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    let config = LinkConfig { in_flight_floor_bytes: 64 << 10, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 3);
     pair.run(millis(300));
     let key = pair.key_of(2);
     for _ in 0..10 {
