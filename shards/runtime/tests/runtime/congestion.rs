@@ -237,23 +237,24 @@ fn assert_shared(gained: &[u64], least_percent: u64) {
     assert!(is_shared, "{gained:?} messages, less than {least_percent} % for one");
 }
 
-/// Marks fall on whoever has more than its share of the queue.
+/// Marks fall on whoever has more than its share of the queue, so shares come out equal within a tenth.
 ///
-/// What is measured here is a moment of a few round trips, whose length the machine decides. That
-/// shares are equal within a fifth over minutes is what the simulator holds.
+/// What is dropped falls into the slow start, before the first mark is back at its source: how much
+/// that is, the scheduling of the machine decides.
 #[test]
 fn two_sources_share_a_relay_that_marks() {
     let (gained, marked, dropped) = share(256 << 10);
-    assert_shared(&gained, 30);
+    assert_shared(&gained, 45);
     assert!(marked > 0);
-    assert!(dropped < MESSAGES / 3, "{dropped} of {} records", 2 * MESSAGES);
+    assert!(dropped < MESSAGES / 4, "{dropped} of {} records", 2 * MESSAGES);
 }
 
-/// What is measured is a moment of a few round trips, whose length the machine decides.
+/// Without marks a burst of drops may hit one source alone, and what is measured is a moment of a few
+/// round trips: this is about progress, not about equal shares.
 #[test]
-fn two_sources_share_a_relay_that_only_drops() {
+fn two_sources_make_progress_behind_a_relay_that_only_drops() {
     let (gained, marked, dropped) = share(usize::MAX);
-    assert_shared(&gained, 30);
+    assert_shared(&gained, 20);
     assert_eq!(marked, 0);
     assert!((1..MESSAGES / 3).contains(&dropped), "{dropped} of {} records", 2 * MESSAGES);
 }
