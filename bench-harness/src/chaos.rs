@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hawser_proto::v1::StreamHandle;
 use tokio::time::sleep;
 
 use self::flow::{Flow, FlowSpec};
@@ -33,7 +34,7 @@ mod record_meter;
 mod relay;
 mod row;
 mod scenario;
-mod watcher;
+pub(crate) mod watcher;
 
 /// Payload that is sent towards a bottleneck, by what passes through it, headers included.
 const OVERLOAD: f64 = 1.1;

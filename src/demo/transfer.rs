@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use hawser_proto::v1::{ClientDataBatch, StreamSelector};
+use hawser_proto::v1::{ClientDataBatch, OpenClientDataStreamReq, StreamSelector};
 use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tonic::Streaming;
@@ -22,8 +22,8 @@ use super::{CONSUMER, STREAM, VICTIM, poll_until};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::stream::input::{self, Batch, Batches};
+use crate::cli::stream::open;
 use crate::cli::stream::publish::Publisher;
-use crate::cli::stream::{Qos, open};
 use crate::cli::{Mesh, MeshData, Target};
 use crate::tree::{TreeSink, TreeSource};
 
@@ -68,8 +68,12 @@ impl Transfer {
         out: Output,
     ) -> Result<Self, Failure> {
         let (first, last) = (chain.node(0)?.target(), chain.last());
-        let to = [node_name(last)];
-        let opened = open(&mut first.mesh().await?, STREAM, &to, "", Qos::Local).await?;
+        let request = OpenClientDataStreamReq {
+            name: STREAM.to_owned(),
+            dst_nodes: vec![node_name(last)],
+            ..OpenClientDataStreamReq::default()
+        };
+        let opened = open(&mut first.mesh().await?, request).await?;
         let data = chain.node(last)?.target().mesh_data().await?;
         let selector = StreamSelector {
             stream_id: opened.stream_id.clone(),

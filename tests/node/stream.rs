@@ -33,6 +33,22 @@ fn three_nodes_carry_a_stream_once_and_in_order() {
 }
 
 #[test]
+fn a_striped_stream_is_shown_as_one_and_carries_all_in_order() {
+    let mesh = Mesh::start();
+    let open = ["stream", "open", "s", "--to", "c", "--stripe"];
+    mesh.a.run(&open).ok();
+    mesh.a.run(&open[..5]).refused(1, &["striping"]);
+    wait_for("stream s at c", || mesh.c.stream("s", "destination"));
+    for (node, role) in [(&mesh.a, "source"), (&mesh.c, "destination")] {
+        assert_eq!(node.stream("s", role).unwrap()["striped"], true, "{role}");
+    }
+    let sent = lines(20_000);
+    mesh.a.feed(&["stream", "pub", "s"], &sent).ok();
+    let received = mesh.c.run(&["stream", "sub", "s", "--count", "20000"]).ok();
+    assert!(received.stdout == sent, "lines differ");
+}
+
+#[test]
 fn a_producer_goes_on_where_it_ended_and_repeats_are_removed() {
     let mesh = Mesh::start();
     mesh.open("s");

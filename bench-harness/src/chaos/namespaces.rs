@@ -42,17 +42,26 @@ const BURST_BYTES_MIN: u64 = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Namespaces {
     ends: [Process; 2],
-    _router: Process,
+    router: Process,
 }
 
 impl Namespaces {
     /// Makes them, with a bottleneck of `rate_mbit` megabits a second in each direction.
     pub(crate) async fn start(rate_mbit: u32) -> Result<Self> {
-        let router = hold().await?;
-        let ends = [hold().await?, hold().await?];
+        let namespaces = Self::start_wide().await?;
         // The timer may run no more than a hundred times a second: that must do for the rate.
         let burst_bytes = (u64::from(rate_mbit) * 1_000_000 / 8 / 100).max(BURST_BYTES_MIN);
         let bottleneck = format!("rate {rate_mbit}mbit burst {burst_bytes}b latency {QUEUE_MS}ms");
+        for n in 0..ENDS.len() {
+            namespaces.route(&format!("tc qdisc add dev hop{n} root tbf {bottleneck}")).await?;
+        }
+        Ok(namespaces)
+    }
+
+    /// Makes them without a bottleneck.
+    pub(crate) async fn start_wide() -> Result<Self> {
+        let router = hold().await?;
+        let ends = [hold().await?, hold().await?];
         let hub = router.pid();
         let control = loss_based_control()?;
         for (n, (end, (address, gateway))) in ends.iter().zip(ENDS).enumerate() {
@@ -67,7 +76,6 @@ impl Namespaces {
                 (end, format!("ip link set {DEVICE} up")),
                 (hub, format!("ip address add {gateway}/30 dev {hop}")),
                 (hub, format!("ip link set {hop} up")),
-                (hub, format!("tc qdisc add dev {hop} root tbf {bottleneck}")),
                 (end, format!("ip route add default via {gateway}")),
                 // What Linux does unless told otherwise, and what fills queues.
                 (end, format!("sysctl -qw net.ipv4.tcp_congestion_control={control}")),
@@ -77,7 +85,17 @@ impl Namespaces {
                 run(&format!("nsenter --target {pid} --net -- {command}")).await?;
             }
         }
-        Ok(Self { ends, _router: router })
+        Ok(Self { ends, router })
+    }
+
+    /// Runs a command, whose words contain no spaces, in the router.
+    pub(crate) async fn route(&self, command: &str) -> Result<()> {
+        run(&format!("nsenter --target {} --net -- {command}", self.router.pid())).await
+    }
+
+    /// The router's device towards B.
+    pub(crate) const fn towards_b() -> &'static str {
+        "hop1"
     }
 
     /// Where B is to listen.

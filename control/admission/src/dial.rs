@@ -5,7 +5,7 @@ use hawser_exchange::LaneHandover;
 use hawser_identity::{lane_server_name, peer_identity};
 use hawser_session::LaneSession;
 use hawser_wire::{
-    CloseReason, FrameKind, Hello, LaneClose, LaneId, LinkEpoch, NodeId, TrafficClass,
+    CloseReason, FrameKind, Hello, LaneClose, LaneId, LinkEpoch, NodeId, TrafficClass, capability,
 };
 use rustls::ClientConfig;
 use tokio::net::{TcpStream, lookup_host};
@@ -64,6 +64,7 @@ pub async fn dial(
                 peer: peer.node,
                 peer_name: peer.name,
                 peer_incarnation: hello.incarnation,
+                peer_stripes: hello.capabilities & capability::STRIPING != 0,
                 lane: options.lane,
                 class: options.class,
                 epoch: options.epoch,

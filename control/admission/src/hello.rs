@@ -30,7 +30,9 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
     Hello {
         version_max: PROTOCOL_VERSION,
         version_min: PROTOCOL_VERSION_MIN,
-        capabilities: capability::STRICT_SOURCE_ROUTES | capability::LANE_ACKS,
+        capabilities: capability::STRICT_SOURCE_ROUTES
+            | capability::LANE_ACKS
+            | capability::STRIPING,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hawser_exchange::LaneHandover;
 use hawser_identity::{PeerIdentity, csr_node, peer_identity};
 use hawser_session::LaneSession;
-use hawser_wire::{CloseReason, FrameKind, Hello, JoinRequest, LaneClose};
+use hawser_wire::{CloseReason, FrameKind, Hello, JoinRequest, LaneClose, capability};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -148,6 +148,7 @@ async fn hand_over(
         peer: peer.node,
         peer_name: peer.name,
         peer_incarnation: hello.incarnation,
+        peer_stripes: hello.capabilities & capability::STRIPING != 0,
         lane: hello.lane,
         class: hello.class,
         epoch: hello.link_epoch,

@@ -149,6 +149,7 @@ impl MeshService for MeshApi {
             name: request.name,
             destinations: request.dst_nodes,
             qos: local_qos(request.qos)?,
+            striped: request.stripe,
         };
         let opened = self.plane.open_stream(open).await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamHandle {

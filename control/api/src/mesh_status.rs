@@ -110,6 +110,7 @@ pub(crate) fn stream_status(view: StreamStatusView) -> v1::StreamStatus {
         last_seq: view.last_seq,
         acked_seq: view.acked_seq,
         buffered_bytes: view.buffered_bytes,
+        striped: view.striped,
     }
 }
 

@@ -146,6 +146,7 @@ impl Catalogue {
             destinations: record.destinations.clone(),
             fresh,
             closing: record.state != StreamState::Open,
+            striped: record.striped,
         });
         let destination = record.destinations.contains(&self.local).then_some(DestinationSpec {
             source: record.source,
@@ -172,6 +173,7 @@ pub(crate) fn announcement(record: &StreamRecord) -> StreamAnnounce {
         closing: record.state != StreamState::Open,
         created_unix_s: record.created_unix_s,
         destinations: record.destinations.clone(),
+        striped: record.striped,
     }
 }
 
@@ -187,6 +189,7 @@ pub(crate) fn announced_record(source: NodeId, announce: StreamAnnounce) -> Stre
         state: if announce.closing { StreamState::Closing } else { StreamState::Open },
         confirmed: Vec::new(),
         created_unix_s: announce.created_unix_s,
+        striped: announce.striped,
     }
 }
 
@@ -222,6 +225,7 @@ mod tests {
             state: StreamState::Open,
             confirmed: Vec::new(),
             created_unix_s: 1,
+            striped: true,
         }
     }
 
@@ -267,7 +271,7 @@ mod tests {
         let catalogue = catalogue();
         let spec = |record: &StreamRecord| catalogue.spec(record, BootEpoch(5), true, Vec::new());
         let source = spec(&record(1, "orders", LOCAL, &[OTHER]));
-        assert!(source.source.is_some() && source.destination.is_none());
+        assert!(source.source.is_some_and(|part| part.striped) && source.destination.is_none());
         let destination = spec(&record(2, "orders", OTHER, &[LOCAL]));
         assert!(destination.source.is_none() && destination.destination.is_some());
         let both = spec(&record(4, "loop", LOCAL, &[LOCAL]));

@@ -32,6 +32,8 @@ pub(crate) struct StreamAnnounce {
     pub created_unix_s: u64,
     /// All destinations.
     pub destinations: Vec<NodeId>,
+    /// Its records take all bulk lanes of a link.
+    pub striped: bool,
 }
 
 /// Why a destination will not have a stream.
@@ -89,6 +91,9 @@ pub(crate) fn membership_message(body: &[u8]) -> Option<&[u8]> {
     body.split_first().filter(|(kind, _)| **kind == MEMBERSHIP).map(|(_, message)| message)
 }
 
+/// A bit of what stands behind the destinations of an announcement.
+const STRIPED: u8 = 1;
+
 impl Datagram {
     /// The message's bytes. Texts are cut to their bounds, which callers have checked.
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -110,6 +115,7 @@ impl Datagram {
                 for node in destinations {
                     out.extend_from_slice(node.as_bytes());
                 }
+                out.push(u8::from(announce.striped));
             }
             Self::StreamConfirm(stream) => {
                 out.push(STREAM_CONFIRM);
@@ -178,7 +184,19 @@ fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, Decode
     for _ in 0..count {
         destinations.push(NodeId::from_bytes(reader.array()?));
     }
-    Ok(StreamAnnounce { stream, tenant, name, qos, closing, created_unix_s, destinations })
+    // An earlier release ends here.
+    let striped = reader.rest().first().is_some_and(|&flags| flags & STRIPED != 0);
+    let announce = StreamAnnounce {
+        stream,
+        tenant,
+        name,
+        qos,
+        closing,
+        created_unix_s,
+        destinations,
+        striped,
+    };
+    Ok(announce)
 }
 
 fn stream_name(reader: &mut ByteReader<'_>, what: &'static str) -> Result<String, DecodeError> {
@@ -276,6 +294,7 @@ mod tests {
             closing: true,
             created_unix_s: 1_700_000_000,
             destinations: vec![NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16])],
+            striped: true,
         }
     }
 
@@ -295,7 +314,9 @@ mod tests {
         ] {
             let bytes = message.encode();
             assert_eq!(Datagram::decode(&bytes), Ok(Some(message.clone())));
-            for cut in 0..bytes.len() {
+            // The last byte of an announcement is one that an earlier release does not write.
+            let optional = usize::from(matches!(message, Datagram::StreamAnnounce(_)));
+            for cut in 0..bytes.len() - optional {
                 assert!(Datagram::decode(&bytes[..cut]).is_err(), "{message:?} cut at {cut}");
             }
             let longer = [bytes.as_slice(), b"of a later version"].concat();
@@ -310,6 +331,14 @@ mod tests {
         assert_eq!(Datagram::decode(&body), Ok(None));
         assert_eq!(membership_message(&Datagram::StreamGone(StreamId::default()).encode()), None);
         assert_eq!(membership_message(&[]), None);
+    }
+
+    #[test]
+    fn an_announcement_of_an_earlier_release_is_of_a_stream_that_is_not_striped() {
+        let bytes = Datagram::StreamAnnounce(announce()).encode();
+        let earlier = StreamAnnounce { striped: false, ..announce() };
+        let expected = Ok(Some(Datagram::StreamAnnounce(earlier)));
+        assert_eq!(Datagram::decode(&bytes[..bytes.len() - 1]), expected);
     }
 
     #[test]
@@ -333,7 +362,7 @@ mod tests {
     #[test]
     fn counts_are_checked_before_they_are_trusted() {
         let mut bytes = Datagram::StreamAnnounce(announce()).encode();
-        let at = bytes.len() - 2 * NodeId::LEN - 2;
+        let at = bytes.len() - 1 - 2 * NodeId::LEN - 2;
         bytes[at..at + 2].copy_from_slice(&u16::MAX.to_le_bytes());
         assert!(matches!(Datagram::decode(&bytes), Err(DecodeError::TooLarge { .. })));
     }

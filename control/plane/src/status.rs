@@ -217,6 +217,7 @@ impl Control {
             source: self.node_ref(record.source),
             destinations: record.destinations.iter().map(|&node| self.node_ref(node)).collect(),
             qos: record.qos,
+            striped: record.striped,
             state: record.state,
             role,
             last_seq: 0,

@@ -41,7 +41,7 @@ impl Control {
 
     /// The stream that is wanted, and whether it is new.
     fn prepare_stream(&self, request: OpenStream) -> Result<(StreamRecord, bool), PlaneError> {
-        let OpenStream { tenant, name, destinations: wanted, qos } = request;
+        let OpenStream { tenant, name, destinations: wanted, qos, striped } = request;
         match &self.mesh {
             Some(mesh) if mesh.record.stopped => return Err(PlaneError::MeshStopped),
             Some(_) if self.leaving.is_none() => {}
@@ -82,6 +82,9 @@ impl Control {
             if record.qos != qos {
                 return Err(PlaneError::StreamDiffers { name, what: "quality of service" });
             }
+            if record.striped != striped {
+                return Err(PlaneError::StreamDiffers { name, what: "striping" });
+            }
             return Ok((record.clone(), false));
         }
         if self.catalogue.is_full() {
@@ -97,6 +100,7 @@ impl Control {
             state: StreamState::Open,
             confirmed: Vec::new(),
             created_unix_s: unix_s(),
+            striped,
         };
         Ok((record, true))
     }

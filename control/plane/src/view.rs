@@ -232,6 +232,8 @@ pub struct StreamStatusView {
     pub destinations: Vec<NodeRef>,
     /// Quality of service, as the API numbers it.
     pub qos: u8,
+    /// Its records take all bulk lanes of a link.
+    pub striped: bool,
     /// Open, closing, closed.
     pub state: StreamState,
     /// Which role the figures below are about. A stream from this node to itself has two rows.
@@ -258,6 +260,8 @@ pub struct OpenStream {
     pub destinations: Vec<String>,
     /// Quality of service, as the API numbers it: 0 local.
     pub qos: u8,
+    /// Its records take all bulk lanes of each link on their way, in place of one.
+    pub striped: bool,
 }
 
 /// The answer.

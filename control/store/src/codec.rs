@@ -99,6 +99,11 @@ impl<'a> RecordReader<'a> {
         }
     }
 
+    /// A flag that records of an earlier release end before; they mean false.
+    pub(crate) fn later_flag(&mut self) -> Result<bool, Fault> {
+        if self.reader.rest().is_empty() { Ok(false) } else { self.flag() }
+    }
+
     fn u32(&mut self) -> Result<u32, Fault> {
         self.reader.u32().map_err(|error| self.fault(error))
     }

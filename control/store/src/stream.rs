@@ -43,6 +43,8 @@ pub struct StreamRecord {
     pub confirmed: Vec<NodeId>,
     /// When it was made, in seconds since the Unix epoch.
     pub created_unix_s: u64,
+    /// Its records take all bulk lanes of a link.
+    pub striped: bool,
 }
 
 impl Store {
@@ -64,7 +66,8 @@ impl Store {
             .u8(stream.qos)
             .u8(state)
             .nodes(&stream.confirmed)
-            .u64(stream.created_unix_s);
+            .u64(stream.created_unix_s)
+            .u8(u8::from(stream.striped));
         self.write(|transaction| {
             transaction.open_table(STREAMS)?.insert(stream.stream.as_bytes(), record.as_bytes())?;
             Ok(Outcome::Changed(()))
@@ -175,6 +178,7 @@ fn decode(stream: [u8; 16], record: &[u8]) -> Result<StreamRecord, Fault> {
         },
         confirmed: reader.nodes()?,
         created_unix_s: reader.u64()?,
+        striped: reader.later_flag()?,
     };
     reader.finish()?;
     Ok(stream)

@@ -56,6 +56,7 @@ fn stream_record(number: u8) -> StreamRecord {
         state: StreamState::Open,
         confirmed: vec![node(3)],
         created_unix_s: 1_700_000_000,
+        striped: number % 2 == 1,
     }
 }
 

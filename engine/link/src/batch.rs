@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BatchWriter, FrameFlags, FrameHeader, FrameIter, FrameKind, LinkSequence, TrafficClass,
+    BatchWriter, FrameFlags, FrameHeader, FrameIter, FrameKind, LinkSequence, StripeStamp,
+    TrafficClass,
 };
 
 use crate::width::wide;
@@ -21,11 +22,27 @@ pub struct Batch {
     /// No counted frame has a lower link sequence; `u64::MAX` if there is none.
     lowest: u64,
     class: TrafficClass,
+    /// All frames are of this epoch of a stripe channel.
+    stripe: Option<u32>,
 }
 
 impl Batch {
     pub(crate) const fn new(bytes: Vec<u8>, class: TrafficClass) -> Self {
-        Self { bytes, start: 0, count: 0, counted: 0, counted_bytes: 0, lowest: u64::MAX, class }
+        Self {
+            bytes,
+            start: 0,
+            count: 0,
+            counted: 0,
+            counted_bytes: 0,
+            lowest: u64::MAX,
+            class,
+            stripe: None,
+        }
+    }
+
+    /// The epoch of a stripe channel that all of its frames are of.
+    pub(crate) const fn stripe(&self) -> Option<u32> {
+        self.stripe
     }
 
     /// The frames.
@@ -129,8 +146,9 @@ impl Batch {
                 buffer.extend_from_slice(frame.body);
             }
         }
-        let Self { counted, counted_bytes, lowest, class, .. } = *self;
-        Self { bytes: buffer, start: 0, count: counted, counted, counted_bytes, lowest, class }
+        let Self { counted, counted_bytes, lowest, class, stripe, .. } = *self;
+        let (start, count) = (0, counted);
+        Self { bytes: buffer, start, count, counted, counted_bytes, lowest, class, stripe }
     }
 }
 
@@ -181,8 +199,10 @@ pub(crate) struct NewFrame<'a> {
     pub(crate) flags: FrameFlags,
     /// 0 for one that is not counted.
     pub(crate) sequence: u64,
+    /// In front of the parts.
+    pub(crate) stamp: Option<StripeStamp>,
     pub(crate) parts: &'a [&'a [u8]],
-    /// With its header.
+    /// With its header and its stamp.
     pub(crate) len: usize,
 }
 
@@ -202,25 +222,31 @@ impl BatchFifo {
         self.batches.is_empty()
     }
 
-    /// Appends a frame, to the open batch if that stays within `batch_bytes`. False, and nothing
-    /// taken, if its body is above the protocol's bound.
+    /// Appends a frame, to the open batch if that stays within `batch_bytes` and is of the same stripe
+    /// channel or of none, too. False, and nothing taken, if its body is above the protocol's bound.
     pub(crate) fn push(
         &mut self,
         frame: &NewFrame<'_>,
         batch_bytes: usize,
         pool: &mut BufferPool,
     ) -> bool {
-        let fits = |batch: &Batch| batch.bytes.len().saturating_add(frame.len) <= batch_bytes;
+        let NewFrame { kind, class, flags, sequence, stamp, parts, len } = *frame;
+        let stripe = stamp.map(|stamp| stamp.epoch);
+        let fits = |batch: &Batch| {
+            batch.stripe == stripe && batch.bytes.len().saturating_add(len) <= batch_bytes
+        };
         if !self.batches.back().is_some_and(fits) {
-            self.batches.push_back(Batch::new(pool.take(), frame.class));
+            self.batches.push_back(Batch { stripe, ..Batch::new(pool.take(), class) });
         }
         let Some(batch) = self.batches.back_mut() else { return false };
-        let NewFrame { kind, class, flags, sequence, parts, len } = *frame;
-        let written = BatchWriter::new(&mut batch.bytes).flagged_frame(
+        let (sequence_field, stamp) = (LinkSequence(sequence), stamp.map(|stamp| stamp.encode()));
+        let prefix = stamp.as_ref().map_or(&[][..], |stamp| stamp.as_slice());
+        let written = BatchWriter::new(&mut batch.bytes).prefixed_frame(
             kind,
             class,
             flags,
-            LinkSequence(sequence),
+            sequence_field,
+            prefix,
             parts,
         );
         if written.is_err() {
@@ -249,6 +275,10 @@ impl BatchFifo {
         Some(batch)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.iter()
+    }
+
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         self.batches.iter().map(Batch::lowest).min().unwrap_or(u64::MAX)
@@ -264,7 +294,8 @@ pub(crate) mod tests {
     pub(crate) fn frame<'a>(sequence: u64, parts: &'a [&'a [u8]]) -> NewFrame<'a> {
         let len = parts.iter().map(|part| part.len()).sum::<usize>() + FrameHeader::LEN;
         let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
-        NewFrame { kind, class, flags: FrameFlags::default(), sequence, parts, len }
+        let flags = FrameFlags::default();
+        NewFrame { kind, class, flags, sequence, stamp: None, parts, len }
     }
 
     fn sequences(batch: &Batch) -> Vec<u64> {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_wire::{DATAGRAM_BYTES_MAX, HOPS_MAX};
+use hawser_wire::{DATAGRAM_BYTES_MAX, HOPS_MAX, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES};
 
 /// What a [`crate::VirtualLink`] keeps to. The defaults are the design's numbers.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,14 @@ pub struct LinkConfig {
     pub in_flight_floor_bytes: u64,
     /// Most lane credit granted ahead of what was received.
     pub credit_bytes_max: u64,
+    /// Bytes of one striped stream that may be sent beyond the first frame that is not acknowledged; at
+    /// most [`STRIPE_WINDOW_BYTES`], which the peer takes.
+    pub stripe_bytes: u64,
+    /// Likewise frames; at most [`STRIPE_WINDOW_FRAMES`].
+    pub stripe_frames: u64,
+    /// What is missing of a striped stream is given up after this long: longer than a link session
+    /// outlives its lanes.
+    pub stripe_gap_max: Duration,
     /// Heartbeats that a lane takes per second; ten seconds' worth may come at once.
     pub heartbeats_per_second: u32,
 }
@@ -78,6 +86,9 @@ impl Default for LinkConfig {
             control_frame_bytes_max: DATAGRAM_BYTES_MAX + 64 + HOPS_MAX * 5,
             in_flight_floor_bytes: 2 << 10,
             credit_bytes_max: 64 << 20,
+            stripe_bytes: STRIPE_WINDOW_BYTES,
+            stripe_frames: STRIPE_WINDOW_FRAMES,
+            stripe_gap_max: Duration::from_secs(15),
             heartbeats_per_second: 500,
         }
     }

@@ -28,6 +28,8 @@ pub struct LaneOffer {
     pub dialled: bool,
     /// The peer's life.
     pub peer_incarnation: Incarnation,
+    /// The peer puts striped records back in order.
+    pub peer_stripes: bool,
 }
 
 impl LaneOffer {

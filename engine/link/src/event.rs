@@ -87,6 +87,15 @@ pub enum LinkEvent {
         /// Their bytes.
         bytes: u64,
     },
+    /// A frame of a striped stream did not come; those behind it were delivered without it.
+    StripeGap {
+        /// The channel of the stream.
+        channel: u8,
+        /// The first that is missing.
+        sequence: u64,
+        /// For so long.
+        waited: Duration,
+    },
     /// Both sides have agreed.
     ModeChanged {
         /// On this mode.

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use hawser_wire::{
     BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence,
-    MonoTime, TrafficClass,
+    MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
 use crate::batch::{Batch, BatchFifo};
@@ -57,6 +57,13 @@ pub(crate) struct Lane {
     served_foreign_bytes: usize,
     /// Bulk bytes that it has sent, or would have had it always had some.
     pub(crate) bulk_served: u64,
+    /// Bytes of bulk that keeps to this lane, and of striped bulk, that went out while both waited.
+    served_pinned_bytes: usize,
+    served_striped_bytes: usize,
+    /// Bytes per second that were acknowledged, the most of late; 0 before any were.
+    goodput: u64,
+    /// The newest epoch of each stripe channel that came over it.
+    pub(crate) stripe_epochs: [u32; STRIPE_CHANNELS],
     /// It may have something to write.
     pub(crate) wanted: bool,
     pub(crate) quiet: bool,
@@ -91,6 +98,10 @@ impl Lane {
             served_own_bytes: 0,
             served_foreign_bytes: 0,
             bulk_served: 0,
+            served_pinned_bytes: 0,
+            served_striped_bytes: 0,
+            goodput: 0,
+            stripe_epochs: [0; STRIPE_CHANNELS],
             wanted: true,
             quiet: false,
             draining: None,
@@ -217,8 +228,51 @@ impl Lane {
         Some(batch)
     }
 
+    pub(crate) const fn goodput(&self) -> u64 {
+        self.goodput
+    }
+
+    /// So many bytes were acknowledged since `sent_at`, a batch that was sent then the last of them: that
+    /// is what the lane carries, however little of it is wanted.
+    pub(crate) fn handle_delivered(&mut self, now: MonoTime, bytes: u64, sent_at: MonoTime) {
+        let nanos = now.saturating_since(sent_at).as_nanos();
+        let sample = u128::from(bytes).saturating_mul(1_000_000_000).checked_div(nanos);
+        let sample = sample.and_then(|sample| u64::try_from(sample).ok()).unwrap_or(0);
+        self.goodput = self.goodput.max(sample);
+    }
+
+    /// What was measured long ago counts for less.
+    pub(crate) const fn age_goodput(&mut self) {
+        self.goodput = self.goodput.saturating_sub(self.goodput >> 6);
+    }
+
+    /// Whether striped bulk of so many `channels` has its turn before the bulk that keeps to this lane.
+    /// They share by bytes, each channel as much as each stream.
+    pub(crate) fn is_striped_turn(&mut self, channels: usize) -> bool {
+        if channels == 0 || self.queued_bulk_bytes() == 0 {
+            // Who was alone owes nothing for it.
+            (self.served_pinned_bytes, self.served_striped_bytes) = (0, 0);
+            return channels > 0;
+        }
+        let own = usize::from(!self.bulk_own.is_empty());
+        let streams = self.bulk_foreign.streams().saturating_add(own);
+        self.served_striped_bytes.saturating_mul(streams)
+            <= self.served_pinned_bytes.saturating_mul(channels)
+    }
+
+    /// Striped bulk went out over it.
+    pub(crate) const fn note_striped(&mut self, bytes: usize) {
+        self.served_striped_bytes = self.served_striped_bytes.saturating_add(bytes);
+    }
+
     /// Own and foreign bulk share alike, by bytes, while both hold batches.
     pub(crate) fn pop_bulk(&mut self, quantum_bytes: usize) -> Option<Batch> {
+        let batch = self.pop_pinned(quantum_bytes)?;
+        self.served_pinned_bytes = self.served_pinned_bytes.saturating_add(batch.len());
+        Some(batch)
+    }
+
+    fn pop_pinned(&mut self, quantum_bytes: usize) -> Option<Batch> {
         if self.bulk_own.is_empty() || self.bulk_foreign.bytes() == 0 {
             // Who was alone owes nothing for it.
             (self.served_own_bytes, self.served_foreign_bytes) = (0, 0);
@@ -254,6 +308,14 @@ impl Lane {
     /// Bytes of bulk that wait for this lane.
     pub(crate) fn queued_bulk_bytes(&self) -> usize {
         self.bulk_own.bytes().saturating_add(self.bulk_foreign.bytes())
+    }
+
+    /// What waits for this lane or is in flight over it, in no order.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        let split = self.split.as_ref().map(SplitBatch::batch);
+        let queued = self.resend.iter().flatten().chain(split);
+        let bulk = self.bulk_own.iter().chain(self.bulk_foreign.iter());
+        self.unacked.owned().chain(queued).chain(bulk)
     }
 
     /// No counted frame that waits or is in flight has a lower link sequence.

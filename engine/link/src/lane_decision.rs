@@ -31,6 +31,9 @@ pub struct LanePolicyLimits {
     pub occupancy_empty_permille: u32,
     /// High buffer, inflated round trip and missed target for so long open a lane.
     pub occupied_for: Duration,
+    /// For so long while a stream is striped, which is to take what lanes there can be; then there is no
+    /// cool-down before it either.
+    pub occupied_striped_for: Duration,
     /// An empty buffer, and a goodput that fewer lanes carried too, for so long close one.
     pub empty_for: Duration,
     /// At least so long between two changes of the number of lanes.
@@ -61,6 +64,7 @@ impl Default for LanePolicyLimits {
             inflation_low_permille: 1100,
             occupancy_empty_permille: 50,
             occupied_for: Duration::from_secs(5),
+            occupied_striped_for: Duration::from_secs(1),
             empty_for: Duration::from_secs(60),
             cool_down: Duration::from_secs(30),
             open_within: Duration::from_secs(10),
@@ -86,6 +90,8 @@ pub struct LaneSample {
     pub min_rtt: Duration,
     /// Bytes of bulk acknowledged per second.
     pub goodput: u64,
+    /// A stream takes all bulk lanes.
+    pub is_striped: bool,
 }
 
 /// What is to be done with the lanes.

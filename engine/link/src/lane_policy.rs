@@ -20,11 +20,12 @@ const _: () = assert!(BULK_LANES_MAX == 4);
 /// Decides how many bulk lanes a link has, from samples alone.
 ///
 /// A lane is opened if for a while the send buffer was high, the round trip inflated and the goodput
-/// below its target; it then has to prove itself against the goodput before. A lane is closed if for
+/// below its target; it then has to prove itself against the goodput before. While a stream is
+/// striped a shorter while is enough, and no cool-down is kept. A lane is closed if for
 /// a while the buffer was empty and fewer lanes had carried as much. The driver takes a sample about
 /// four times a second, at least once.
 ///
-/// Invariant: outside of trials two changes lie at least a cool-down apart; the last bulk lane is
+/// Invariant: outside of trials and without striped streams two changes lie at least a cool-down apart; the last bulk lane is
 /// never closed.
 #[derive(Debug)]
 pub struct LanePolicy {
@@ -222,7 +223,12 @@ impl LanePolicy {
         if lanes > 1 && too_many && now >= self.cool_until {
             return Some(self.change(now, sample, LaneVerdict::Close));
         }
-        if self.occupied_for < self.limits.occupied_for {
+        let occupied_for = if sample.is_striped {
+            self.limits.occupied_striped_for
+        } else {
+            self.limits.occupied_for
+        };
+        if self.occupied_for < occupied_for {
             if self.occupied_for.is_zero() {
                 self.forget_held(now);
             }
@@ -234,7 +240,7 @@ impl LanePolicy {
         if now < self.barred_until {
             return self.hold(now, sample, LaneVerdict::HeldBarred { until: self.barred_until });
         }
-        if now < self.cool_until {
+        if now < self.cool_until && !sample.is_striped {
             return self.hold(now, sample, LaneVerdict::HeldCoolDown { until: self.cool_until });
         }
         let baseline = self.occupied.mean();

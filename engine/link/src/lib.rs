@@ -1,8 +1,8 @@
 //! The link between two nodes: lanes that come and go under frames that stay.
 //!
 //! [`VirtualLink`] is the machine of one neighbour: what waits by class, which lane carries which class,
-//! what is in flight, how far the peer has come, who is alive. Around it: the policy of how many lanes
-//! there should be, striping of one stream over several lanes, and its reassembly.
+//! what is in flight, how far the peer has come, who is alive, which streams take all lanes and how they
+//! come back into order. Around it: the policy of how many lanes there should be.
 //!
 //! Owns no connection and no clock: the driver says what it heard and when, and asks what to send.
 //!
@@ -29,7 +29,6 @@ mod mode;
 mod origin;
 mod placement;
 mod reassembly;
-mod stripe_lanes;
 mod striping;
 mod unacked;
 mod violation;
@@ -48,11 +47,5 @@ pub use lane_policy::LanePolicy;
 pub use link::{Handled, HeartbeatCount, LaneStatus, LinkStatus, Transmit, VirtualLink};
 pub use origin::Origin;
 pub use placement::lane_for;
-pub use reassembly::{
-    ReassembledFrame, Reassembly, ReassemblyError, ReassemblyLimits, StripeOutcome,
-};
-pub use stripe_lanes::{StripeChannel, StripeLanes};
-pub use striping::{
-    StripeBlocked, StripePlacement, StripeSender, StripeStamp, StripeTarget, StripeWindow,
-};
+pub use reassembly::{ReassembledFrame, ReassemblyError};
 pub use violation::LinkViolation;

@@ -3,6 +3,7 @@ mod push;
 mod receive;
 mod recovery;
 mod status;
+mod stripes;
 #[cfg(test)]
 #[expect(
     clippy::arithmetic_side_effects,
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 
 use hawser_wire::{
     ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LinkMode, MonoTime, NodeId,
-    TrafficClass,
+    STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
 };
 
 use crate::batch::{Batch, BatchFifo, BufferPool};
@@ -29,6 +30,8 @@ use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, WakeReason};
 use crate::lane::Lane;
 use crate::mode::ModeAgreement;
+use crate::reassembly::{Reassembly, ReorderLimits};
+use crate::striping::Striping;
 
 pub use receive::Handled;
 pub use status::{HeartbeatCount, LaneStatus, LinkStatus};
@@ -46,7 +49,7 @@ const _: () = assert!(LANES_MAX + DEPARTED_MAX < hawser_wire::LANE_ACK_ENTRIES_M
 /// Frames are encoded once, into batches, and kept until the peer has acknowledged them; what was in
 /// flight over a lane that is lost goes over another. Acknowledgements count the frames of each lane;
 /// the link sequence of a frame serves to take one that came twice once, and nothing waits for a lower
-/// one.
+/// one. Striped streams alone keep their order over several lanes, by a sequence of their own.
 ///
 /// **Invariants:** a counted frame that was taken is waiting, in flight over a lane, in flight over one
 /// that is gone, acknowledged, or handed to [`Self::poll_rerouted`], and in one place only, copies of a
@@ -78,6 +81,8 @@ pub struct VirtualLink {
     bulk_turn: u64,
     mode: ModeAgreement,
     duplicates: DuplicateWindow,
+    striping: Striping,
+    reassembly: Reassembly,
     ack_sequence: u64,
     /// The newest of the peer's acknowledgements.
     ack_seen: u64,
@@ -124,6 +129,12 @@ impl VirtualLink {
             bulk_turn: 0,
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),
+            striping: Striping::new(config.stripe_bytes, config.stripe_frames),
+            reassembly: Reassembly::new(ReorderLimits {
+                bytes: STRIPE_WINDOW_BYTES,
+                frames: STRIPE_WINDOW_FRAMES,
+                gap_max: config.stripe_gap_max,
+            }),
             ack_sequence: 0,
             ack_seen: 0,
             ack_due: None,

@@ -1,51 +1,25 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hawser_wire::{FrameFlags, MonoTime};
+use hawser_wire::{FrameHeader, FrameRef, MonoTime, STRIPE_CHANNELS, StripeStamp};
 use thiserror::Error;
 
-use crate::{StripeChannel, StripeStamp, StripeWindow};
-
-/// A frame that is less than this part of its backing buffer is copied out of it.
-const BACKING_PART_MIN: usize = 8;
-
-/// Bounds of what a link's receiver holds for striped streams.
+/// Bounds of what a link's receiver holds for each stripe channel.
 #[derive(Clone, Copy, Debug)]
-pub struct ReassemblyLimits {
-    /// What the sender was told that one channel may hold; more closes the link.
-    pub window: StripeWindow,
-    /// Channels at a time; what the sender was told, too.
-    pub channels_max: usize,
-    /// Bytes of backing buffers that frames of all channels may keep from being freed. Beyond it
-    /// frames are copied out, so that memory never exceeds this and the windows together.
-    pub backing_bytes_max: usize,
-    /// A frame may be missing this long. More than a link session outlives its lanes, so that only a
-    /// sender that never sent it exceeds it.
-    pub gap_max: Duration,
+pub(crate) struct ReorderLimits {
+    /// Bytes of bodies before their turn.
+    pub(crate) bytes: u64,
+    /// How far ahead of its turn a frame may be.
+    pub(crate) frames: u64,
+    /// A frame may be missing this long. More than a link session outlives its lanes.
+    pub(crate) gap_max: Duration,
 }
 
-impl Default for ReassemblyLimits {
-    fn default() -> Self {
-        Self {
-            window: StripeWindow::default(),
-            channels_max: 8,
-            backing_bytes_max: 16 << 20,
-            gap_max: Duration::from_secs(15),
-        }
-    }
-}
-
-/// The peer broke the rules of striping; nothing was taken, and the link is to be closed.
+/// The peer broke the rules of striping; nothing was taken.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum ReassemblyError {
-    /// More channels than it was told.
-    #[error("{max} stripe channels are open already")]
-    TooManyChannels {
-        /// The bound.
-        max: usize,
-    },
-    /// A sequence further ahead than the window has frames.
+    /// A sequence further ahead than may be.
     #[error("stripe sequence {sequence} is {max} frames or more ahead of {next}")]
     SequenceJump {
         /// What came.
@@ -53,21 +27,9 @@ pub enum ReassemblyError {
         /// What is to be delivered next.
         next: u64,
         /// The bound in frames.
-        max: usize,
+        max: u64,
     },
-    /// A sequence that was here before. Retransmissions were removed already, by link sequence.
-    #[error("stripe sequence {sequence} came twice")]
-    DuplicateSequence {
-        /// What came.
-        sequence: u64,
-    },
-    /// A sequence behind the last one, or a last one before others.
-    #[error("stripe sequence {sequence} contradicts the channel's last frame")]
-    BeyondLast {
-        /// What came.
-        sequence: u64,
-    },
-    /// More bytes out of order than the window has.
+    /// More bytes before their turn than may be.
     #[error("{held_bytes} bytes wait out of order, {max_bytes} may")]
     WindowOverrun {
         /// With the frame that came.
@@ -75,246 +37,221 @@ pub enum ReassemblyError {
         /// The bound.
         max_bytes: u64,
     },
-    /// A frame that others wait for did not come.
-    #[error("stripe sequence {sequence} is missing for {waited:?}")]
-    GapTimeout {
-        /// What is missing.
+    /// A sequence that was here before. Retransmissions were removed already, by link sequence.
+    #[error("stripe sequence {sequence} came twice")]
+    DuplicateSequence {
+        /// What came.
         sequence: u64,
-        /// For how long.
-        waited: Duration,
+    },
+    /// An epoch that is over on the lane that it came over.
+    #[error("epoch {epoch} of stripe channel {channel} is over")]
+    StaleEpoch {
+        /// The channel.
+        channel: u8,
+        /// What came.
+        epoch: u32,
     },
 }
 
-/// What became of a striped frame.
+/// What becomes of a striped frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StripeOutcome {
-    /// It is next: deliver it, then all that [`Reassembly::poll_deliver`] gives.
+pub(crate) enum StripeOutcome {
+    /// It is delivered now, then all that [`Reassembly::poll_deliver`] gives.
     Deliver,
     /// It came before its turn and is held.
     Held,
 }
 
-/// A frame that was held.
+/// A frame that was held until its turn came, without its stamp.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReassembledFrame {
-    /// As in its header.
-    pub flags: FrameFlags,
-    /// What stood behind the stamp; empty if the stamp came alone.
+    /// As of a plain record.
+    pub header: FrameHeader,
+    /// What stood behind the stamp.
     pub body: Bytes,
+}
+
+impl ReassembledFrame {
+    /// As it would have come over a lane.
+    #[must_use]
+    pub fn as_frame(&self) -> FrameRef<'_> {
+        FrameRef { header: self.header, body: &self.body }
+    }
 }
 
 /// The receiving half of striping on one link: puts the frames of each channel back in order.
 ///
-/// Frames that come in order are never copied or kept. Plain frames never come here.
+/// Frames that come in order are never copied or kept. Plain frames never come here. What a lane loses
+/// comes over another one, so a frame is missing for long only if the peer has ended the session or
+/// breaks the rules; then those behind it are delivered without it.
 ///
-/// Invariant: no channel holds more than its window in frames or bytes; what is held keeps at most
-/// `backing_bytes_max` of backing buffers from being freed, besides what was copied out.
+/// **Invariant:** no channel holds more than its limits in frames or bytes, in memory of its own.
 #[derive(Debug)]
-pub struct Reassembly {
-    limits: ReassemblyLimits,
-    channels: BTreeMap<StripeChannel, Channel>,
-    /// Of all channels.
-    backing_bytes: usize,
-    copied_bytes: usize,
+pub(crate) struct Reassembly {
+    limits: ReorderLimits,
+    channels: [Channel; STRIPE_CHANNELS],
+    /// Whose turn has come.
+    ready: VecDeque<ReassembledFrame>,
 }
 
 #[derive(Debug, Default)]
 struct Channel {
+    /// 0 before the first.
+    epoch: u32,
     next: u64,
-    /// What has come from `next` on; the first is missing, or due.
-    slots: VecDeque<Option<Held>>,
+    /// What has come from `next` on; the first is missing.
+    slots: VecDeque<Option<ReassembledFrame>>,
     held_bytes: u64,
-    held_frames: usize,
-    last: Option<u64>,
+    held_frames: u64,
     /// Since when `next` is missing.
     waits_since: Option<MonoTime>,
+    /// A gap was given up: what is missing may still come.
+    has_skipped: bool,
 }
 
-#[derive(Debug)]
-struct Held {
-    frame: ReassembledFrame,
-    memory: Memory,
+/// Where a frame belongs.
+enum Place {
+    /// So far ahead of its turn.
+    Ahead(usize),
+    /// Its turn is over, and nobody is to blame.
+    Late,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Memory {
-    /// Shares a buffer of this many bytes. Charged in full for each frame: too much if two share
-    /// one, never too little.
-    Backing(usize),
-    Copied(usize),
+/// A gap that was given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct GivenUp {
+    pub(crate) channel: u8,
+    /// The first that was missing.
+    pub(crate) sequence: u64,
+    pub(crate) waited: Duration,
 }
 
 impl Reassembly {
     /// Nothing held.
-    #[must_use]
-    pub const fn new(limits: ReassemblyLimits) -> Self {
-        Self { limits, channels: BTreeMap::new(), backing_bytes: 0, copied_bytes: 0 }
+    pub(crate) fn new(limits: ReorderLimits) -> Self {
+        Self { limits, channels: Default::default(), ready: VecDeque::new() }
     }
 
-    /// Channels of which the last frame has not been delivered.
-    #[must_use]
-    pub fn open_channels(&self) -> usize {
-        self.channels.len()
+    /// Bytes of bodies that wait for their turn.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.channels.iter().fold(0, |sum: u64, channel| sum.saturating_add(channel.held_bytes))
     }
 
-    /// Bytes of memory that held frames keep: backing buffers and copies.
-    #[must_use]
-    pub const fn memory_bytes(&self) -> usize {
-        self.backing_bytes.saturating_add(self.copied_bytes)
-    }
-
-    /// Takes a striped frame: its stamp, its header's flags, and what stands behind the stamp.
-    /// `backing` is the shared buffer that `body` lies in, if there is one to share.
+    /// Takes a striped frame without its stamp.
+    ///
+    /// `is_outdated`: a newer epoch of the channel came over the same lane before. `is_forgiving`: a
+    /// session with this life of the peer has ended, which it may not have known when it sent the frame;
+    /// whatever would be a violation is delivered as it comes.
     ///
     /// # Errors
     /// [`ReassemblyError`]; nothing was taken.
-    ///
-    /// # Panics
-    /// If `body` does not lie in `backing`.
-    pub fn handle_frame(
+    pub(crate) fn handle_frame(
         &mut self,
         now: MonoTime,
         stamp: StripeStamp,
-        flags: FrameFlags,
-        body: &[u8],
-        backing: Option<&Bytes>,
+        frame: FrameRef<'_>,
+        is_outdated: bool,
+        is_forgiving: bool,
     ) -> Result<StripeOutcome, ReassemblyError> {
-        let sequence = stamp.sequence;
-        let ahead = self.check(stamp, body.len())?;
-        let channel = self.channels.entry(stamp.channel).or_default();
-        if stamp.last {
-            channel.last = Some(sequence);
+        let limits = self.limits;
+        let StripeStamp { channel: number, epoch, .. } = stamp;
+        let stale = ReassemblyError::StaleEpoch { channel: number, epoch };
+        let channel = self.channels.get_mut(usize::from(number));
+        let Some(channel) = channel.filter(|_| epoch > 0) else { return Err(stale) };
+        let place = match is_outdated {
+            true => Err(stale),
+            false => channel.place(stamp, frame.body, limits),
+        };
+        let ahead = match place {
+            Ok(Place::Ahead(ahead)) => ahead,
+            Ok(Place::Late) => return Ok(StripeOutcome::Deliver),
+            Err(_) if is_forgiving => return Ok(StripeOutcome::Deliver),
+            Err(error) => return Err(error),
+        };
+        if epoch > channel.epoch {
+            channel.give_up(&mut self.ready);
+            *channel =
+                Channel { epoch, slots: std::mem::take(&mut channel.slots), ..Channel::default() };
         }
         if ahead == 0 {
             channel.slots.pop_front();
-            self.advance(now, stamp.channel);
+            channel.next = channel.next.saturating_add(1);
+            channel.advance(now, &mut self.ready);
             return Ok(StripeOutcome::Deliver);
         }
-        let backing_bytes_left = self.limits.backing_bytes_max.saturating_sub(self.backing_bytes);
-        let shared = backing.filter(|backing| {
-            backing.len() <= body.len().saturating_mul(BACKING_PART_MIN)
-                && backing.len() <= backing_bytes_left
-        });
-        let (body, memory) = if let Some(backing) = shared {
-            self.backing_bytes = self.backing_bytes.saturating_add(backing.len());
-            (backing.slice_ref(body), Memory::Backing(backing.len()))
-        } else {
-            self.copied_bytes = self.copied_bytes.saturating_add(body.len());
-            (Bytes::copy_from_slice(body), Memory::Copied(body.len()))
-        };
-        channel.hold(now, ahead, Held { frame: ReassembledFrame { flags, body }, memory });
+        let FrameRef { header, body } = frame;
+        channel.hold(now, ahead, ReassembledFrame { header, body: Bytes::copy_from_slice(body) });
         Ok(StripeOutcome::Held)
     }
 
-    /// The next held frame of a channel whose turn has come.
-    pub fn poll_deliver(
-        &mut self,
-        now: MonoTime,
-        channel: StripeChannel,
-    ) -> Option<ReassembledFrame> {
-        let slots = &mut self.channels.get_mut(&channel)?.slots;
-        let held = slots.pop_front_if(|slot| slot.is_some()).flatten()?;
-        let frame = self.release(channel, held);
-        self.advance(now, channel);
-        Some(frame)
+    /// The next frame whose turn has come, or that is delivered without those before it.
+    pub(crate) fn poll_deliver(&mut self) -> Option<ReassembledFrame> {
+        self.ready.pop_front()
     }
 
-    /// Looks whether a frame has been missing for too long.
-    ///
-    /// # Errors
-    /// [`ReassemblyError::GapTimeout`]; nothing changed.
-    pub fn handle_timeout(&self, now: MonoTime) -> Result<(), ReassemblyError> {
-        for channel in self.channels.values() {
+    /// Gives up what has been missing for too long; call until `None`.
+    pub(crate) fn handle_timeout(&mut self, now: MonoTime) -> Option<GivenUp> {
+        for (number, channel) in (0..).zip(&mut self.channels) {
             let waited = channel.waits_since.map_or(Duration::ZERO, |at| now.saturating_since(at));
             if waited >= self.limits.gap_max {
-                return Err(ReassemblyError::GapTimeout { sequence: channel.next, waited });
+                let sequence = channel.next;
+                channel.give_up(&mut self.ready);
+                return Some(GivenUp { channel: number, sequence, waited });
             }
-        }
-        Ok(())
-    }
-
-    /// When a missing frame will have been missing for too long.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<MonoTime> {
-        let first = self.channels.values().filter_map(|channel| channel.waits_since).min()?;
-        Some(first.saturating_add(self.limits.gap_max))
-    }
-
-    /// The link session ended: what is missing will not come. Gives every held frame, in order but
-    /// with gaps, so that the destination need not be sent them again; call until `None`.
-    pub fn poll_session_end(&mut self) -> Option<ReassembledFrame> {
-        while let Some((&number, channel)) = self.channels.iter_mut().next() {
-            while let Some(slot) = channel.slots.pop_front() {
-                if let Some(held) = slot {
-                    return Some(self.release(number, held));
-                }
-            }
-            self.channels.pop_first();
         }
         None
     }
 
-    /// How far ahead of its turn a frame is; 0 if it may be delivered at once.
-    fn check(&self, stamp: StripeStamp, len: usize) -> Result<usize, ReassemblyError> {
-        let StripeWindow { bytes: max_bytes, frames: max } = self.limits.window;
-        let sequence = stamp.sequence;
-        let known = self.channels.get(&stamp.channel);
-        if known.is_none() && self.channels.len() >= self.limits.channels_max {
-            return Err(ReassemblyError::TooManyChannels { max: self.limits.channels_max });
-        }
-        let next = known.map_or(0, |channel| channel.next);
-        let ahead =
-            sequence.checked_sub(next).ok_or(ReassemblyError::DuplicateSequence { sequence })?;
-        let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
-        if ahead >= max && ahead > 0 {
-            return Err(ReassemblyError::SequenceJump { sequence, next, max });
-        }
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let held_bytes = known.map_or(0, |channel| channel.held_bytes).saturating_add(len);
-        if ahead > 0 && held_bytes > max_bytes {
-            return Err(ReassemblyError::WindowOverrun { held_bytes, max_bytes });
-        }
-        let Some(channel) = known else { return Ok(ahead) };
-        if channel.slots.get(ahead).is_some_and(Option::is_some) {
-            return Err(ReassemblyError::DuplicateSequence { sequence });
-        }
-        let beyond = channel.last.is_some_and(|last| stamp.last || sequence > last)
-            || (stamp.last && channel.slots.len() > ahead.saturating_add(1));
-        if beyond {
-            return Err(ReassemblyError::BeyondLast { sequence });
-        }
-        Ok(ahead)
-    }
-
-    /// The frame at the front was taken out: the one behind it is next.
-    fn advance(&mut self, now: MonoTime, number: StripeChannel) {
-        let Some(channel) = self.channels.get_mut(&number) else { return };
-        channel.next = channel.next.saturating_add(1);
-        channel.waits_since = (channel.held_frames > 0).then_some(now);
-        if channel.last.is_some_and(|last| channel.next > last) {
-            self.channels.remove(&number);
+    /// The peer has ended its session: what is missing will not come.
+    pub(crate) fn give_up(&mut self) {
+        for channel in &mut self.channels {
+            channel.give_up(&mut self.ready);
         }
     }
 
-    fn release(&mut self, number: StripeChannel, held: Held) -> ReassembledFrame {
-        match held.memory {
-            Memory::Backing(bytes) => {
-                self.backing_bytes = self.backing_bytes.saturating_sub(bytes);
-            }
-            Memory::Copied(bytes) => self.copied_bytes = self.copied_bytes.saturating_sub(bytes),
-        }
-        if let Some(channel) = self.channels.get_mut(&number) {
-            let len = u64::try_from(held.frame.body.len()).unwrap_or(u64::MAX);
-            channel.held_bytes = channel.held_bytes.saturating_sub(len);
-            channel.held_frames = channel.held_frames.saturating_sub(1);
-        }
-        held.frame
+    /// The session ended at this end: the channels begin anew.
+    pub(crate) fn handle_session_end(&mut self) {
+        self.give_up();
+        self.channels = Default::default();
     }
 }
 
 impl Channel {
-    fn hold(&mut self, now: MonoTime, ahead: usize, held: Held) {
-        let len = u64::try_from(held.frame.body.len()).unwrap_or(u64::MAX);
+    fn place(
+        &self,
+        stamp: StripeStamp,
+        body: &[u8],
+        limits: ReorderLimits,
+    ) -> Result<Place, ReassemblyError> {
+        let StripeStamp { sequence, epoch, .. } = stamp;
+        if epoch < self.epoch {
+            // Over another lane than the newer epoch: it was under way when its session ended.
+            return Ok(Place::Late);
+        }
+        let is_new = epoch > self.epoch;
+        let (next, held) = if is_new { (0, 0) } else { (self.next, self.held_bytes) };
+        let duplicate = Err(ReassemblyError::DuplicateSequence { sequence });
+        let Some(ahead) = sequence.checked_sub(next) else {
+            return if self.has_skipped { Ok(Place::Late) } else { duplicate };
+        };
+        if ahead >= limits.frames && ahead > 0 {
+            let max = limits.frames;
+            return Err(ReassemblyError::SequenceJump { sequence, next, max });
+        }
+        let held_bytes = held.saturating_add(u64::try_from(body.len()).unwrap_or(u64::MAX));
+        if ahead > 0 && held_bytes > limits.bytes {
+            let max_bytes = limits.bytes;
+            return Err(ReassemblyError::WindowOverrun { held_bytes, max_bytes });
+        }
+        let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+        if !is_new && self.slots.get(ahead).is_some_and(Option::is_some) {
+            return duplicate;
+        }
+        Ok(Place::Ahead(ahead))
+    }
+
+    fn hold(&mut self, now: MonoTime, ahead: usize, frame: ReassembledFrame) {
+        let len = u64::try_from(frame.body.len()).unwrap_or(u64::MAX);
         self.held_bytes = self.held_bytes.saturating_add(len);
         self.held_frames = self.held_frames.saturating_add(1);
         self.waits_since.get_or_insert(now);
@@ -322,8 +259,36 @@ impl Channel {
             self.slots.push_back(None);
         }
         if let Some(slot) = self.slots.get_mut(ahead) {
-            *slot = Some(held);
+            *slot = Some(frame);
         }
+    }
+
+    /// `next` was delivered: those behind it that are here have their turn.
+    fn advance(&mut self, now: MonoTime, ready: &mut VecDeque<ReassembledFrame>) {
+        while let Some(frame) = self.slots.pop_front_if(|slot| slot.is_some()).flatten() {
+            self.release(frame, ready);
+            self.next = self.next.saturating_add(1);
+        }
+        self.waits_since = (self.held_frames > 0).then_some(now);
+    }
+
+    /// Delivers what is held, without what is missing.
+    fn give_up(&mut self, ready: &mut VecDeque<ReassembledFrame>) {
+        self.has_skipped |= self.held_frames > 0;
+        while let Some(slot) = self.slots.pop_front() {
+            self.next = self.next.saturating_add(1);
+            if let Some(frame) = slot {
+                self.release(frame, ready);
+            }
+        }
+        self.waits_since = None;
+    }
+
+    fn release(&mut self, frame: ReassembledFrame, ready: &mut VecDeque<ReassembledFrame>) {
+        let len = u64::try_from(frame.body.len()).unwrap_or(u64::MAX);
+        self.held_bytes = self.held_bytes.saturating_sub(len);
+        self.held_frames = self.held_frames.saturating_sub(1);
+        ready.push_back(frame);
     }
 }
 

@@ -1,281 +1,248 @@
 use std::collections::VecDeque;
 
-use hawser_wire::{LaneId, LinkSequence};
+use hawser_wire::{STRIPE_CHANNELS, StripeStamp};
 
-use crate::{StripeChannel, StripeLanes};
+use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
+use crate::fair_queue::Flow;
+use crate::origin::Origin;
 
-/// What stands in front of a striped frame, valid on one link only.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct StripeStamp {
-    /// Which run of frames.
-    pub channel: StripeChannel,
-    /// Position in it, from 0, without gaps.
-    pub sequence: u64,
-    /// Nothing follows on this channel; it may come without a frame behind it.
-    pub last: bool,
-}
+/// A channel without a frame is given up after so many ticks.
+const IDLE_TICKS: u32 = 10;
 
-/// Where a stream's frames are to go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StripeTarget {
-    /// All on one lane.
-    Lane(LaneId),
-    /// Over every bulk lane that is up. For large bulk streams that asked for it.
-    AllLanes,
-}
-
-/// Where one frame goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct StripePlacement {
-    /// The lane.
-    pub lane: LaneId,
-    /// What to write in front of it; a frame without keeps its place by its lane alone.
-    pub stamp: Option<StripeStamp>,
-}
-
-/// A frame cannot be placed now; nothing changed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StripeBlocked {
-    /// No lane that it may go to has room.
-    Lane,
-    /// What was sent and not acknowledged fills the receiver's reorder buffer.
-    Window,
-}
-
-/// How far a stream's frames may run ahead of their acknowledgement: the receiver's reorder buffer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct StripeWindow {
-    /// Bytes of frame bodies of one channel.
-    pub bytes: u64,
-    /// Frames of one channel.
-    pub frames: usize,
-}
-
-impl Default for StripeWindow {
-    fn default() -> Self {
-        Self { bytes: 8 << 20, frames: 1024 }
-    }
-}
-
-/// The sending half of one stream on one link: on which lane each of its frames goes, so that they
-/// leave the link in order however lanes are changed.
+/// The sending half of striping on one link: streams that take every bulk lane, and keep their order.
 ///
-/// A stream on one lane sends plain frames; the lane keeps their order. For a change it opens a
-/// *channel*, whose frames carry a sequence:
+/// Each has a *channel* and in it a sequence. What it sends waits in one queue, from which the lanes take
+/// the next batch as they have room: what may be in flight is shared among them by their goodput.
+/// What waits is bound to no lane that may be lost. The far end puts the frames back in order.
 ///
-/// 1. Frame 0 goes on the **old** lane, behind the plain frames there. Until it arrives the receiver
-///    delivers no other frame of the channel: the lane itself is the barrier, and nothing waits for
-///    an acknowledgement.
-/// 2. The others go on any lane; the receiver delivers them by sequence.
-/// 3. To end on one lane, all frames go there, still stamped. Once what went elsewhere is
-///    acknowledged the next one is marked as the *last*. It finds nothing missing when it arrives,
-///    so plain frames may follow on its lane.
+/// The first frame of a channel goes behind the stream's plain ones on their lane, and no other is
+/// delivered before it: the lane is the barrier. A channel that holds nothing, with nothing in flight,
+/// may be given to another stream, or end: whatever the stream sends next cannot overtake anything.
 ///
-/// Relies on the link for two things: a dead lane's unacknowledged frames all go, in order, to one
-/// lane, before new ones; a retransmitted frame keeps its stamp and its link sequence. Without the
-/// first the stream's order is lost around a dead lane, without any loss of frames; without the
-/// second the receiver closes the link.
-///
-/// Invariant: unacknowledged stamped frames never exceed the window, unless it is one frame.
+/// **Invariant:** what was sent of a channel from the first frame that is not acknowledged on stays
+/// within the window, unless it is one batch: it is what the far end may have to hold.
 #[derive(Debug)]
-pub struct StripeSender {
-    window: StripeWindow,
-    /// Where the last plain frame went, or would have gone.
-    lane: LaneId,
-    target: StripeTarget,
-    channel: Option<OpenChannel>,
-    /// Link sequence of the last frame placed, 0 before the first.
-    last_sequence: LinkSequence,
-    /// Link sequence and body bytes of stamped frames, oldest first.
-    unacked: VecDeque<(LinkSequence, u32)>,
-    unacked_bytes: u64,
+pub(crate) struct Striping {
+    window_bytes: u64,
+    window_frames: u64,
+    /// Whose turn is next, first.
+    channels: VecDeque<Channel>,
+    /// The last that was given to a channel.
+    epoch: u32,
+    /// The peer puts striped frames back in order.
+    pub(crate) is_supported: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct OpenChannel {
-    channel: StripeChannel,
+/// One stream's frames.
+#[derive(Debug)]
+struct Channel {
+    number: u8,
+    epoch: u32,
+    flow: Flow,
+    origin: Origin,
     next_sequence: u64,
-    /// No frame with a higher link sequence went elsewhere than to the lane that is the target, or
-    /// to the one whose frames that took over.
-    barrier: LinkSequence,
+    queue: BatchFifo,
+    /// What was sent from the first batch on that is not acknowledged.
+    sent: VecDeque<SentBatch>,
+    sent_bytes: u64,
+    sent_frames: u64,
+    /// No frame of it that is in flight has a lower link sequence.
+    lowest: u64,
+    idle_ticks: u32,
 }
 
-impl StripeSender {
-    /// A stream on one lane.
-    #[must_use]
-    pub const fn new(lane: LaneId, window: StripeWindow) -> Self {
-        Self {
-            window,
-            lane,
-            target: StripeTarget::Lane(lane),
-            channel: None,
-            last_sequence: LinkSequence(0),
-            unacked: VecDeque::new(),
-            unacked_bytes: 0,
-        }
+/// A batch as it was sent.
+#[derive(Clone, Copy, Debug)]
+struct SentBatch {
+    lowest: u64,
+    bytes: u64,
+    frames: u64,
+}
+
+impl Channel {
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.sent.is_empty()
     }
 
-    /// Frames are plain and stay on this lane; `None` while any are stamped.
-    #[must_use]
-    pub const fn pinned(&self) -> Option<LaneId> {
-        if self.channel.is_none() { Some(self.lane) } else { None }
+    fn note_sent(&mut self, lowest: u64, bytes: u64, frames: u64) {
+        self.sent.push_back(SentBatch { lowest, bytes, frames });
+        self.sent_bytes = self.sent_bytes.saturating_add(bytes);
+        self.sent_frames = self.sent_frames.saturating_add(frames);
+    }
+}
+
+impl Striping {
+    pub(crate) const fn new(window_bytes: u64, window_frames: u64) -> Self {
+        let channels = VecDeque::new();
+        Self { window_bytes, window_frames, channels, epoch: 0, is_supported: false }
     }
 
-    /// Where frames are to go from now on. Takes effect over the next frames, without loss and
-    /// without a pause.
-    pub fn set_target(&mut self, target: StripeTarget) {
-        if self.target == target {
-            return;
-        }
-        self.target = target;
-        // Whatever was sent so far may be on another lane than the new target.
-        if let Some(open) = &mut self.channel {
-            open.barrier = self.last_sequence;
-        }
+    fn of(&self, flow: Flow) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.flow.stream == flow.stream)
     }
 
-    /// A lane died and its unacknowledged frames were put on another.
-    pub fn handle_requeued(&mut self, from: LaneId, to: LaneId) {
-        if self.lane == from {
-            self.lane = to;
-        }
-        if self.target == StripeTarget::Lane(from) {
-            self.target = StripeTarget::Lane(to);
-        }
+    fn of_mut(&mut self, flow: Flow) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.flow.stream == flow.stream)
     }
 
-    /// The link session ended: the stream begins anew on `lane`, with plain frames.
-    pub fn handle_session_end(&mut self, lane: LaneId) {
-        *self = Self::new(lane, self.window);
+    /// Bytes that wait of a stream that has a channel.
+    pub(crate) fn queued_of(&self, flow: Flow) -> Option<usize> {
+        self.of(flow).map(|channel| channel.queue.bytes())
     }
 
-    /// Places the stream's next frame, of `len_bytes` and with the link sequence that it will carry.
-    ///
-    /// # Errors
-    /// [`StripeBlocked`]; nothing was taken. Ask again when a lane has room or an acknowledgement
-    /// has come.
-    pub fn place(
-        &mut self,
-        lanes: &mut StripeLanes,
-        len_bytes: u32,
-        sequence: LinkSequence,
-        has_room: impl Fn(LaneId) -> bool,
-    ) -> Result<StripePlacement, StripeBlocked> {
-        self.open_or_pin(lanes);
-        self.forget_acked(lanes);
-        let placement = match self.channel {
-            None if has_room(self.lane) => StripePlacement { lane: self.lane, stamp: None },
-            None => return Err(StripeBlocked::Lane),
-            Some(open) => self.place_stamped(lanes, open, len_bytes, sequence, has_room)?,
-        };
-        self.last_sequence = sequence;
-        Ok(placement)
-    }
-
-    /// The stream has nothing to send, but its channel can be closed: the stamp to send alone, with
-    /// the link sequence given, and where. A stream that ends is kept until [`Self::pinned`].
-    pub fn poll_last(
-        &mut self,
-        lanes: &mut StripeLanes,
-        sequence: LinkSequence,
-    ) -> Option<StripePlacement> {
-        let StripeTarget::Lane(lane) = self.target else { return None };
-        self.open_or_pin_idle(lanes);
-        let open = self.channel.filter(|open| open.next_sequence > 0)?;
-        if !lanes.is_acked(open.barrier) {
-            return None;
-        }
-        self.last_sequence = sequence;
-        Some(self.close(lanes, open, lane, sequence))
-    }
-
-    /// Before a frame: leaves the present lane if that needs no channel, else opens one, if one may
-    /// be opened; the stream stays where it is until then.
-    fn open_or_pin(&mut self, lanes: &mut StripeLanes) {
-        self.open_or_pin_idle(lanes);
-        if self.channel.is_none() && self.target != StripeTarget::Lane(self.lane) {
-            self.channel = lanes.open_channel().map(|channel| OpenChannel {
-                channel,
-                next_sequence: 0,
-                barrier: self.last_sequence,
-            });
-        }
-    }
-
-    /// Gives back a channel that carried nothing if it is not needed, and goes to the target lane if
-    /// nothing is under way that could be overtaken.
-    fn open_or_pin_idle(&mut self, lanes: &mut StripeLanes) {
-        let StripeTarget::Lane(target) = self.target else { return };
-        if self.channel.is_some_and(|open| open.next_sequence > 0) {
-            return;
-        }
-        if target == self.lane || lanes.is_acked(self.last_sequence) {
-            if self.channel.take().is_some() {
-                lanes.release_unused();
+    /// The stamp of a stream's next frame. A stream without a channel gets one if it `asks` for it, the
+    /// peer knows of striping, and a channel is free.
+    pub(crate) fn stamp(&mut self, flow: Flow, origin: Origin, asks: bool) -> Option<StripeStamp> {
+        if self.of(flow).is_none() {
+            if !asks || !self.is_supported {
+                return None;
             }
-            self.lane = target;
+            self.open(flow, origin)?;
         }
+        let channel = self.of(flow)?;
+        let Channel { number, epoch, next_sequence: sequence, .. } = *channel;
+        Some(StripeStamp { channel: number, epoch, sequence })
     }
 
-    fn place_stamped(
-        &mut self,
-        lanes: &mut StripeLanes,
-        open: OpenChannel,
-        len_bytes: u32,
-        sequence: LinkSequence,
-        has_room: impl Fn(LaneId) -> bool,
-    ) -> Result<StripePlacement, StripeBlocked> {
-        let bytes = self.unacked_bytes.saturating_add(u64::from(len_bytes));
-        let full = bytes > self.window.bytes || self.unacked.len() >= self.window.frames;
-        if full && !self.unacked.is_empty() {
-            return Err(StripeBlocked::Window);
-        }
-        let lane = match self.target {
-            _ if open.next_sequence == 0 => Some(self.lane).filter(|&lane| has_room(lane)),
-            StripeTarget::Lane(lane) => Some(lane).filter(|&lane| has_room(lane)),
-            StripeTarget::AllLanes => lanes.pick(len_bytes, has_room),
+    fn open(&mut self, flow: Flow, origin: Origin) -> Option<()> {
+        let epoch = self.epoch.checked_add(1)?;
+        let is_free = |number: &u8| self.channels.iter().all(|channel| channel.number != *number);
+        let number = (0..u8::try_from(STRIPE_CHANNELS).unwrap_or(u8::MAX)).find(is_free);
+        let number = match number {
+            Some(number) => number,
+            None => {
+                let idle = self.channels.iter().enumerate().filter(|(_, other)| other.is_empty());
+                let (at, _) = idle.max_by_key(|(_, channel)| channel.idle_ticks)?;
+                self.channels.remove(at)?.number
+            }
         };
-        let lane = lane.ok_or(StripeBlocked::Lane)?;
-        let on_target = self.target == StripeTarget::Lane(lane);
-        if on_target && open.next_sequence > 0 && lanes.is_acked(open.barrier) {
-            return Ok(self.close(lanes, open, lane, sequence));
-        }
-        self.unacked.push_back((sequence, len_bytes));
-        self.unacked_bytes = bytes;
-        self.channel = Some(OpenChannel {
-            next_sequence: open.next_sequence.saturating_add(1),
-            barrier: if on_target { open.barrier } else { sequence },
-            ..open
+        self.epoch = epoch;
+        self.channels.push_back(Channel {
+            number,
+            epoch,
+            flow,
+            origin,
+            next_sequence: 0,
+            queue: BatchFifo::default(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            sent_frames: 0,
+            lowest: u64::MAX,
+            idle_ticks: 0,
         });
-        let stamp =
-            StripeStamp { channel: open.channel, sequence: open.next_sequence, last: false };
-        Ok(StripePlacement { lane, stamp: Some(stamp) })
+        Some(())
     }
 
-    fn close(
-        &mut self,
-        lanes: &mut StripeLanes,
-        open: OpenChannel,
-        lane: LaneId,
-        sequence: LinkSequence,
-    ) -> StripePlacement {
-        lanes.close_channel(sequence);
-        self.lane = lane;
-        self.channel = None;
-        self.unacked.clear();
-        self.unacked_bytes = 0;
-        let stamp = StripeStamp { channel: open.channel, sequence: open.next_sequence, last: true };
-        StripePlacement { lane, stamp: Some(stamp) }
-    }
-
-    fn forget_acked(&mut self, lanes: &StripeLanes) {
-        while let Some((_, bytes)) =
-            self.unacked.pop_front_if(|&mut (sequence, _)| lanes.is_acked(sequence))
-        {
-            self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(bytes));
+    /// The frame with the stream's last stamp waits on a lane, behind plain ones.
+    pub(crate) fn handle_first(&mut self, flow: Flow, frame: &NewFrame<'_>) {
+        if let Some(channel) = self.of_mut(flow) {
+            channel.next_sequence = channel.next_sequence.saturating_add(1);
+            channel.note_sent(frame.sequence, crate::width::wide(frame.len), 1);
         }
+    }
+
+    /// Queues the frame with the stream's last stamp; false, and nothing taken, if it is too large.
+    pub(crate) fn push(
+        &mut self,
+        flow: Flow,
+        frame: &NewFrame<'_>,
+        batch_bytes: usize,
+        pool: &mut BufferPool,
+    ) -> bool {
+        let Some(channel) = self.of_mut(flow) else { return false };
+        let taken = channel.queue.push(frame, batch_bytes, pool);
+        channel.next_sequence = channel.next_sequence.saturating_add(u64::from(taken));
+        taken
+    }
+
+    /// The next batch of a channel, if its window allows it.
+    fn sendable<'a>(&self, channel: &'a Channel) -> Option<&'a Batch> {
+        let front = channel.queue.front()?;
+        let bytes = channel.sent_bytes.saturating_add(front.counted_bytes());
+        let frames = channel.sent_frames.saturating_add(front.counted());
+        let fits = bytes <= self.window_bytes && frames <= self.window_frames;
+        (fits || channel.sent.is_empty()).then_some(front)
+    }
+
+    /// Channels that have something to send.
+    pub(crate) fn waiting(&self) -> usize {
+        self.channels.iter().filter(|channel| self.sendable(channel).is_some()).count()
+    }
+
+    /// The batch whose turn it is.
+    pub(crate) fn front(&self) -> Option<&Batch> {
+        self.channels.iter().find_map(|channel| self.sendable(channel))
+    }
+
+    /// Takes that batch, to be sent.
+    pub(crate) fn take(&mut self) -> Option<Batch> {
+        let at = self.channels.iter().position(|channel| self.sendable(channel).is_some())?;
+        let mut channel = self.channels.remove(at)?;
+        let batch = channel.queue.pop();
+        if let Some(batch) = &batch {
+            channel.note_sent(batch.lowest(), batch.counted_bytes(), batch.counted());
+        }
+        self.channels.push_back(channel);
+        batch
+    }
+
+    /// Something is in flight.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.channels.iter().any(|channel| !channel.sent.is_empty())
+    }
+
+    /// Forgets what is in none of `batches`, which are all that were sent or wait for a lane.
+    pub(crate) fn settle<'a>(&mut self, batches: impl Iterator<Item = &'a Batch>) {
+        for channel in &mut self.channels {
+            channel.lowest = u64::MAX;
+        }
+        for batch in batches {
+            let Some(epoch) = batch.stripe() else { continue };
+            if let Some(channel) = self.channels.iter_mut().find(|other| other.epoch == epoch) {
+                channel.lowest = channel.lowest.min(batch.lowest());
+            }
+        }
+        for channel in &mut self.channels {
+            let lowest = channel.lowest;
+            while let Some(sent) = channel.sent.pop_front_if(|sent| sent.lowest < lowest) {
+                channel.sent_bytes = channel.sent_bytes.saturating_sub(sent.bytes);
+                channel.sent_frames = channel.sent_frames.saturating_sub(sent.frames);
+            }
+        }
+    }
+
+    /// A tick has passed: channels of streams that send nothing end.
+    pub(crate) fn handle_tick(&mut self) {
+        for channel in &mut self.channels {
+            let ticks = channel.idle_ticks.saturating_add(1);
+            channel.idle_ticks = if channel.is_empty() { ticks } else { 0 };
+        }
+        self.channels.retain(|channel| channel.idle_ticks < IDLE_TICKS);
+    }
+
+    /// Ends every channel: what waits. Epochs go on counting.
+    pub(crate) fn take_all(&mut self) -> Vec<Batch> {
+        let mut waiting = Vec::new();
+        for mut channel in self.channels.drain(..) {
+            waiting.extend(std::iter::from_fn(|| channel.queue.pop()));
+        }
+        waiting
+    }
+
+    /// Bytes of `origin` that wait.
+    pub(crate) fn queued_bytes(&self, origin: Origin) -> usize {
+        let channels = self.channels.iter().filter(|channel| channel.origin == origin);
+        channels.fold(0, |sum: usize, channel| sum.saturating_add(channel.queue.bytes()))
+    }
+
+    /// No counted frame that waits has a lower link sequence.
+    pub(crate) fn lowest(&self) -> u64 {
+        let queues = self.channels.iter().map(|channel| channel.queue.lowest());
+        queues.min().unwrap_or(u64::MAX)
+    }
+
+    /// Open channels.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.len()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,6 +19,8 @@ struct SentBatch {
     end: u64,
     sent_at: MonoTime,
     snapshot: SendSnapshot,
+    /// Of this connection, when it was sent.
+    acked_bytes_before: u64,
     /// A copy is in the window of another lane, which answers for it.
     hedged: bool,
 }
@@ -29,6 +31,8 @@ pub(crate) struct Released {
     pub(crate) bytes: u64,
     /// Of the newest batch among them.
     pub(crate) newest: Option<(MonoTime, SendSnapshot)>,
+    /// Acknowledged over the connection since that was sent.
+    pub(crate) bytes_since: u64,
 }
 
 /// The batches of one connection that the peer has not acknowledged, oldest first.
@@ -88,10 +92,14 @@ impl UnackedWindow {
         self.owed.get(index(class)).is_some_and(|&batches| batches > 0)
     }
 
+    /// What this window answers for.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.iter().filter(|sent| !sent.hedged).map(|sent| &sent.batch)
+    }
+
     /// No counted frame that this window answers for has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
-        let own = self.batches.iter().filter(|sent| !sent.hedged);
-        own.map(|sent| sent.batch.lowest()).min().unwrap_or(u64::MAX)
+        self.owned().map(Batch::lowest).min().unwrap_or(u64::MAX)
     }
 
     /// Takes a batch that is being sent; its frames are [`Self::tail`] from the place returned on.
@@ -114,6 +122,7 @@ impl UnackedWindow {
             && !last.hedged
             && !last.split
             && last.batch.class() == batch.class()
+            && last.batch.stripe() == batch.stripe()
             && last.batch.len().saturating_add(batch.len()) <= merge_bytes
             && last.batch.has_capacity(batch.len())
         {
@@ -131,6 +140,7 @@ impl UnackedWindow {
             end: self.sent,
             sent_at: now,
             snapshot,
+            acked_bytes_before: self.acked_bytes,
             hedged: false,
         });
         start
@@ -153,6 +163,7 @@ impl UnackedWindow {
             end: self.sent,
             sent_at: now,
             snapshot,
+            acked_bytes_before: self.acked_bytes,
             hedged: false,
         });
     }
@@ -193,6 +204,8 @@ impl UnackedWindow {
             let Some(sent) = self.pop_front() else { break };
             released.bytes = released.bytes.saturating_add(sent.bytes);
             released.newest = Some((sent.sent_at, sent.snapshot));
+            let acked_bytes = self.acked_bytes.saturating_add(released.bytes);
+            released.bytes_since = acked_bytes.saturating_sub(sent.acked_bytes_before);
             if sent.batch.backing_bytes() > 0 {
                 pool.give(sent.batch.into_buffer());
             }

@@ -1,6 +1,8 @@
 use hawser_wire::{CloseReason, DecodeError, FrameKind, LaneId, LinkSequence, TrafficClass};
 use thiserror::Error;
 
+use crate::reassembly::ReassemblyError;
+
 /// The peer broke the link protocol. No state changed; the connection has to be closed with
 /// [`Self::close_reason`], and what was in flight over it goes over the others.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -141,6 +143,9 @@ pub enum LinkViolation {
         /// How many.
         connections: usize,
     },
+    /// A striped record out of its place.
+    #[error(transparent)]
+    Stripe(#[from] ReassemblyError),
     /// A frame of the link could not be read.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
@@ -162,6 +167,12 @@ impl LinkViolation {
             Self::HeartbeatStorm { .. } => CloseReason::HeartbeatStorm,
             Self::ControlTooLarge { .. } => CloseReason::ControlTooLarge,
             Self::Flapping { .. } => CloseReason::LinkFlapping,
+            Self::Stripe(
+                ReassemblyError::SequenceJump { .. } | ReassemblyError::WindowOverrun { .. },
+            ) => CloseReason::ReorderOverrun,
+            Self::Stripe(
+                ReassemblyError::DuplicateSequence { .. } | ReassemblyError::StaleEpoch { .. },
+            ) => CloseReason::StripeSequence,
             Self::Uncounted { .. }
             | Self::Counted { .. }
             | Self::StrayFragment { .. }

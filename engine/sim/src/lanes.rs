@@ -200,6 +200,7 @@ impl Simulation {
             epoch: lane.epoch,
             dialled: end.side == Side::Dialler,
             peer_incarnation: Incarnation(other.life),
+            peer_stripes: true,
         };
         let node = self.ends[hold.link_end].node;
         match self.nodes[node].state {

@@ -40,5 +40,5 @@ pub use world::{
 pub use worlds::{
     all_lanes, collapsed, fair_ring, lane_loss, mode_switch, pair, relays, restarts,
     saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer, slow_link,
-    thin_link, worlds,
+    striped, striped_relay, thin_link, worlds,
 };

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use hawser_wire::{
     Crc32c, FrameFlags, FrameIter, FrameKind, LANE_CREDIT_BYTES_INITIAL, LinkSequence, MonoTime,
     NodeId, TrafficClass,
@@ -25,6 +27,10 @@ pub(crate) struct LinkEnd {
     pub(crate) dialling: Vec<hawser_wire::LaneId>,
     /// Lanes that it has open.
     pub(crate) open: Vec<End>,
+    /// Of the peer's ledgers that of the lane which was heard last.
+    pub(crate) heard_ledger: usize,
+    /// Link sequence of the last record of each striped flow that came out here.
+    pub(crate) last_striped: BTreeMap<usize, LinkSequence>,
     local: NodeId,
     remote: NodeId,
     config: LinkConfig,
@@ -60,6 +66,8 @@ impl LinkEnd {
             ledgers: vec![FrameLedger::new(LinkSequence(1))],
             dialling: Vec::new(),
             open: Vec::new(),
+            heard_ledger: 0,
+            last_striped: BTreeMap::new(),
             local,
             remote,
             config,
@@ -72,6 +80,7 @@ impl LinkEnd {
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
+        self.last_striped.clear();
     }
 
     /// Gives the link a frame.
@@ -146,6 +155,14 @@ impl Simulation {
     pub(crate) fn take_link_events(&mut self, link_end: usize) {
         while let Some(event) = self.ends[link_end].machine.poll_event() {
             self.handle_link_event(link_end, &event);
+        }
+        self.take_reassembled(link_end);
+    }
+
+    /// Striped frames that had to wait for others and do so no more.
+    pub(crate) fn take_reassembled(&mut self, link_end: usize) {
+        while let Some(frame) = self.ends[link_end].machine.poll_reassembled() {
+            self.handle_frame(link_end, &frame.as_frame());
         }
     }
 

@@ -133,6 +133,7 @@ impl Simulation {
     fn handle_message(&mut self, link_end: usize, end: End, message: &[u8]) {
         let now = self.queue.now();
         self.ends[link_end].machine.handle_bytes(end.key());
+        self.ends[link_end].heard_ledger = self.ledger_of(end.other());
         for frame in FrameIter::new(message) {
             let frame = match frame {
                 Ok(frame) => frame,
@@ -142,7 +143,7 @@ impl Simulation {
             };
             match self.ends[link_end].machine.handle_frame(now, end.key(), &frame) {
                 Ok(Handled::Assembled) => self.handle_assembled(link_end, end),
-                Ok(handled) => self.handle_frame(link_end, end, &frame, handled),
+                Ok(handled) => self.handle_handled(link_end, &frame, handled),
                 Err(violation) => {
                     let text = format!("node {}: {violation}", self.ends[link_end].node);
                     return self.violate(Property::NoFalseAccusation, text);
@@ -164,8 +165,9 @@ impl Simulation {
                     return self.violate(Property::Content, format!("unreadable frame: {error}"));
                 }
             };
-            match self.ends[link_end].machine.handle_assembled(end.key(), &frame) {
-                Ok(handled) => self.handle_frame(link_end, end, &frame, handled),
+            let now = self.queue.now();
+            match self.ends[link_end].machine.handle_assembled(now, end.key(), &frame) {
+                Ok(handled) => self.handle_handled(link_end, &frame, handled),
                 Err(violation) => {
                     let text = format!("node {}: {violation}", self.ends[link_end].node);
                     return self.violate(Property::NoFalseAccusation, text);

@@ -9,7 +9,6 @@ use hawser_wire::{
 
 use crate::event::Event;
 use crate::flow::{PATH, stream_id};
-use crate::network::End;
 use crate::node::Node;
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
@@ -174,6 +173,7 @@ impl Simulation {
         if let Some(transmit) = transmit {
             let header = state.forward.as_slice();
             let flags = FrameFlags::default();
+            let striped = if state.shape.striped { FrameFlags::STRIPED } else { flags };
             match transmit.body {
                 TransmitBody::Sync(sync) => {
                     body.clear();
@@ -192,7 +192,7 @@ impl Simulation {
                         for (slot, part) in all.iter_mut().skip(1).zip(parts) {
                             *slot = part;
                         }
-                        end.push(now, kind, Origin::Own, (name, flags), &all)
+                        end.push(now, kind, Origin::Own, (name, striped), &all)
                     });
                     if let Err(refusal) = sent {
                         let congested = refusal.limit != RefusedLimit::NoLane;
@@ -270,20 +270,32 @@ impl Simulation {
         self.pump(node);
     }
 
-    /// A machine has looked at a frame that arrived; one that it delivers is checked, and goes on.
-    pub(crate) fn handle_frame(
+    /// A machine has looked at a frame that arrived.
+    pub(crate) fn handle_handled(
         &mut self,
         link_end: usize,
-        end: End,
         frame: &FrameRef<'_>,
         handled: Handled,
     ) {
-        if handled != Handled::Deliver || self.mutate(Mutation::LoseFrame) {
+        if matches!(handled, Handled::Deliver | Handled::Striped) {
+            match frame.unstamped() {
+                Ok(frame) => self.handle_frame(link_end, &frame),
+                Err(error) => {
+                    self.violate(Property::Content, format!("unreadable stamp: {error}"));
+                }
+            }
+        }
+        self.take_reassembled(link_end);
+    }
+
+    /// A frame that a machine delivers is checked, and goes on.
+    pub(crate) fn handle_frame(&mut self, link_end: usize, frame: &FrameRef<'_>) {
+        if self.mutate(Mutation::LoseFrame) {
             return;
         }
-        self.check_delivered(link_end, end, frame);
+        self.check_delivered(link_end, frame);
         if self.mutate(Mutation::RepeatFrame) {
-            self.check_delivered(link_end, end, frame);
+            self.check_delivered(link_end, frame);
         }
         if frame.header.kind.is_routed() {
             self.handle_routed(link_end, frame);
@@ -293,7 +305,7 @@ impl Simulation {
         }
     }
 
-    fn check_delivered(&mut self, link_end: usize, end: End, frame: &FrameRef<'_>) {
+    fn check_delivered(&mut self, link_end: usize, frame: &FrameRef<'_>) {
         let sequence = frame.header.link_sequence;
         if sequence == LinkSequence(0) {
             return;
@@ -305,7 +317,7 @@ impl Simulation {
         } else {
             frame.body
         };
-        let ledger = self.ledger_of(end.other());
+        let ledger = self.ends[link_end].heard_ledger;
         let Some(ledger) = self.ends[link_end ^ 1].ledgers.get_mut(ledger) else { return };
         if let Err((property, text)) = ledger.handle_delivered(sequence, body) {
             let (from, to) = (self.ends[link_end].peer, self.ends[link_end].node);
@@ -317,12 +329,32 @@ impl Simulation {
         let Ok((route, rest)) = RouteHeader::decode(frame.body) else {
             return self.violate(Property::Content, "unreadable route header".to_owned());
         };
+        self.check_striped(link_end, frame, rest);
         match route.next_hop() {
             Hop::Last => self.handle_local(link_end, frame.header.kind, frame.header.flags, rest),
             Hop::Via(index) => {
                 let next = usize::try_from(index.0).unwrap_or(usize::MAX);
                 self.relay(next, frame, rest);
             }
+        }
+    }
+
+    /// A link hands out the records of a striped stream as it took them, while its session lasts.
+    fn check_striped(&mut self, link_end: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
+        let mut kinds = self.world.faults.kinds.iter();
+        if !frame.header.flags.contains(FrameFlags::STRIPED)
+            || !kinds.all(|(kind, _)| kind.keeps_sessions())
+        {
+            return;
+        }
+        let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);
+        let flow = stream.and_then(|id| (0..self.flows.len()).find(|&flow| stream_id(flow) == id));
+        let (Some(flow), sequence) = (flow, frame.header.link_sequence) else { return };
+        let last = self.ends[link_end].last_striped.insert(flow, sequence);
+        if last.is_some_and(|last| last > sequence) {
+            let node = self.ends[link_end].node;
+            let text = format!("node {node}: flow {flow}: frame {sequence} came after {last:?}");
+            self.violate(Property::StreamOrder, text);
         }
     }
 

@@ -60,6 +60,8 @@ pub struct FlowShape {
     pub message_bytes: (u32, u32),
     /// The consumer takes one record in this time; as fast as they come, if zero.
     pub consume_every: Duration,
+    /// Its records take all bulk lanes.
+    pub striped: bool,
 }
 
 /// How much a flow publishes.
@@ -109,6 +111,19 @@ impl FaultKind {
     /// A peer that lives may pass for silent.
     pub(crate) const fn is_silent(self) -> bool {
         !matches!(self, Self::LaneReset | Self::LaneFinish | Self::LinkReset | Self::ModeSwitch)
+    }
+
+    /// No link session ends by it: links keep the order of striped streams.
+    pub(crate) const fn keeps_sessions(self) -> bool {
+        matches!(
+            self,
+            Self::LaneReset
+                | Self::LaneFinish
+                | Self::LaneSilence
+                | Self::LaneHalfSilence
+                | Self::LinkReset
+                | Self::ModeSwitch
+        )
     }
 
     /// Lower-case name for the trace.

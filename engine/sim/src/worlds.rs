@@ -23,6 +23,8 @@ pub fn worlds() -> Vec<World> {
         lane_loss(),
         relays(),
         saturated_ring(),
+        striped(),
+        striped_relay(),
         fair_ring(),
         slow_link(),
         slow_consumer(),
@@ -57,7 +59,8 @@ const fn link(a: u16, b: u16, bulk_lanes: u16) -> LinkShape {
 }
 
 fn flow(path: &[u16], pace: Pace, message_bytes: (u32, u32)) -> FlowShape {
-    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every: Duration::ZERO }
+    let consume_every = Duration::ZERO;
+    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every, striped: false }
 }
 
 /// Queues small enough to be filled.
@@ -195,6 +198,61 @@ pub fn lane_loss() -> World {
         path_window: path_window(),
         faults: faults(4, &kinds),
         expect: Expectation { no_resend: true, ..Expectation::default() },
+    }
+}
+
+/// Striped streams, and some that are not, over lanes with a bottleneck each, with every fault of lanes
+/// and of nodes.
+#[must_use]
+pub fn striped() -> World {
+    use FaultKind::{
+        LaneFinish, LaneHalfSilence, LaneReset, LaneSilence, LinkOutage, LinkReset, ModeSwitch,
+        NodeRestart, NodeStall,
+    };
+    let kinds = [
+        (LaneReset, 6),
+        (LaneFinish, 2),
+        (LaneSilence, 3),
+        (LaneHalfSilence, 2),
+        (LinkReset, 2),
+        (LinkOutage, 1),
+        (ModeSwitch, 2),
+        (NodeStall, 2),
+        (NodeRestart, 1),
+    ];
+    let about = "striped streams over four bulk lanes, every fault of lanes and nodes";
+    let mut world = two_nodes("striped", about, 4, faults(6, &kinds));
+    let stripe = |flow: FlowShape| FlowShape { striped: true, ..flow };
+    world.flows.extend([
+        stripe(flow(&[0, 1], Pace::PerSecond(20), (10_000, 60_000))),
+        stripe(flow(&[1, 0], Pace::PerSecond(10), (16, 60_000))),
+        stripe(flow(&[0, 1], Pace::PerSecond(2), (100, 200_000))),
+    ]);
+    world
+}
+
+/// A striped stream that fills the lanes of two links in a row, beside one that is not striped.
+#[must_use]
+pub fn striped_relay() -> World {
+    use FaultKind::{LaneReset, LaneSilence, LinkReset, ModeSwitch};
+    let hop = |a, b| {
+        let mut shape = link(a, b, 3);
+        shape.bytes_per_second = 500_000;
+        shape
+    };
+    let mut filling = flow(&[0, 1, 2], Pace::Saturating, (4000, 4000));
+    filling.striped = true;
+    World {
+        name: "striped-relay",
+        about: "a striped stream fills three lanes of two links in a row, lanes fail",
+        nodes: 3,
+        links: vec![hop(0, 1), hop(1, 2)],
+        flows: vec![filling, flow(&[2, 1, 0], Pace::PerSecond(10), (16, 4000))],
+        link: link_config(),
+        delivery: limits(),
+        path_window: path_window(),
+        faults: faults(10, &[(LaneReset, 2), (LaneSilence, 1), (ModeSwitch, 1), (LinkReset, 1)]),
+        expect: Expectation::default(),
     }
 }
 

@@ -89,10 +89,27 @@ impl<'a> BatchWriter<'a> {
         link_sequence: LinkSequence,
         parts: &[&[u8]],
     ) -> Result<(), DecodeError> {
-        let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        self.prefixed_frame(kind, class, flags, link_sequence, &[], parts)
+    }
+
+    /// As [`Self::flagged_frame`], with `prefix` before the first part.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn prefixed_frame(
+        &mut self,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        link_sequence: LinkSequence,
+        prefix: &[u8],
+        parts: &[&[u8]],
+    ) -> Result<(), DecodeError> {
+        let len = parts.iter().fold(prefix.len(), |sum, part| sum.saturating_add(part.len()));
         let header = FrameHeader { kind, flags, class, body_len: body_len(len)?, link_sequence };
         self.out.reserve(FrameHeader::LEN.saturating_add(len));
         self.out.extend_from_slice(&header.encode());
+        self.out.extend_from_slice(prefix);
         for part in parts {
             self.out.extend_from_slice(part);
         }

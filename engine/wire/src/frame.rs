@@ -36,6 +36,8 @@ pub enum FrameKind {
     Notice,
     /// Routed; a record of a stream.
     Record,
+    /// A [`crate::StripeStamp`] with a record behind it: one that takes any bulk lane.
+    StripedRecord,
     /// Not known to this version.
     Unknown(u8),
 }
@@ -61,6 +63,7 @@ impl FrameKind {
             Self::StreamAck => 0x32,
             Self::Notice => 0x33,
             Self::Record => 0x40,
+            Self::StripedRecord => 0x41,
             Self::Unknown(byte) => byte,
         }
     }
@@ -85,6 +88,7 @@ impl FrameKind {
             0x32 => Self::StreamAck,
             0x33 => Self::Notice,
             0x40 => Self::Record,
+            0x41 => Self::StripedRecord,
             _ => Self::Unknown(byte),
         }
     }
@@ -98,12 +102,18 @@ impl FrameKind {
         )
     }
 
+    /// True if it must survive its lane, and so has a link sequence.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.is_routed() || matches!(self, Self::StripedRecord)
+    }
+
     /// The class that frames of this kind travel in, whatever a header says; `None` for a kind that
     /// this version does not know.
     #[must_use]
     pub const fn class(self) -> Option<TrafficClass> {
         match self {
-            Self::Record | Self::LaneFragment => Some(TrafficClass::Bulk),
+            Self::Record | Self::StripedRecord | Self::LaneFragment => Some(TrafficClass::Bulk),
             Self::Unknown(_) => None,
             Self::Hello
             | Self::Close
@@ -132,6 +142,8 @@ impl FrameFlags {
     pub const CONGESTION_EXPERIENCED: Self = Self(0b0000_0001);
     /// Of a ping: its sender holds bulk back to measure the round trip without a queue.
     pub const MEASURING: Self = Self(0b0000_0010);
+    /// Of a record: its stream asks to be carried over all bulk lanes of each link on its way.
+    pub const STRIPED: Self = Self(0b0000_0100);
 
     /// These and those of `other`.
     #[must_use]
@@ -249,7 +261,9 @@ mod tests {
             let kind = FrameKind::from_wire(byte);
             let expected = match kind {
                 FrameKind::Unknown(_) => None,
-                FrameKind::Record | FrameKind::LaneFragment => Some(TrafficClass::Bulk),
+                FrameKind::Record | FrameKind::StripedRecord | FrameKind::LaneFragment => {
+                    Some(TrafficClass::Bulk)
+                }
                 _ => Some(TrafficClass::Control),
             };
             assert_eq!(kind.class(), expected, "{kind:?}");

@@ -15,6 +15,8 @@ pub mod capability {
     pub const STRICT_SOURCE_ROUTES: u64 = 1;
     /// Counted frames are acknowledged per lane and sent again when their lane is lost.
     pub const LANE_ACKS: u64 = 1 << 1;
+    /// Striped records are put back in order.
+    pub const STRIPING: u64 = 1 << 2;
 }
 
 /// The first frame of a lane in both directions.
@@ -141,12 +143,16 @@ pub enum CloseReason {
     LinkFlapping,
     /// Fewer lanes carry as much. Nobody is to dial it again until it is asked for.
     NotNeeded,
+    /// More striped bytes or frames came before their turn than may.
+    ReorderOverrun,
+    /// A striped record whose place was taken or given up.
+    StripeSequence,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 22] = [
+    const TABLE: [(Self, u16, &'static str); 24] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -169,6 +175,8 @@ impl CloseReason {
         (Self::ControlTooLarge, 20, "control frame too large"),
         (Self::LinkFlapping, 21, "connections are lost faster than counts are exchanged"),
         (Self::NotNeeded, 22, "not needed any more"),
+        (Self::ReorderOverrun, 23, "more striped records came before their turn than may"),
+        (Self::StripeSequence, 24, "a striped record whose place was taken"),
     ];
 
     /// Its number on the wire.

@@ -29,6 +29,7 @@ mod route;
 mod stream;
 mod stream_ack;
 mod stream_sync;
+mod stripe_stamp;
 mod time;
 mod varint;
 
@@ -52,7 +53,7 @@ pub use limits::{
     BATCH_BYTES_MAX, DATAGRAM_BYTES_MAX, FRAME_BODY_BYTES_MAX, HOPS_MAX, LANE_ACK_ENTRIES_MAX,
     LANE_CREDIT_BYTES_INITIAL, LANE_CREDIT_FRAMES_INITIAL, LINK_CONTROL_BYTES_MAX,
     LINK_SEQUENCE_WINDOW, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, RECORD_BYTES_TARGET,
-    RECORD_MESSAGES_MAX,
+    RECORD_MESSAGES_MAX, STRIPE_CHANNELS, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES,
 };
 pub use notice::{Heartbeat, Notice, NoticeLimit, NoticeReason, NoticeRefusal};
 pub use printable::printable;
@@ -62,5 +63,6 @@ pub use route::{Hop, RouteHeader};
 pub use stream::StreamHeader;
 pub use stream_ack::StreamAck;
 pub use stream_sync::StreamSync;
+pub use stripe_stamp::StripeStamp;
 pub use time::MonoTime;
 pub use varint::{VARINT_U32_BYTES_MAX, put_varint, varint_len};

@@ -43,6 +43,16 @@ pub const LANE_CREDIT_BYTES_INITIAL: u64 = 8 << 20;
 /// violation, one further behind was delivered.
 pub const LINK_SEQUENCE_WINDOW: u64 = 1 << 18;
 
+/// Channels of striped records that a link has in each direction.
+pub const STRIPE_CHANNELS: usize = 8;
+
+/// Bytes of frame bodies of one channel that may come before their turn: how far the records of a
+/// striped stream may run ahead of the first that was not acknowledged.
+pub const STRIPE_WINDOW_BYTES: u64 = 8 << 20;
+
+/// Likewise in frames.
+pub const STRIPE_WINDOW_FRAMES: u64 = 4096;
+
 const _: () = assert!(RECORD_BYTES_TARGET <= MESSAGE_BYTES_MAX);
 const _: () = assert!(RECORD_MESSAGES_MAX * 5 < 16 << 10, "lengths fit into the frame's slack");
 const _: () = assert!(BATCH_BYTES_MAX > FRAME_BODY_BYTES_MAX);

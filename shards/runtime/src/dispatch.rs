@@ -172,6 +172,18 @@ impl<I: ShardIo> Forwarder<I> {
         class: TrafficClass,
         parts: &[&[u8]],
     ) -> Sent {
+        self.send_flagged(to, kind, class, FrameFlags::default(), parts)
+    }
+
+    /// As [`Self::send`], with flags.
+    pub(crate) fn send_flagged(
+        &mut self,
+        to: NodeId,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        parts: &[&[u8]],
+    ) -> Sent {
         let Some(route) = self.encoded_route(to) else { return Sent::NoRoute };
         let neighbour = route.neighbour;
         // The header is lent out and put back, so that nothing is copied to please the borrow.
@@ -183,7 +195,6 @@ impl<I: ShardIo> Forwarder<I> {
                 .header,
         );
         let flow = flow_of(kind, parts.first().copied().unwrap_or_default());
-        let flags = FrameFlags::default();
         let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags };
         let sent = self.push_to(neighbour, frame, &header, parts);
         if let Some(route) = self.encoded.get_mut(&to) {
@@ -309,7 +320,8 @@ impl<I: ShardIo> Forwarder<I> {
     /// Frames whose link session ended before they were acknowledged: their sources are told, as if
     /// the link had been down when they came.
     pub(crate) fn give_up(&mut self, batch: &Batch) {
-        for frame in FrameIter::new(batch.frames()).map_while(Result::ok) {
+        let frames = FrameIter::new(batch.frames()).map_while(Result::ok);
+        for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
             self.tell_source(Sent::NoRoute, frame.header.kind, frame.body);
         }
     }

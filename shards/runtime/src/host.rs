@@ -104,6 +104,8 @@ pub(crate) struct StreamHost {
     commits: BTreeMap<Box<str>, StreamOffset>,
     commits_at: Option<MonoTime>,
     ended: bool,
+    /// Its records take all bulk lanes of each link.
+    striped: bool,
     /// What it has sent over each neighbour.
     pub(crate) shares: Shares,
 }
@@ -122,6 +124,7 @@ impl StreamHost {
             commits: BTreeMap::new(),
             commits_at: None,
             ended: false,
+            striped: false,
             shares: Shares::default(),
         }
     }
@@ -143,6 +146,7 @@ impl StreamHost {
                 sender.handle_close();
             }
             self.sender = Some(sender);
+            self.striped = source.striped;
         }
         if let Some(destination) = &spec.destination
             && self.receiver.is_none()
@@ -154,6 +158,11 @@ impl StreamHost {
             let receiver = StreamReceiver::new(stream, epoch, restored, consumers, limits);
             self.receiver = Some(receiver);
         }
+    }
+
+    /// Of the frames that its records leave in.
+    pub(crate) fn record_flags(&self) -> FrameFlags {
+        if self.striped { FrameFlags::STRIPED } else { FrameFlags::default() }
     }
 
     /// The node that the stream comes from, if it ends here.

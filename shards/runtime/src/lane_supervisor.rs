@@ -69,7 +69,8 @@ impl LaneSupervisor {
         (self.next_sample, self.sampled_at) = (now.saturating_add(SAMPLE_EVERY), now);
         let lanes: Vec<LaneStatus> =
             link.lanes().filter(|lane| lane.class == TrafficClass::Bulk).collect();
-        let sample = self.sample(&lanes, elapsed, link.send_ahead_bytes());
+        let mut sample = self.sample(&lanes, elapsed, link.send_ahead_bytes());
+        sample.is_striped = link.status().striped_streams > 0;
         let decision = self.policy.handle_sample(now, &sample)?;
         let mut wanted = None;
         match decision.action() {
@@ -102,6 +103,7 @@ impl LaneSupervisor {
             srtt: lanes.iter().map(|lane| lane.srtt).filter(known).max().unwrap_or_default(),
             min_rtt: lanes.iter().map(|lane| lane.min_rtt).filter(known).min().unwrap_or_default(),
             goodput: grown.saturating_mul(1000) / millis,
+            is_striped: false,
         }
     }
 }

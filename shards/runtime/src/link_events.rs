@@ -64,6 +64,14 @@ pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
                 ("bytes", bytes.to_string()),
             ],
         ),
+        LinkEvent::StripeGap { channel, sequence, waited } => (
+            "stripe-gap",
+            vec![
+                ("channel", channel.to_string()),
+                ("sequence", sequence.to_string()),
+                ("waited_ms", waited.as_millis().to_string()),
+            ],
+        ),
         LinkEvent::ModeChanged { mode } => {
             ("mode-changed", vec![("mode", format!("{mode:?}").to_lowercase())])
         }
@@ -103,6 +111,7 @@ pub(crate) fn decision_of(peer: NodeId, decision: &LaneDecision) -> ShardToContr
         ("inflation_permille", decision.inflation_permille.to_string()),
         ("inflation_high_permille", limits.inflation_high_permille.to_string()),
         ("goodput_bytes_per_s", sample.goodput.to_string()),
+        ("striped", sample.is_striped.to_string()),
         ("occupied_ms", decision.occupied_for.as_millis().to_string()),
         ("empty_ms", decision.empty_for.as_millis().to_string()),
         ("baseline_bytes_per_s", decision.baseline_goodput.to_string()),

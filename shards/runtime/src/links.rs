@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hawser_exchange::{LaneHandover, LinkReport};
 use hawser_link::{
     Batch, Flow, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent, LinkViolation, Origin,
-    Refusal, RefusedLimit, VirtualLink,
+    ReassembledFrame, Refusal, RefusedLimit, VirtualLink,
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
@@ -71,6 +71,8 @@ pub(crate) struct Links<I> {
     decisions: VecDeque<(NodeId, LaneDecision)>,
     /// What links let go of at the end of their sessions.
     rerouted: VecDeque<Batch>,
+    /// Striped frames that wait no more for those before them.
+    restored: VecDeque<(NodeId, ReassembledFrame)>,
 }
 
 impl<I: ShardIo> Links<I> {
@@ -91,6 +93,7 @@ impl<I: ShardIo> Links<I> {
             notes: VecDeque::new(),
             decisions: VecDeque::new(),
             rerouted: VecDeque::new(),
+            restored: VecDeque::new(),
         }
     }
 
@@ -111,6 +114,17 @@ impl<I: ShardIo> Links<I> {
     /// Frames whose link session ended before they were acknowledged.
     pub(crate) fn poll_rerouted(&mut self) -> Option<Batch> {
         self.rerouted.pop_front()
+    }
+
+    /// Frames of striped streams that came before their turn, and their session ended or what is
+    /// missing was given up.
+    pub(crate) fn poll_restored(&mut self) -> Option<(NodeId, ReassembledFrame)> {
+        self.restored.pop_front()
+    }
+
+    /// The next frame of a striped stream of `peer` whose turn has come.
+    pub(crate) fn poll_reassembled(&mut self, peer: NodeId) -> Option<ReassembledFrame> {
+        self.links.get_mut(&peer)?.machine.poll_reassembled()
     }
 
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
@@ -145,6 +159,7 @@ impl<I: ShardIo> Links<I> {
             epoch,
             dialled: handover.dialled,
             peer_incarnation: handover.peer_incarnation,
+            peer_stripes: handover.peer_stripes,
         };
         self.lanes.insert(key, Lane::new(handover));
         let (local, config, (mode, max)) = (self.local, self.config, self.lane_policy);
@@ -235,12 +250,13 @@ impl<I: ShardIo> Links<I> {
     /// A frame of such a batch.
     pub(crate) fn handle_assembled(
         &mut self,
+        now: MonoTime,
         key: LaneKey,
         peer: NodeId,
         frame: &FrameRef<'_>,
     ) -> Result<Handled, LinkViolation> {
         let Some(link) = self.links.get_mut(&peer) else { return Ok(Handled::Duplicate) };
-        link.machine.handle_assembled(key, frame)
+        link.machine.handle_assembled(now, key, frame)
     }
 
     /// Gives the memory of such a batch back.
@@ -330,6 +346,9 @@ impl<I: ShardIo> Links<I> {
             }
             while let Some(batch) = link.machine.poll_rerouted() {
                 self.rerouted.push_back(batch);
+            }
+            while let Some(frame) = link.machine.poll_reassembled() {
+                self.restored.push_back((peer, frame));
             }
             if let Some((at, _)) = link.machine.poll_timeout() {
                 self.due = Some(self.due.map_or(at, |due| due.min(at)));

@@ -1,15 +1,16 @@
-use bytes::Bytes;
+mod arrivals;
+
 use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
-use hawser_link::{Flow, Handled, LinkEvent, LinkViolation, Origin};
+use hawser_link::{Flow, LinkEvent, LinkViolation, Origin};
 use hawser_routing::FLOODING_MESSAGE_BYTES_MAX;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
-    BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
-    LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
+    BootEpoch, CloseReason, FrameFlags, FrameIter, FrameKind, LINK_CONTROL_BYTES_MAX, MonoTime,
+    NodeId, TrafficClass,
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::budget::Budget;
 use crate::config::ShardConfig;
@@ -20,7 +21,7 @@ use crate::link_events::{decision_of, message_of};
 use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
 use crate::report::shard_report;
-use crate::streams::{Streams, stream_of};
+use crate::streams::Streams;
 
 /// Messages taken from one ring before the next has its turn.
 const RING_BATCH_MAX: usize = 256;
@@ -127,6 +128,7 @@ impl<I: ShardIo> Shard<I> {
         self.forwarder.links.handle_timeout(now);
         worked |= self.streams.run(now, &mut self.forwarder, &mut self.outward);
         self.forwarder.links.flush(now);
+        worked |= self.deliver_restored(now);
         self.report_lane_events();
         self.flush_rings();
         if self.stopping && !self.stopped && !self.forwarder.links.has_lanes() {
@@ -419,153 +421,6 @@ impl<I: ShardIo> Shard<I> {
             info!(peer = %lane.peer, lane = lane.lane.0, reason, why, "lane closed: broken protocol");
         }
         self.forwarder.links.start_close(now, key, *reason, why);
-    }
-
-    fn handle_frame(
-        &mut self,
-        now: MonoTime,
-        key: LaneKey,
-        peer: NodeId,
-        frame: FrameRef<'_>,
-    ) -> Option<Breach> {
-        match self.forwarder.links.handle_frame(now, key, peer, &frame) {
-            Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
-            Ok(Handled::Duplicate | Handled::Consumed) => None,
-            Ok(Handled::Assembled) => self.deliver_assembled(now, key, peer),
-            Err(violation) => Some(Breach::by(&violation)),
-        }
-    }
-
-    /// Handles the frames of a batch whose last piece has come.
-    fn deliver_assembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
-        let batch = self.forwarder.links.take_assembled(key, peer);
-        let mut breach = None;
-        for frame in FrameIter::new(&batch) {
-            breach = match frame {
-                Ok(frame) => match self.forwarder.links.handle_assembled(key, peer, &frame) {
-                    Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
-                    Ok(_) => None,
-                    Err(violation) => Some(Breach::by(&violation)),
-                },
-                Err(error) => Some(Breach::of(&error)),
-            };
-            if breach.is_some() {
-                break;
-            }
-        }
-        self.forwarder.links.give_assembled(key, peer, batch);
-        breach
-    }
-
-    /// A frame that the link has no business with.
-    fn deliver(
-        &mut self,
-        now: MonoTime,
-        key: LaneKey,
-        peer: NodeId,
-        frame: FrameRef<'_>,
-    ) -> Option<Breach> {
-        let FrameRef { header, body } = frame;
-        match header.kind {
-            FrameKind::LinkControl => {
-                if body.len() > LINK_CONTROL_BYTES_MAX {
-                    let bytes = body.len();
-                    return Some(Breach::of(&format_args!(
-                        "{bytes} bytes of link control, more than {LINK_CONTROL_BYTES_MAX}"
-                    )));
-                }
-                let from = peer;
-                self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
-            }
-            FrameKind::Close => {
-                let close = LaneClose::decode(body).map(LaneClose::printable).ok();
-                let why = close.as_ref().map_or_else(
-                    || "closed by the peer".to_owned(),
-                    |close| format!("peer: {}: {}", close.reason.text(), close.detail),
-                );
-                let why = why.trim_end_matches(": ");
-                if close.is_some_and(|close| close.reason == CloseReason::NotNeeded) {
-                    self.forwarder.links.retire_lane(now, key, why);
-                } else {
-                    self.forwarder.links.drop_lane(now, key, why);
-                }
-            }
-            FrameKind::Hello | FrameKind::JoinRequest | FrameKind::JoinReply => {
-                return Some(Breach::of(&"a handshake frame on a lane that is up"));
-            }
-            FrameKind::Unknown(_) => {}
-            kind if kind.is_routed() => {
-                return self.handle_arrived(now, kind, header.class, header.flags, body);
-            }
-            _ => {}
-        }
-        None
-    }
-
-    /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
-    /// themselves, and a neighbour must not fill our memory.
-    fn push_control_frame(&mut self, body: &[u8], wrap: impl FnOnce(Bytes) -> ShardToControl) {
-        if let Some(body) = self.control_budget.take(&[body]) {
-            self.outward.control.push(wrap(body));
-        }
-    }
-
-    /// A routed frame came over a lane: it is for this node, or to be sent on.
-    fn handle_arrived(
-        &mut self,
-        now: MonoTime,
-        kind: FrameKind,
-        class: TrafficClass,
-        flags: FrameFlags,
-        body: &[u8],
-    ) -> Option<Breach> {
-        // The queues of a class are bounded, and served, as what belongs into them allows.
-        if kind.class() != Some(class) {
-            return Some(Breach::of(&format_args!("{kind:?} frame of class {}", class.name())));
-        }
-        let (route, rest) = match RouteHeader::decode(body) {
-            Ok(decoded) => decoded,
-            Err(error) => return Some(Breach::of(&error)),
-        };
-        if kind == FrameKind::Datagram && rest.len() > DATAGRAM_BYTES_MAX {
-            // Whose fault it is cannot be said: it may come from afar.
-            debug!(from = %route.source, bytes = rest.len(), "datagram too large");
-            return None;
-        }
-        if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
-            self.handle_routed(now, kind, class, flags, body);
-        } else {
-            self.forwarder.forward(kind, class, flags, body);
-        }
-        None
-    }
-
-    /// A routed frame is for this node: for its control thread, or for the shard of a stream.
-    fn handle_routed(
-        &mut self,
-        now: MonoTime,
-        kind: FrameKind,
-        class: TrafficClass,
-        flags: FrameFlags,
-        body: &[u8],
-    ) {
-        let Ok((route, rest)) = RouteHeader::decode(body) else { return };
-        let from = route.source;
-        if kind == FrameKind::Datagram {
-            self.push_control_frame(rest, |body| ShardToControl::Datagram { from, body });
-            return;
-        }
-        let Some(stream) = stream_of(kind, rest) else {
-            debug!(%from, ?kind, "routed frame about no stream");
-            return;
-        };
-        let host = self.forwarder.host_of(stream);
-        if host == self.forwarder.shard {
-            let epoch = self.epoch;
-            self.streams.handle_frame(now, from, kind, flags, rest, epoch, &mut self.forwarder);
-        } else {
-            self.forwarder.push_host(host, kind, class, flags, body);
-        }
     }
 
     fn report_lane_events(&mut self) {

@@ -460,8 +460,10 @@ fn transmit_from<I: ShardIo>(
             sync.encode(scratch);
             forwarder.send(to, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
         }
-        TransmitBody::Record(record) => record
-            .with_parts(|parts| forwarder.send(to, FrameKind::Record, TrafficClass::Bulk, parts)),
+        TransmitBody::Record(record) => {
+            let (kind, class, flags) = (FrameKind::Record, TrafficClass::Bulk, host.record_flags());
+            record.with_parts(|parts| forwarder.send_flagged(to, kind, class, flags, parts))
+        }
     };
     let is_record = matches!(transmit.body, TransmitBody::Record(_));
     let is_full = matches!(sent, Sent::Full(_));

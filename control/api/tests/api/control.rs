@@ -24,7 +24,7 @@ fn check(status: &Status, code: Code, words: &[&str]) {
 
 fn open(name: &str, dst: &str, qos: i32) -> OpenClientDataStreamReq {
     let (name, dst_nodes) = (name.to_owned(), vec![dst.to_owned()]);
-    OpenClientDataStreamReq { name, dst_nodes, qos, tenant_id: String::new() }
+    OpenClientDataStreamReq { name, dst_nodes, qos, ..OpenClientDataStreamReq::default() }
 }
 
 #[tokio::test]

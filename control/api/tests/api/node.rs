@@ -108,6 +108,7 @@ impl Node {
             name: name.to_owned(),
             destinations: vec![NAME.to_owned()],
             qos: 0,
+            striped: false,
         };
         let opened = self.plane.open_stream(open).await.unwrap();
         self.shard.wait(|seen| seen.streams > hosted).await;

@@ -14,6 +14,7 @@ fn to(names: &[&str]) -> OpenStream {
         name: format!("to-{}", names.join("-")),
         destinations: names.iter().map(|&name| name.to_owned()).collect(),
         qos: 0,
+        striped: false,
     }
 }
 

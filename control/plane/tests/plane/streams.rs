@@ -11,6 +11,7 @@ fn request(name: &str, destinations: &[&str]) -> OpenStream {
         name: name.into(),
         destinations: destinations.iter().map(ToString::to_string).collect(),
         qos: 0,
+        striped: false,
     }
 }
 

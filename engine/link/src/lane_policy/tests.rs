@@ -44,6 +44,7 @@ struct World {
     demand: u64,
     noise_permille: u64,
     lanes_come_up: bool,
+    is_striped: bool,
     decisions: Vec<LaneDecision>,
 }
 
@@ -59,6 +60,7 @@ impl World {
             demand: 0,
             noise_permille: 0,
             lanes_come_up: true,
+            is_striped: false,
             decisions: Vec::new(),
         }
     }
@@ -92,6 +94,7 @@ impl World {
             srtt: Duration::from_micros(self.random.around(srtt, noise)),
             min_rtt: Duration::from_millis(10),
             goodput: self.random.around(self.demand.min(carries), noise),
+            is_striped: self.is_striped,
         }
     }
 
@@ -140,6 +143,16 @@ fn lanes_are_opened_up_to_what_is_to_be_carried_and_closed_when_idle() {
     assert_eq!((world.lanes, world.count("close")), (1, 2));
     world.run(HOUR);
     assert_eq!((world.lanes, world.decisions.len()), (1, 7));
+}
+
+#[test]
+fn a_striped_stream_has_its_lanes_soon_unless_they_bring_nothing() {
+    let mut world = World { is_striped: true, ..world(LANE * 10) };
+    world.run(30);
+    assert_eq!((world.lanes, world.count("open"), world.count("confirmed")), (4, 3, 3));
+    let mut world = World { is_striped: true, bottleneck: LANE, ..self::world(LANE * 10) };
+    world.run(300);
+    assert_eq!((world.lanes, world.count("open"), world.count("undone")), (1, 1, 1));
 }
 
 #[test]
@@ -192,6 +205,7 @@ fn each_condition_is_needed() {
             srtt: Duration::from_millis(16),
             min_rtt: Duration::from_millis(10),
             goodput: LANE,
+            is_striped: false,
         };
         change(&mut sample);
         (0..400).any(|step| {
@@ -224,6 +238,7 @@ fn a_value_between_its_thresholds_changes_nothing() {
                 srtt: Duration::from_millis(srtt_millis),
                 min_rtt: Duration::from_millis(100),
                 goodput: LANE,
+                ..LaneSample::default()
             };
             policy.handle_sample(MonoTime::from_nanos(step * 250_000_000), &sample).is_some()
         })
@@ -276,6 +291,7 @@ fn a_stall_of_the_sampler_is_no_load() {
         srtt: Duration::from_millis(99),
         min_rtt: Duration::from_millis(10),
         goodput: 1,
+        is_striped: false,
     };
     for second in [0_u64, 1, 2, 3, 100] {
         let now = MonoTime::from_nanos(second * 1_000_000_000);

@@ -52,6 +52,7 @@ impl VirtualLink {
             self.next_tick = now;
         }
         self.alone_since = None;
+        self.striping.is_supported = offer.peer_stripes;
         let mut new = Lane::new(now, key, &offer);
         for offer in self.mode.greet() {
             new.push_own(FrameKind::LinkMode, &offer.encode());

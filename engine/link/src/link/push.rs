@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
-    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId, LinkSequence,
+    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId,
     RECORD_BYTES_TARGET, TrafficClass,
 };
 
@@ -47,7 +47,14 @@ impl VirtualLink {
             TrafficClass::Priority => {
                 self.is_up() && self.priority.bytes() < self.config.send_ahead_bytes
             }
-            TrafficClass::Bulk => self.has_bulk_room(self.pinned(flow.stream)),
+            TrafficClass::Bulk => match self.striping.queued_of(flow) {
+                // What each of its lanes may have.
+                Some(waits) => {
+                    let lanes = self.bulk_lanes();
+                    waits < self.send_ahead_bytes().saturating_mul(lanes) && self.takes_own_bulk()
+                }
+                None => self.has_bulk_room(self.pinned(flow.stream)),
+            },
         }
     }
 
@@ -61,18 +68,20 @@ impl VirtualLink {
                 sum.saturating_add(bytes(lane)).saturating_add(lane.resend_bytes())
             })
         };
-        match (class, origin) {
-            (TrafficClass::Control, _) => self.control.bytes(),
-            (TrafficClass::Priority, _) => self.priority.bytes(),
+        let pinned_bytes = match (class, origin) {
+            (TrafficClass::Control, _) => return self.control.bytes(),
+            (TrafficClass::Priority, _) => return self.priority.bytes(),
             (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk_own.bytes()),
             (TrafficClass::Bulk, Origin::Foreign) => over_lanes(|lane| lane.bulk_foreign.bytes()),
-        }
+        };
+        pinned_bytes.saturating_add(self.striping.queued_bytes(origin))
     }
 
     /// Appends a frame whose body is made of `parts`, in one copy.
     ///
     /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
-    /// other gets none. A bulk frame keeps to the lane of its flow. Foreign bulk is marked with
+    /// other gets none. A bulk frame keeps to the lane of its flow, but for a record with
+    /// [`FrameFlags::STRIPED`], if the peer knows of that. Foreign bulk is marked with
     /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits and
     /// more of its stream than that one's share.
     ///
@@ -83,47 +92,6 @@ impl VirtualLink {
         kind: FrameKind,
         class: TrafficClass,
         origin: Origin,
-        flow: Flow,
-        flags: FrameFlags,
-        parts: &[&[u8]],
-    ) -> Result<(), Refusal> {
-        self.push_to(None, (kind, class, origin), flow, flags, parts)
-    }
-
-    /// As [`Self::push`] for bulk of this node's own that has to take `lane`: a stream that is striped
-    /// or bound to it. Its link sequence will be [`Self::next_link_sequence`].
-    ///
-    /// # Errors
-    /// As [`Self::push`], with [`RefusedLimit::NoLane`] if that lane carries no bulk at present.
-    pub fn push_on(
-        &mut self,
-        lane: LaneId,
-        kind: FrameKind,
-        flow: Flow,
-        flags: FrameFlags,
-        parts: &[&[u8]],
-    ) -> Result<(), Refusal> {
-        let of = (kind, TrafficClass::Bulk, Origin::Own);
-        self.push_to(Some(lane), of, flow, flags, parts)
-    }
-
-    /// Of the next counted frame that is taken.
-    #[must_use]
-    pub const fn next_link_sequence(&self) -> LinkSequence {
-        LinkSequence(self.next_sequence)
-    }
-
-    /// Every counted frame with a lower link sequence is acknowledged. Walks all batches: for once a
-    /// tick, not for each frame.
-    #[must_use]
-    pub fn acked_below(&self) -> LinkSequence {
-        LinkSequence(self.find_lowest_sequence())
-    }
-
-    fn push_to(
-        &mut self,
-        lane: Option<LaneId>,
-        (kind, class, origin): (FrameKind, TrafficClass, Origin),
         flow: Flow,
         flags: FrameFlags,
         parts: &[&[u8]],
@@ -139,7 +107,7 @@ impl VirtualLink {
         if is_counted {
             self.check_sequence(class)?;
         }
-        let frame = NewFrame { kind, class, flags, sequence, parts, len };
+        let frame = NewFrame { kind, class, flags, sequence, stamp: None, parts, len };
         match class {
             TrafficClass::Control => {
                 let max = self.config.control_bytes_max;
@@ -156,7 +124,10 @@ impl VirtualLink {
                 })?;
                 self.priority.push(&frame, batch_bytes, &mut self.pool);
             }
-            TrafficClass::Bulk => return self.push_bulk(lane, origin, flow, &frame),
+            TrafficClass::Bulk => {
+                let striped = self.push_striped(origin, flow, &frame);
+                return striped.unwrap_or_else(|| self.push_bulk(origin, flow, &frame));
+            }
         }
         self.next_sequence = self.next_sequence.saturating_add(u64::from(is_counted));
         if let Some(lane) = self.carrier(class) {
@@ -165,22 +136,18 @@ impl VirtualLink {
         Ok(())
     }
 
-    fn push_bulk(
+    /// Puts bulk onto the lane of its flow.
+    pub(super) fn push_bulk(
         &mut self,
-        lane: Option<LaneId>,
         origin: Origin,
         flow: Flow,
         frame: &NewFrame<'_>,
     ) -> Result<(), Refusal> {
         let (class, max) = (frame.class, self.config.data_bytes_max);
-        let at = lane.map_or_else(|| self.pinned(flow.stream), |lane| self.bulk_lane(lane));
+        let at = self.pinned(flow.stream);
         let queued = self.queued_bytes(class, origin);
         let batch_bytes = self.batch_bytes();
-        let mark = origin == Origin::Foreign
-            && queued > self.config.mark_bytes
-            && self.exceeds_share(at, flow);
-        let flags =
-            if mark { frame.flags.with(FrameFlags::CONGESTION_EXPERIENCED) } else { frame.flags };
+        let flags = self.mark(origin, queued, frame.flags, |link| link.exceeds_share(at, flow));
         let frame = NewFrame { flags, ..*frame };
         let Some(lane) = at.and_then(|at| self.lanes.get_mut(at)) else {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
@@ -213,6 +180,20 @@ impl VirtualLink {
         Ok(())
     }
 
+    /// The flags of a frame of bulk, before which `queued` bytes wait.
+    pub(super) fn mark(
+        &self,
+        origin: Origin,
+        queued: usize,
+        flags: FrameFlags,
+        exceeds_share: impl FnOnce(&Self) -> bool,
+    ) -> FrameFlags {
+        if origin == Origin::Foreign && queued > self.config.mark_bytes && exceeds_share(self) {
+            return flags.with(FrameFlags::CONGESTION_EXPERIENCED);
+        }
+        flags
+    }
+
     /// More of the stream waits for the lane than its share of the threshold for marks: that is divided
     /// between lanes where foreign bulk waits, then tenants, then streams. So who sends more than its
     /// share of the link is marked, and nobody else, however much each has under way.
@@ -233,9 +214,14 @@ impl VirtualLink {
     fn has_bulk_room(&self, at: Option<usize>) -> bool {
         let Some(lane) = at.and_then(|at| self.lanes.get(at)) else { return false };
         let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
+        waits < self.send_ahead_bytes() && self.takes_own_bulk()
+    }
+
+    /// The queue of own bulk takes one more record.
+    fn takes_own_bulk(&self) -> bool {
         let queued = self.queued_bytes(TrafficClass::Bulk, Origin::Own);
-        let is_taken = queued.saturating_add(RECORD_BYTES_TARGET) <= self.config.data_bytes_max;
-        waits < self.send_ahead_bytes() && (queued == 0 || is_taken)
+        queued == 0
+            || queued.saturating_add(RECORD_BYTES_TARGET) <= self.config.data_bytes_max
     }
 
     /// Bytes waiting for one lane at which own streams stop filling its queue: the send buffer is full.
@@ -263,7 +249,7 @@ impl VirtualLink {
 
     /// Batches close at a quantum while something urgent waits or the link is slow: whatever comes
     /// next waits behind a whole one.
-    fn batch_bytes(&self) -> usize {
+    pub(super) fn batch_bytes(&self) -> usize {
         let most = self.piece_bytes();
         if !self.control.is_empty() || !self.priority.is_empty() {
             return most.min(self.config.quantum_bytes);
@@ -318,7 +304,8 @@ impl VirtualLink {
         let lanes = self.lanes.iter().map(Lane::lowest);
         let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
         let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());
-        let queues = [self.control.lowest(), self.priority.lowest(), self.next_sequence];
+        let classes = [self.control.lowest(), self.priority.lowest()];
+        let queues = classes.into_iter().chain([self.striping.lowest(), self.next_sequence]);
         lanes.chain(departed).chain(orphans).chain(queues).min().unwrap_or(self.next_sequence)
     }
 
@@ -328,11 +315,13 @@ impl VirtualLink {
             .lanes
             .iter()
             .map(|lane| lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()));
-        let queues = [self.control.bytes(), self.priority.bytes()];
+        let striped =
+            [Origin::Own, Origin::Foreign].map(|origin| self.striping.queued_bytes(origin));
+        let queues = [self.control.bytes(), self.priority.bytes()].into_iter().chain(striped);
         lanes.chain(queues).fold(0, usize::saturating_add)
     }
 
-    fn refusal(
+    pub(super) fn refusal(
         &self,
         class: TrafficClass,
         lane: Option<LaneId>,

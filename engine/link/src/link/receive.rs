@@ -18,6 +18,9 @@ use crate::width::wide;
 pub enum Handled {
     /// The driver handles it.
     Deliver,
+    /// The driver handles it without its stamp, see [`FrameRef::unstamped`], then what
+    /// [`VirtualLink::poll_reassembled`] gives.
+    Striped,
     /// It is to be dropped: it came over another lane already, or over one that is not part of the
     /// link any more.
     Duplicate,
@@ -42,11 +45,11 @@ impl VirtualLink {
         let Some(at) = self.position(key) else { return Ok(Handled::Duplicate) };
         let (kind, sequence) = (frame.header.kind, frame.header.link_sequence);
         match (kind, sequence.0) {
-            (kind, 0) if kind.is_routed() => Err(LinkViolation::Uncounted { kind }),
+            (kind, 0) if kind.is_counted() => Err(LinkViolation::Uncounted { kind }),
             (_, 0) => self.handle_uncounted(now, at, frame),
             // Whoever sends a kind that is not known here says by the sequence whether it counts.
             (FrameKind::Unknown(_), _) => self.handle_counted(now, at, frame),
-            (kind, _) if kind.is_routed() => self.handle_counted(now, at, frame),
+            (kind, _) if kind.is_counted() => self.handle_counted(now, at, frame),
             (kind, _) => Err(LinkViolation::Counted { kind, sequence }),
         }
     }
@@ -75,8 +78,12 @@ impl VirtualLink {
             let sequence = header.link_sequence;
             return Err(LinkViolation::SequenceJump { sequence, highest });
         }
+        let handled = match arrival {
+            Arrival::Fresh => self.handle_fresh(now, at, frame)?,
+            _ => Handled::Duplicate,
+        };
         self.count_received(now, at, len);
-        Ok(if arrival == Arrival::Fresh { Handled::Deliver } else { Handled::Duplicate })
+        Ok(handled)
     }
 
     /// Something counted came, which will be acknowledged.
@@ -129,29 +136,29 @@ impl VirtualLink {
         }
     }
 
-    /// A frame of a batch that came in pieces: [`Handled::Deliver`] or [`Handled::Duplicate`].
+    /// A frame of a batch that came in pieces.
     ///
     /// # Errors
     /// As [`Self::handle_frame`].
     pub fn handle_assembled(
         &mut self,
+        now: MonoTime,
         key: LaneKey,
         frame: &FrameRef<'_>,
     ) -> Result<Handled, LinkViolation> {
-        let Some(lane) = self.position(key).and_then(|at| self.lanes.get(at)) else {
-            return Ok(Handled::Duplicate);
-        };
+        let Some(at) = self.position(key) else { return Ok(Handled::Duplicate) };
+        let Some(lane) = self.lanes.get(at) else { return Ok(Handled::Duplicate) };
         let lane = lane.id.lane;
         let FrameHeader { kind, class, link_sequence: sequence, .. } = frame.header;
         if class != TrafficClass::Bulk {
             return Err(LinkViolation::FrameClass { lane, class });
         }
-        if sequence.0 == 0 || !(kind.is_routed() || matches!(kind, FrameKind::Unknown(_))) {
+        if sequence.0 == 0 || !(kind.is_counted() || matches!(kind, FrameKind::Unknown(_))) {
             return Err(LinkViolation::StrayFragment { lane });
         }
         match self.duplicates.insert(sequence) {
             Arrival::Jump { highest } => Err(LinkViolation::SequenceJump { sequence, highest }),
-            Arrival::Fresh => Ok(Handled::Deliver),
+            Arrival::Fresh => self.handle_fresh(now, at, frame),
             _ => Ok(Handled::Duplicate),
         }
     }
@@ -243,6 +250,7 @@ impl VirtualLink {
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
+        self.settle_stripes();
         for class in [TrafficClass::Control, TrafficClass::Priority] {
             let waits = match class {
                 TrafficClass::Control => !self.control.is_empty(),
@@ -291,6 +299,7 @@ impl VirtualLink {
         lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
         let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
         if let Some((sent_at, snapshot)) = released.newest {
+            lane.handle_delivered(now, released.bytes_since, sent_at);
             self.rate.handle_ack(now, released.bytes, sent_at, snapshot);
         }
         Ok(())

@@ -52,6 +52,7 @@ impl VirtualLink {
                 self.events.push_back(LinkEvent::Quiet { lane, silent_ticks });
             }
             lane.push_own_flagged(FrameKind::Ping, flags, &beat);
+            lane.age_goodput();
             lane.receipt.handle_tick(config.tick, lane.watch.srtt(), config.credit_bytes_max);
         }
         if changed {
@@ -62,6 +63,7 @@ impl VirtualLink {
             self.handle_lane_down(now, key, CloseReason::Silent.text());
         }
         self.hedge_silent();
+        self.handle_stripe_tick(now);
         self.close_idle(now);
         self.update_bound();
         self.pool.trim();
@@ -182,14 +184,21 @@ impl VirtualLink {
         } else if self.departed.get(at).is_some_and(|departed| departed.to_send) {
             self.want_ack_now(now);
         }
-        let (frames, bytes) = totals(&rest);
+        if forgotten {
+            // Nor will anything more come of what the peer had striped.
+            self.reassembly.give_up();
+        }
+        let (mut frames, bytes) = totals(&rest);
         if frames == 0 {
             return Ok(());
         }
         if forgotten {
+            // What is missing of a striped stream from here on would hold up the rest of it there.
+            let striped = self.striping.take_all();
+            frames = frames.saturating_add(totals(&striped).0);
             let reason = SessionEnd::Forgotten { id };
             self.events.push_back(LinkEvent::SessionEnded { reason, frames });
-            self.rerouted.extend(rest);
+            self.rerouted.extend(rest.into_iter().chain(striped));
             return Ok(());
         }
         self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
@@ -251,6 +260,8 @@ impl VirtualLink {
         while let Some(batch) = self.control.pop().or_else(|| self.priority.pop()) {
             self.rerouted.push_back(batch);
         }
+        self.rerouted.extend(self.striping.take_all());
+        self.reassembly.handle_session_end();
         self.rerouted.retain(|batch| batch.counted() > 0);
         let frames = self.rerouted.iter().fold(0, |sum: u64, b| sum.saturating_add(b.counted()));
         self.has_forgotten = true;

@@ -6,6 +6,7 @@ use hawser_wire::{ClassSet, TrafficClass};
 
 use super::VirtualLink;
 use crate::connection::{ConnectionId, LaneKey};
+use crate::lane::Lane;
 
 /// A lane as it stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +37,7 @@ pub struct LaneStatus {
     pub received_frames: u64,
     /// Lane credit left, in bytes.
     pub credit_bytes: u64,
-    /// What waits for this very lane.
+    /// What waits for this very lane, and its part of what waits for any bulk lane.
     pub queued_bytes: usize,
 }
 
@@ -80,12 +81,20 @@ pub struct LinkStatus {
     pub queued_bytes: usize,
     /// Counted frames of connections that are gone, whose fate is not known yet.
     pub unsettled_frames: u64,
+    /// Streams that are being striped.
+    pub striped_streams: usize,
+    /// Bytes that came before their turn and wait for it.
+    pub reorder_bytes: u64,
 }
 
 impl VirtualLink {
     /// The lanes, in the order in which they came.
     pub fn lanes(&self) -> impl Iterator<Item = LaneStatus> {
-        self.lanes.iter().map(|lane| LaneStatus {
+        let share = self.striped_share();
+        let striped = move |lane: &Lane| {
+            if lane.carries.contains(TrafficClass::Bulk) { share } else { 0 }
+        };
+        self.lanes.iter().map(move |lane| LaneStatus {
             key: lane.key,
             id: lane.id,
             class: lane.class,
@@ -99,7 +108,10 @@ impl VirtualLink {
             sent_frames: lane.unacked.sent(),
             received_frames: lane.receipt.count(),
             credit_bytes: lane.credit.left_bytes(),
-            queued_bytes: lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()),
+            queued_bytes: lane
+                .queued_bulk_bytes()
+                .saturating_add(lane.resend_bytes())
+                .saturating_add(striped(lane)),
         })
     }
 
@@ -116,6 +128,8 @@ impl VirtualLink {
             heartbeats: self.heartbeats,
             min_rtt: self.rate.min_rtt(),
             queued_bytes: self.queued_bytes_total(),
+            striped_streams: self.striping.channels(),
+            reorder_bytes: self.reassembly.held_bytes(),
             unsettled_frames: self.departed.iter().fold(orphans, |sum, departed| {
                 let unacked = departed.unacked();
                 sum.saturating_add(unacked.sent().saturating_sub(unacked.acked()))

@@ -3,4 +3,5 @@
 mod faults;
 mod misbehaviour;
 mod pair;
+mod stripes;
 mod traffic;

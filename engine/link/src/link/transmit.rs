@@ -198,12 +198,16 @@ impl VirtualLink {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
         let in_flight = self.bulk_in_flight();
+        let channels = self.striping.waiting();
         let lane = self.lanes.get_mut(at)?;
-        if lane.queued_bulk_bytes() == 0 {
+        if lane.queued_bulk_bytes() == 0 && channels == 0 {
             if in_flight < self.in_flight_bound >> 1 {
                 self.rate.handle_idle(in_flight);
             }
             return None;
+        }
+        if lane.is_striped_turn(channels) || (channels > 0 && in_flight >= self.in_flight_bound) {
+            return self.next_striped(at);
         }
         if in_flight >= self.in_flight_bound {
             return None;
@@ -216,6 +220,21 @@ impl VirtualLink {
         // Whose turn it was, it stays.
         self.lanes.get_mut(at)?.put_back(batch);
         None
+    }
+
+    /// Takes the next batch of a striped stream, if this lane may send it; another one may otherwise.
+    fn next_striped(&mut self, at: usize) -> Option<Next> {
+        let front = self.striping.front()?;
+        let len = front.len();
+        let piece = self.splits(front).then(|| self.piece_len(len));
+        let lane = self.lanes.get(at)?;
+        let waits = lane.unacked.bulk_bytes().saturating_add(wide(lane.resend_bytes()));
+        if !self.may_send(at, front, piece) || !self.is_short(at, waits) {
+            return None;
+        }
+        self.lanes.get_mut(at)?.note_striped(len);
+        let batch = self.striping.take()?;
+        self.begin(at, batch)
     }
 
     /// Window, credit, order and what may be in flight allow a batch, or `piece` bytes of it.
@@ -240,9 +259,12 @@ impl VirtualLink {
             TrafficClass::Control => true,
             TrafficClass::Priority => !self.is_priority_elsewhere(at),
             TrafficClass::Bulk => {
+                if batch.stripe().is_some() {
+                    return self.is_short(at, lane.unacked.bulk_bytes());
+                }
                 let in_flight = self.bulk_in_flight();
-                (in_flight == 0 || in_flight.saturating_add(len) <= self.in_flight_bound)
-                    && !self.owes_turn(at, in_flight, len)
+                let fits = in_flight == 0 || in_flight.saturating_add(len) <= self.in_flight_bound;
+                fits && !self.owes_turn(at, in_flight, len)
             }
         }
     }
@@ -301,6 +323,23 @@ impl VirtualLink {
                 lane.wanted = true;
             }
         }
+    }
+
+    /// With `waits` bytes on its way, a lane has less than its share of what may be in flight, or none.
+    /// Shares go by goodput, so that lanes of any speed are kept busy, whichever is asked first.
+    fn is_short(&self, at: usize, waits: u64) -> bool {
+        let carries = |lane: &&Lane| !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
+        let fastest = self.lanes.iter().map(Lane::goodput).max().unwrap_or(0);
+        // One that is not known yet may be as good as any, and none is so slow that it is forgotten.
+        let weight = |lane: &Lane| match lane.goodput() {
+            0 => u128::from(fastest.max(1)),
+            goodput => u128::from(goodput.max(fastest >> 4)),
+        };
+        let lanes = self.lanes.iter().filter(carries);
+        let total = lanes.fold(0, |sum: u128, lane| sum.saturating_add(weight(lane)));
+        let bound = u128::from(self.striped_bound());
+        let own = self.lanes.get(at).map_or(0, weight);
+        waits == 0 || u128::from(waits).saturating_mul(total) < bound.saturating_mul(own)
     }
 
     fn stage_piece(&mut self, now: MonoTime, at: usize) -> Option<Staged> {

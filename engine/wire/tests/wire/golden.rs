@@ -5,11 +5,11 @@ use std::fmt::Debug;
 
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
-    FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, Heartbeat, Hello, Incarnation,
-    JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId,
-    LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
-    NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
+    FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, Hello,
+    Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose,
+    LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
+    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck,
+    StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass,
     capability, put_varint,
 };
 
@@ -173,6 +173,35 @@ fn link_messages() {
     fragment.encode(&mut bytes);
     assert_eq!(bytes, vector("lane-fragment"));
     assert_eq!(LaneFragment::decode(vector("lane-fragment")), Ok(fragment));
+
+    let stamp = StripeStamp { channel: 3, epoch: 12, sequence: 300 };
+    assert_eq!(stamp.encode(), vector("stripe-stamp"));
+    assert_eq!(StripeStamp::decode(vector("stripe-stamp")), Ok((stamp, &[][..])));
+}
+
+#[test]
+fn a_striped_record_is_a_record_behind_its_stamp() {
+    let stamp = StripeStamp { channel: 1, epoch: 2, sequence: 3 };
+    let body = [&stamp.encode()[..], b"route and record"].concat();
+    let header = FrameHeader {
+        kind: FrameKind::StripedRecord,
+        flags: FrameFlags::STRIPED,
+        class: TrafficClass::Bulk,
+        body_len: 29,
+        link_sequence: LinkSequence(9),
+    };
+    let frame = FrameRef { header, body: &body };
+    let plain = frame.unstamped().unwrap();
+    assert_eq!(plain.body, b"route and record");
+    let expected = FrameHeader { kind: FrameKind::Record, body_len: 16, ..header };
+    assert_eq!(plain.header, expected);
+    assert_eq!(plain.unstamped(), Ok(plain), "a plain one stays as it is");
+    let cut_off = FrameRef { header, body: &body[..12] };
+    assert!(matches!(cut_off.unstamped(), Err(DecodeError::Truncated { .. })));
+    let mut other = body.clone();
+    other[0] = 8;
+    let refused = FrameRef { header, body: &other }.unstamped();
+    assert!(matches!(refused, Err(DecodeError::Invalid { value: 8, .. })));
 }
 
 #[test]

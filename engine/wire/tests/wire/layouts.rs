@@ -3,7 +3,7 @@
 use hawser_wire::{
     AdjacencyIndex, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply, JoinRequest,
     LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, Record, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamSync,
+    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
 };
 
 /// What may stand behind a value.
@@ -125,6 +125,15 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["link-mode"],
         end: End::Closed,
         recode: |input| LinkModeOffer::decode(input).map(|offer| offer.encode().to_vec()),
+    },
+    Layout {
+        name: "stripe stamp",
+        vectors: &["stripe-stamp"],
+        end: End::Front,
+        recode: |input| {
+            let (stamp, rest) = StripeStamp::decode(input)?;
+            Ok([&stamp.encode(), rest].concat())
+        },
     },
     Layout {
         name: "lane fragment",

@@ -7,7 +7,7 @@ use hawser_wire::{
     BootEpoch, CloseReason, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
     JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer, Notice, ProducerId,
     RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamOffset, StreamSync, TenantId,
+    StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp, TenantId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -51,6 +51,13 @@ proptest! {
     #[test]
     fn link_mode(value in any_of::link_mode()) {
         prop_assert_eq!(LinkModeOffer::decode(&value.encode()), Ok(value));
+    }
+
+    #[test]
+    fn stripe_stamp(channel in 0..8_u8, (epoch, sequence) in any::<(u32, u64)>()) {
+        let value = StripeStamp { channel, epoch, sequence };
+        let bytes = value.encode();
+        prop_assert_eq!(StripeStamp::decode(&bytes), Ok((value, &[][..])));
     }
 
     #[test]

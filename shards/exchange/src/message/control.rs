@@ -17,6 +17,8 @@ pub struct LaneHandover<C> {
     pub peer_name: String,
     /// Its life.
     pub peer_incarnation: Incarnation,
+    /// It puts striped records back in order.
+    pub peer_stripes: bool,
     /// Which lane of the link.
     pub lane: LaneId,
     /// The lane's class.
@@ -60,6 +62,8 @@ pub struct SourceSpec {
     pub fresh: bool,
     /// The stream was closed by its application.
     pub closing: bool,
+    /// Its records take all bulk lanes of each link on their way.
+    pub striped: bool,
 }
 
 /// What a destination needs to know.

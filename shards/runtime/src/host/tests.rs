@@ -46,7 +46,8 @@ fn ack(received: u64) -> StreamAck {
 fn published() -> (StreamHost, Outward, ApiShardPort, CallId) {
     let (mut outward, api) = outward();
     let mut host = StreamHost::new(STREAM);
-    let source = SourceSpec { destinations: vec![THERE], fresh: true, closing: false };
+    let source =
+        SourceSpec { destinations: vec![THERE], fresh: true, closing: false, striped: false };
     let spec = StreamSpec {
         stream: STREAM,
         tenant: TenantId::from_bytes([4; 16]),

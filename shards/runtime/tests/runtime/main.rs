@@ -19,5 +19,6 @@ mod peer;
 mod recovery;
 mod shutdown;
 mod streams;
+mod stripes;
 mod violations;
 mod wait;

@@ -86,6 +86,7 @@ fn handover(
         peer,
         peer_name: "peer".to_owned(),
         peer_incarnation: Incarnation(1),
+        peer_stripes: true,
         lane: spec.lane,
         class: spec.class,
         epoch: spec.epoch,
@@ -272,7 +273,7 @@ impl Peer {
         class: TrafficClass,
         parts: &[&[u8]],
     ) -> Vec<u8> {
-        if !kind.is_routed() {
+        if !kind.is_counted() {
             return frame(kind, class, parts);
         }
         self.sequence += 1;

@@ -23,7 +23,12 @@ fn spec(stream: StreamId) -> StreamSpec {
 }
 
 fn source_of(destinations: &[NodeId]) -> Option<SourceSpec> {
-    Some(SourceSpec { destinations: destinations.to_vec(), fresh: true, closing: false })
+    Some(SourceSpec {
+        destinations: destinations.to_vec(),
+        fresh: true,
+        closing: false,
+        striped: false,
+    })
 }
 
 fn destination_from(source: NodeId) -> Option<DestinationSpec> {
@@ -31,7 +36,11 @@ fn destination_from(source: NodeId) -> Option<DestinationSpec> {
 }
 
 pub(crate) fn open(source: &mut Node, destination: &mut Node, stream: StreamId) {
-    let part = source_of(&[destination.local]);
+    open_as(source, destination, stream, false);
+}
+
+pub(crate) fn open_as(source: &mut Node, destination: &mut Node, stream: StreamId, striped: bool) {
+    let part = source_of(&[destination.local]).map(|part| SourceSpec { striped, ..part });
     let at_source = StreamSpec { source: part, ..spec(stream) };
     let part = destination_from(source.local);
     let at_destination = StreamSpec { destination: part, ..spec(stream) };
@@ -324,7 +333,12 @@ fn a_call_that_waits_for_its_stream_to_know_where_it_goes_on_ends_with_it() {
     let mut node = Node::start(node_id(1, 0), 1);
     let stream = stream_id(0x58, 0);
     // Begun in an earlier life: its destination, which is away, has to be asked.
-    let source = SourceSpec { destinations: vec![node_id(2, 0)], fresh: false, closing: false };
+    let source = SourceSpec {
+        destinations: vec![node_id(2, 0)],
+        fresh: false,
+        closing: false,
+        striped: false,
+    };
     let at_source = StreamSpec { source: Some(source), ..spec(stream) };
     node.tell_host(stream, ControlToShard::OpenStream(Box::new(at_source)));
     let mut application = Application::of(&mut node);

@@ -70,6 +70,10 @@ pub(super) struct Pair {
     /// Batches that came in pieces.
     pub(super) assembled: u64,
     pub(super) events: [Vec<LinkEvent>; 2],
+    /// Both know of striping.
+    pub(super) stripes: bool,
+    /// The last id of each striped stream that came to each end.
+    last_striped: [BTreeMap<u64, u64>; 2],
     /// After a lost session a frame may come twice.
     pub(super) may_repeat: bool,
     pub(super) violations: Vec<LinkViolation>,
@@ -102,6 +106,8 @@ impl Pair {
             marked: 0,
             assembled: 0,
             events: Default::default(),
+            stripes: true,
+            last_striped: Default::default(),
             may_repeat: false,
             violations: Vec::new(),
         }
@@ -138,6 +144,7 @@ impl Pair {
                 epoch: LinkEpoch(key.0),
                 dialled: end == dialler,
                 peer_incarnation: self.incarnations[1 - end],
+                peer_stripes: self.stripes,
             };
             if self.ends[end].handle_lane_up(self.now, key, offer).is_err() {
                 self.close(end, key);
@@ -173,6 +180,30 @@ impl Pair {
         flow: u64,
         len: usize,
     ) -> Result<u64, Refusal> {
+        self.push_flagged(end, class, origin, flow, FrameFlags::default(), len)
+    }
+
+    /// As [`Self::push`], of a striped stream.
+    pub(super) fn push_striped(
+        &mut self,
+        end: usize,
+        origin: Origin,
+        flow: u64,
+        len: usize,
+    ) -> Result<u64, Refusal> {
+        let (class, flags) = (TrafficClass::Bulk, FrameFlags::STRIPED);
+        self.push_flagged(end, class, origin, flow, flags, len)
+    }
+
+    pub(super) fn push_flagged(
+        &mut self,
+        end: usize,
+        class: TrafficClass,
+        origin: Origin,
+        flow: u64,
+        flags: FrameFlags,
+        len: usize,
+    ) -> Result<u64, Refusal> {
         let id = self.next_id;
         let kind = match class {
             TrafficClass::Control => FrameKind::StreamAck,
@@ -180,9 +211,10 @@ impl Pair {
             TrafficClass::Bulk => FrameKind::Record,
         };
         let flow = Flow { tenant: flow % 3, stream: flow };
+        let stream = flow.stream.to_le_bytes();
         let (id_bytes, rest) = (id.to_le_bytes(), vec![0x5a; len]);
-        let parts: [&[u8]; 2] = [&id_bytes, &rest];
-        let flags = FrameFlags::default();
+        let is_striped = flags.contains(FrameFlags::STRIPED);
+        let parts = [&id_bytes[..], if is_striped { &stream } else { &[] }, &rest];
         self.ends[end].push(kind, class, origin, flow, flags, &parts)?;
         self.next_id += 1;
         self.under_way[end].insert(id, class);
@@ -285,14 +317,16 @@ impl Pair {
         for frame in FrameIter::new(message) {
             let frame = frame.unwrap();
             match self.ends[end].handle_frame(self.now, key, &frame) {
-                Ok(Handled::Deliver) => self.take(end, &frame),
+                Ok(Handled::Deliver | Handled::Striped) => self.take(end, &frame),
                 Ok(Handled::Assembled) => {
                     self.assembled += 1;
                     let whole = self.ends[end].take_assembled(key);
                     for frame in FrameIter::new(&whole).map(Result::unwrap) {
-                        if self.ends[end].handle_assembled(key, &frame) == Ok(Handled::Deliver) {
+                        let handled = self.ends[end].handle_assembled(self.now, key, &frame);
+                        if matches!(handled, Ok(Handled::Deliver | Handled::Striped)) {
                             self.take(end, &frame);
                         }
+                        self.take_reassembled(end);
                     }
                     self.ends[end].give_assembled(key, whole);
                 }
@@ -304,12 +338,27 @@ impl Pair {
                     return;
                 }
             }
+            self.take_reassembled(end);
+        }
+    }
+
+    fn take_reassembled(&mut self, end: usize) {
+        while let Some(frame) = self.ends[end].poll_reassembled() {
+            self.take(end, &frame.as_frame());
         }
     }
 
     fn take(&mut self, end: usize, frame: &FrameRef<'_>) {
-        let (id, _) = frame.body.split_first_chunk::<8>().unwrap();
-        self.arrive(end, u64::from_le_bytes(*id), frame.header.class);
+        let frame = frame.unstamped().unwrap();
+        let (id, rest) = frame.body.split_first_chunk::<8>().unwrap();
+        let id = u64::from_le_bytes(*id);
+        self.arrive(end, id, frame.header.class);
+        if frame.header.flags.contains(FrameFlags::STRIPED) {
+            let stream = u64::from_le_bytes(*rest.first_chunk::<8>().unwrap());
+            let last = self.last_striped[end].insert(stream, id);
+            let is_next = last.is_none_or(|last| last < id);
+            assert!(is_next || self.may_repeat, "{id} of {stream} came after {last:?}");
+        }
         let ce = FrameFlags::CONGESTION_EXPERIENCED;
         self.marked += u64::from(frame.header.flags.contains(ce));
     }
@@ -336,9 +385,11 @@ impl Pair {
             }
             self.events[end].push(event);
         }
+        self.take_reassembled(end);
         while let Some(batch) = self.ends[end].poll_rerouted() {
             for frame in FrameIter::new(batch.frames()).map(Result::unwrap) {
                 if frame.header.link_sequence.0 != 0 {
+                    let frame = frame.unstamped().unwrap();
                     let (id, _) = frame.body.split_first_chunk::<8>().unwrap();
                     let id = u64::from_le_bytes(*id);
                     self.under_way[end].remove(&id);

@@ -1,0 +1,166 @@
+//! Streams that take every bulk lane.
+
+use hawser_wire::{
+    FRAME_BODY_BYTES_MAX, FrameFlags, FrameKind, FrameRef, MonoTime, StripeStamp, TrafficClass,
+};
+
+use super::VirtualLink;
+use super::receive::Handled;
+use crate::batch::NewFrame;
+use crate::departed::Departed;
+use crate::event::{LinkEvent, Refusal, RefusedLimit};
+use crate::fair_queue::Flow;
+use crate::lane::Lane;
+use crate::origin::Origin;
+use crate::reassembly::{GivenUp, ReassembledFrame, StripeOutcome};
+use crate::violation::LinkViolation;
+use crate::width::wide;
+
+impl VirtualLink {
+    /// The next frame of a striped stream whose turn has come, or that is delivered without those
+    /// before it. To be asked for after each frame of kind [`FrameKind::StripedRecord`], and whenever
+    /// the link was woken or a lane came or went.
+    pub fn poll_reassembled(&mut self) -> Option<ReassembledFrame> {
+        self.reassembly.poll_deliver()
+    }
+
+    /// Takes a record of a stream that is striped, or was and still has a channel; `None` if it is not.
+    pub(super) fn push_striped(
+        &mut self,
+        origin: Origin,
+        flow: Flow,
+        frame: &NewFrame<'_>,
+    ) -> Option<Result<(), Refusal>> {
+        let len = frame.len.saturating_add(StripeStamp::LEN);
+        if frame.kind != FrameKind::Record || len > FRAME_BODY_BYTES_MAX {
+            return None;
+        }
+        let asks = frame.flags.contains(FrameFlags::STRIPED);
+        let stamp = self.striping.stamp(flow, origin, asks)?;
+        let frame = NewFrame { kind: FrameKind::StripedRecord, stamp: Some(stamp), len, ..*frame };
+        Some(if stamp.sequence == 0 {
+            self.push_bulk(origin, flow, &frame).map(|()| self.striping.handle_first(flow, &frame))
+        } else {
+            self.queue_striped(origin, flow, &frame)
+        })
+    }
+
+    fn queue_striped(
+        &mut self,
+        origin: Origin,
+        flow: Flow,
+        frame: &NewFrame<'_>,
+    ) -> Result<(), Refusal> {
+        let (class, max) = (TrafficClass::Bulk, self.config.data_bytes_max);
+        let queued = self.queued_bytes(class, origin);
+        if queued > 0 && queued.saturating_add(frame.len) > max {
+            return Err(self.refusal(class, None, RefusedLimit::Class, queued, max));
+        }
+        // As much as a stream may have in the queue of a lane.
+        let own = self.striping.queued_of(flow).unwrap_or(0);
+        let free = max.saturating_sub(queued).saturating_sub(own);
+        if origin == Origin::Foreign && own > 0 && own.saturating_add(frame.len) > free {
+            return Err(self.refusal(class, None, RefusedLimit::Stream, own, free));
+        }
+        let flags =
+            self.mark(origin, queued, frame.flags, |link| own > link.striped_mark_share());
+        let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
+        if self.striping.push(flow, &frame, batch_bytes, &mut self.pool) {
+            self.next_sequence = self.next_sequence.saturating_add(1);
+            self.want_striped();
+        }
+        Ok(())
+    }
+
+    /// Whichever lane can may send what waits of striped streams.
+    pub(super) fn want_striped(&mut self) {
+        if self.striping.front().is_some() {
+            for lane in &mut self.lanes {
+                lane.wanted |= lane.carries.contains(TrafficClass::Bulk);
+            }
+        }
+    }
+
+    /// Bytes of striped streams that wait, as each bulk lane has its part of them.
+    pub(super) fn striped_share(&self) -> usize {
+        let queued =
+            [Origin::Own, Origin::Foreign].map(|origin| self.striping.queued_bytes(origin));
+        let queued = queued.into_iter().fold(0_usize, usize::saturating_add);
+        queued.checked_div(self.bulk_lanes()).unwrap_or(0)
+    }
+
+    /// Bulk bytes that may be in flight while striped bulk waits. What the link may have is meant for one
+    /// bottleneck; who asks for all lanes expects one on each, with a queue of its own.
+    pub(super) fn striped_bound(&self) -> u64 {
+        self.in_flight_bound.saturating_mul(wide(self.bulk_lanes().max(1)))
+    }
+
+    /// A striped stream's share of the threshold for marks: on each bulk lane, that of a stream.
+    fn striped_mark_share(&self) -> usize {
+        let share = self.config.mark_bytes.checked_div(self.bulk_lanes()).unwrap_or(0);
+        let lanes = self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
+        let channels = self.striping.waiting().max(1);
+        lanes.fold(0, |sum: usize, lane| {
+            let sharers = lane.bulk_foreign.streams().saturating_add(channels);
+            sum.saturating_add(share.checked_div(sharers).unwrap_or(share))
+        })
+    }
+
+    /// Lanes that carry bulk.
+    pub(super) fn bulk_lanes(&self) -> usize {
+        let carries = |lane: &&Lane| lane.carries.contains(TrafficClass::Bulk);
+        self.lanes.iter().filter(carries).count()
+    }
+
+    /// Something may have been acknowledged.
+    pub(super) fn settle_stripes(&mut self) {
+        if self.striping.has_sent() {
+            let lanes = self.lanes.iter().flat_map(Lane::batches);
+            let departed = self.departed.iter().map(Departed::unacked);
+            let departed = departed.flat_map(crate::unacked::UnackedWindow::owned);
+            let orphans = self.orphans.iter().map(|(_, batch)| batch);
+            self.striping.settle(lanes.chain(departed).chain(orphans));
+        }
+        self.want_striped();
+    }
+
+    pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
+        self.settle_stripes();
+        self.striping.handle_tick();
+        while let Some(given_up) = self.reassembly.handle_timeout(now) {
+            let GivenUp { channel, sequence, waited } = given_up;
+            self.events.push_back(LinkEvent::StripeGap { channel, sequence, waited });
+        }
+    }
+
+    /// A frame that was not here before: one that is striped is put in its place.
+    pub(super) fn handle_fresh(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        if frame.header.kind != FrameKind::StripedRecord {
+            return Ok(Handled::Deliver);
+        }
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
+        if frame.header.class != TrafficClass::Bulk {
+            let (lane, class) = (lane.id.lane, frame.header.class);
+            return Err(LinkViolation::FrameClass { lane, class });
+        }
+        let (stamp, _) = StripeStamp::decode(frame.body)?;
+        let plain = frame.unstamped()?;
+        let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
+        let is_outdated = newest.is_some_and(|newest| {
+            let is_outdated = stamp.epoch < *newest;
+            *newest = stamp.epoch.max(*newest);
+            is_outdated
+        });
+        let is_forgiving = self.has_forgotten;
+        let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
+        Ok(match outcome {
+            StripeOutcome::Deliver => Handled::Striped,
+            StripeOutcome::Held => Handled::Consumed,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! Frames that come over lanes.
+
+use bytes::Bytes;
+use hawser_exchange::ShardToControl;
+use hawser_link::{Handled, LinkViolation, ReassembledFrame};
+use hawser_wire::{
+    CloseReason, DATAGRAM_BYTES_MAX, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
+    LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
+};
+use tracing::debug;
+
+use super::{Breach, Shard};
+use crate::io::{LaneKey, ShardIo};
+use crate::streams::stream_of;
+
+impl<I: ShardIo> Shard<I> {
+    pub(super) fn handle_frame(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: FrameRef<'_>,
+    ) -> Option<Breach> {
+        let handled = self.forwarder.links.handle_frame(now, key, peer, &frame);
+        match handled {
+            Ok(Handled::Assembled) => self.deliver_assembled(now, key, peer),
+            handled => self.deliver_handled(now, key, peer, frame, handled),
+        }
+    }
+
+    /// A frame that the link has looked at, and the striped ones that waited for it.
+    fn deliver_handled(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: FrameRef<'_>,
+        handled: Result<Handled, LinkViolation>,
+    ) -> Option<Breach> {
+        match handled {
+            Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
+            Ok(Handled::Striped) => {
+                let mut breach = match frame.unstamped() {
+                    Ok(frame) => self.deliver(now, key, peer, frame),
+                    Err(error) => Some(Breach::of(&error)),
+                };
+                while let Some(next) = self.forwarder.links.poll_reassembled(peer) {
+                    let broken = self.deliver(now, key, peer, next.as_frame());
+                    breach = breach.or(broken);
+                }
+                breach
+            }
+            Ok(Handled::Duplicate | Handled::Consumed | Handled::Assembled) => None,
+            Err(violation) => Some(Breach::by(&violation)),
+        }
+    }
+
+    /// Handles the frames of a batch whose last piece has come.
+    fn deliver_assembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
+        let batch = self.forwarder.links.take_assembled(key, peer);
+        let mut breach = None;
+        for frame in FrameIter::new(&batch) {
+            breach = match frame {
+                Ok(frame) => {
+                    let handled = self.forwarder.links.handle_assembled(now, key, peer, &frame);
+                    self.deliver_handled(now, key, peer, frame, handled)
+                }
+                Err(error) => Some(Breach::of(&error)),
+            };
+            if breach.is_some() {
+                break;
+            }
+        }
+        self.forwarder.links.give_assembled(key, peer, batch);
+        breach
+    }
+
+    /// A frame that the link has no business with.
+    fn deliver(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        frame: FrameRef<'_>,
+    ) -> Option<Breach> {
+        let FrameRef { header, body } = frame;
+        match header.kind {
+            FrameKind::LinkControl => {
+                if body.len() > LINK_CONTROL_BYTES_MAX {
+                    let bytes = body.len();
+                    return Some(Breach::of(&format_args!(
+                        "{bytes} bytes of link control, more than {LINK_CONTROL_BYTES_MAX}"
+                    )));
+                }
+                let from = peer;
+                self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
+            }
+            FrameKind::Close => {
+                let close = LaneClose::decode(body).map(LaneClose::printable).ok();
+                let why = close.as_ref().map_or_else(
+                    || "closed by the peer".to_owned(),
+                    |close| format!("peer: {}: {}", close.reason.text(), close.detail),
+                );
+                let why = why.trim_end_matches(": ");
+                if close.is_some_and(|close| close.reason == CloseReason::NotNeeded) {
+                    self.forwarder.links.retire_lane(now, key, why);
+                } else {
+                    self.forwarder.links.drop_lane(now, key, why);
+                }
+            }
+            FrameKind::Hello | FrameKind::JoinRequest | FrameKind::JoinReply => {
+                return Some(Breach::of(&"a handshake frame on a lane that is up"));
+            }
+            FrameKind::Unknown(_) => {}
+            kind if kind.is_routed() => {
+                return self.handle_arrived(now, kind, header.class, header.flags, body);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
+    /// themselves, and a neighbour must not fill our memory.
+    fn push_control_frame(&mut self, body: &[u8], wrap: impl FnOnce(Bytes) -> ShardToControl) {
+        if let Some(body) = self.control_budget.take(&[body]) {
+            self.outward.control.push(wrap(body));
+        }
+    }
+
+    /// A routed frame came over a lane: it is for this node, or to be sent on.
+    fn handle_arrived(
+        &mut self,
+        now: MonoTime,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        body: &[u8],
+    ) -> Option<Breach> {
+        // The queues of a class are bounded, and served, as what belongs into them allows.
+        if kind.class() != Some(class) {
+            return Some(Breach::of(&format_args!("{kind:?} frame of class {}", class.name())));
+        }
+        let (route, rest) = match RouteHeader::decode(body) {
+            Ok(decoded) => decoded,
+            Err(error) => return Some(Breach::of(&error)),
+        };
+        if kind == FrameKind::Datagram && rest.len() > DATAGRAM_BYTES_MAX {
+            // Whose fault it is cannot be said: it may come from afar.
+            debug!(from = %route.source, bytes = rest.len(), "datagram too large");
+            return None;
+        }
+        if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
+            self.handle_routed(now, kind, class, flags, body);
+        } else {
+            self.forwarder.forward(kind, class, flags, body);
+        }
+        None
+    }
+
+    /// A routed frame is for this node: for its control thread, or for the shard of a stream.
+    pub(super) fn handle_routed(
+        &mut self,
+        now: MonoTime,
+        kind: FrameKind,
+        class: TrafficClass,
+        flags: FrameFlags,
+        body: &[u8],
+    ) {
+        let Ok((route, rest)) = RouteHeader::decode(body) else { return };
+        let from = route.source;
+        if kind == FrameKind::Datagram {
+            self.push_control_frame(rest, |body| ShardToControl::Datagram { from, body });
+            return;
+        }
+        let Some(stream) = stream_of(kind, rest) else {
+            debug!(%from, ?kind, "routed frame about no stream");
+            return;
+        };
+        let host = self.forwarder.host_of(stream);
+        if host == self.forwarder.shard {
+            let epoch = self.epoch;
+            self.streams.handle_frame(now, from, kind, flags, rest, epoch, &mut self.forwarder);
+        } else {
+            self.forwarder.push_host(host, kind, class, flags, body);
+        }
+    }
+
+    /// Handles what was held of striped streams and waits for nothing any more; true if there was any.
+    pub(super) fn deliver_restored(&mut self, now: MonoTime) -> bool {
+        let mut worked = false;
+        while let Some((peer, frame)) = self.forwarder.links.poll_restored() {
+            let ReassembledFrame { header, body } = frame;
+            worked = true;
+            // The lane that it came over is done with it.
+            if let Some(breach) =
+                self.handle_arrived(now, header.kind, header.class, header.flags, &body)
+            {
+                debug!(%peer, why = breach.why, "striped record dropped");
+            }
+        }
+        worked
+    }
+}

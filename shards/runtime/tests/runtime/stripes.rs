@@ -1,0 +1,137 @@
+//! Streams over all bulk lanes of real links, and what a neighbour may not do with them.
+
+use hawser_exchange::ControlToShard;
+use hawser_session::Role;
+use hawser_wire::{
+    AdjacencyIndex, ClassSet, CloseReason, FrameKind, LaneId, LinkEpoch, NodeId, PathId,
+    RouteHeader, ShardId, StripeStamp, TrafficClass,
+};
+
+use crate::application::Application;
+use crate::node::{Node, node_id, stream_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, counted_frame, frame};
+use crate::streams::{carries, messages, open_as};
+use crate::violations::refused_in;
+
+const BULK: TrafficClass = TrafficClass::Bulk;
+const BULK_LANES: [u16; 4] = [2, 3, 4, 5];
+
+fn lane(lane: u16, class: TrafficClass) -> LaneSpec {
+    let (lane, epoch, near) = (LaneId(lane), LinkEpoch(1), Role::Server);
+    LaneSpec { lane, class, epoch, near, carries: ClassSet::of(class) }
+}
+
+/// Every lane of its own.
+fn connect_all(a: &mut Node, b: &mut Node) {
+    connect(a, b, lane(0, TrafficClass::Control));
+    connect(a, b, lane(1, TrafficClass::Priority));
+    for number in BULK_LANES {
+        connect(a, b, lane(number, BULK));
+    }
+}
+
+/// Bulk lanes to `peer` over which `node` has sent more than heartbeats.
+fn used(node: &mut Node, peer: NodeId) -> usize {
+    let lanes = node.report(ShardId(0)).lanes;
+    let bulk = lanes.iter().filter(|lane| lane.peer == peer && lane.class == BULK);
+    bulk.filter(|lane| lane.sent_bytes > 20_000).count()
+}
+
+#[test]
+fn a_striped_stream_takes_several_lanes_and_keeps_its_order_over_a_relay() {
+    let mut nodes = [1, 2, 3].map(|tag| Node::start(node_id(tag, 0), 1));
+    let [a, relay, b] = &mut nodes;
+    connect_all(a, relay);
+    connect_all(relay, b);
+    relay.route(&[(a.local, &[6]), (b.local, &[7])], &[(6, a.local), (7, b.local)]);
+    b.route(&[(a.local, &[8, 6]), (relay.local, &[8])], &[(8, relay.local)]);
+    let (mut publisher, mut subscriber) = (Application::of(a), Application::of(b));
+    let stream = stream_id(0x71, 0);
+    open_as(a, b, stream, true);
+    let mut publishing = publisher.open_publish(stream, 11);
+    let mut subscribed = subscriber.subscribe(stream, "reader");
+    // All of it waits until there is a path, so that there is always more than one lane takes.
+    let waiting = messages(1, 6000);
+    for batch in waiting.chunks(10) {
+        publisher.publish(&mut publishing, batch);
+    }
+    a.route(&[(b.local, &[5, 7]), (relay.local, &[5])], &[(5, relay.local)]);
+    assert!(subscriber.receive(&mut subscribed, waiting.len()) == waiting, "messages differ");
+    publisher.until_acked(&publishing);
+    assert!(used(a, relay.local) > 1 && used(relay, b.local) > 1);
+
+    // Lanes that are closed under it cost neither order nor messages.
+    for (number, reason) in [(2, CloseReason::RateLimited), (4, CloseReason::Shutdown)] {
+        let (peer, epoch) = (b.local, LinkEpoch(1));
+        let close = ControlToShard::CloseLane { peer, lane: LaneId(number), epoch, reason };
+        relay.tell_link(peer, close);
+        carries(&mut publisher, &mut publishing, &mut subscriber, &mut subscribed, 5000);
+        relay.hear_down(b.local, LaneId(number), epoch);
+    }
+    for node in nodes {
+        node.stop();
+    }
+}
+
+/// A body that ends at the node, behind its stamp.
+fn body(from: NodeId, stamp: StripeStamp, len: usize) -> Vec<u8> {
+    let mut route = Vec::new();
+    let hops = [AdjacencyIndex(1)];
+    RouteHeader::encode(&mut route, from, node_id(1, 0), PathId(1), &hops).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+    [&stamp.encode()[..], &fixed, rest, &vec![0; len]].concat()
+}
+
+/// A neighbour sends these records; its lane is closed for `named`, and nobody else is disturbed.
+fn refused(named: CloseReason, reason: &str, len: usize, stamps: &[(u8, u32, u64)]) {
+    refused_in(COLLAPSED, named, reason, |peer: &mut Peer| {
+        for &(channel, epoch, sequence) in stamps {
+            let body = body(peer.id, StripeStamp { channel, epoch, sequence }, len);
+            peer.send(FrameKind::StripedRecord, BULK, &[&body]);
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_what_has_not_its_turn() {
+    let ahead: Vec<(u8, u32, u64)> = (1..10).map(|sequence| (0, 1, sequence)).collect();
+    refused(CloseReason::ReorderOverrun, "bytes wait out of order", 1_000_000, &ahead);
+}
+
+#[test]
+fn a_stripe_sequence_that_jumps_ahead() {
+    let reason = "stripe sequence 4097 is 4096 frames or more ahead of 1";
+    refused(CloseReason::ReorderOverrun, reason, 9, &[(0, 1, 0), (0, 1, 4097)]);
+}
+
+#[test]
+fn a_stripe_sequence_that_comes_twice_and_an_epoch_that_is_over() {
+    let named = CloseReason::StripeSequence;
+    refused(named, "stripe sequence 0 came twice", 9, &[(0, 1, 0), (0, 1, 0)]);
+    refused(named, "stripe sequence 2 came twice", 9, &[(0, 1, 2), (0, 1, 2)]);
+    let reason = "epoch 1 of stripe channel 7 is over";
+    refused(named, reason, 9, &[(7, 1, 0), (7, 2, 0), (7, 1, 1)]);
+}
+
+#[test]
+fn a_striped_record_that_is_none() {
+    let named = CloseReason::ProtocolViolation;
+    refused(named, "stripe channel", 9, &[(8, 1, 0)]);
+    refused_in(COLLAPSED, named, "truncated", |peer| {
+        peer.send(FrameKind::StripedRecord, BULK, &[&[0; StripeStamp::LEN - 1]]);
+    });
+    refused_in(COLLAPSED, named, "StripedRecord frame without a link sequence", |peer| {
+        peer.send_batch(&frame(FrameKind::StripedRecord, BULK, &[&[0; 200]]));
+    });
+}
+
+#[test]
+fn control_and_priority_are_never_striped() {
+    for class in [TrafficClass::Control, TrafficClass::Priority] {
+        let reason = format!("{} frame on lane 0", class.name());
+        refused_in(COLLAPSED, CloseReason::ClassChange, &reason, |peer| {
+            let body = body(peer.id, StripeStamp { channel: 0, epoch: 1, sequence: 0 }, 9);
+            peer.send_batch(&counted_frame(FrameKind::StripedRecord, class, 1, &[&body]));
+        });
+    }
+}
