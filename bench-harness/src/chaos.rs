@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hawser_proto::v1::StreamHandle;
 use tokio::time::sleep;
 
 use self::flow::{Flow, FlowSpec};
@@ -24,10 +23,10 @@ use crate::machine::free_address;
 use crate::report::progress;
 
 mod connection;
-mod flow;
+pub(crate) mod flow;
 mod isolation;
-mod namespaces;
-mod pair;
+pub(crate) mod namespaces;
+pub(crate) mod pair;
 mod probe;
 mod random;
 mod record_meter;

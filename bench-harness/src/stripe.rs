@@ -9,13 +9,12 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use self::lane_shaper::LaneShaper;
+use crate::chaos::flow::{Flow, FlowSpec};
 use crate::chaos::namespaces::Namespaces;
-use crate::chaos::pair::{Pair, PairSpec};
-use crate::chaos::watcher::{Account, Watcher};
-use crate::chaos::{await_messages, publish, stop};
+use crate::chaos::pair::{Opener, Pair, PairSpec};
+use crate::chaos::watcher::Account;
 use crate::cores::Placement;
 use crate::report::{Report, Rows, decimals, progress};
-use crate::worker::Worker;
 
 mod lane_shaper;
 
@@ -96,16 +95,16 @@ async fn run(
     let mut shaper = LaneShaper::start(namespaces, spec.lane_mbit).await?;
     progress("bulk lanes");
     let began = Instant::now();
-    let (mut publisher, mut watcher) = begin(spec, pair, "first", true, cores).await?;
+    let mut flow = begin(spec, pair, "first", true, cores).await?;
     while shaper.shape(pair).await? < LANES {
-        watcher.ensure_running()?;
+        flow.watcher.ensure_running()?;
         if began.elapsed() > LANES_PATIENCE {
             bail!("no {LANES} bulk lanes within {} s", LANES_PATIENCE.as_secs());
         }
         sleep(LOOK_INTERVAL).await;
     }
     let lanes_open_s = began.elapsed().as_secs_f64();
-    let mut account = watcher.finish(stop(&mut publisher).await?).await?;
+    let mut account = flow.finish().await?;
     let mut mbps = [Vec::new(), Vec::new()];
     for number in 1..=spec.runs {
         for (striped, runs) in [false, true].into_iter().zip(&mut mbps) {
@@ -144,12 +143,23 @@ async fn begin(
     name: &str,
     striped: bool,
     cores: &[usize],
-) -> Result<(Worker, Watcher)> {
+) -> Result<Flow> {
     let lanes = if striped { LANES } else { 1 };
     let bits_per_s = f64::from(spec.lane_mbit) * 1e6 * lanes as f64;
     let rate_per_s = OVERLOAD * bits_per_s / 8.0 / spec.payload_bytes as f64;
-    let stream = pair.open_stream(name, striped).await?;
-    publish(pair, name, stream, spec.payload_bytes, Some(rate_per_s), cores).await
+    let stream = Opener { stripe: striped, ..pair.opener() }.open_stream(name).await?;
+    if !stream.pending_dst_nodes.is_empty() {
+        bail!("{} did not confirm stream {name}", pair.b.name);
+    }
+    Flow::start(FlowSpec {
+        from: &pair.a.socket,
+        to: &pair.b.socket,
+        stream_id: stream.stream_id,
+        payload_bytes: spec.payload_bytes,
+        rate_per_s: Some(rate_per_s),
+        cores,
+    })
+    .await
 }
 
 /// Payload that came within a window, in megabits a second, and what came of the stream.
@@ -161,18 +171,16 @@ async fn window(
     striped: bool,
     cores: &[usize],
 ) -> Result<(f64, Account)> {
-    let (mut publisher, mut watcher) = begin(spec, pair, name, striped, cores).await?;
-    await_messages(&mut watcher).await?;
+    let flow = begin(spec, pair, name, striped, cores).await?;
     sleep(Duration::from_secs_f64(spec.warmup_s)).await;
-    let (began, before) = (Instant::now(), watcher.received());
+    let (began, before) = (Instant::now(), flow.watcher.received());
     sleep(Duration::from_secs_f64(spec.window_s)).await;
-    let (seconds, after) = (began.elapsed().as_secs_f64(), watcher.received());
+    let (seconds, after) = (began.elapsed().as_secs_f64(), flow.watcher.received());
     let lanes = shaper.shape(pair).await?;
     if lanes != LANES {
         bail!("{lanes} bulk lanes are left");
     }
-    let published = stop(&mut publisher).await?;
-    let account = watcher.finish(published).await?;
+    let account = flow.finish().await?;
     let bits = (after - before) as f64 * spec.payload_bytes as f64 * 8.0;
     Ok((bits / seconds / 1e6, account))
 }

@@ -91,24 +91,7 @@ impl Pair {
 
     /// Opens streams from A to B.
     pub(crate) fn opener(&self) -> Opener {
-        Opener { channel: self.a.channel.clone(), to: self.b.name }
-    /// Opens a stream from A to B. B may not have confirmed it: the handle says so.
-    pub(crate) async fn open_stream(&self, name: &str, stripe: bool) -> Result<StreamHandle> {
-        let open = OpenClientDataStreamReq {
-            name: name.to_owned(),
-            dst_nodes: vec![self.b.name.to_owned()],
-            stripe,
-            ..OpenClientDataStreamReq::default()
-        };
-        let mut mesh = client::mesh(self.a.channel.clone());
-        Ok(mesh.open_client_data_stream(open).await.context("stream open")?.into_inner())
-    }
-
-    /// Ends a stream that A opened.
-    pub(crate) async fn close_stream(&self, handle: StreamHandle) -> Result<()> {
-        let mut mesh = client::mesh(self.a.channel.clone());
-        mesh.close_client_data_stream(handle).await.context("stream close")?;
-        Ok(())
+        Opener { channel: self.a.channel.clone(), to: self.b.name, stripe: false }
     }
 
     /// The lanes as B sees them; none while it does not answer.
@@ -191,6 +174,8 @@ fn data_directory() -> Result<TempDir> {
 pub(crate) struct Opener {
     pub(crate) channel: Channel,
     pub(crate) to: &'static str,
+    /// Its streams are to be striped.
+    pub(crate) stripe: bool,
 }
 
 impl Opener {
@@ -199,6 +184,7 @@ impl Opener {
         let open = OpenClientDataStreamReq {
             name: name.to_owned(),
             dst_nodes: vec![self.to.to_owned()],
+            stripe: self.stripe,
             ..OpenClientDataStreamReq::default()
         };
         let mut mesh = client::mesh(self.channel.clone());

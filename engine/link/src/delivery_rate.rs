@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use hawser_wire::MonoTime;
 
+use crate::rate_maximum::{RateMaximum, half_window, rate_of};
+
 /// What was delivered when a batch was sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct SendSnapshot {
@@ -28,12 +30,10 @@ pub(crate) struct DeliveryRate {
     first_sent_at: MonoTime,
     /// What is sent before this much is delivered does not show what the link can do.
     app_limited_until: u64,
-    /// Bytes per second: the largest samples of this half of the window and of the one before.
-    rates: [u64; 2],
+    rate: RateMaximum,
     /// A sample that is not the application's doing has shown what the link can do.
     is_proven: bool,
     startup: Option<Startup>,
-    half_since: MonoTime,
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
     /// When the last probe began.
@@ -69,9 +69,7 @@ struct Probe {
 }
 
 /// Least time that a sample spans: below it scheduling is all that is measured.
-const SPAN_MIN: Duration = Duration::from_micros(200);
-/// Half of the window of the largest rate.
-const HALF_WINDOW: Duration = Duration::from_millis(500);
+pub(crate) const SPAN_MIN: Duration = Duration::from_micros(200);
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 
@@ -81,6 +79,13 @@ const PROBE_ASK_EVERY: Duration = Duration::from_millis(10);
 /// A peer makes this side hold back no more often than so.
 const PROBE_GAP: Duration = Duration::from_secs(1);
 
+impl SendSnapshot {
+    /// What was delivered then does not show what the link can do.
+    pub(crate) const fn is_app_limited(&self) -> bool {
+        self.app_limited
+    }
+}
+
 impl DeliveryRate {
     pub(crate) const fn new() -> Self {
         Self {
@@ -88,10 +93,9 @@ impl DeliveryRate {
             delivered_at: MonoTime::ZERO,
             first_sent_at: MonoTime::ZERO,
             app_limited_until: 1,
-            rates: [0; 2],
+            rate: RateMaximum::new(),
             is_proven: false,
             startup: Some(Startup { rate: 0, level_rounds: 0, round_end: 0 }),
-            half_since: MonoTime::ZERO,
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             probed_at: MonoTime::ZERO,
@@ -141,10 +145,8 @@ impl DeliveryRate {
         if span < SPAN_MIN {
             return;
         }
-        let delivered = u128::from(self.delivered_bytes.saturating_sub(snapshot.delivered_bytes));
-        let rate =
-            delivered.saturating_mul(1_000_000_000).checked_div(span.as_nanos()).unwrap_or(0);
-        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        let delivered_bytes = self.delivered_bytes.saturating_sub(snapshot.delivered_bytes);
+        let rate = rate_of(delivered_bytes, span);
         if snapshot.app_limited && rate < self.rate() {
             return;
         }
@@ -152,14 +154,7 @@ impl DeliveryRate {
             self.is_proven = true;
             self.update_startup(rate, snapshot.delivered_bytes);
         }
-        let half = HALF_WINDOW.max(self.min_rtt.unwrap_or_default().saturating_mul(5));
-        let [current, previous] = self.rates;
-        if now.saturating_since(self.half_since) >= half {
-            self.half_since = now;
-            self.rates = [rate, current];
-        } else {
-            self.rates = [current.max(rate), previous];
-        }
+        self.rate.handle_sample(now, rate, half_window(self.min_rtt.unwrap_or_default()));
     }
 
     fn update_startup(&mut self, rate: u64, delivered_when_sent: u64) {
@@ -264,8 +259,7 @@ impl DeliveryRate {
 
     /// Bytes per second; 0 while unknown.
     pub(crate) fn rate(&self) -> u64 {
-        let [current, previous] = self.rates;
-        current.max(previous)
+        self.rate.get()
     }
 
     /// Whether the rate shows what the link can do.

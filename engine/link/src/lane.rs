@@ -8,8 +8,10 @@ use hawser_wire::{
 use crate::batch::{Batch, BatchFifo};
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
+use crate::delivery_rate::SPAN_MIN;
 use crate::fair_queue::FairQueue;
 use crate::fragment::{Assembly, SplitBatch};
+use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
 use crate::watch::LaneWatch;
 use crate::width::wide;
@@ -60,8 +62,8 @@ pub(crate) struct Lane {
     /// Bytes of bulk that keeps to this lane, and of striped bulk, that went out while both waited.
     served_pinned_bytes: usize,
     served_striped_bytes: usize,
-    /// Bytes per second that were acknowledged, the most of late; 0 before any were.
-    goodput: u64,
+    /// What it delivers, by itself.
+    rate: RateMaximum,
     /// The newest epoch of each stripe channel that came over it.
     pub(crate) stripe_epochs: [u32; STRIPE_CHANNELS],
     /// It may have something to write.
@@ -100,7 +102,7 @@ impl Lane {
             bulk_served: 0,
             served_pinned_bytes: 0,
             served_striped_bytes: 0,
-            goodput: 0,
+            rate: RateMaximum::new(),
             stripe_epochs: [0; STRIPE_CHANNELS],
             wanted: true,
             quiet: false,
@@ -228,22 +230,31 @@ impl Lane {
         Some(batch)
     }
 
-    pub(crate) const fn goodput(&self) -> u64 {
-        self.goodput
-    }
-
     /// So many bytes were acknowledged since `sent_at`, a batch that was sent then the last of them: that
     /// is what the lane carries, however little of it is wanted.
-    pub(crate) fn handle_delivered(&mut self, now: MonoTime, bytes: u64, sent_at: MonoTime) {
-        let nanos = now.saturating_since(sent_at).as_nanos();
-        let sample = u128::from(bytes).saturating_mul(1_000_000_000).checked_div(nanos);
-        let sample = sample.and_then(|sample| u64::try_from(sample).ok()).unwrap_or(0);
-        self.goodput = self.goodput.max(sample);
+    pub(crate) fn handle_delivered(
+        &mut self,
+        now: MonoTime,
+        bytes: u64,
+        sent_at: MonoTime,
+        is_app_limited: bool,
+    ) {
+        let rate = rate_of(bytes, now.saturating_since(sent_at).max(SPAN_MIN));
+        if !is_app_limited || rate > self.rate.get() {
+            self.rate.handle_sample(now, rate, half_window(self.watch.min_rtt()));
+        }
     }
 
-    /// What was measured long ago counts for less.
-    pub(crate) const fn age_goodput(&mut self) {
-        self.goodput = self.goodput.saturating_sub(self.goodput >> 6);
+    /// How long the bulk in flight takes to arrive, by the lane's rate, in nanoseconds: what is sent next
+    /// follows it. Before a rate is known, whatever is in flight takes for ever.
+    pub(crate) fn drain_nanos(&self) -> u128 {
+        match self.unacked.bulk_bytes() {
+            0 => 0,
+            bytes => u128::from(bytes)
+                .saturating_mul(1_000_000_000)
+                .checked_div(u128::from(self.rate.get()))
+                .unwrap_or(u128::MAX),
+        }
     }
 
     /// Whether striped bulk of so many `channels` has its turn before the bulk that keeps to this lane.

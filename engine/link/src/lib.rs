@@ -28,6 +28,7 @@ mod link;
 mod mode;
 mod origin;
 mod placement;
+mod rate_maximum;
 mod reassembly;
 mod striping;
 mod unacked;

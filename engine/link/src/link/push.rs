@@ -220,8 +220,7 @@ impl VirtualLink {
     /// The queue of own bulk takes one more record.
     fn takes_own_bulk(&self) -> bool {
         let queued = self.queued_bytes(TrafficClass::Bulk, Origin::Own);
-        queued == 0
-            || queued.saturating_add(RECORD_BYTES_TARGET) <= self.config.data_bytes_max
+        queued == 0 || queued.saturating_add(RECORD_BYTES_TARGET) <= self.config.data_bytes_max
     }
 
     /// Bytes waiting for one lane at which own streams stop filling its queue: the send buffer is full.
@@ -257,10 +256,11 @@ impl VirtualLink {
         most
     }
 
-    /// What bulk may put on the wire at once, four times over: a larger batch goes in pieces, what
-    /// stands around each included.
+    /// What bulk may put on the wire at once, four times over, and over each lane while streams are
+    /// striped: a larger batch goes in pieces, what stands around each included.
     pub(super) fn piece_bytes(&self) -> usize {
-        let share = self.in_flight_share(4, self.config.batch_bytes);
+        let lanes = if self.striping.channels() > 0 { self.bulk_lanes() } else { 1 };
+        let share = self.in_flight_share(wide(lanes).saturating_mul(4), self.config.batch_bytes);
         share.saturating_sub(PIECE_OVERHEAD_BYTES)
     }
 

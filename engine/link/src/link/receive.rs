@@ -299,7 +299,8 @@ impl VirtualLink {
         lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
         let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
         if let Some((sent_at, snapshot)) = released.newest {
-            lane.handle_delivered(now, released.bytes_since, sent_at);
+            let is_app_limited = snapshot.is_app_limited();
+            lane.handle_delivered(now, released.bytes_since, sent_at, is_app_limited);
             self.rate.handle_ack(now, released.bytes, sent_at, snapshot);
         }
         Ok(())

@@ -52,7 +52,6 @@ impl VirtualLink {
                 self.events.push_back(LinkEvent::Quiet { lane, silent_ticks });
             }
             lane.push_own_flagged(FrameKind::Ping, flags, &beat);
-            lane.age_goodput();
             lane.receipt.handle_tick(config.tick, lane.watch.srtt(), config.credit_bytes_max);
         }
         if changed {

@@ -14,7 +14,6 @@ use crate::lane::Lane;
 use crate::origin::Origin;
 use crate::reassembly::{GivenUp, ReassembledFrame, StripeOutcome};
 use crate::violation::LinkViolation;
-use crate::width::wide;
 
 impl VirtualLink {
     /// The next frame of a striped stream whose turn has come, or that is delivered without those
@@ -62,8 +61,7 @@ impl VirtualLink {
         if origin == Origin::Foreign && own > 0 && own.saturating_add(frame.len) > free {
             return Err(self.refusal(class, None, RefusedLimit::Stream, own, free));
         }
-        let flags =
-            self.mark(origin, queued, frame.flags, |link| own > link.striped_mark_share());
+        let flags = self.mark(origin, queued, frame.flags, |link| own > link.striped_mark_share());
         let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
         if self.striping.push(flow, &frame, batch_bytes, &mut self.pool) {
             self.next_sequence = self.next_sequence.saturating_add(1);
@@ -87,12 +85,6 @@ impl VirtualLink {
             [Origin::Own, Origin::Foreign].map(|origin| self.striping.queued_bytes(origin));
         let queued = queued.into_iter().fold(0_usize, usize::saturating_add);
         queued.checked_div(self.bulk_lanes()).unwrap_or(0)
-    }
-
-    /// Bulk bytes that may be in flight while striped bulk waits. What the link may have is meant for one
-    /// bottleneck; who asks for all lanes expects one on each, with a queue of its own.
-    pub(super) fn striped_bound(&self) -> u64 {
-        self.in_flight_bound.saturating_mul(wide(self.bulk_lanes().max(1)))
     }
 
     /// A striped stream's share of the threshold for marks: on each bulk lane, that of a stream.

@@ -206,11 +206,11 @@ impl VirtualLink {
             }
             return None;
         }
-        if lane.is_striped_turn(channels) || (channels > 0 && in_flight >= self.in_flight_bound) {
-            return self.next_striped(at);
-        }
         if in_flight >= self.in_flight_bound {
             return None;
+        }
+        if lane.is_striped_turn(channels) {
+            return self.next_striped(at);
         }
         let batch = lane.pop_bulk(quantum)?;
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
@@ -227,9 +227,7 @@ impl VirtualLink {
         let front = self.striping.front()?;
         let len = front.len();
         let piece = self.splits(front).then(|| self.piece_len(len));
-        let lane = self.lanes.get(at)?;
-        let waits = lane.unacked.bulk_bytes().saturating_add(wide(lane.resend_bytes()));
-        if !self.may_send(at, front, piece) || !self.is_short(at, waits) {
+        if !self.may_send(at, front, piece) || !self.delivers_first(at, wide(len)) {
             return None;
         }
         self.lanes.get_mut(at)?.note_striped(len);
@@ -259,9 +257,6 @@ impl VirtualLink {
             TrafficClass::Control => true,
             TrafficClass::Priority => !self.is_priority_elsewhere(at),
             TrafficClass::Bulk => {
-                if batch.stripe().is_some() {
-                    return self.is_short(at, lane.unacked.bulk_bytes());
-                }
                 let in_flight = self.bulk_in_flight();
                 let fits = in_flight == 0 || in_flight.saturating_add(len) <= self.in_flight_bound;
                 fits && !self.owes_turn(at, in_flight, len)
@@ -281,25 +276,43 @@ impl VirtualLink {
     /// Lanes may share one bottleneck, and what may be in flight is the link's: while it is scarce, a
     /// lane leaves the next turn to another one with bulk waiting that has less of it, or as much and
     /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is
-    /// slower has more in flight, and nobody waits for it.
+    /// slower has more in flight, and nobody waits for it. While striped bulk waits, any lane could take
+    /// the turn: it is that of the one that delivers first.
     fn owes_turn(&self, at: usize, in_flight: u64, len: u64) -> bool {
         if !self.is_scarce(in_flight) {
             return false;
         }
+        if self.striping.front().is_some() {
+            return !self.delivers_first(at, len);
+        }
         let Some(own) = self.lanes.get(at) else { return false };
         let own_bytes = own.unacked.bulk_bytes();
-        let window = self.config.window_bytes.saturating_sub(self.config.window_control_bytes);
         let is_next = |lane: &Lane| {
             let bytes = lane.unacked.bulk_bytes();
             let has_less = bytes.saturating_add(len) <= own_bytes
                 || (bytes <= own_bytes && self.turn_of(lane) < self.turn_of(own));
-            !lane.quiet
-                && lane.has_bulk()
-                && has_less
-                && lane.credit.left_bytes() > len
-                && lane.unacked.backing_bytes() < window >> 1
+            !lane.quiet && lane.has_bulk() && has_less && self.has_space(lane, len)
         };
         self.lanes.iter().enumerate().any(|(other, lane)| other != at && is_next(lane))
+    }
+
+    /// No other lane would have delivered the bulk in flight over it sooner, and what it is sent next.
+    ///
+    /// Each lane goes by its own rate: lanes of any speed are kept busy for equally long, whether they
+    /// share a bottleneck or not, and records come nearly in the order in which they were sent.
+    fn delivers_first(&self, at: usize, len: u64) -> bool {
+        let own_nanos = self.lanes.get(at).map_or(0, Lane::drain_nanos);
+        let is_sooner = |lane: &Lane| {
+            let carries = !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
+            carries && lane.drain_nanos() < own_nanos && self.has_space(lane, len)
+        };
+        !self.lanes.iter().any(is_sooner)
+    }
+
+    /// Window and credit of a lane do not keep it from its turn.
+    fn has_space(&self, lane: &Lane, len: u64) -> bool {
+        let window = self.config.window_bytes.saturating_sub(self.config.window_control_bytes);
+        lane.credit.left_bytes() > len && lane.unacked.backing_bytes() < window >> 1
     }
 
     const fn is_scarce(&self, in_flight: u64) -> bool {
@@ -316,30 +329,15 @@ impl VirtualLink {
         let Some(turn) = self.lanes.get(at).map(|lane| self.turn_of(lane)) else { return };
         self.bulk_turn = turn;
         let is_scarce = self.is_scarce(in_flight);
+        let striped = self.striping.front().is_some();
         for (other, lane) in self.lanes.iter_mut().enumerate() {
             if other == at {
                 lane.bulk_served = turn.saturating_add(len);
-            } else if is_scarce && lane.has_bulk() {
-                lane.wanted = true;
+            } else {
+                let waits = striped && lane.carries.contains(TrafficClass::Bulk);
+                lane.wanted |= waits || (is_scarce && lane.has_bulk());
             }
         }
-    }
-
-    /// With `waits` bytes on its way, a lane has less than its share of what may be in flight, or none.
-    /// Shares go by goodput, so that lanes of any speed are kept busy, whichever is asked first.
-    fn is_short(&self, at: usize, waits: u64) -> bool {
-        let carries = |lane: &&Lane| !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
-        let fastest = self.lanes.iter().map(Lane::goodput).max().unwrap_or(0);
-        // One that is not known yet may be as good as any, and none is so slow that it is forgotten.
-        let weight = |lane: &Lane| match lane.goodput() {
-            0 => u128::from(fastest.max(1)),
-            goodput => u128::from(goodput.max(fastest >> 4)),
-        };
-        let lanes = self.lanes.iter().filter(carries);
-        let total = lanes.fold(0, |sum: u128, lane| sum.saturating_add(weight(lane)));
-        let bound = u128::from(self.striped_bound());
-        let own = self.lanes.get(at).map_or(0, weight);
-        waits == 0 || u128::from(waits).saturating_mul(total) < bound.saturating_mul(own)
     }
 
     fn stage_piece(&mut self, now: MonoTime, at: usize) -> Option<Staged> {

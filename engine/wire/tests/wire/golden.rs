@@ -8,9 +8,9 @@ use hawser_wire::{
     FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, Hello,
     Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose,
     LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
-    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck,
-    StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass,
-    capability, put_varint,
+    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView,
+    RouteHeader, StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp,
+    TenantId, TrafficClass, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, record_bytes, written};

@@ -18,7 +18,12 @@ const CONTROL: TrafficClass = TrafficClass::Control;
 
 /// One peer does `bad`; its lane is closed for `named`, whose detail says `reason`, both sides are
 /// told, and the lane of another peer does not notice.
-pub(crate) fn refused_in(spec: LaneSpec, named: CloseReason, reason: &str, bad: impl Fn(&mut Peer)) {
+pub(crate) fn refused_in(
+    spec: LaneSpec,
+    named: CloseReason,
+    reason: &str,
+    bad: impl Fn(&mut Peer),
+) {
     refused_at(Node::start(node_id(1, 0), 1), spec, named, reason, bad);
 }
 
