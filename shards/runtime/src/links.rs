@@ -315,8 +315,9 @@ impl<I: ShardIo> Links<I> {
             if lane.writing {
                 continue;
             }
+            let peer = lane.peer;
             if lane.closing.is_none() {
-                let Some(link) = self.links.get_mut(&lane.peer) else { continue };
+                let Some(link) = self.links.get_mut(&peer) else { continue };
                 if let Err(error) = fill(now, key, lane, &mut link.machine) {
                     let why = error.to_string();
                     self.drop_lane(now, key, &why);
@@ -331,6 +332,18 @@ impl<I: ShardIo> Links<I> {
                 let why = why.clone();
                 self.drop_lane(now, key, &why);
             }
+            // What one lane sent may give another the turn.
+            self.note_wanting(peer);
+        }
+    }
+
+    /// Lanes of a link that its machine has something for.
+    fn note_wanting(&mut self, peer: NodeId) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        while let Some(key) = link.machine.poll_wanted() {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                note_wanted(&mut self.wanting, key, lane);
+            }
         }
     }
 
@@ -339,11 +352,8 @@ impl<I: ShardIo> Links<I> {
         while let Some(peer) = self.touched.pop_front() {
             let Some(link) = self.links.get_mut(&peer) else { continue };
             link.touched = false;
-            while let Some(key) = link.machine.poll_wanted() {
-                if let Some(lane) = self.lanes.get_mut(&key) {
-                    note_wanted(&mut self.wanting, key, lane);
-                }
-            }
+            self.note_wanting(peer);
+            let Some(link) = self.links.get_mut(&peer) else { continue };
             while let Some(batch) = link.machine.poll_rerouted() {
                 self.rerouted.push_back(batch);
             }
