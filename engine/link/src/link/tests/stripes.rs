@@ -135,6 +135,35 @@ fn a_lane_that_comes_later_is_filled_too() {
 }
 
 #[test]
+fn a_stream_of_one_lane_has_half_of_it_beside_one_that_takes_all() {
+    for bytes_per_ms in [500, 2500] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        for lane in 2..6 {
+            let key = pair.key_of(lane);
+            pair.wires.get_mut(&key).unwrap().bytes_per_ms = bytes_per_ms;
+        }
+        let plain = Flow { tenant: 2, stream: 8 };
+        let mut taken = [0, 0];
+        for step in 0..4000 {
+            while pair.ends[0].has_room(Bulk, plain) {
+                pair.push(0, Bulk, Origin::Own, plain.stream, 4000).unwrap();
+                taken[0] += if step < 2000 { 0 } else { 4000 };
+            }
+            while pair.ends[0].has_room(Bulk, FLOW) {
+                pair.push_striped(0, Origin::Own, STREAM, 4000).unwrap();
+                taken[1] += if step < 2000 { 0 } else { 4000 };
+            }
+            pair.step(true);
+        }
+        let [plain, striped] = taken.map(|bytes| bytes as f64 / (2000 * bytes_per_ms) as f64);
+        assert!((0.4..0.6).contains(&plain), "{plain} and {striped} lanes");
+        assert!(plain + striped > 3.8, "{plain} and {striped} lanes");
+        pair.settle(20);
+        assert_eq!(pair.violations, []);
+    }
+}
+
+#[test]
 fn what_runs_ahead_stays_within_the_window_while_a_lane_stands_still() {
     let config = LinkConfig { stripe_bytes: 200_000, ..LinkConfig::default() };
     let mut pair = Pair::with_lanes(config, 6);
