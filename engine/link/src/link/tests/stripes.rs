@@ -135,6 +135,27 @@ fn a_lane_that_comes_later_is_filled_too() {
 }
 
 #[test]
+fn what_one_lane_sends_gives_the_others_the_turn() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    for _ in 0..20 {
+        pair.push_striped(0, Origin::Own, STREAM, 16_000).unwrap();
+    }
+    let bulk: Vec<LaneKey> = (2..6).map(|lane| pair.key_of(lane)).collect();
+    let (now, end) = (pair.now, &mut pair.ends[0]);
+    while end.poll_wanted().is_some() {}
+    // The first record has its lane, and is all that goes over it before it is acknowledged.
+    let sent: Vec<bool> = bulk.iter().map(|&key| end.poll_transmit(now, key).is_some()).collect();
+    assert_eq!(sent, [true; 4]);
+    for &key in &bulk {
+        assert!(end.poll_transmit(now, key).is_none(), "nothing is known of its rate");
+    }
+    let mut wanted: Vec<LaneKey> = std::iter::from_fn(|| end.poll_wanted()).collect();
+    wanted.sort();
+    assert_eq!(wanted, bulk);
+    pair.settle(5);
+}
+
+#[test]
 fn a_stream_of_one_lane_has_half_of_it_beside_one_that_takes_all() {
     for bytes_per_ms in [500, 2500] {
         let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
