@@ -2,14 +2,13 @@ use std::time::Duration;
 
 use hawser_wire::MonoTime;
 
+use crate::delivery_marks::{DeliveryMarks, Mark, SPAN_MIN};
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 
 /// What was delivered when a batch was sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct SendSnapshot {
-    delivered_bytes: u64,
-    delivered_at: MonoTime,
-    first_sent_at: MonoTime,
+    delivered: Mark,
     app_limited: bool,
 }
 
@@ -20,17 +19,21 @@ pub(crate) struct SendSnapshot {
 /// come in one lump do not inflate it (draft-cheng-iccrg-delivery-rate-estimation §3); the rate is the
 /// windowed maximum, as in BBR. What the application left unused lowers no estimate.
 ///
+/// A sample reaches back for 20 ms at least. A shaper lets pass, at the speed of the wire, what its
+/// bucket has gathered while nothing came: over one short round trip that looks like many times its
+/// rate, and the maximum would hold on to it, and fill its queue, for a second.
+///
 /// The bound, rate × (1.5 × least round trip + 5 ms), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
 /// ceased to grow for the first time, it is rate × (3 × least round trip + 5 ms), as in BBR's startup.
 #[derive(Debug)]
 pub(crate) struct DeliveryRate {
-    delivered_bytes: u64,
-    delivered_at: MonoTime,
-    first_sent_at: MonoTime,
+    /// Up to the last acknowledgement; while nothing is in flight, as if it had been a moment ago.
+    delivered: Mark,
     /// What is sent before this much is delivered does not show what the link can do.
     app_limited_until: u64,
     rate: RateMaximum,
+    marks: DeliveryMarks,
     /// A sample that is not the application's doing has shown what the link can do.
     is_proven: bool,
     startup: Option<Startup>,
@@ -49,8 +52,10 @@ struct Startup {
     rate: u64,
     /// Rounds since then.
     level_rounds: u8,
-    /// A round ends when what is sent after this much was delivered is acknowledged.
+    /// A round ends when what is sent after this much was delivered is acknowledged, and no sooner
+    /// than a sample has reached back over it.
     round_end: u64,
+    round_since: MonoTime,
 }
 
 /// Startup is over after so many rounds without a quarter more.
@@ -68,8 +73,6 @@ struct Probe {
     best: Option<Duration>,
 }
 
-/// Least time that a sample spans: below it scheduling is all that is measured.
-pub(crate) const SPAN_MIN: Duration = Duration::from_micros(200);
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 
@@ -89,13 +92,21 @@ impl SendSnapshot {
 impl DeliveryRate {
     pub(crate) const fn new() -> Self {
         Self {
-            delivered_bytes: 0,
-            delivered_at: MonoTime::ZERO,
-            first_sent_at: MonoTime::ZERO,
+            delivered: Mark {
+                delivered_bytes: 0,
+                delivered_at: MonoTime::ZERO,
+                sent_at: MonoTime::ZERO,
+            },
             app_limited_until: 1,
             rate: RateMaximum::new(),
+            marks: DeliveryMarks::new(),
             is_proven: false,
-            startup: Some(Startup { rate: 0, level_rounds: 0, round_end: 0 }),
+            startup: Some(Startup {
+                rate: 0,
+                level_rounds: 0,
+                round_end: 0,
+                round_since: MonoTime::ZERO,
+            }),
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             probed_at: MonoTime::ZERO,
@@ -104,27 +115,28 @@ impl DeliveryRate {
     }
 
     /// A batch is sent while `in_flight_bytes` are. `is_sparse`: more was not to be sent.
-    pub(crate) const fn handle_send(
+    pub(crate) fn handle_send(
         &mut self,
         now: MonoTime,
         in_flight_bytes: u64,
         is_sparse: bool,
     ) -> SendSnapshot {
         if in_flight_bytes == 0 {
-            self.first_sent_at = now;
-            self.delivered_at = now;
+            let Mark { delivered_bytes, delivered_at, .. } = self.delivered;
+            if now.saturating_since(delivered_at) > SPAN_MIN {
+                self.marks.restart(now, delivered_bytes);
+            }
+            self.delivered = Mark { delivered_bytes, delivered_at: now, sent_at: now };
         }
         SendSnapshot {
-            delivered_bytes: self.delivered_bytes,
-            delivered_at: self.delivered_at,
-            first_sent_at: self.first_sent_at,
-            app_limited: is_sparse || self.app_limited_until > self.delivered_bytes,
+            delivered: self.delivered,
+            app_limited: is_sparse || self.app_limited_until > self.delivered.delivered_bytes,
         }
     }
 
     /// There was room for more, and nothing to send.
     pub(crate) const fn handle_idle(&mut self, in_flight_bytes: u64) {
-        let until = self.delivered_bytes.saturating_add(in_flight_bytes);
+        let until = self.delivered.delivered_bytes.saturating_add(in_flight_bytes);
         self.app_limited_until = until.saturating_add(1);
     }
 
@@ -136,34 +148,34 @@ impl DeliveryRate {
         sent_at: MonoTime,
         snapshot: SendSnapshot,
     ) {
-        self.delivered_bytes = self.delivered_bytes.saturating_add(bytes);
-        self.delivered_at = now;
-        self.first_sent_at = sent_at;
-        let sending = sent_at.saturating_since(snapshot.first_sent_at);
-        let acking = now.saturating_since(snapshot.delivered_at);
-        let span = sending.max(acking);
-        if span < SPAN_MIN {
+        let delivered_bytes = self.delivered.delivered_bytes.saturating_add(bytes);
+        self.delivered = Mark { delivered_bytes, delivered_at: now, sent_at };
+        let mark = self.marks.handle_ack(self.delivered);
+        let is_longer = mark.delivered_bytes < snapshot.delivered.delivered_bytes;
+        let from = if is_longer { mark } else { snapshot.delivered };
+        let sending = sent_at.saturating_since(from.sent_at);
+        let acking = now.saturating_since(from.delivered_at);
+        let bytes = delivered_bytes.saturating_sub(from.delivered_bytes);
+        let rate = rate_of(bytes, sending.max(acking).max(SPAN_MIN));
+        let is_app_limited = snapshot.app_limited || self.app_limited_until > from.delivered_bytes;
+        if is_app_limited && rate < self.rate() {
             return;
         }
-        let delivered_bytes = self.delivered_bytes.saturating_sub(snapshot.delivered_bytes);
-        let rate = rate_of(delivered_bytes, span);
-        if snapshot.app_limited && rate < self.rate() {
-            return;
-        }
-        if !snapshot.app_limited {
+        if !is_app_limited {
             self.is_proven = true;
-            self.update_startup(rate, snapshot.delivered_bytes);
+            self.update_startup(now, rate, snapshot.delivered.delivered_bytes);
         }
         self.rate.handle_sample(now, rate, half_window(self.min_rtt.unwrap_or_default()));
     }
 
-    fn update_startup(&mut self, rate: u64, delivered_when_sent: u64) {
+    fn update_startup(&mut self, now: MonoTime, rate: u64, delivered_when_sent: u64) {
         let Some(startup) = &mut self.startup else { return };
         if rate >= startup.rate.saturating_add(startup.rate >> 2) {
             (startup.rate, startup.level_rounds) = (rate, 0);
         }
-        if delivered_when_sent >= startup.round_end {
-            startup.round_end = self.delivered_bytes;
+        let lasted = now.saturating_since(startup.round_since);
+        if delivered_when_sent >= startup.round_end && lasted >= SPAN_MIN {
+            (startup.round_end, startup.round_since) = (self.delivered.delivered_bytes, now);
             startup.level_rounds = startup.level_rounds.saturating_add(1);
             if startup.level_rounds > LEVEL_ROUNDS {
                 self.startup = None;
@@ -251,10 +263,10 @@ impl DeliveryRate {
     }
 
     /// The peer, or the way to it, is another one.
-    pub(crate) const fn reset(&mut self) {
-        let (delivered_bytes, delivered_at) = (self.delivered_bytes, self.delivered_at);
-        let app_limited_until = delivered_bytes.saturating_add(1);
-        *self = Self { delivered_bytes, delivered_at, app_limited_until, ..Self::new() };
+    pub(crate) fn reset(&mut self) {
+        let delivered = self.delivered;
+        let app_limited_until = delivered.delivered_bytes.saturating_add(1);
+        *self = Self { delivered, app_limited_until, ..Self::new() };
     }
 
     /// Bytes per second; 0 while unknown.
@@ -300,9 +312,25 @@ mod tests {
 
     const FLOOR: u64 = 2 << 10;
 
+    fn nanos(duration: Duration) -> u64 {
+        u64::try_from(duration.as_nanos()).unwrap()
+    }
+
     /// A bottleneck of `rate` bytes per second and `rtt` there and back, kept as full as the bound
     /// allows for `seconds`; delivered bytes per second over the second half, longest queue there.
     fn run(rate: u64, rtt: Duration, seconds: u64, pings: bool) -> (u64, Duration) {
+        run_shaped(rate, rtt, seconds, pings, Duration::ZERO)
+    }
+
+    /// The same, with a bucket that holds `bucket` of the rate, and if that is something, a pause of the
+    /// sender twice a second in which it fills.
+    fn run_shaped(
+        rate: u64,
+        rtt: Duration,
+        seconds: u64,
+        pings: bool,
+        bucket: Duration,
+    ) -> (u64, Duration) {
         let mut estimate = DeliveryRate::new();
         let step = Duration::from_micros(50);
         let (mut now, mut free_at) = (MonoTime::from_nanos(1), MonoTime::ZERO);
@@ -332,14 +360,17 @@ mod tests {
             }
             let bound = estimate.in_flight_bound(FLOOR);
             let piece = (bound / 4).clamp(512, 128 << 10);
-            while in_flight + piece <= bound {
+            let pauses = !bucket.is_zero() && now.as_nanos() % 500_000_000 < 40_000_000;
+            while in_flight + piece <= bound && !pauses {
                 let snapshot = estimate.handle_send(now, in_flight, false);
                 in_flight += piece;
+                // The bucket has gathered so much, at most.
+                let full = MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(bucket)));
                 free_at = free_at
-                    .max(now)
+                    .max(full)
                     .saturating_add(Duration::from_nanos(piece * 1_000_000_000 / rate));
                 // The acknowledgement is up to a millisecond late.
-                let back = free_at.saturating_add(rtt + Duration::from_millis(1));
+                let back = free_at.max(now).saturating_add(rtt + Duration::from_millis(1));
                 flight.push_back((back, piece, now, snapshot));
             }
             if now >= half {
@@ -372,6 +403,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_shaper_lets_pass_at_once_is_not_its_rate() {
+        for (rate, rtt_ms) in [(1_250_000, 0), (12_500_000, 0), (12_500_000, 10), (125_000_000, 1)]
+        {
+            let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(200);
+            let (used, queue) = run_shaped(rate, rtt, 6, true, Duration::from_millis(10));
+            assert!(used >= rate * 90 / 100, "{used} of {rate} at {rtt:?}");
+            let most = rtt.mul_f64(1.2) + Duration::from_millis(10);
+            assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
+        }
+    }
+
+    #[test]
     fn the_queue_does_not_raise_its_own_bound_however_long_it_stands() {
         let (used, queue) = run(12_500_000, Duration::from_millis(10), 100, true);
         assert!(used >= 12_500_000 * 95 / 100, "{used}");
@@ -383,7 +426,7 @@ mod tests {
         let mut estimate = DeliveryRate::new();
         let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
         let snapshot = estimate.handle_send(at(1), 0, false);
-        estimate.handle_ack(at(11), 1_000_000, at(1), snapshot);
+        estimate.handle_ack(at(21), 2_000_000, at(1), snapshot);
         assert_eq!(estimate.rate(), 100_000_000);
         for second in 1..100 {
             estimate.handle_idle(0);

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hawser_wire::{
     BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence,
@@ -8,7 +9,6 @@ use hawser_wire::{
 use crate::batch::{Batch, BatchFifo};
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
-use crate::delivery_rate::SPAN_MIN;
 use crate::fair_queue::FairQueue;
 use crate::fragment::{Assembly, SplitBatch};
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
@@ -19,6 +19,9 @@ use crate::width::wide;
 /// Heartbeats and answers are left out while this many bytes of a lane's own frames wait: a peer that
 /// asks for them and does not read gets no more.
 const OWN_BYTES_MAX: usize = 64 << 10;
+
+/// Least time that a sample of a lane's rate spans: below it scheduling is all that is measured.
+const RATE_SPAN_MIN: Duration = Duration::from_micros(200);
 
 /// One connection of a link.
 #[derive(Debug)]
@@ -239,7 +242,7 @@ impl Lane {
         sent_at: MonoTime,
         is_app_limited: bool,
     ) {
-        let rate = rate_of(bytes, now.saturating_since(sent_at).max(SPAN_MIN));
+        let rate = rate_of(bytes, now.saturating_since(sent_at).max(RATE_SPAN_MIN));
         if !is_app_limited || rate > self.rate.get() {
             self.rate.handle_sample(now, rate, half_window(self.watch.min_rtt()));
         }

@@ -15,6 +15,7 @@ mod batch;
 mod config;
 mod connection;
 mod credit;
+mod delivery_marks;
 mod delivery_rate;
 mod departed;
 mod duplicates;

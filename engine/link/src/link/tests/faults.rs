@@ -65,7 +65,10 @@ fn control_is_promoted_to_another_lane_and_comes_home() {
 #[test]
 fn a_black_hole_is_hedged_after_three_ticks_and_dead_after_ten() {
     for (tick, bound) in [(100, 400), (10, 60)] {
-        let config = LinkConfig { tick: millis(tick), ..LinkConfig::default() };
+        // Whole batches are in flight, though the rate of the link is not known yet.
+        let in_flight_floor_bytes = 64 << 10;
+        let config =
+            LinkConfig { tick: millis(tick), in_flight_floor_bytes, ..LinkConfig::default() };
         let mut pair = Pair::with_lanes(config, 4);
         pair.run(millis(300));
         let key = pair.key_of(2);
