@@ -10,7 +10,7 @@ use hawser_exchange::{
     SubscribeEnd, SubscribeRequest,
 };
 use hawser_wire::{
-    FrameFlags, MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset,
+    FrameFlags, MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset, TenantId,
 };
 
 use crate::outlet::Outlet;
@@ -92,6 +92,8 @@ impl Paths {
 pub(crate) struct StreamHost {
     stream: StreamId,
     /// Where it comes from, if this node is a destination.
+    /// Whose it is: known once the stream was specified.
+    pub(crate) tenant: Option<TenantId>,
     source: Option<NodeId>,
     pub(crate) sender: Option<StreamSender>,
     pub(crate) receiver: Option<StreamReceiver>,
@@ -114,6 +116,7 @@ impl StreamHost {
     pub(crate) fn new(stream: StreamId) -> Self {
         Self {
             stream,
+            tenant: None,
             source: None,
             sender: None,
             receiver: None,
@@ -131,6 +134,7 @@ impl StreamHost {
 
     /// Takes the stream's specification; roles that it has already stay as they are.
     pub(crate) fn handle_spec(&mut self, spec: &StreamSpec, limits: DeliveryLimits) {
+        self.tenant = Some(spec.tenant);
         if let Some(source) = &spec.source
             && self.sender.is_none()
         {

@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hawser_exchange::LinkEventReport;
-use hawser_wire::{MonoTime, NodeId, Notice, NoticeLimit, NoticeRefusal};
+use hawser_wire::{MonoTime, NodeId, Notice, NoticeLimit, NoticeRefusal, TenantId};
 
 /// An event about the same bound follows no sooner than this.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Bounds that are told apart; those of further nodes count with the last one.
+/// Bounds and tenants that are told apart; of more, the last are forgotten.
 const BOUNDS_MAX: usize = 64;
 
 /// What was refused since the last event about a bound.
@@ -17,23 +17,24 @@ struct Refused {
 }
 
 /// Records of this shard's streams that some node on their way had no place for, as events: the first
-/// about a bound at once, then one a second at most, with how many there were.
+/// about a tenant's records and a bound at once, then one a second at most, with how many there were.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    by_bound: BTreeMap<(NodeId, &'static str), Refused>,
+    by_bound: BTreeMap<(NodeId, &'static str, TenantId), Refused>,
     reports: VecDeque<LinkEventReport>,
 }
 
 impl Refusals {
-    /// A record was refused; its path begins with the link to `neighbour`.
+    /// A record of `tenant` was refused; its path begins with the link to `neighbour`.
     pub(crate) fn handle_notice(
         &mut self,
         now: MonoTime,
         neighbour: NodeId,
+        tenant: TenantId,
         notice: &Notice,
         refusal: NoticeRefusal,
     ) {
-        let key = (notice.at, refusal.limit.name());
+        let key = (notice.at, refusal.limit.name(), tenant);
         if !self.by_bound.contains_key(&key) && self.by_bound.len() >= BOUNDS_MAX {
             self.by_bound.pop_last();
         }
@@ -52,6 +53,7 @@ impl Refusals {
             ("at", notice.at.to_string()),
             ("limit", refusal.limit.name().to_owned()),
             ("class", refusal.class.name().to_owned()),
+            ("tenant", tenant.to_string()),
             ("destination", notice.destination.to_string()),
             ("stream", notice.stream.to_string()),
             ("records", records.to_string()),
@@ -77,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    fn refuse(refusals: &mut Refusals, at_ms: u64, limit: NoticeLimit) {
+    fn refuse(refusals: &mut Refusals, at_ms: u64, limit: NoticeLimit, tenant: u8) {
         let refusal = NoticeRefusal {
             limit,
             class: TrafficClass::Bulk,
@@ -93,7 +95,8 @@ mod tests {
             refusal: Some(refusal),
         };
         let now = MonoTime::from_nanos((at_ms + 1) * 1_000_000);
-        refusals.handle_notice(now, notice.at, &notice, refusal);
+        let tenant = TenantId::from_bytes([tenant; 16]);
+        refusals.handle_notice(now, notice.at, tenant, &notice, refusal);
     }
 
     fn records(report: &LinkEventReport) -> &str {
@@ -101,17 +104,30 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_refusals_is_an_event_a_second_for_each_bound() {
+    fn a_flood_of_refusals_is_an_event_a_second_for_each_bound_and_tenant() {
         let mut refusals = Refusals::default();
         for ms in 0..2500 {
-            refuse(&mut refusals, ms, NoticeLimit::Stream);
+            refuse(&mut refusals, ms, NoticeLimit::Stream, 1);
         }
-        refuse(&mut refusals, 2500, NoticeLimit::Class);
+        refuse(&mut refusals, 2500, NoticeLimit::Class, 1);
+        refuse(&mut refusals, 2500, NoticeLimit::Stream, 2);
         let reports: Vec<_> = std::iter::from_fn(|| refusals.poll_report()).collect();
-        assert_eq!(reports.iter().map(records).collect::<Vec<_>>(), ["1", "1000", "1000", "1"]);
-        let inputs = &reports[0].inputs;
-        for wanted in [("limit", "stream quota"), ("lane", "2"), ("retry_after_ms", "40")] {
-            assert!(inputs.iter().any(|(n, v)| (*n, v.as_str()) == wanted), "{inputs:?}");
+        assert_eq!(
+            reports.iter().map(records).collect::<Vec<_>>(),
+            ["1", "1000", "1000", "1", "1"]
+        );
+        let tenants = [1, 2].map(|byte| TenantId::from_bytes([byte; 16]).to_string());
+        for (report, tenant) in [(&reports[0], &tenants[0]), (&reports[4], &tenants[1])] {
+            let inputs = &report.inputs;
+            let wanted = [
+                ("limit", "stream quota"),
+                ("lane", "2"),
+                ("retry_after_ms", "40"),
+                ("tenant", tenant),
+            ];
+            for wanted in wanted {
+                assert!(inputs.iter().any(|(n, v)| (*n, v.as_str()) == wanted), "{inputs:?}");
+            }
         }
     }
 }

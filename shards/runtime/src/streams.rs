@@ -199,9 +199,10 @@ impl Streams {
                 let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
                 self.touched.insert(notice.stream);
                 if let Some(refusal) = notice.refusal
+                    && let Some(tenant) = host.tenant
                     && let Some(neighbour) = forwarder.next_hop(notice.destination)
                 {
-                    self.refusals.handle_notice(now, neighbour, &notice, refusal);
+                    self.refusals.handle_notice(now, neighbour, tenant, &notice, refusal);
                 }
                 let Notice { path, destination, .. } = notice;
                 let congested = (notice.reason == NoticeReason::Congested)
