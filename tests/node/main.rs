@@ -14,5 +14,6 @@ mod output;
 mod plan;
 mod process;
 mod refused;
+mod ring;
 mod stream;
 mod violations;

@@ -37,6 +37,7 @@ mod link_state;
 mod links;
 mod liveness;
 mod opens;
+mod path_worker;
 mod plane;
 mod reports;
 mod settling;

@@ -87,6 +87,15 @@ pub enum LinkEvent {
         /// Their bytes.
         bytes: u64,
     },
+    /// Frames have left the link to go another way.
+    Rerouted {
+        /// Counted frames.
+        frames: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Lanes that are up, all of them silent; 0 if there is none.
+        lanes: usize,
+    },
     /// Both sides have agreed.
     ModeChanged {
         /// On this mode.

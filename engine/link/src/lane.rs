@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence,
-    MonoTime, TrafficClass,
+    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, FrameRef, LaneAckEntry,
+    LinkSequence, MonoTime, TrafficClass,
 };
 
-use crate::batch::{Batch, BatchFifo};
+use crate::batch::{Batch, BatchFifo, BufferPool, extract_from};
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
 use crate::fair_queue::FairQueue;
@@ -249,6 +249,25 @@ impl Lane {
     /// All that waits for this very lane.
     pub(crate) fn take_all_queued(&mut self) -> Vec<Batch> {
         TrafficClass::ALL.into_iter().flat_map(|class| self.take_queued(class)).collect()
+    }
+
+    /// Takes out the frames that `takes` wants, of those that wait for this very lane, and copies of
+    /// those in flight over it; a batch that goes in pieces is in flight from its first piece on.
+    pub(crate) fn evacuate(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        self.unacked.evacuate(takes, pool, out);
+        if let Some(split) = &mut self.split {
+            out.push(split.batch_mut().copy_gone(0, takes, pool.take()));
+        }
+        for queue in &mut self.resend {
+            extract_from(queue, takes, pool, out);
+        }
+        self.bulk_own.extract(takes, pool, out);
+        self.bulk_foreign.extract(takes, pool, out);
     }
 
     /// Bytes of bulk that wait for this lane.

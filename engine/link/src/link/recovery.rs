@@ -118,6 +118,12 @@ impl VirtualLink {
     /// stay as they are, so that its streams keep their order.
     pub(super) fn requeue(&mut self, from: LaneId, batches: Vec<Batch>) {
         for batch in batches {
+            // One that was going in pieces may hold frames that have left the link.
+            let batch = batch.without_gone(&mut self.pool);
+            if batch.len() == 0 {
+                self.pool.give(batch.into_buffer());
+                continue;
+            }
             let heir = match batch.class() {
                 TrafficClass::Bulk => {
                     self.pinned(u64::from(from.0)).and_then(|at| self.lanes.get_mut(at))
