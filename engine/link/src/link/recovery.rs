@@ -248,7 +248,9 @@ impl VirtualLink {
             let queued = lane.take_all_queued();
             let acked = lane.unacked.acked();
             self.rerouted.extend(lane.unacked.take_rest(acked, &mut self.pool));
-            self.rerouted.extend(queued);
+            // A batch that was going in pieces may hold frames that have left the link.
+            let pool = &mut self.pool;
+            self.rerouted.extend(queued.into_iter().map(|batch| batch.without_gone(pool)));
         }
         for departed in std::mem::take(&mut self.departed) {
             self.rerouted.extend(departed.into_rest(&mut self.pool));

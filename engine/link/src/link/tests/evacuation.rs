@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hawser_wire::{FrameRef, LaneId, TrafficClass};
+use hawser_wire::{FrameIter, FrameRef, Incarnation, LaneId, TrafficClass};
 
-use super::pair::{Pair, class_of};
+use super::pair::{Pair, class_of, node};
 use crate::*;
 use TrafficClass::{Bulk, Control, Priority};
 
@@ -149,5 +149,39 @@ fn the_end_of_the_session_hands_out_what_has_not_left_before() {
     pair.run(millis(10_500));
     let rest = &pair.rerouted[0];
     assert!(!rest.is_empty() && rest.is_disjoint(&left), "{rest:?}");
+    assert!(pair.under_way[0].is_empty());
+}
+
+/// The same while lanes are up: of a batch that goes in pieces some frames have left.
+#[test]
+fn a_session_that_ends_under_silent_lanes_hands_out_what_has_not_left_before() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(millis(300));
+    for wire in pair.wires.values_mut() {
+        wire.bytes_per_ms = 100;
+    }
+    load(&mut pair, 60);
+    pair.redials = false;
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = true;
+    }
+    while pair.ends[0].is_usable() {
+        pair.step(true);
+    }
+    pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
+    pair.step(true);
+    let left = std::mem::take(&mut pair.rerouted[0]);
+    let in_pieces = pair.ends[0].lanes.iter().filter_map(|lane| lane.split.as_ref());
+    let frames = in_pieces.flat_map(|split| FrameIter::new(split.batch().frames()));
+    assert!(frames.map(Result::unwrap).any(|frame| leaves(id_of(&frame))), "none goes in pieces");
+    // The peer restarts.
+    pair.may_repeat = true;
+    pair.ends[1] = VirtualLink::new(LinkConfig::default(), node(2), node(1));
+    pair.incarnations[1] = Incarnation(2);
+    pair.wires.clear();
+    pair.connect(LaneId(0), Control, 1);
+    pair.step(true);
+    let rest = &pair.rerouted[0];
+    assert!(!rest.is_empty() && rest.is_disjoint(&left), "{:?}", rest.intersection(&left));
     assert!(pair.under_way[0].is_empty());
 }
