@@ -15,5 +15,6 @@ mod plan;
 mod process;
 mod refused;
 mod ring;
+mod route;
 mod stream;
 mod violations;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
-use hawser_routing::{Flooding, RouteSnapshot};
+use hawser_routing::{Flooding, Lsdb, MeshTopology, RouteSnapshot};
 use hawser_store::MeshRecord;
 use hawser_wire::{BootEpoch, Incarnation, MonoTime, NodeId, ShardId, StreamId};
 use rustls::ServerConfig;
@@ -34,6 +34,7 @@ use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
+use crate::topology::mesh_of;
 use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
@@ -117,6 +118,8 @@ pub(crate) struct Control {
     pub(crate) refresh_due: Option<MonoTime>,
     pub(crate) metrics_due: Option<MonoTime>,
     pub(crate) paths: PathWorker,
+    /// The mesh that paths were last computed from, or are being, and the digest of the database.
+    pub(crate) mesh_known: (Arc<MeshTopology>, u64),
     pub(crate) routes: Arc<RouteSnapshot>,
     /// Links on the path to each node that can be reached.
     pub(crate) hops: BTreeMap<NodeId, usize>,
@@ -201,6 +204,7 @@ impl Control {
             refresh_due: None,
             metrics_due: None,
             paths: parts.paths,
+            mesh_known: mesh_of(&Lsdb::new(), node),
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),

@@ -299,6 +299,9 @@ impl Control {
                 let _caller_gone = answer.send(self.lane_events(peer.as_deref()));
             }
             Command::Streams { answer } => self.reports.ask(ReportUse::Streams(answer)),
+            Command::Routes { named, answer } => {
+                let _caller_gone = answer.send(self.routes_view(&named));
+            }
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
             Command::ResolveStream { stream, answer } => {

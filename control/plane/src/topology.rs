@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_exchange::ShardReport;
-use hawser_routing::{Flooding, Lsa, LsaFlags, MeshTopology, RouteSnapshot, Weights};
+use hawser_routing::{Flooding, Lsa, LsaFlags, Lsdb, MeshTopology, RouteSnapshot, Weights};
 use hawser_wire::{MonoTime, NodeId, TrafficClass};
 
 use crate::EventKind;
@@ -23,6 +23,12 @@ const METRICS_FIRST: Duration = Duration::from_millis(500);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// While many advertisements come at once, paths are computed no more often than so.
 const ROUTES_EVERY: Duration = Duration::from_millis(50);
+
+/// The mesh as the database has it, and the digest of that. All classes weigh latency alone.
+pub(crate) fn mesh_of(lsdb: &Lsdb, node: NodeId) -> (Arc<MeshTopology>, u64) {
+    let weights = [Weights::default(); TrafficClass::ALL.len()];
+    (Arc::new(MeshTopology::new(lsdb, node, weights)), lsdb.digest())
+}
 
 impl Control {
     /// The first lane of a link is up.
@@ -132,10 +138,11 @@ impl Control {
         self.lsdb_changed = false;
         self.routes_computed = self.now();
         let lsdb = self.flooding.lsdb();
-        let weights = [Weights::default(); TrafficClass::ALL.len()];
+        self.mesh_known = mesh_of(lsdb, self.node);
+        let (mesh, lsdb_digest) = &self.mesh_known;
         self.paths.give(Task::Mesh {
-            lsdb_digest: lsdb.digest(),
-            mesh: Arc::new(MeshTopology::new(lsdb, self.node, weights)),
+            lsdb_digest: *lsdb_digest,
+            mesh: Arc::clone(mesh),
             adjacencies: self.adjacencies.indices(),
         });
         self.tell_members();
@@ -188,6 +195,7 @@ impl Control {
         self.known.clear();
         self.refused_link_state.clear();
         self.hops.clear();
+        self.mesh_known = mesh_of(self.flooding.lsdb(), self.node);
         self.paths.give(Task::Clear);
         self.tell_members();
     }
