@@ -228,7 +228,8 @@ fn every_stage_works_and_the_last_is_that_from_nothing() {
                     .filter_map(|&to| Some((node(to), snapshot.routes_to(BULK, node(to))?)))
                 {
                     for route in set.routes() {
-                        let list = lists.entry(route.path).or_insert((to, route.hops.clone()));
+                        let list =
+                            lists.entry(route.path).or_insert_with(|| (to, route.hops.clone()));
                         assert_eq!(*list, (to, route.hops.clone()), "seed {seed}: {route:?}");
                     }
                 }
