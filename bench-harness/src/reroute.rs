@@ -150,6 +150,8 @@ async fn run(ring: &mut Ring, spec: &RerouteSpec<'_>) -> Result<(Pauses, Account
         let of_round = async {
             await_way(ring, &mut watcher).await?;
             pauses.idle.push(longest_pause_ms(&mut watcher).await?);
+            // What was measured in the meantime may have moved the stream.
+            await_way(ring, &mut watcher).await?;
             strike(ring, spec.fault).await?;
             pauses.faulted.push(longest_pause_ms(&mut watcher).await?);
             mend(ring, spec.fault).await
