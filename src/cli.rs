@@ -17,6 +17,7 @@ mod mesh;
 pub(crate) mod node;
 pub(crate) mod output;
 mod plan;
+mod route;
 mod runtime;
 mod sim;
 pub(crate) mod stream;
@@ -86,6 +87,9 @@ enum Command {
     /// Lanes: the connections that links are made of.
     #[command(subcommand)]
     Lane(lane::LaneCommand),
+    /// Routes: the paths to other nodes.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// What happens in the mesh.
     #[command(subcommand)]
     Events(events::EventsCommand),
@@ -139,6 +143,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),
         Command::Link(link::LinkCommand::Ls) => block_on(link::list(target()?, out)),
         Command::Lane(command) => block_on(lane::run(command, target()?, out)),
+        Command::Route(command) => block_on(route::run(command, target()?, out)),
         Command::Events(command) => block_on(events::run(command, target()?, out)),
         Command::Plan(args) => plan::run(&args, out),
         Command::Config(command) => config::run(command, data_dir.as_deref(), out),

@@ -10,14 +10,16 @@ use tokio::time::sleep;
 
 use self::flow::{Flow, FlowSpec};
 use self::namespaces::Namespaces;
+pub(crate) use self::namespaces::{hold, run as run_command};
 use self::pair::{Pair, PairSpec};
 use self::probe::ControlLatency;
+pub(crate) use self::probe::quantile;
 use self::relay::{Relay, RelaySpec};
 pub(crate) use self::row::ChaosRow;
 use self::row::{Measured, Subject};
 pub(crate) use self::scenario::Scenario;
 use self::scenario::{Injector, Recovery};
-use self::watcher::Account;
+pub(crate) use self::watcher::{Account, Watcher};
 use crate::cores::Placement;
 use crate::machine::free_address;
 use crate::report::progress;

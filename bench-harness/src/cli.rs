@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::chaos::Scenario;
 use crate::cores::Placement;
+use crate::reroute::Fault;
 use crate::stamp::STAMP_BYTES;
 
 /// Measures whole Hawser daemons from outside.
@@ -14,8 +15,8 @@ use crate::stamp::STAMP_BYTES;
 #[command(
     name = "hawser-bench",
     version,
-    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost, duplicated or, in chaos \
-                  and stripe, reordered."
+    after_help = "Exit codes: 0 done; 1 failed; 2 usage; 6 messages were lost, duplicated or, in chaos, \
+                  stripe and reroute, reordered."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Compare one lane with a stream that is striped over four, each limited
     Stripe(StripeArgs),
+    /// Break the way that messages take through a ring of five nodes, and account for each
+    Reroute(RerouteArgs),
     /// Measure the chain of plain sockets alone
     Chain(ChainArgs),
     /// Measure nats-server alone
@@ -204,6 +207,31 @@ pub(crate) struct ChaosArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct RerouteArgs {
+    /// What breaks, with commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "rst,blackhole,relay-kill")]
+    pub(crate) fault: Vec<Fault>,
+    /// How often each
+    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+    /// Bytes of a message, from 16 to 1 MiB
+    #[arg(long, value_name = "BYTES", default_value = "1024", value_parser = payload_bytes)]
+    pub(crate) payload: usize,
+    /// Messages a second
+    #[arg(long, value_name = "RATE", default_value = "2000", value_parser = rate)]
+    pub(crate) rate: f64,
+    /// The `hawser` to run [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hawser: Option<PathBuf>,
+    /// Profile of the nodes [default: balanced]
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<ProfileName>,
+    /// Print one JSON line a fault instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ChainArgs {
     /// Links; the chain has two sockets more
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u8).range(1..=2))]
@@ -321,6 +349,10 @@ mod tests {
         check("hawser-bench chaos --scenario shaped --rate-mbit 100 --collapsed", true);
         check("hawser-bench chaos --scenario stall --seconds 20 --profile latency", true);
         check("hawser-bench chaos --scenario stalled-peer --faults 5 --window-seconds 2", true);
+        check("hawser-bench reroute --json", true);
+        check("hawser-bench reroute --fault rst,relay-kill --rounds 100 --rate 5000", true);
+        check("hawser-bench reroute --fault flood", false);
+        check("hawser-bench reroute --rounds 0", false);
         check("hawser-bench chaos --json", false);
         check("hawser-bench chaos --scenario earthquake", false);
         check("hawser-bench chaos --scenario flap --payload 1024", false);

@@ -17,13 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::chaos::ChaosSpec;
 use crate::cli::{
-    ChainArgs, ChaosArgs, Cli, Command, LoadArgs, NatsArgs, OurArgs, PeersArgs, ProfileName,
+    ChainArgs, ChaosArgs, Cli, Command, LoadArgs, NatsArgs, PeersArgs, ProfileName, RerouteArgs,
     StripeArgs, WorkerCommand,
 };
 use crate::cores::Placement;
 use crate::load::LoadSpec;
 use crate::peers::PeersSpec;
 use crate::report::{Report, Rows, decimals, print, progress};
+use crate::reroute::RerouteSpec;
 use crate::run::Load;
 use crate::stripe::StripeSpec;
 
@@ -45,6 +46,7 @@ mod peers;
 mod process;
 mod publisher;
 mod report;
+mod reroute;
 mod round_trip;
 mod run;
 mod stamp;
@@ -101,6 +103,7 @@ async fn measure(command: Command) -> Result<bool> {
         Command::Peers(args) => measure_peers(args).await,
         Command::Chaos(args) => measure_chaos(args).await,
         Command::Stripe(args) => measure_stripe(args).await,
+        Command::Reroute(args) => measure_reroute(args).await,
         Command::Chain(args) => measure_chain(&args).await,
         Command::Nats(args) => measure_nats(args).await,
         Command::Worker(_) => bail!("a worker needs no runtime"),
@@ -108,7 +111,7 @@ async fn measure(command: Command) -> Result<bool> {
 }
 
 async fn measure_load(args: LoadArgs) -> Result<bool> {
-    let hawser = find_hawser(&args.ours)?;
+    let hawser = find_hawser(args.ours.hawser.as_deref())?;
     let load = Load {
         hops: usize::from(args.hops),
         payload_bytes: args.payload,
@@ -124,7 +127,7 @@ async fn measure_load(args: LoadArgs) -> Result<bool> {
 }
 
 async fn measure_peers(args: PeersArgs) -> Result<bool> {
-    let hawser = find_hawser(&args.ours)?;
+    let hawser = find_hawser(args.ours.hawser.as_deref())?;
     let nats = nats::install::find(args.nats.as_deref()).await?;
     progress(&format!("peer: nats-server {}, {}", nats.version, nats.path.display()));
     let spec = PeersSpec {
@@ -150,7 +153,7 @@ async fn measure_peers(args: PeersArgs) -> Result<bool> {
 }
 
 async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
-    let hawser = find_hawser(&args.ours)?;
+    let hawser = find_hawser(args.ours.hawser.as_deref())?;
     let spec = ChaosSpec {
         hawser: &hawser,
         profile: args.ours.profile.map(ProfileName::as_str),
@@ -174,7 +177,7 @@ async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
 }
 
 async fn measure_stripe(args: StripeArgs) -> Result<bool> {
-    let hawser = find_hawser(&args.ours)?;
+    let hawser = find_hawser(args.ours.hawser.as_deref())?;
     let spec = StripeSpec {
         hawser: &hawser,
         profile: args.ours.profile.map(ProfileName::as_str),
@@ -188,6 +191,25 @@ async fn measure_stripe(args: StripeArgs) -> Result<bool> {
     let row = stripe::measure(&spec).await?;
     print(&row, args.ours.json)?;
     Ok(row.has_loss())
+}
+
+async fn measure_reroute(args: RerouteArgs) -> Result<bool> {
+    let hawser = find_hawser(args.hawser.as_deref())?;
+    let mut has_loss = false;
+    for fault in args.fault {
+        let spec = RerouteSpec {
+            hawser: &hawser,
+            profile: args.profile.map(ProfileName::as_str),
+            fault,
+            rounds: usize::from(args.rounds),
+            payload_bytes: args.payload,
+            rate_per_s: args.rate,
+        };
+        let row = reroute::measure(&spec).await?;
+        print(&row, args.json)?;
+        has_loss |= row.has_loss();
+    }
+    Ok(has_loss)
 }
 
 async fn measure_nats(args: NatsArgs) -> Result<bool> {
@@ -230,9 +252,9 @@ async fn measure_chain(args: &ChainArgs) -> Result<bool> {
 }
 
 /// The `hawser` that the user named, or the one beside this program.
-fn find_hawser(args: &OurArgs) -> Result<PathBuf> {
-    let path = match &args.hawser {
-        Some(path) => path.clone(),
+fn find_hawser(named: Option<&Path>) -> Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_owned(),
         None => env::current_exe()
             .context("this program's own path")?
             .parent()

@@ -40,11 +40,19 @@ pub(crate) struct PlanArgs {
     drain: Vec<String>,
 }
 
+/// A traffic class, as an argument.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Class {
+pub(crate) enum Class {
     Control,
     Priority,
     Bulk,
+}
+
+impl Class {
+    /// As the API names it.
+    pub(crate) fn name(self) -> &'static str {
+        TrafficClass::from(self).name()
+    }
 }
 
 impl From<Class> for TrafficClass {

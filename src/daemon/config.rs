@@ -44,6 +44,8 @@ pub(crate) struct Config {
     /// Each member is probed about this often.
     pub(crate) probe_interval: Duration,
     pub(crate) lane_policy: LanePolicyMode,
+    /// Paths to each node.
+    pub(crate) paths: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) handshakes_max: usize,
     pub(crate) accepts_per_second_per_address: u32,
@@ -108,6 +110,7 @@ impl Config {
                 Some("dry-run") => LanePolicyMode::DryRun,
                 _ => LanePolicyMode::On,
             },
+            paths: small("routing.paths"),
             handshake_timeout: Duration::from_millis(number("admission.handshake_timeout_ms")),
             handshakes_max: small("admission.handshakes_max"),
             accepts_per_second_per_address: u32::try_from(number(
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!(config.handshake_timeout, Duration::from_secs(5));
         assert_eq!(config.send_buffer_bytes, None);
         assert_eq!((config.bulk_lanes_max, config.lane_policy), (4, LanePolicyMode::On));
-        assert_eq!(config.driver, DriverChoice::Auto);
+        assert_eq!((config.driver, config.paths), (DriverChoice::Auto, 4));
     }
 
     #[test]

@@ -225,6 +225,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
         proxy: config.proxy.clone(),
         probe_interval: config.probe_interval,
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
+        paths: config.paths,
         limits: AdmissionLimits {
             handshake_timeout: config.handshake_timeout,
             handshakes_max: config.handshakes_max,

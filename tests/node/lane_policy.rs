@@ -77,7 +77,7 @@ fn check_wish(inputs: &BTreeMap<String, String>) {
 #[test]
 fn a_full_bottleneck_gets_a_second_lane_which_is_then_judged() {
     let Some(world) = World::start(Some(BOTTLENECK_MBIT), "") else { return };
-    let traffic = Traffic::start(&world, LINE_BYTES, None);
+    let traffic = Traffic::start(&world.a, &world.b, LINE_BYTES, None);
     let opened = decision(&world, SOON, &["open"]);
     assert_eq!((opened["bulk_lanes"].as_str(), opened["dry_run"].as_str()), ("1", "false"));
     check_wish(&opened);
@@ -90,18 +90,18 @@ fn a_full_bottleneck_gets_a_second_lane_which_is_then_judged() {
         assert!(judged["gain_permille"].parse::<i64>().unwrap() < 100, "{judged:?}");
         await_bulk_lanes(&world, SOON, 1);
     }
-    traffic.finish(&world);
+    traffic.finish(&world.a);
 }
 
 #[test]
 fn a_dry_run_decides_and_opens_nothing() {
     let config = "[links]\nlane_policy = \"dry-run\"\n";
     let Some(world) = World::start(Some(BOTTLENECK_MBIT), config) else { return };
-    let traffic = Traffic::start(&world, LINE_BYTES, None);
+    let traffic = Traffic::start(&world.a, &world.b, LINE_BYTES, None);
     let wished = decision(&world, SOON, &["open"]);
     assert_eq!((wished["bulk_lanes"].as_str(), wished["dry_run"].as_str()), ("1", "true"));
     check_wish(&wished);
-    traffic.finish(&world);
+    traffic.finish(&world.a);
     assert_eq!(bulk_lanes(&world), 1);
 }
 
@@ -109,11 +109,11 @@ fn a_dry_run_decides_and_opens_nothing() {
 fn no_lane_is_opened_beyond_the_cap() {
     let config = "[links]\nbulk_lanes_max = 1\n";
     let Some(world) = World::start(Some(BOTTLENECK_MBIT), config) else { return };
-    let traffic = Traffic::start(&world, LINE_BYTES, None);
+    let traffic = Traffic::start(&world.a, &world.b, LINE_BYTES, None);
     let held = decision(&world, SOON, &["held_at_cap"]);
     assert_eq!((held["bulk_lanes"].as_str(), held["bulk_lanes_max"].as_str()), ("1", "1"));
     check_wish(&held);
-    traffic.finish(&world);
+    traffic.finish(&world.a);
     assert_eq!(bulk_lanes(&world), 1);
 }
 

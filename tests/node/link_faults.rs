@@ -87,7 +87,7 @@ fn sees(node: &Node, other: &str) -> bool {
     nodes.iter().any(|node| node["name"] == other && node["hops"] == 1)
 }
 
-/// Numbered lines from A to B.
+/// Numbered lines from one node to another, over their stream `s`.
 pub(crate) struct Traffic {
     publisher: Guarded,
     subscriber: Guarded,
@@ -102,9 +102,9 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Lines of `line_bytes`: `lines_max` of them as fast as they are taken, or, without a limit,
     /// twenty a millisecond until the end.
-    pub(crate) fn start(world: &World, line_bytes: usize, lines_max: Option<u64>) -> Self {
-        let mut subscriber = world.b.spawn(&["stream", "sub", "s"], Stdio::null());
-        let mut publisher = world.a.spawn(&["stream", "pub", "s", "--json"], Stdio::piped());
+    pub(crate) fn start(from: &Node, to: &Node, line_bytes: usize, lines_max: Option<u64>) -> Self {
+        let mut subscriber = to.spawn(&["stream", "sub", "s"], Stdio::null());
+        let mut publisher = from.spawn(&["stream", "pub", "s", "--json"], Stdio::piped());
         let stdin = publisher.0.stdin.take().unwrap();
         let (stop, stopped) = channel();
         let feeder = std::thread::spawn(move || {
@@ -141,7 +141,7 @@ impl Traffic {
     }
 
     /// Waits until so many lines more have come.
-    fn await_more(&self, lines: u64) {
+    pub(crate) fn await_more(&self, lines: u64) {
         let until = self.received() + lines;
         wait_for("the stream to go on", || {
             assert!(!self.checker.is_finished(), "the subscriber saw its end or a wrong line");
@@ -150,7 +150,7 @@ impl Traffic {
     }
 
     /// Ends the stream, and fails the test unless each line came once, in order.
-    pub(crate) fn finish(mut self, world: &World) {
+    pub(crate) fn finish(mut self, from: &Node) {
         drop(self.stop);
         let published = self.feeder.join().unwrap();
         let (code, summary) = self.publisher.output();
@@ -158,7 +158,7 @@ impl Traffic {
         assert_eq!(code, Some(0), "{summary}");
         let summary: Value = serde_json::from_str(&summary).unwrap();
         assert_eq!(summary["published"], published, "{summary}");
-        world.a.run(&["stream", "close", "s"]).ok();
+        from.run(&["stream", "close", "s"]).ok();
         assert_eq!(self.checker.join().unwrap(), None);
         assert_eq!(self.subscriber.wait(), Some(0));
         assert_eq!(self.received.load(Ordering::Acquire), published);
@@ -184,7 +184,7 @@ impl Feed {
 #[test]
 fn a_black_hole_of_all_lanes_costs_nothing() {
     let Some(world) = World::start(None, "") else { return };
-    let traffic = Traffic::start(&world, 32, None);
+    let traffic = Traffic::start(&world.a, &world.b, 32, None);
     traffic.await_more(100);
     let before = world.lanes();
     world.namespaces.begin(Fault::BlackHole);
@@ -199,13 +199,13 @@ fn a_black_hole_of_all_lanes_costs_nothing() {
     wait_for("both nodes to see each other", || {
         (sees(&world.a, "b") && sees(&world.b, "a")).then_some(())
     });
-    traffic.finish(&world);
+    traffic.finish(&world.a);
 }
 
 #[test]
 fn a_lane_that_is_reset_costs_nothing_and_leaves_the_others_alone() {
     let Some(world) = World::start(None, "") else { return };
-    let traffic = Traffic::start(&world, 32, None);
+    let traffic = Traffic::start(&world.a, &world.b, 32, None);
     let control = world.lane("control");
     for _ in 0..RESETS {
         traffic.await_more(100);
@@ -219,7 +219,7 @@ fn a_lane_that_is_reset_costs_nothing_and_leaves_the_others_alone() {
         assert_ne!(world.lane("bulk"), port);
         assert_eq!(world.lane("control"), control, "the control lane was not reset");
     }
-    traffic.finish(&world);
+    traffic.finish(&world.a);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn control_lives_within_a_single_lane_that_fills_a_bottleneck() {
 fn control_lives_beside_bulk(config: &'static str) {
     let Some(world) = World::start(Some(10), config) else { return };
     let before = world.lane("control");
-    let traffic = Traffic::start(&world, FLOOD_LINE_BYTES, Some(FLOOD_LINES));
+    let traffic = Traffic::start(&world.a, &world.b, FLOOD_LINE_BYTES, Some(FLOOD_LINES));
     traffic.await_more(1);
     let opened = world.a.json(&["stream", "open", "beside", "--to", "b"]);
     assert!(opened["pending_dst_nodes"].as_array().unwrap().is_empty(), "{opened}");
@@ -245,5 +245,5 @@ fn control_lives_beside_bulk(config: &'static str) {
         assert_eq!(world.lane("control"), before, "the control lane died");
         (traffic.received() == FLOOD_LINES).then_some(())
     });
-    traffic.finish(&world);
+    traffic.finish(&world.a);
 }

@@ -14,5 +14,7 @@ mod output;
 mod plan;
 mod process;
 mod refused;
+mod ring;
+mod route;
 mod stream;
 mod violations;

@@ -39,11 +39,7 @@ impl Namespaces {
     /// Makes them, with a bottleneck of so many megabits a second in each direction if one is
     /// wanted. `None`, with a word on standard error: this process may not have any.
     pub(crate) fn start(bottleneck_mbit: Option<u32>) -> Option<Self> {
-        let allowed = finish(Command::new("unshare").args(["--net", "true"]), None);
-        if allowed.code != 0 {
-            let why = allowed.stderr.trim_end();
-            let skipped = format!("SKIPPED: no network namespaces without root ({why})\n");
-            std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+        if !are_allowed() {
             return None;
         }
         let namespaces = Self { ends: [hold(), hold()], router: hold() };
@@ -74,16 +70,7 @@ impl Namespaces {
 
     /// The same command, in the first namespace or in the second.
     pub(crate) fn command(&self, end: usize, inner: &Command) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.ends[end].0.id().to_string(), "--net", "--"]);
-        command.arg(inner.get_program()).args(inner.get_args());
-        for (variable, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(variable, value),
-                None => command.env_remove(variable),
-            };
-        }
-        command
+        inside(self.ends[end].0.id(), inner)
     }
 
     /// The router does this from now on.
@@ -116,8 +103,33 @@ fn loss_based_control() -> &'static str {
     if allowed.split_whitespace().any(|name| name == "cubic") { "cubic" } else { "reno" }
 }
 
+/// Whether this process may have namespaces; if not, a word on standard error says so.
+pub(crate) fn are_allowed() -> bool {
+    let allowed = finish(Command::new("unshare").args(["--net", "true"]), None);
+    if allowed.code != 0 {
+        let why = allowed.stderr.trim_end();
+        let skipped = format!("SKIPPED: no network namespaces without root ({why})\n");
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+    }
+    allowed.code == 0
+}
+
+/// The same command, in the namespace of a process.
+pub(crate) fn inside(pid: u32, inner: &Command) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &pid.to_string(), "--net", "--"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (variable, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    command
+}
+
 /// A process in a network namespace of its own, which ends when its input does.
-fn hold() -> Guarded {
+pub(crate) fn hold() -> Guarded {
     let mut command = Command::new("unshare");
     command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let holder = Guarded(command.spawn().unwrap());
@@ -128,13 +140,13 @@ fn hold() -> Guarded {
 }
 
 /// Runs a command, whose words contain no spaces, and fails the test if it fails.
-fn execute(command: &str) {
+pub(crate) fn execute(command: &str) {
     let mut words = command.split_whitespace();
     let done = finish(Command::new(words.next().unwrap()).args(words), None);
     assert_eq!(done.code, 0, "{command}: {done:?}");
 }
 
 /// The same, in the namespace of a process.
-fn within(pid: u32, command: &str) {
+pub(crate) fn within(pid: u32, command: &str) {
     execute(&format!("nsenter --target {pid} --net -- {command}"));
 }

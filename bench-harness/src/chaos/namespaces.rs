@@ -121,7 +121,7 @@ fn loss_based_control() -> Result<&'static str> {
 }
 
 /// A process in a network namespace of its own.
-async fn hold() -> Result<Process> {
+pub(crate) async fn hold() -> Result<Process> {
     let mut command = process::command(Path::new("unshare"), &[]);
     // It ends when its input does.
     command.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -142,7 +142,7 @@ async fn hold() -> Result<Process> {
 }
 
 /// Runs a command, whose words contain no spaces, to its end.
-async fn run(command: &str) -> Result<()> {
+pub(crate) async fn run(command: &str) -> Result<()> {
     let mut words = command.split_whitespace();
     let output = Command::new(words.next().context("no command")?)
         .args(words)

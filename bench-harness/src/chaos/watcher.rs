@@ -60,6 +60,8 @@ struct Shared {
     sent_from_ns: AtomicU64,
     /// When the first of them came; 0: not yet.
     arrived_ns: AtomicU64,
+    /// The longest time between two arrivals since that was last asked for.
+    longest_pause_ns: AtomicU64,
     received: AtomicU64,
     /// How many there are in all, once that is known.
     published: AtomicU64,
@@ -84,6 +86,7 @@ impl Watcher {
         let shared = Arc::new(Shared {
             sent_from_ns: AtomicU64::new(NONE),
             arrived_ns: AtomicU64::new(0),
+            longest_pause_ns: AtomicU64::new(0),
             received: AtomicU64::new(0),
             published: AtomicU64::new(NONE),
             dropped: AtomicBool::new(false),
@@ -105,6 +108,7 @@ impl Watcher {
     /// any.
     pub(crate) fn arm(&self, sent_from_ns: u64) {
         self.shared.arrived_ns.store(0, Ordering::Release);
+        self.shared.longest_pause_ns.store(0, Ordering::Release);
         self.shared.sent_from_ns.store(sent_from_ns, Ordering::Release);
     }
 
@@ -116,6 +120,11 @@ impl Watcher {
     /// True: it takes messages slowly from now on.
     pub(crate) fn slow_down(&self, slow: bool) {
         self.shared.slow.store(slow, Ordering::Release);
+    }
+
+    /// The longest time between two arrivals since then, of which the later one has come.
+    pub(crate) fn longest_pause_ns(&self) -> u64 {
+        self.shared.longest_pause_ns.load(Ordering::Acquire)
     }
 
     /// Different messages so far.
@@ -159,6 +168,7 @@ fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option
     let mut tally = Tally::new();
     let mut heard = Instant::now();
     let mut published = NONE;
+    let mut last_ns = now_ns();
     while !shared.dropped.load(Ordering::Acquire) || published != NONE {
         let (mut now, mut newest_ns) = (0, 0);
         call.receive(Wait::Patience, |data| {
@@ -176,6 +186,8 @@ fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option
         })?;
         if newest_ns > 0 {
             heard = Instant::now();
+            let pause_ns = now.saturating_sub(std::mem::replace(&mut last_ns, now));
+            shared.longest_pause_ns.fetch_max(pause_ns, Ordering::AcqRel);
             shared.received.store(tally.distinct(), Ordering::Release);
             if newest_ns >= shared.sent_from_ns.load(Ordering::Acquire) {
                 shared.sent_from_ns.store(NONE, Ordering::Release);

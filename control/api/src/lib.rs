@@ -28,6 +28,7 @@ mod publish_call;
 mod publish_unary;
 mod pump;
 mod request_check;
+mod route_status;
 mod server;
 mod session;
 mod subscription;

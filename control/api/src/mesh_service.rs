@@ -1,13 +1,14 @@
 use std::time::Duration;
 
-use hawser_plane::{OpenStream, PlaneHandle};
+use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, DbUpdate, DrainNodeReq, DropRouteReq, EvictNodeReq,
-    Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList,
-    LeaveMeshReq, LinkList, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq,
-    PublishBatch, PublishResult, QualityOfService, SeedMeshReq, StartMeshReq, StopMeshReq,
-    StreamHandle, StreamList, SuccessStatus, TopologyStatus, UndrainNodeReq,
+    ExplainRouteReq, Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq,
+    LaneList, LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate,
+    OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService, RouteExplanation,
+    RouteList, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus,
+    TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,7 @@ use crate::plane_status::plane_status;
 use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
+use crate::route_status::{class_of, route_explanation, route_list};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
 const RESULTS_WAITING: usize = 2;
@@ -47,6 +49,10 @@ impl MeshApi {
     async fn status(&self) -> Answer<MeshStatus> {
         let view = self.plane.status().await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(mesh_status(view)))
+    }
+
+    async fn routes(&self, named: Vec<String>) -> Result<RoutesView, Status> {
+        self.plane.routes(named).await.map_err(|error| plane_status(&error))
     }
 }
 
@@ -218,10 +224,32 @@ impl MeshService for MeshApi {
         Ok(Response::new(LaneList { lanes: lanes.into_iter().map(lane_status).collect() }))
     }
 
+    async fn list_routes(&self, request: Request<ListRoutesReq>) -> Answer<RouteList> {
+        let ListRoutesReq { traffic_class, destination } = request.into_inner();
+        let class = class_of(&traffic_class)?;
+        let view = self.routes(given(destination).into_iter().collect()).await?;
+        computed(move || Ok(route_list(&view, class))).await
+    }
+
+    async fn explain_route(&self, request: Request<ExplainRouteReq>) -> Answer<RouteExplanation> {
+        let ExplainRouteReq { source, destination, paths, traffic_class } = request.into_inner();
+        let class = class_of(&traffic_class)?;
+        let view = self.routes(vec![source, destination]).await?;
+        computed(move || route_explanation(&view, class, paths)).await
+    }
+
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {
         let streams = self.plane.streams().await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamList { streams: streams.into_iter().map(stream_status).collect() }))
     }
+}
+
+/// What takes long in a large mesh is computed beside the calls.
+async fn computed<T: Send + 'static>(
+    compute: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Answer<T> {
+    let ended = tokio::task::spawn_blocking(compute).await;
+    ended.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
 }
 
 /// Logs who asked for a change.

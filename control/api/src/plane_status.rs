@@ -27,7 +27,7 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         PlaneError::TooMany { .. } | PlaneError::Store(StoreError::Full { .. }) => {
             Code::ResourceExhausted
         }
-        PlaneError::Store(_) | PlaneError::Identity(_) => Code::Internal,
+        PlaneError::Store(_) | PlaneError::Identity(_) | PlaneError::Thread(_) => Code::Internal,
     };
     Status::new(code, error.to_string())
 }

@@ -68,6 +68,8 @@ pub struct PlaneConfig {
     pub probe_interval: Duration,
     /// Lanes per link.
     pub lanes: LanePlan,
+    /// Paths that are computed to each node, at least one.
+    pub paths: usize,
     /// Bounds of handshakes.
     pub limits: AdmissionLimits,
     /// Options of lane sockets.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
-use hawser_routing::{Flooding, RouteSnapshot, RouteTable};
+use hawser_routing::{Flooding, Lsdb, MeshTopology, RouteSnapshot};
 use hawser_store::MeshRecord;
 use hawser_wire::{BootEpoch, Incarnation, MonoTime, NodeId, ShardId, StreamId};
 use rustls::ServerConfig;
@@ -29,10 +29,12 @@ use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::opens::Opens;
+use crate::path_worker::PathWorker;
 use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
+use crate::topology::mesh_of;
 use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
@@ -115,7 +117,9 @@ pub(crate) struct Control {
     pub(crate) routes_computed: MonoTime,
     pub(crate) refresh_due: Option<MonoTime>,
     pub(crate) metrics_due: Option<MonoTime>,
-    pub(crate) route_table: RouteTable,
+    pub(crate) paths: PathWorker,
+    /// The mesh that paths were last computed from, or are being, and the digest of the database.
+    pub(crate) mesh_known: (Arc<MeshTopology>, u64),
     pub(crate) routes: Arc<RouteSnapshot>,
     /// Links on the path to each node that can be reached.
     pub(crate) hops: BTreeMap<NodeId, usize>,
@@ -147,6 +151,7 @@ pub(crate) struct Parts {
     pub(crate) shards: Shards,
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
+    pub(crate) paths: PathWorker,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) drained: bool,
     pub(crate) peers: Vec<String>,
@@ -198,7 +203,8 @@ impl Control {
             routes_computed: MonoTime::ZERO,
             refresh_due: None,
             metrics_due: None,
-            route_table: RouteTable::new(),
+            paths: parts.paths,
+            mesh_known: mesh_of(&Lsdb::new(), node),
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),

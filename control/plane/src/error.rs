@@ -166,6 +166,9 @@ pub enum PlaneError {
     /// A key or a certificate is not what it should be.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The system has no thread left.
+    #[error("cannot start the thread that computes paths: {0}")]
+    Thread(#[source] std::io::Error),
     /// The node stops.
     #[error("the node is stopping")]
     Stopping,

@@ -5,6 +5,7 @@ use hawser_wire::{NodeId, StreamId};
 use rustls::ServerConfig;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::routes::RoutesView;
 use crate::{
     EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
     StatusView, StreamStatusView, StreamView,
@@ -60,6 +61,10 @@ pub(crate) enum Command {
     },
     Streams {
         answer: Answer<Vec<StreamStatusView>>,
+    },
+    Routes {
+        named: Vec<String>,
+        answer: Answer<RoutesView>,
     },
     OpenStream {
         request: OpenStream,
@@ -244,6 +249,15 @@ impl PlaneHandle {
     /// [`PlaneError::Stopping`].
     pub async fn streams(&self) -> Result<Vec<StreamStatusView>, PlaneError> {
         self.ask(|answer| Command::Streams { answer }).await
+    }
+
+    /// The mesh as this node knows it and the paths that it uses. `named` are names or ids of nodes,
+    /// which are among the answer.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`].
+    pub async fn routes(&self, named: Vec<String>) -> Result<RoutesView, PlaneError> {
+        self.ask(|answer| Command::Routes { named, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

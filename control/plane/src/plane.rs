@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::handle::Command;
 use crate::lifecycle::plane_error;
 use crate::liveness::LivenessWatch;
+use crate::path_worker::PathWorker;
 use crate::reports::ReportUse;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -92,6 +93,14 @@ impl Plane {
         let (credentials_sender, credentials) = watch::channel(None);
         let events = Events::new();
         let event_sender = events.sender();
+        let snapshots = continuation_sender.clone();
+        let paths = PathWorker::start(config.paths, move |snapshot| {
+            let routes = Arc::new(snapshot);
+            let publish: Continuation = Box::new(move |control| control.handle_routes(routes));
+            // The loop is gone at the very end.
+            let _loop_gone = snapshots.send(publish);
+        })
+        .map_err(PlaneError::Thread)?;
         let mut control = Control::new(Parts {
             config,
             key: kept.key,
@@ -99,6 +108,7 @@ impl Plane {
             shards,
             store: StoreQueue::start(store, continuation_sender.clone()),
             events,
+            paths,
             adjacencies: Adjacencies::new(kept.adjacencies),
             drained: kept.drained,
             peers: kept.peers,
@@ -289,6 +299,9 @@ impl Control {
                 let _caller_gone = answer.send(self.lane_events(peer.as_deref()));
             }
             Command::Streams { answer } => self.reports.ask(ReportUse::Streams(answer)),
+            Command::Routes { named, answer } => {
+                let _caller_gone = answer.send(self.routes_view(&named));
+            }
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
             Command::ResolveStream { stream, answer } => {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_exchange::ShardReport;
-use hawser_routing::{Flooding, Lsa, LsaFlags, shortest_paths};
-use hawser_wire::{MonoTime, NodeId};
+use hawser_routing::{Flooding, Lsa, LsaFlags, Lsdb, MeshTopology, RouteSnapshot, Weights};
+use hawser_wire::{MonoTime, NodeId, TrafficClass};
 
 use crate::EventKind;
 use crate::certificates::certificate_hash;
 use crate::control::Control;
 use crate::directory::members;
+use crate::path_worker::Task;
 use crate::reports::ReportUse;
 
 /// An advertisement is made anew after so long, even without a change.
@@ -22,6 +23,12 @@ const METRICS_FIRST: Duration = Duration::from_millis(500);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// While many advertisements come at once, paths are computed no more often than so.
 const ROUTES_EVERY: Duration = Duration::from_millis(50);
+
+/// The mesh as the database has it, and the digest of that. All classes weigh latency alone.
+pub(crate) fn mesh_of(lsdb: &Lsdb, node: NodeId) -> (Arc<MeshTopology>, u64) {
+    let weights = [Weights::default(); TrafficClass::ALL.len()];
+    (Arc::new(MeshTopology::new(lsdb, node, weights)), lsdb.digest())
+}
 
 impl Control {
     /// The first lane of a link is up.
@@ -112,7 +119,7 @@ impl Control {
             self.reports.ask(ReportUse::Metrics);
         }
         if self.routes_due().is_some_and(|due| due <= now) {
-            self.compute_routes();
+            self.handle_lsdb_changed();
         }
     }
 
@@ -126,19 +133,35 @@ impl Control {
         self.lsdb_changed.then_some(due)
     }
 
-    /// Computes paths from the database as it is and publishes them.
-    pub(crate) fn compute_routes(&mut self) {
-        let now = self.now();
+    /// The database has changed: paths are to be computed, and who is in the mesh is to be told.
+    pub(crate) fn handle_lsdb_changed(&mut self) {
         self.lsdb_changed = false;
-        self.routes_computed = now;
+        self.routes_computed = self.now();
         let lsdb = self.flooding.lsdb();
-        let paths = shortest_paths(lsdb, self.node);
-        self.hops = paths.iter().map(|(&node, path)| (node, path.hops.len())).collect();
-        let snapshot = self.route_table.update(lsdb.digest(), paths, self.adjacencies.indices());
-        self.routes = Arc::new(snapshot);
+        self.mesh_known = mesh_of(lsdb, self.node);
+        let (mesh, lsdb_digest) = &self.mesh_known;
+        self.paths.give(Task::Mesh {
+            lsdb_digest: *lsdb_digest,
+            mesh: Arc::clone(mesh),
+            adjacencies: self.adjacencies.indices(),
+        });
+        self.tell_members();
+    }
+
+    /// Paths were computed. What belongs to a mesh that this node has left in the meantime is
+    /// followed by what does not.
+    pub(crate) fn handle_routes(&mut self, routes: Arc<RouteSnapshot>) {
+        let now = self.now();
+        self.hops = routes.reachable().collect();
+        self.routes = routes;
         self.shards.publish(Arc::clone(&self.routes));
         self.announcements.handle_routes_changed(now);
+        let (generation, reachable) = (self.routes.generation, self.hops.len());
+        let detail = format!("generation {generation}, paths to {reachable} nodes");
+        self.events.emit(EventKind::RoutesChanged, None, detail);
+    }
 
+    fn tell_members(&mut self) {
         let members: std::collections::BTreeSet<NodeId> =
             members(self.flooding.lsdb()).map(|lsa| lsa.origin).collect();
         let joined: Vec<_> = members.difference(&self.known).copied().collect();
@@ -151,9 +174,6 @@ impl Control {
                 self.events.emit(kind, Some(node), detail);
             }
         }
-        let (generation, reachable) = (self.routes.generation, self.hops.len());
-        let detail = format!("generation {generation}, paths to {reachable} nodes");
-        self.events.emit(EventKind::RoutesChanged, None, detail);
     }
 
     /// Takes the metrics of links out of a round of reports.
@@ -174,6 +194,9 @@ impl Control {
         self.metrics_due = None;
         self.known.clear();
         self.refused_link_state.clear();
-        self.compute_routes();
+        self.hops.clear();
+        self.mesh_known = mesh_of(self.flooding.lsdb(), self.node);
+        self.paths.give(Task::Clear);
+        self.tell_members();
     }
 }

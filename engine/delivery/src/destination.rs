@@ -170,6 +170,21 @@ impl Destination {
         self.timed = None;
     }
 
+    /// Everything that was sent is acknowledged.
+    pub(crate) fn is_settled(&self, outbox: &Outbox) -> bool {
+        !self.probe && self.next_number <= outbox.number_at(self.received)
+    }
+
+    /// What is sent from now on takes another path, on which it may overtake what is under way. That is
+    /// not lost for being late; should it be, a probe finds out soon.
+    pub(crate) fn path_left(&mut self, now: MonoTime, outbox: &Outbox) {
+        self.path_changed(!outbox.is_empty());
+        if !self.is_settled(outbox) {
+            self.resent_at = Some(now);
+            self.look_soon(now);
+        }
+    }
+
     /// How long to wait for progress.
     pub(crate) fn wait(&self, limits: &DeliveryLimits) -> Duration {
         let wait = limits.resend_after.max(self.srtt.saturating_mul(4));

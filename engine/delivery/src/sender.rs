@@ -232,6 +232,23 @@ impl StreamSender {
         }
     }
 
+    /// Records to `node` take another path from now on. What is under way on the old one is not taken
+    /// for lost, though newer records may arrive before it: links that fail hand it on.
+    pub fn handle_path_left(&mut self, now: MonoTime, node: NodeId) {
+        let outbox = &self.outbox;
+        for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
+            destination.path_left(now, outbox);
+        }
+    }
+
+    /// `node` has acknowledged everything that was sent to it: what is sent next may take another path
+    /// and overtakes nothing.
+    #[must_use]
+    pub fn is_settled(&self, node: NodeId) -> bool {
+        let mut destinations = self.destinations.iter().filter(|d| d.node == node);
+        destinations.all(|destination| destination.is_settled(&self.outbox))
+    }
+
     /// A relay dropped a record on its way to `node`.
     pub fn handle_dropped(&mut self, now: MonoTime, node: NodeId) {
         let outbox = &self.outbox;

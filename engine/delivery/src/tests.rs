@@ -9,6 +9,7 @@
 )]
 
 mod gaps;
+mod paths;
 
 use std::time::Duration;
 

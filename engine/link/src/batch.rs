@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BatchWriter, FrameFlags, FrameHeader, FrameIter, FrameKind, LinkSequence, StripeStamp,
-    TrafficClass,
+    BatchWriter, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, LinkSequence,
+    StripeStamp, TrafficClass,
 };
 
 use crate::width::wide;
@@ -24,6 +24,9 @@ pub struct Batch {
     class: TrafficClass,
     /// All frames are of this epoch of a stripe channel.
     stripe: Option<u32>,
+    /// Link sequences, ascending, of frames that have gone another way: they are still counted where
+    /// they were sent, and are not sent again.
+    gone: Vec<u64>,
 }
 
 impl Batch {
@@ -37,7 +40,13 @@ impl Batch {
             lowest: u64::MAX,
             class,
             stripe: None,
+            gone: Vec::new(),
         }
+    }
+
+    /// An empty one for frames of this one.
+    fn like(&self, buffer: Vec<u8>) -> Self {
+        Self { stripe: self.stripe, ..Self::new(buffer, self.class) }
     }
 
     /// The epoch of a stripe channel that all of its frames are of.
@@ -103,6 +112,8 @@ impl Batch {
         self.counted = self.counted.saturating_add(other.counted);
         self.counted_bytes = self.counted_bytes.saturating_add(other.counted_bytes);
         self.lowest = self.lowest.min(other.lowest);
+        self.gone.extend(other.gone);
+        self.gone.sort_unstable();
         (at, other.bytes)
     }
 
@@ -137,18 +148,125 @@ impl Batch {
         self.counted_bytes = self.counted_bytes.saturating_sub(wide(skipped_bytes));
     }
 
-    /// A copy of the counted frames, in `buffer`.
+    /// Appends a frame as it stands in another batch.
+    fn push(&mut self, frame: &FrameRef<'_>) {
+        self.bytes.extend_from_slice(&frame.header.encode());
+        self.bytes.extend_from_slice(frame.body);
+        self.count = self.count.saturating_add(1);
+        let sequence = frame.header.link_sequence.0;
+        if sequence != 0 {
+            let len = frame.body.len().saturating_add(FrameHeader::LEN);
+            self.counted = self.counted.saturating_add(1);
+            self.counted_bytes = self.counted_bytes.saturating_add(wide(len));
+            self.lowest = self.lowest.min(sequence);
+        }
+    }
+
+    fn is_gone(&self, frame: &FrameRef<'_>) -> bool {
+        self.gone.binary_search(&frame.header.link_sequence.0).is_ok()
+    }
+
+    /// A copy of the counted frames that have not gone another way, in `buffer`.
     pub(crate) fn copy_counted(&self, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
+        let mut copy = self.like(buffer);
         for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
-            if frame.header.link_sequence.0 != 0 {
-                buffer.extend_from_slice(&frame.header.encode());
-                buffer.extend_from_slice(frame.body);
+            if frame.header.link_sequence.0 != 0 && !self.is_gone(&frame) {
+                copy.push(&frame);
             }
         }
-        let Self { counted, counted_bytes, lowest, class, stripe, .. } = *self;
-        let (start, count) = (0, counted);
-        Self { bytes: buffer, start, count, counted, counted_bytes, lowest, class, stripe }
+        copy
+    }
+
+    /// Copies of the counted frames behind the first `skip` that `takes` wants and that have not gone
+    /// another way: now they have.
+    pub(crate) fn copy_gone(
+        &mut self,
+        skip: u64,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        buffer: Vec<u8>,
+    ) -> Self {
+        let mut copy = self.like(buffer);
+        let mut gone = std::mem::take(&mut self.gone);
+        let frames = FrameIter::new(self.frames()).map_while(Result::ok);
+        let counted = frames.filter(|frame| frame.header.link_sequence.0 != 0);
+        for frame in counted.skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+            let sequence = frame.header.link_sequence.0;
+            let at = gone.binary_search(&sequence);
+            if let Err(at) = at
+                && takes(&frame)
+            {
+                gone.insert(at, sequence);
+                copy.push(&frame);
+            }
+        }
+        self.gone = gone;
+        copy
+    }
+
+    /// The batch without the frames that have gone another way.
+    pub(crate) fn without_gone(self, pool: &mut BufferPool) -> Self {
+        if self.gone.is_empty() {
+            return self;
+        }
+        let mut rest = self.like(pool.take());
+        for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
+            if !self.is_gone(&frame) {
+                rest.push(&frame);
+            }
+        }
+        pool.give(self.bytes);
+        rest
+    }
+
+    /// The batch with plain frames in place of striped ones.
+    pub(crate) fn unstamped(self, pool: &mut BufferPool) -> Self {
+        let mut plain = Self::new(pool.take(), self.class);
+        let frames = FrameIter::new(self.frames()).map_while(Result::ok);
+        for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
+            plain.push(&frame);
+        }
+        plain.gone = self.gone;
+        pool.give(self.bytes);
+        plain
+    }
+
+    /// Takes out the counted frames that `takes` wants; none, and nothing has changed, if it wants none.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+    ) -> Option<Self> {
+        let mut wants = |frame: &FrameRef<'_>| frame.header.link_sequence.0 != 0 && takes(frame);
+        let mut frames = FrameIter::new(self.frames()).map_while(Result::ok);
+        if !frames.any(|frame| wants(&frame)) {
+            return None;
+        }
+        let mut taken = self.like(pool.take());
+        let mut rest = self.like(pool.take());
+        for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
+            if wants(&frame) { taken.push(&frame) } else { rest.push(&frame) }
+        }
+        rest.gone = std::mem::take(&mut self.gone);
+        pool.give(std::mem::replace(self, rest).bytes);
+        Some(taken)
+    }
+}
+
+/// As [`Batch::extract`] for each of `batches`, which keep their order; those with nothing left go.
+pub(crate) fn extract_from(
+    batches: &mut VecDeque<Batch>,
+    takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+    pool: &mut BufferPool,
+    out: &mut Vec<Batch>,
+) {
+    for mut batch in std::mem::take(batches) {
+        out.extend(batch.extract(takes, pool));
+        if batch.len() > 0 {
+            batches.push_back(batch);
+        } else {
+            pool.give(batch.into_buffer());
+        }
     }
 }
 
@@ -263,6 +381,17 @@ impl BatchFifo {
         }
         self.bytes = self.bytes.saturating_add(len);
         true
+    }
+
+    /// Takes out the counted frames that `takes` wants.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        extract_from(&mut self.batches, takes, pool, out);
+        self.bytes = self.batches.iter().fold(0, |sum, batch| sum.saturating_add(batch.len()));
     }
 
     pub(crate) fn front(&self) -> Option<&Batch> {

@@ -40,6 +40,10 @@ impl Departed {
         &self.unacked
     }
 
+    pub(crate) const fn unacked_mut(&mut self) -> &mut UnackedWindow {
+        &mut self.unacked
+    }
+
     /// What the peer is told.
     pub(crate) const fn entry(&self) -> LaneAckEntry {
         LaneAckEntry {

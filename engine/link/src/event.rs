@@ -96,6 +96,15 @@ pub enum LinkEvent {
         /// For so long.
         waited: Duration,
     },
+    /// Frames have left the link to go another way.
+    Rerouted {
+        /// Counted frames.
+        frames: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Lanes that are up, all of them silent; 0 if there is none.
+        lanes: usize,
+    },
     /// Both sides have agreed.
     ModeChanged {
         /// On this mode.

@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use hawser_wire::FrameRef;
+
 use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
 
 /// Whose a frame is: hashes of tenant and stream, for fair shares, quotas and pinning to a lane.
@@ -121,6 +123,28 @@ impl FairQueue {
         let is_full = self.tenants.len() >= TENANTS_MAX;
         let shared = || shared(tenant, self.tenants.iter().map(|queue| queue.tenant));
         known.or_else(|| is_full.then(shared))
+    }
+
+    /// Takes out the counted frames that `takes` wants, whoever's they are.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        for tenant in &mut self.tenants {
+            let before = tenant.bytes;
+            for stream in &mut tenant.streams {
+                let held = stream.fifo.bytes();
+                stream.fifo.extract(takes, pool, out);
+                let left = held.saturating_sub(stream.fifo.bytes());
+                tenant.bytes = tenant.bytes.saturating_sub(left);
+            }
+            tenant.streams.retain(|stream| !stream.fifo.is_empty());
+            self.bytes = self.bytes.saturating_sub(before.saturating_sub(tenant.bytes));
+        }
+        // Who has nothing more has no share.
+        self.tenants.retain(|tenant| !tenant.streams.is_empty());
     }
 
     fn tenant(&mut self, tenant: u64) -> usize {

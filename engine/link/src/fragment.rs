@@ -25,6 +25,10 @@ impl SplitBatch {
         &self.batch
     }
 
+    pub(crate) const fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
     pub(crate) const fn left_bytes(&self) -> usize {
         self.batch.len().saturating_sub(self.sent_bytes)
     }

@@ -2,11 +2,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hawser_wire::{
-    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, LaneAckEntry, LinkSequence,
-    MonoTime, STRIPE_CHANNELS, TrafficClass,
+    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, FrameRef, LaneAckEntry,
+    LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
-use crate::batch::{Batch, BatchFifo};
+use crate::batch::{Batch, BatchFifo, BufferPool, extract_from};
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
 use crate::fair_queue::FairQueue;
@@ -317,6 +317,36 @@ impl Lane {
     /// All that waits for this very lane.
     pub(crate) fn take_all_queued(&mut self) -> Vec<Batch> {
         TrafficClass::ALL.into_iter().flat_map(|class| self.take_queued(class)).collect()
+    }
+
+    /// Copies of the frames that `takes` wants, of those in flight over it; a batch that goes in pieces is
+    /// in flight from its first piece on.
+    pub(crate) fn evacuate(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        self.unacked.evacuate(takes, pool, out);
+        if let Some(split) = &mut self.split {
+            out.push(split.batch_mut().copy_gone(0, takes, pool.take()));
+        }
+    }
+
+    /// Takes out the frames that `takes` wants, of those that wait for this very lane.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        for queue in &mut self.resend {
+            extract_from(queue, takes, pool, out);
+        }
+        let resend = self.resend.iter().flatten();
+        self.resend_bytes = resend.fold(0, |sum: usize, batch| sum.saturating_add(batch.len()));
+        self.bulk_own.extract(takes, pool, out);
+        self.bulk_foreign.extract(takes, pool, out);
     }
 
     /// Bytes of bulk that wait for this lane.

@@ -1,3 +1,4 @@
+mod evacuation;
 mod lanes;
 mod push;
 mod receive;
@@ -166,8 +167,8 @@ impl VirtualLink {
         self.events.pop_front()
     }
 
-    /// What was in flight or waited when the session ended, to be sent over another path or dropped
-    /// and its source told; some of it may have arrived. Frames without a link sequence among it are
+    /// What left the link with [`Self::evacuate`], or was in flight or waited when the session ended: to
+    /// be sent over another path or dropped and its source told; some of it may have arrived. Frames without a link sequence among it are
     /// worth nothing any more.
     pub fn poll_rerouted(&mut self) -> Option<Batch> {
         self.rerouted.pop_front()

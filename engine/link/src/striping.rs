@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use hawser_wire::{STRIPE_CHANNELS, StripeStamp};
+use hawser_wire::{FrameRef, STRIPE_CHANNELS, StripeStamp};
 
 use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
 use crate::fair_queue::Flow;
@@ -227,6 +227,36 @@ impl Striping {
             waiting.extend(std::iter::from_fn(|| channel.queue.pop()));
         }
         waiting
+    }
+
+    /// Takes out the waiting frames that `takes` wants.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        for channel in &mut self.channels {
+            channel.queue.extract(takes, pool, out);
+        }
+    }
+
+    /// Ends the channels that have these epochs: what waits. Epochs go on counting.
+    pub(crate) fn end(&mut self, epochs: &[u32]) -> Vec<Batch> {
+        let mut waiting = Vec::new();
+        self.channels.retain_mut(|channel| {
+            let is_over = epochs.contains(&channel.epoch);
+            if is_over {
+                waiting.extend(std::iter::from_fn(|| channel.queue.pop()));
+            }
+            !is_over
+        });
+        waiting
+    }
+
+    /// A stream has the channel that this epoch was given to.
+    pub(crate) fn is_open(&self, epoch: u32) -> bool {
+        self.channels.iter().any(|channel| channel.epoch == epoch)
     }
 
     /// Bytes of `origin` that wait.

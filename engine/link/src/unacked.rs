@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use hawser_wire::{MonoTime, TrafficClass};
+use hawser_wire::{FrameRef, MonoTime, TrafficClass};
 
 use crate::batch::{Batch, BufferPool};
 use crate::delivery_rate::SendSnapshot;
@@ -232,6 +232,27 @@ impl UnackedWindow {
         copies
     }
 
+    /// Copies of the frames that are not acknowledged and that `takes` wants, in order: they go another
+    /// way, and are not sent again once the connection is gone.
+    pub(crate) fn evacuate(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        let acked = self.acked;
+        for sent in self.batches.iter_mut().filter(|sent| !sent.hedged && sent.batch.len() > 0) {
+            let begin = sent.end.saturating_sub(sent.batch.counted());
+            let skip = if sent.split { 0 } else { acked.saturating_sub(begin) };
+            let copy = sent.batch.copy_gone(skip, takes, pool.take());
+            if copy.counted() > 0 {
+                out.push(copy);
+            } else {
+                pool.give(copy.into_buffer());
+            }
+        }
+    }
+
     /// The connection is gone and the peer had `count` frames of it: what it has not, and what no
     /// other lane answers for, in order.
     pub(crate) fn take_rest(&mut self, count: u64, pool: &mut BufferPool) -> Vec<Batch> {
@@ -250,7 +271,10 @@ impl UnackedWindow {
                 let begin = end.saturating_sub(batch.counted());
                 batch.skip_counted(count.saturating_sub(begin));
             }
-            rest.push(batch);
+            let batch = batch.without_gone(pool);
+            if batch.len() > 0 {
+                rest.push(batch);
+            }
         }
         rest
     }

@@ -3,7 +3,7 @@
 use hawser_wire::TrafficClass;
 
 use crate::graph::{Graph, GraphError, NodeNumber, PathKey};
-use crate::k_paths::{KPaths, PathList};
+use crate::k_paths::{KPaths, PathLimits, PathList};
 use crate::spf::{ShortestPathTree, SpfWorkspace};
 use crate::topology::{CostTerms, Topology};
 
@@ -125,6 +125,6 @@ pub fn best_paths(
     let mut k_paths = KPaths::default();
     k_paths.reset(graph);
     let mut list = PathList::default();
-    k_paths.compute(graph, &tree, destination, k, &mut list);
+    k_paths.compute(graph, &tree, destination, PathLimits::paths(k), &mut list);
     Ok(list)
 }

@@ -191,6 +191,15 @@ impl Graph {
         Ok(self.out.set(from, to, cost))
     }
 
+    /// The same graph with arcs that cost nothing: its best paths are those with the fewest hops.
+    pub(crate) fn without_costs(&self) -> Self {
+        let mut graph = self.clone();
+        for arc in graph.out.arcs.iter_mut().chain(&mut graph.incoming.arcs) {
+            arc.cost = 0;
+        }
+        graph
+    }
+
     pub(crate) fn out(&self, node: NodeNumber) -> &[HalfArc] {
         self.out.of(node)
     }

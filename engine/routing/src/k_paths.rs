@@ -26,6 +26,8 @@ pub struct PathList {
     nodes: Vec<NodeNumber>,
     /// Key of each path, and where its nodes end.
     ends: Vec<(u64, usize)>,
+    /// Paths were left out for their hops.
+    is_cut: bool,
 }
 
 impl PathList {
@@ -53,11 +55,11 @@ impl PathList {
         (if found { self.backward(path) } else { &[] }).iter().rev().copied()
     }
 
-    /// Whether a path takes the arc.
+    /// Whether a path takes the arc, or may have: those that were left out are not known.
     pub(crate) fn takes(&self, from: NodeNumber, to: NodeNumber) -> bool {
         // Where two paths meet in the array it looks like an arc into the source, which no path
         // takes: a wrong yes there costs a computation and no more.
-        self.nodes.windows(2).any(|pair| pair[0] == to && pair[1] == from)
+        self.is_cut || self.nodes.windows(2).any(|pair| pair[0] == to && pair[1] == from)
     }
 
     /// Nodes of a path from the destination back to the source.
@@ -66,14 +68,30 @@ impl PathList {
         &self.nodes[start..self.ends[path].1]
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.nodes.clear();
         self.ends.clear();
+        self.is_cut = false;
     }
 
-    fn push(&mut self, key: u64, backward: &[NodeNumber]) {
+    pub(crate) fn push(&mut self, key: u64, backward: &[NodeNumber]) {
         self.nodes.extend_from_slice(backward);
         self.ends.push((key, self.nodes.len()));
+    }
+
+    /// Leaves out the paths with more hops.
+    fn cut(&mut self, hops_max: u64) {
+        if self.ends.iter().all(|&(key, _)| PathKey(key).hops() <= hops_max) {
+            return;
+        }
+        let all = std::mem::take(self);
+        for path in 0..all.len() {
+            let (key, _) = all.ends[path];
+            if PathKey(key).hops() <= hops_max {
+                self.push(key, all.backward(path));
+            }
+        }
+        self.is_cut = true;
     }
 }
 
@@ -133,6 +151,29 @@ pub struct KPaths {
 /// Most paths to a destination.
 pub const K_MAX: usize = 1024;
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PathLimits {
+    /// Paths to each destination; at most [`K_MAX`] count.
+    pub k: usize,
+    /// Most hops of a path.
+    pub hops_max: u64,
+}
+
+impl PathLimits {
+    /// So many paths of any length.
+    #[must_use]
+    pub const fn paths(k: usize) -> Self {
+        Self { k, hops_max: u64::MAX }
+    }
+
+    /// So many paths that a route header has room for.
+    #[must_use]
+    pub const fn routable(k: usize) -> Self {
+        Self { k, hops_max: hawser_wire::HOPS_MAX as u64 }
+    }
+}
+
 impl KPaths {
     /// Gets ready for another graph, tree or both.
     pub fn reset(&mut self, graph: &Graph) {
@@ -142,20 +183,39 @@ impl KPaths {
         self.chains.clear();
     }
 
-    /// Puts the best `k` paths (at most [`K_MAX`]) to `destination` into `list`: none to the source
-    /// itself and to what cannot be reached. `graph` and `tree` are those since the last
-    /// [`reset`](Self::reset), and the tree is that of the graph.
+    /// Puts the best paths to `destination` into `list`: none to the source itself and to what
+    /// cannot be reached. `graph` and `tree` are those since the last [`reset`](Self::reset), and the
+    /// tree is that of the graph.
+    ///
+    /// Of the best `limits.k` paths those with more than `limits.hops_max` hops are left out; if the
+    /// very best one has more, all are, and none is searched.
     pub fn compute(
         &mut self,
         graph: &Graph,
         tree: &ShortestPathTree,
         destination: NodeNumber,
-        k: usize,
+        limits: PathLimits,
+        list: &mut PathList,
+    ) {
+        self.search(graph, tree, destination, limits, list);
+        list.cut(limits.hops_max);
+    }
+
+    fn search(
+        &mut self,
+        graph: &Graph,
+        tree: &ShortestPathTree,
+        destination: NodeNumber,
+        PathLimits { k, hops_max }: PathLimits,
         list: &mut PathList,
     ) {
         list.clear();
         let key = tree.raw_key(destination);
         if destination == tree.source() || key == PathKey::NONE || k == 0 {
+            return;
+        }
+        if PathKey(key).hops() > hops_max {
+            list.is_cut = true;
             return;
         }
         self.classes.clear();

@@ -1,14 +1,13 @@
 //! Link-state advertisements, their database, flooding, shortest paths, route snapshots.
 //!
 //! Pure: the driver in `control/plane` feeds it messages and the time, and sends what it asks for.
-//! The order of work: an [`Lsa`] is flooded by [`Flooding`] into every node's [`Lsdb`], once the
-//! driver has [checked](Flooding::poll_check) it; [`shortest_paths()`] reads that database, [`RouteTable`] names the paths and
-//! makes the [`RouteSnapshot`] that shards use.
+//! The order of work is the order of the modules: an [`Lsa`] is flooded by [`Flooding`] into every
+//! node's [`Lsdb`], once the driver has [checked](Flooding::poll_check) it, [`MeshTopology`] is what
+//! that says of nodes and links, [`PathComputer`] computes from it, and [`RouteTable`] names the paths and makes the [`RouteSnapshot`] that shards use.
 //!
-//! Many paths to every node come from a [`Topology`], which [`MeshTopology`] makes of the database: each class sees it as a [`Graph`], in which the
-//! [`Rib`] keeps a [`ShortestPathTree`], the [`Backups`] of this node's links and the K best paths
-//! ([`KPaths`]) up to date. [`explain()`], [`plan_paths`] and [`plan_impact`] answer the operator's
-//! questions with the same code.
+//! Each class sees a [`Topology`] as a [`Graph`], in which the [`Rib`] keeps a [`ShortestPathTree`],
+//! the [`Backups`] of this node's links and the K best paths ([`KPaths`]) up to date. [`explain()`],
+//! [`plan_paths`] and [`plan_impact`] answer the operator's questions with the same code.
 //!
 //! **Invariant:** paths are in a total order: cost, then hops, then the bytewise list of nodes; what
 //! is computed is the first in it, on ties too.
@@ -33,13 +32,16 @@ mod lsa;
 mod lsdb;
 mod mesh_topology;
 mod message;
+mod multipath;
 mod neighbour;
 mod operator_route;
+mod path_computer;
 mod plan;
 mod protection;
 mod reject;
 mod rib;
 mod route_table;
+#[cfg(test)]
 mod shortest_paths;
 mod snapshot;
 mod spf;
@@ -55,18 +57,21 @@ pub use explain::{Candidate, ExplainedHop, Verdict, best_paths, explain};
 pub use flooding::{Flooding, OriginateError};
 pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, PathKey};
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
-pub use k_paths::{K_MAX, KPaths, PathList};
+pub use k_paths::{K_MAX, KPaths, PathLimits, PathList};
 pub use lsa::{ADJACENCIES_MAX, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
 pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
+pub use multipath::SmoothRoundRobin;
 pub use operator_route::{OPERATOR_ROUTES_MAX, OperatorRoute, VIA_MAX};
+pub use path_computer::{PathComputer, Step};
 pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
 pub use reject::{CertificateEvent, CertificateFault, Judgement, Refusal, RejectReason};
 pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;
-pub use shortest_paths::{Path, shortest_paths};
-pub use snapshot::{Route, RouteSnapshot};
+#[cfg(test)]
+use shortest_paths::{Path, shortest_paths};
+pub use snapshot::{Route, RouteSet, RouteSnapshot};
 pub use spf::{ShortestPathTree, SpfWorkspace};
 pub use token_bucket::TokenBucket;
 pub use topology::{CostTerms, LinkMetrics, NodeFlags, REFERENCE_MBPS, Topology, Weights};

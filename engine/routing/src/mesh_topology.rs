@@ -89,6 +89,13 @@ impl MeshTopology {
         self.indices.get(&(from, to)).copied()
     }
 
+    /// What every link that counts is called at each of its ends.
+    pub(crate) fn indices(
+        &self,
+    ) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
+        self.indices.iter().map(|(&ends, &index)| (ends, index))
+    }
+
     /// The hops of a path, given as the list of its nodes with both ends, as a route header has
     /// them: what each node but the last calls its link to the next one. `None` if it takes a link
     /// that does not count.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use hawser_wire::TrafficClass;
 
 use crate::backup::Backups;
-use crate::graph::{Graph, GraphError, NodeNumber, PathKey};
+use crate::disjoint::LinkDisjointPairs;
+use crate::graph::{COST_MAX, Graph, GraphError, HalfArc, NodeNumber, PathKey};
 use crate::incremental_spf::{ArcChange, RegrowWorkspace};
-use crate::k_paths::{KPaths, PathList};
+use crate::k_paths::{KPaths, PathLimits, PathList};
 use crate::spf::{ShortestPathTree, SpfWorkspace};
 use crate::topology::{CostTerms, LinkMetrics, Topology, Weights};
 
@@ -25,9 +26,14 @@ pub struct ClassRoutes {
     /// What to send where when a link of this node breaks.
     pub backups: Arc<Backups>,
     /// By destination: the best paths, best first. While paths are still to be computed a
-    /// destination that waits has its best one alone. Paths are not limited to the hops that a
-    /// route header takes: who makes headers of them leaves out the longer ones.
+    /// destination that waits has its best one alone.
+    ///
+    /// Only paths with as many hops as a route header takes: of the best K the longer ones are left
+    /// out, and a destination whose very best path is too long has that with the fewest hops alone.
     pub paths: Vec<Arc<PathList>>,
+    /// By destination: the two paths of least total cost that share no link, or none; as of the last
+    /// [`Rib::compute_pairs`], none before the first.
+    pub pairs: Vec<Arc<PathList>>,
 }
 
 /// All routes of this node: immutable, published as a whole.
@@ -41,9 +47,9 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes of a class.
+    /// The routes of a class. Classes with equal weights share theirs.
     #[must_use]
-    pub fn class(&self, class: TrafficClass) -> &ClassRoutes {
+    pub fn class(&self, class: TrafficClass) -> &Arc<ClassRoutes> {
         &self.classes[class.to_wire() as usize]
     }
 }
@@ -57,7 +63,7 @@ impl Routes {
 #[derive(Debug)]
 pub struct Rib {
     source: NodeNumber,
-    k: usize,
+    limits: PathLimits,
     generation: u64,
     tables: Vec<Table>,
     /// Which table a class uses: classes with equal weights share one.
@@ -68,6 +74,7 @@ pub struct Rib {
     far_tree: ShortestPathTree,
     k_paths: KPaths,
     scratch: PathList,
+    disjoint: LinkDisjointPairs,
 }
 
 #[derive(Debug)]
@@ -78,6 +85,12 @@ struct Table {
     /// Destinations whose paths are to be computed, and the same by number.
     pending: Vec<NodeNumber>,
     is_pending: Vec<bool>,
+    /// Destinations whose best path has more hops than a route header takes, and the paths with the
+    /// fewest hops if there are any.
+    far: Vec<NodeNumber>,
+    short: ShortestPathTree,
+    /// Something has changed since the pairs were computed.
+    pairs_due: bool,
 }
 
 impl Rib {
@@ -88,7 +101,7 @@ impl Rib {
     pub fn new(topology: &Topology, source: NodeNumber, k: usize) -> Result<Self, GraphError> {
         let mut rib = Self {
             source,
-            k,
+            limits: PathLimits::routable(k),
             generation: 0,
             tables: Vec::new(),
             table_of: [0; TrafficClass::ALL.len()],
@@ -97,6 +110,7 @@ impl Rib {
             far_tree: ShortestPathTree::default(),
             k_paths: KPaths::default(),
             scratch: PathList::default(),
+            disjoint: LinkDisjointPairs::default(),
         };
         rib.replace(topology, source)?;
         Ok(rib)
@@ -142,11 +156,16 @@ impl Rib {
                 tree: Arc::new(tree),
                 backups: Arc::new(backups),
                 paths: vec![Arc::default(); graph.nodes()],
+                pairs: Vec::new(),
             },
             pending: Vec::new(),
             is_pending: vec![false; graph.nodes()],
+            far: Vec::new(),
+            short: ShortestPathTree::default(),
+            pairs_due: true,
             graph,
         };
+        table.find_far(&mut self.workspace);
         self.k_paths.reset(&table.graph);
         for (destination, _) in (0..).zip(0..table.graph.nodes()) {
             table.wait(destination, &mut self.k_paths, &mut self.scratch);
@@ -181,6 +200,13 @@ impl Rib {
                 backups.update(&table.graph, tree, to, &mut self.workspace);
             }
             self.k_paths.reset(&table.graph);
+            table.pairs_due = true;
+            let mut far = std::mem::take(&mut table.far);
+            table.find_far(&mut self.workspace);
+            far.extend_from_slice(&table.far);
+            for destination in far {
+                table.wait(destination, &mut self.k_paths, &mut self.scratch);
+            }
             let Some(cost) = after.filter(|_| change.improves()) else {
                 // A look through all paths: an index by arc would have to be kept at every change,
                 // and takes as long to keep as this takes.
@@ -196,7 +222,7 @@ impl Rib {
                 continue;
             }
             // No path over the arc is better than the best ones to its begin and from its end.
-            let front = front.saturating_add(crate::graph::HalfArc { node: to, cost }.key());
+            let front = front.saturating_add(HalfArc { node: to, cost }.key());
             self.far_tree.compute(&table.graph, to, &mut self.workspace);
             let passes = table.graph.transits(to);
             for (destination, _) in (0..).zip(0..table.graph.nodes()) {
@@ -205,7 +231,7 @@ impl Rib {
                     continue;
                 }
                 let list = &table.routes.paths[destination as usize];
-                let last = self.k.checked_sub(1).and_then(|last| list.key(last));
+                let last = self.limits.k.checked_sub(1).and_then(|last| list.key(last));
                 if last.is_none_or(|last| front.saturating_add(rest) <= last.0) {
                     table.wait(destination, &mut self.k_paths, &mut self.scratch);
                 }
@@ -226,10 +252,42 @@ impl Rib {
             while let Some(destination) = (left > 0).then(|| table.pending.pop()).flatten() {
                 left = left.saturating_sub(1);
                 table.is_pending[destination as usize] = false;
-                table.compute(destination, self.k, &mut self.k_paths, &mut self.scratch);
+                table.compute(destination, self.limits, &mut self.k_paths, &mut self.scratch);
             }
         }
         self.is_complete()
+    }
+
+    /// Computes the pairs of paths without a common link to all destinations, where anything has
+    /// changed; false if nothing has.
+    pub fn compute_pairs(&mut self) -> bool {
+        let mut computed = false;
+        for table in self.tables.iter_mut().filter(|table| table.pairs_due) {
+            table.pairs_due = false;
+            computed = true;
+            let Table { graph, routes, .. } = table;
+            self.disjoint.compute(graph, &routes.tree);
+            routes.pairs.resize(graph.nodes(), Arc::default());
+            let mut pair = [Vec::new(), Vec::new()];
+            for (destination, list) in (0..).zip(&mut routes.pairs) {
+                self.scratch.clear();
+                let keys = self.disjoint.pair_into(graph, &routes.tree, destination, &mut pair);
+                for (key, nodes) in keys.into_iter().flatten().zip(&mut pair) {
+                    if key.hops() <= self.limits.hops_max {
+                        nodes.reverse();
+                        self.scratch.push(key.0, nodes);
+                    }
+                }
+                // One alone is no pair.
+                if self.scratch.len() < 2 {
+                    self.scratch.clear();
+                }
+                if **list != self.scratch {
+                    *list = Arc::new(self.scratch.clone());
+                }
+            }
+        }
+        computed
     }
 
     /// Whether no destination waits for its paths.
@@ -257,20 +315,55 @@ impl Table {
         if !std::mem::replace(&mut self.is_pending[destination as usize], true) {
             self.pending.push(destination);
         }
-        self.compute(destination, 1, k_paths, scratch);
+        self.compute(destination, PathLimits::routable(1), k_paths, scratch);
+    }
+
+    /// Sees which destinations are too far by their best paths.
+    fn find_far(&mut self, workspace: &mut SpfWorkspace) {
+        let Self { graph, routes, far, short, .. } = self;
+        let is_far = |&node: &NodeNumber| is_far(&routes.tree, node);
+        far.extend((0..).zip(0..graph.nodes()).map(|(node, _)| node).filter(is_far));
+        if !far.is_empty() {
+            short.compute(&graph.without_costs(), routes.tree.source(), workspace);
+        }
     }
 
     fn compute(
         &mut self,
         destination: NodeNumber,
-        k: usize,
+        limits: PathLimits,
         k_paths: &mut KPaths,
         scratch: &mut PathList,
     ) {
-        k_paths.compute(&self.graph, &self.routes.tree, destination, k, scratch);
+        if is_far(&self.routes.tree, destination) {
+            self.shortest_into(destination, scratch);
+        } else {
+            k_paths.compute(&self.graph, &self.routes.tree, destination, limits, scratch);
+        }
         let list = &mut self.routes.paths[destination as usize];
         if **list != *scratch {
             *list = Arc::new(scratch.clone());
         }
     }
+
+    /// The path with the fewest hops, if a route header takes it.
+    fn shortest_into(&self, destination: NodeNumber, list: &mut PathList) {
+        list.clear();
+        if is_far(&self.short, destination) {
+            return;
+        }
+        let mut backward = Vec::new();
+        self.short.climb_into(destination, &mut backward);
+        let arcs = backward.windows(2).map(|hop| {
+            let cost = self.graph.cost(hop[1], hop[0]).unwrap_or(COST_MAX);
+            HalfArc { node: hop[0], cost }.key()
+        });
+        list.push(arcs.sum(), &backward);
+    }
+}
+
+/// Whether the path to `node` has more hops than a route header takes.
+fn is_far(tree: &ShortestPathTree, node: NodeNumber) -> bool {
+    let hops_max = PathLimits::routable(1).hops_max;
+    tree.key(node).is_some_and(|key| key.hops() > hops_max)
 }

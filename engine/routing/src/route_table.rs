@@ -1,21 +1,57 @@
 //! Names the paths of this node and makes the snapshots that shards read.
+#![expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "node numbers are below the count of nodes, which the tables have the length of"
+)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use hawser_wire::{AdjacencyIndex, NodeId, PathId};
+use hawser_wire::{AdjacencyIndex, NodeId, PathId, TrafficClass};
 
-use crate::{Path, Route, RouteSnapshot};
+use crate::graph::NodeNumber;
+use crate::snapshot::{ClassTable, Protection};
+use crate::{ClassRoutes, MeshTopology, PathList, Route, RouteSet, RouteSnapshot, Routes};
+
+/// A path may cost so much more than the best one, as a part of that one's cost, and still have a
+/// share: a quarter.
+const STRETCH_DIVISOR: u64 = 4;
+/// Nor may it take more hops than the best one and these.
+const STRETCH_HOPS: usize = 1;
+/// Share of a path none of whose links is in use.
+const WEIGHT_FULL: f64 = 1000.0;
 
 /// The paths in use and their ids.
 ///
-/// A [`PathId`] is new whenever the list of hops to a destination changes, or comes back after the
-/// destination could not be reached: so a shard sees by the id alone that what it sent may be lost.
+/// A [`PathId`] stands for a list of hops to a destination: it stays while that list is among the
+/// destination's paths, and is not used again when the list is gone.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     generation: u64,
     path_last: u32,
-    routes: BTreeMap<NodeId, Route>,
+    nodes: Arc<[NodeId]>,
+    /// In the order in which the classes first use them.
+    tables: Vec<Named>,
     adjacencies: BTreeMap<AdjacencyIndex, NodeId>,
+}
+
+/// What was named last of a table, by destination.
+#[derive(Debug, Default)]
+struct Named {
+    lists: Vec<Arc<PathList>>,
+    pairs: Vec<Arc<PathList>>,
+    sets: Vec<Arc<RouteSet>>,
+}
+
+/// What routes are made of.
+struct Computed<'a> {
+    mesh: &'a MeshTopology,
+    class: TrafficClass,
+    list: &'a PathList,
+    pair: &'a PathList,
+    /// The list is not whole: earlier paths that still exist stay.
+    keep: usize,
 }
 
 impl RouteTable {
@@ -25,33 +61,160 @@ impl RouteTable {
         Self::default()
     }
 
-    /// Takes over `paths`, computed from the database with `lsdb_digest`, and makes the next
-    /// snapshot.
+    /// A snapshot without paths. The paths that were there have new ids when they come back.
+    pub fn clear(&mut self) -> RouteSnapshot {
+        self.generation = self.generation.saturating_add(1);
+        self.nodes = Arc::default();
+        self.tables.clear();
+        RouteSnapshot {
+            generation: self.generation,
+            adjacencies: self.adjacencies.clone().into_iter().collect(),
+            ..RouteSnapshot::default()
+        }
+    }
+
+    /// Takes over `routes`, computed for `mesh` from the database with `lsdb_digest`, and makes the
+    /// next snapshot. `k` is how many paths a destination has.
     ///
-    /// `adjacencies` are this node's own, up or down; one that was named before and is missing now
-    /// stays known, since indices are never reused.
+    /// `relabelled`: a link that is there as before has another index or another utilisation, so that
+    /// equal paths may differ. `adjacencies` are this node's own, up or down; one that was named
+    /// before and is missing now stays known, since indices are never reused.
     pub fn update(
         &mut self,
         lsdb_digest: u64,
-        paths: BTreeMap<NodeId, Path>,
+        mesh: &Arc<MeshTopology>,
+        routes: &Routes,
+        k: usize,
+        relabelled: bool,
         adjacencies: impl IntoIterator<Item = (AdjacencyIndex, NodeId)>,
     ) -> RouteSnapshot {
         self.generation = self.generation.saturating_add(1);
         self.adjacencies.extend(adjacencies);
-        let mut old = std::mem::take(&mut self.routes);
-        for (destination, Path { hops, cost, .. }) in paths {
-            let path = match old.remove(&destination) {
-                Some(route) if route.hops == hops => route.path,
-                _ => self.next_path(),
-            };
-            self.routes.insert(destination, Route { path, hops, cost });
-        }
-        RouteSnapshot::new(
-            self.generation,
+        self.renumber(mesh.ids());
+        let mut done: Vec<(&Arc<ClassRoutes>, Arc<ClassTable>)> = Vec::new();
+        let classes = TrafficClass::ALL.map(|class| {
+            let of = routes.class(class);
+            if let Some((_, table)) = done.iter().find(|(other, _)| Arc::ptr_eq(other, of)) {
+                return Arc::clone(table);
+            }
+            let keep = if routes.complete { 0 } else { k };
+            let table = self.name(done.len(), mesh, class, of, keep, relabelled);
+            done.push((of, Arc::clone(&table)));
+            table
+        });
+        RouteSnapshot {
+            generation: self.generation,
             lsdb_digest,
-            self.routes.iter().map(|(destination, route)| (*destination, route.clone())),
-            self.adjacencies.iter().map(|(index, neighbour)| (*index, *neighbour)),
-        )
+            complete: routes.complete,
+            nodes: Arc::clone(&self.nodes),
+            classes,
+            adjacencies: self.adjacencies.iter().map(|(&index, &node)| (index, node)).collect(),
+        }
+    }
+
+    /// Gives what is named the places that the nodes have now.
+    fn renumber(&mut self, ids: &[NodeId]) {
+        if *self.nodes == *ids {
+            return;
+        }
+        for table in &mut self.tables {
+            let old = std::mem::take(&mut table.sets);
+            let set = |id| self.nodes.binary_search(id).ok().and_then(|at| old.get(at)).cloned();
+            table.sets = ids.iter().map(|id| set(id).unwrap_or_default()).collect();
+            // Their numbers are those of other nodes now.
+            table.lists.clear();
+            table.pairs.clear();
+        }
+        self.nodes = ids.into();
+    }
+
+    /// Names the paths of one table.
+    fn name(
+        &mut self,
+        table: usize,
+        mesh: &Arc<MeshTopology>,
+        class: TrafficClass,
+        routes: &ClassRoutes,
+        keep: usize,
+        relabelled: bool,
+    ) -> Arc<ClassTable> {
+        if table == self.tables.len() {
+            self.tables.push(Named::default());
+        }
+        let mut named = std::mem::take(&mut self.tables[table]);
+        let count = routes.paths.len();
+        named.sets.resize(count, Arc::default());
+        let none = Arc::default();
+        for number in 0..count {
+            let list = &routes.paths[number];
+            let pair = routes.pairs.get(number).unwrap_or(&none);
+            let same = |old: &[Arc<PathList>], new: &Arc<PathList>| {
+                old.get(number).is_some_and(|old| Arc::ptr_eq(old, new))
+            };
+            let pair_is_same =
+                same(&named.pairs, pair) || (named.pairs.is_empty() && pair.is_empty());
+            if same(&named.lists, list) && pair_is_same && !relabelled {
+                continue;
+            }
+            let set =
+                self.name_set(&Computed { mesh, class, list, pair, keep }, &named.sets[number]);
+            if *named.sets[number] != set {
+                named.sets[number] = Arc::new(set);
+            }
+        }
+        named.lists.clone_from(&routes.paths);
+        named.pairs.clone_from(&routes.pairs);
+        let (tree, backups) = (Arc::clone(&routes.tree), Arc::clone(&routes.backups));
+        let protection = Some(Protection { mesh: Arc::clone(mesh), tree, backups });
+        let made = Arc::new(ClassTable { sets: named.sets.clone(), protection });
+        self.tables[table] = named;
+        made
+    }
+
+    /// Names the paths to one destination.
+    fn name_set(&mut self, computed: &Computed<'_>, old: &RouteSet) -> RouteSet {
+        let &Computed { mesh, class, list, pair, keep } = computed;
+        let mut set = RouteSet::default();
+        for path in 0..list.len() {
+            self.add(&mut set, old, computed, list, path);
+        }
+        for route in &old.routes {
+            let known = set.routes.iter().any(|other| other.hops == route.hops);
+            if set.routes.len() < keep && !known && exists(mesh, route) {
+                set.routes.push(route.clone());
+            }
+        }
+        share(mesh, class, &mut set);
+        let mut at = [0, 1].map(|path| self.add(&mut set, old, computed, pair, path));
+        at.sort_unstable();
+        set.disjoint = match at {
+            [Some(one), Some(other)] => Some([one, other]),
+            _ => None,
+        };
+        set
+    }
+
+    /// Adds a path, with the id that it had; where it stands. None if there is no such path.
+    fn add(
+        &mut self,
+        set: &mut RouteSet,
+        old: &RouteSet,
+        &Computed { mesh, .. }: &Computed<'_>,
+        list: &PathList,
+        path: usize,
+    ) -> Option<usize> {
+        let cost = list.key(path)?.cost();
+        let numbers: Vec<NodeNumber> = list.nodes(path).collect();
+        // A pair may be older than the mesh.
+        let hops = mesh.hops(&numbers)?;
+        if let Some(at) = set.routes.iter().position(|route| route.hops == hops) {
+            return Some(at);
+        }
+        let known = old.routes.iter().find(|route| route.hops == hops).map(|route| route.path);
+        let path = known.unwrap_or_else(|| self.next_path());
+        let nodes = numbers.iter().skip(1).filter_map(|&number| mesh.id(number)).collect();
+        set.routes.push(Route { path, hops, nodes, cost, weight: 0 });
+        Some(set.routes.len().saturating_sub(1))
     }
 
     /// Ids start at 1, so that 0 can stand for none.
@@ -59,4 +222,43 @@ impl RouteTable {
         self.path_last = self.path_last.checked_add(1).unwrap_or(1);
         PathId(self.path_last)
     }
+}
+
+/// All links of the path are there, under the same indices.
+fn exists(mesh: &MeshTopology, route: &Route) -> bool {
+    let mut at = Some(mesh.source());
+    route.nodes.iter().zip(&route.hops).all(|(&node, &hop)| {
+        let Some((from, to)) = at.zip(mesh.number(node)) else { return false };
+        at = Some(to);
+        mesh.index(from, to) == Some(hop)
+    })
+}
+
+/// Gives the paths that are about as good as the best one their shares.
+fn share(mesh: &MeshTopology, class: TrafficClass, set: &mut RouteSet) {
+    let Some(best) = set.routes.first() else { return };
+    let cost_max = best.cost.saturating_add(best.cost.checked_div(STRETCH_DIVISOR).unwrap_or(0));
+    let hops_max = best.hops.len().saturating_add(STRETCH_HOPS);
+    for route in &mut set.routes {
+        let near = route.cost <= cost_max && route.hops.len() <= hops_max;
+        route.weight = if near { weight(mesh, class, route) } else { 0 };
+    }
+}
+
+/// The share of a path by how much of its busiest link is free; at least 1.
+fn weight(mesh: &MeshTopology, class: TrafficClass, route: &Route) -> u32 {
+    let topology = mesh.topology();
+    let bias = topology.weights(class).utilization;
+    if bias <= 0.0 {
+        return WEIGHT_FULL as u32;
+    }
+    let mut at = mesh.source();
+    let mut used = 0.0_f64;
+    for &node in &route.nodes {
+        let Some(to) = mesh.number(node) else { break };
+        used = used.max(topology.metrics(at, to).map_or(0.0, |metrics| metrics.utilization));
+        at = to;
+    }
+    let free = (1.0 - used).clamp(0.0, 1.0);
+    ((WEIGHT_FULL * free.powf(bias)) as u32).max(1)
 }

@@ -1,4 +1,5 @@
-//! Shortest paths from one node to every other (Dijkstra), the same at every computation.
+//! Shortest paths from one node to every other (Dijkstra), straight from the database: what the tests
+//! compare the path computation with.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -9,7 +10,7 @@ use crate::{Lsa, Lsdb};
 
 /// A path to a destination.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Path {
+pub(crate) struct Path {
     /// Adjacency index at each node on the way, the source's first.
     pub hops: Vec<AdjacencyIndex>,
     /// The nodes that the hops lead to: as many as hops, the destination last, the source not in it.
@@ -34,7 +35,7 @@ struct Label {
 /// those the one whose list of node ids is the smallest. No path takes more than [`HOPS_MAX`] hops:
 /// a node that the cheapest way reaches later than that is tried by dearer ways with fewer hops.
 #[must_use]
-pub fn shortest_paths(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
+pub(crate) fn shortest_paths(lsdb: &Lsdb, source: NodeId) -> BTreeMap<NodeId, Path> {
     let mut labels = BTreeMap::from([(source, Label { cost: 0, hops: 0, before: None })]);
     let mut queue = BinaryHeap::from([Reverse((0_u64, 0_usize, source))]);
     while let Some(Reverse((cost, hops, node))) = queue.pop() {

@@ -11,6 +11,7 @@ mod incremental_spf;
 mod k_paths;
 mod mesh;
 mod mesh_topology;
+mod path_computer;
 mod paths;
 mod plan;
 mod rib;

@@ -166,6 +166,12 @@ impl Topology {
         self.nodes.len()
     }
 
+    /// What the nodes do not do, by number.
+    #[must_use]
+    pub fn flags(&self) -> &[NodeFlags] {
+        &self.nodes
+    }
+
     /// The arcs and their metrics, in order of their ends.
     pub fn arcs(&self) -> impl Iterator<Item = ((NodeNumber, NodeNumber), &LinkMetrics)> {
         self.arcs.iter().map(|(ends, metrics)| (*ends, metrics))

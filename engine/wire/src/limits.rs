@@ -26,6 +26,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// Longest strict source route, in hops.
 pub const HOPS_MAX: usize = 64;
 
+/// Most times that relays replace the list of a frame by a backup.
+pub const REPAIRS_MAX: u8 = 2;
+
 /// Longest human name on the wire, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 

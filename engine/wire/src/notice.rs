@@ -1,6 +1,6 @@
 use crate::{ByteReader, DecodeError, LaneId, NodeId, PathId, StreamId, TrafficClass};
 
-/// Why a relay dropped a frame.
+/// What a relay did with a frame, and why.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoticeReason {
     /// The next adjacency on the list is down or unknown here.
@@ -11,6 +11,9 @@ pub enum NoticeReason {
     HopsExceeded,
     /// The destination does not take the frame.
     NotForThisNode,
+    /// Nothing was dropped: the next adjacency is down and the frame went on over a backup. The source
+    /// takes another path.
+    Rerouted,
     /// Not known to this version.
     Unknown(u8),
 }
@@ -122,7 +125,7 @@ pub struct Notice {
     pub at: NodeId,
     /// Where the frame was to go.
     pub destination: NodeId,
-    /// The stream of the record that was dropped; all zeros for another kind of frame.
+    /// The stream of the record; all zeros for another kind of frame.
     pub stream: StreamId,
     /// Which bound had no place for the frame, if that is why it was dropped.
     pub refusal: Option<NoticeRefusal>,
@@ -137,6 +140,7 @@ impl Notice {
             NoticeReason::Congested => 2,
             NoticeReason::HopsExceeded => 3,
             NoticeReason::NotForThisNode => 4,
+            NoticeReason::Rerouted => 5,
             NoticeReason::Unknown(byte) => byte,
         });
         out.extend_from_slice(self.at.as_bytes());
@@ -160,6 +164,7 @@ impl Notice {
                 2 => NoticeReason::Congested,
                 3 => NoticeReason::HopsExceeded,
                 4 => NoticeReason::NotForThisNode,
+                5 => NoticeReason::Rerouted,
                 byte => NoticeReason::Unknown(byte),
             },
             at: NodeId::from_bytes(reader.array()?),

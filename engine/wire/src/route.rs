@@ -1,4 +1,6 @@
-use crate::{AdjacencyIndex, ByteReader, DecodeError, HOPS_MAX, NodeId, PathId, put_varint};
+use crate::{
+    AdjacencyIndex, ByteReader, DecodeError, HOPS_MAX, NodeId, PathId, REPAIRS_MAX, put_varint,
+};
 
 /// Source, destination, path, number of hops, cursor, repairs, TTL.
 const FIXED_LEN: usize = 40;
@@ -67,6 +69,38 @@ impl<'a> RouteHeader<'a> {
         out.extend_from_slice(&[hop_count, 0, 0, hop_count]);
         for hop in hops {
             put_varint(out, hop.0);
+        }
+        Ok(())
+    }
+
+    /// Appends this header with its whole list replaced by `hops`, which lead from this node to the
+    /// same destination, the first one marked as taken: what a relay sends over a backup. Source, path
+    /// and destination stay, the repairs are one more, and the TTL is that of the new list.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if there are more than [`HOPS_MAX`] hops or the list was replaced
+    /// [`REPAIRS_MAX`] times already, [`DecodeError::Invalid`] if there is no hop; nothing is appended.
+    pub fn encode_repaired(
+        &self,
+        out: &mut Vec<u8>,
+        hops: &[AdjacencyIndex],
+    ) -> Result<(), DecodeError> {
+        let repairs = self.repairs.saturating_add(1);
+        if repairs > REPAIRS_MAX {
+            let (value, max) = (u64::from(repairs), u64::from(REPAIRS_MAX));
+            return Err(DecodeError::TooLarge { what: "route's repairs", value, max });
+        }
+        let Some(ttl) = hops.len().checked_sub(1) else {
+            return Err(DecodeError::Invalid { what: "route's hops", value: 0 });
+        };
+        let begin = out.len();
+        Self::encode(out, self.source, self.destination, self.path, hops)?;
+        let fixed = out.get_mut(begin..).and_then(|header| header.first_chunk_mut::<FIXED_LEN>());
+        if let Some([cursor, own_repairs, own_ttl]) = fixed.and_then(|f| f.last_chunk_mut::<3>()) {
+            *cursor = 1;
+            *own_repairs = repairs;
+            // Not above HOPS_MAX.
+            *own_ttl = u8::try_from(ttl).unwrap_or(0);
         }
         Ok(())
     }

@@ -229,7 +229,7 @@ mod tests {
     fn tag_of(message: &ShardToShard) -> Option<u8> {
         match message {
             ShardToShard::Egress { peer, .. } => peer.as_bytes().first().copied(),
-            ShardToShard::Ingress { .. } => None,
+            ShardToShard::Ingress { .. } | ShardToShard::Link { .. } => None,
         }
     }
 

@@ -1,14 +1,16 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
-use hawser_link::{Batch, Flow, Origin, Refusal, RefusedLimit};
+use hawser_link::{Flow, Origin, Refusal, RefusedLimit};
+use hawser_routing::{Route, RouteSet};
 use hawser_wire::{
-    FrameFlags, FrameIter, FrameKind, Hop, NodeId, Notice, NoticeLimit, NoticeReason,
-    NoticeRefusal, PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
+    FrameFlags, FrameKind, Hop, MonoTime, NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal,
+    PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
 use crate::budget::Budget;
+use crate::detour::{Backups, ToldSources};
 use crate::io::ShardIo;
 use crate::links::{Links, Outgoing};
 use crate::outlet::Outlet;
@@ -17,7 +19,7 @@ use crate::outlet::Outlet;
 /// still may cost.
 const SHARD_CONTROL_BYTES_MAX: usize = 16 << 20;
 
-/// Most slices that a body is made of, with the route header in front.
+/// Most slices that a body is made of, with the two parts of the route header in front.
 const PARTS_MAX: usize = 8;
 
 /// Rings to another shard.
@@ -71,8 +73,25 @@ const fn ring_full(class: TrafficClass) -> NoticeRefusal {
     NoticeRefusal { limit: NoticeLimit::Shard, class, lane: None, retry_after_ms: 1 }
 }
 
+/// A frame's way from here: the header with its next hop taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Onward<'a> {
+    /// In two parts.
+    pub(crate) header: [&'a [u8]; 2],
+    /// As it came, if it was looked into; else the first part is all of the header.
+    pub(crate) route: Option<RouteHeader<'a>>,
+}
+
+impl<'a> Onward<'a> {
+    /// What a detour has to know of the frame.
+    pub(crate) fn route(&self) -> Option<RouteHeader<'a>> {
+        let [header, _] = self.header;
+        self.route.or_else(|| RouteHeader::decode(header).ok().map(|(route, _)| route))
+    }
+}
+
 /// A route header ready to be sent, and where to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct EncodedRoute {
     neighbour: NodeId,
     header: Vec<u8>,
@@ -80,7 +99,7 @@ struct EncodedRoute {
 
 /// Where routed frames go: this node, a link of this shard, or another shard.
 ///
-/// Keeps no state per path: a relay follows the frame's own list.
+/// Keeps no state per path: a relay follows the frame's own list, or replaces it.
 #[derive(Debug)]
 pub(crate) struct Forwarder<I> {
     pub(crate) local: NodeId,
@@ -88,8 +107,15 @@ pub(crate) struct Forwarder<I> {
     shard_count: u16,
     pub(crate) links: Links<I>,
     pub(crate) routes: RouteReader,
-    encoded: HashMap<NodeId, EncodedRoute>,
+    /// By destination and path, of the present snapshot.
+    encoded: HashMap<(NodeId, PathId), EncodedRoute>,
+    pub(crate) backups: Backups,
+    /// Links of other shards that are not usable.
+    down: BTreeSet<NodeId>,
+    pub(crate) told: ToldSources,
     pub(crate) peers: Vec<Option<PeerOutlets>>,
+    /// Of the present turn.
+    pub(crate) now: MonoTime,
 }
 
 impl<I: ShardIo> Forwarder<I> {
@@ -101,7 +127,19 @@ impl<I: ShardIo> Forwarder<I> {
         routes: RouteReader,
         peers: Vec<Option<PeerOutlets>>,
     ) -> Self {
-        Self { local, shard, shard_count, links, routes, encoded: HashMap::new(), peers }
+        Self {
+            local,
+            shard,
+            shard_count,
+            links,
+            routes,
+            encoded: HashMap::new(),
+            backups: Backups::default(),
+            down: BTreeSet::new(),
+            told: ToldSources::default(),
+            peers,
+            now: MonoTime::ZERO,
+        }
     }
 
     /// Takes the newest route snapshot; true if it is another one.
@@ -109,6 +147,7 @@ impl<I: ShardIo> Forwarder<I> {
         let changed = self.routes.refresh();
         if changed {
             self.encoded.clear();
+            self.backups.clear();
         }
         changed
     }
@@ -118,26 +157,75 @@ impl<I: ShardIo> Forwarder<I> {
         ShardId::of_stream(stream, self.shard_count)
     }
 
-    fn encoded_route(&mut self, to: NodeId) -> Option<&EncodedRoute> {
-        if !self.encoded.contains_key(&to) {
-            let snapshot = self.routes.current();
-            let route = snapshot.route_to(to)?;
-            let neighbour = snapshot.neighbour(*route.hops.first()?)?;
-            let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN + route.hops.len() * 2);
-            RouteHeader::encode(&mut header, self.local, to, route.path, &route.hops).ok()?;
-            let (fixed, hops) = RouteHeader::split_advanced(&header).ok()?;
-            let header = [&fixed[..], hops].concat();
-            self.encoded.insert(to, EncodedRoute { neighbour, header });
+    /// Frames for the link to `neighbour` arrive, as far as this shard knows.
+    pub(crate) fn is_usable(&self, neighbour: NodeId) -> bool {
+        if ShardId::of_peer(neighbour, self.shard_count) == self.shard {
+            self.links.is_usable(neighbour)
+        } else {
+            !self.down.contains(&neighbour)
         }
-        self.encoded.get(&to)
     }
 
-    /// The neighbour over which a path to `to` begins; this node itself if that is where it ends.
-    pub(crate) fn next_hop(&mut self, to: NodeId) -> Option<NodeId> {
+    /// Neighbours whose links are known not to be.
+    pub(crate) fn unusable(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.links.with_usable(false).chain(self.down.iter().copied())
+    }
+
+    /// Another shard speaks of its link.
+    pub(crate) fn handle_link(&mut self, neighbour: NodeId, usable: bool) {
+        if usable {
+            self.down.remove(&neighbour);
+        } else {
+            self.down.insert(neighbour);
+        }
+    }
+
+    /// Tells every other shard of a link of this one.
+    pub(crate) fn tell_link(&mut self, peer: NodeId, usable: bool) {
+        for outlets in self.peers.iter_mut().flatten() {
+            outlets.control.push(ShardToShard::Link { peer, usable });
+        }
+    }
+
+    /// The paths for records to `to`, if there are any.
+    pub(crate) fn paths_to(&self, to: NodeId) -> Option<&RouteSet> {
+        self.routes.current().routes_to(TrafficClass::Bulk, to)
+    }
+
+    /// The neighbour that a path begins with.
+    pub(crate) fn first_of(&self, route: &Route) -> Option<NodeId> {
+        self.routes.current().neighbour(*route.hops.first()?)
+    }
+
+    /// The best path for control frames to `to` whose first link is usable, else the best one.
+    fn control_path(&self, to: NodeId) -> Option<PathId> {
+        let routes = self.routes.current().routes_to(TrafficClass::Control, to)?.routes();
+        let begins = |route: &&Route| self.first_of(route).is_some_and(|n| self.is_usable(n));
+        routes.iter().find(begins).or_else(|| routes.first()).map(|route| route.path)
+    }
+
+    fn encode_route(&mut self, class: TrafficClass, to: NodeId, path: PathId) -> Option<()> {
+        if self.encoded.contains_key(&(to, path)) {
+            return Some(());
+        }
+        let snapshot = self.routes.current();
+        let route = snapshot.routes_to(class, to)?.get(path)?;
+        let neighbour = snapshot.neighbour(*route.hops.first()?)?;
+        let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN + route.hops.len() * 2);
+        RouteHeader::encode(&mut header, self.local, to, route.path, &route.hops).ok()?;
+        let (fixed, hops) = RouteHeader::split_advanced(&header).ok()?;
+        let header = [&fixed[..], hops].concat();
+        self.encoded.insert((to, path), EncodedRoute { neighbour, header });
+        Some(())
+    }
+
+    /// The neighbour over which records for `to` go on `path`; this node itself if they end here.
+    pub(crate) fn next_hop(&mut self, to: NodeId, path: PathId) -> Option<NodeId> {
         if to == self.local {
             return Some(to);
         }
-        self.encoded_route(to).map(|route| route.neighbour)
+        self.encode_route(TrafficClass::Bulk, to, path)?;
+        self.encoded.get(&(to, path)).map(|route| route.neighbour)
     }
 
     /// Own streams may send more of `class` over `neighbour`, as [`Self::next_hop`] names it.
@@ -164,72 +252,96 @@ impl<I: ShardIo> Forwarder<I> {
         self.peers.get_mut(usize::from(shard.0))?.as_mut()
     }
 
-    /// Sends a frame of this node's own to `to`, which is another node.
+    /// Sends a frame of this node's own to `to`, which is another node, on `path`; without one, on the
+    /// best for control frames.
     pub(crate) fn send(
         &mut self,
         to: NodeId,
+        path: Option<PathId>,
         kind: FrameKind,
         class: TrafficClass,
         parts: &[&[u8]],
     ) -> Sent {
-        self.send_flagged(to, kind, class, FrameFlags::default(), parts)
+        self.send_flagged(to, path, kind, class, FrameFlags::default(), parts)
     }
 
     /// As [`Self::send`], with flags.
     pub(crate) fn send_flagged(
         &mut self,
         to: NodeId,
+        path: Option<PathId>,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
         parts: &[&[u8]],
     ) -> Sent {
-        let Some(route) = self.encoded_route(to) else { return Sent::NoRoute };
-        let neighbour = route.neighbour;
+        let Some(path) = path.or_else(|| self.control_path(to)) else { return Sent::NoRoute };
+        if self.encode_route(class, to, path).is_none() {
+            return Sent::NoRoute;
+        }
         // The header is lent out and put back, so that nothing is copied to please the borrow.
-        let header = std::mem::take(
-            &mut self
-                .encoded
-                .entry(to)
-                .or_insert_with(|| EncodedRoute { neighbour, header: Vec::new() })
-                .header,
-        );
+        let Some(lent) = self.encoded.get_mut(&(to, path)).map(std::mem::take) else {
+            return Sent::NoRoute;
+        };
         let flow = flow_of(kind, parts.first().copied().unwrap_or_default());
         let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags };
-        let sent = self.push_to(neighbour, frame, &header, parts);
-        if let Some(route) = self.encoded.get_mut(&to) {
-            route.header = header;
+        let onward = Onward { route: None, header: [&lent.header, &[]] };
+        let sent = self.push_to(lent.neighbour, frame, &onward, parts);
+        if let Some(route) = self.encoded.get_mut(&(to, path)) {
+            *route = lent;
         }
         sent
     }
 
+    /// Sends a frame over a link, or over a detour if that is not usable.
     fn push_to(
         &mut self,
         neighbour: NodeId,
         frame: Outgoing,
-        header: &[u8],
+        onward: &Onward<'_>,
         parts: &[&[u8]],
     ) -> Sent {
         let owner = ShardId::of_peer(neighbour, self.shard_count);
-        if owner == self.shard {
-            let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
-            for (slot, part) in
-                all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
-            {
-                *slot = part;
-            }
-            return self.push_link(neighbour, frame, &all);
+        if owner != self.shard && !self.down.contains(&neighbour) {
+            let all = joined(&onward.header, parts);
+            return self.push_to_shard(owner, frame, &all, |frame| ShardToShard::Egress {
+                peer: neighbour,
+                frame,
+            });
         }
-        self.push_to_shard(owner, frame, header, parts, |frame| ShardToShard::Egress {
-            peer: neighbour,
-            frame,
-        })
+        if owner == self.shard {
+            let all = joined(&onward.header, parts);
+            match self.links.push_usable(neighbour, frame, &all) {
+                Ok(()) => return Sent::Queued,
+                Err(refusal) if refusal.limit == RefusedLimit::NoLane => {}
+                Err(refusal) => return Sent::Full(refusal_of(&refusal)),
+            }
+        }
+        self.detour(neighbour, frame, onward, parts)
     }
 
-    fn push_link(&mut self, neighbour: NodeId, frame: Outgoing, parts: &[&[u8]]) -> Sent {
-        match self.links.push(neighbour, frame, parts) {
+    /// Sends a frame over a link as its list says, be the link silent or not.
+    pub(crate) fn push_plain(
+        &mut self,
+        neighbour: NodeId,
+        frame: Outgoing,
+        header: &[&[u8]; 2],
+        parts: &[&[u8]],
+    ) -> Sent {
+        let all = joined(header, parts);
+        let owner = ShardId::of_peer(neighbour, self.shard_count);
+        if owner != self.shard {
+            return self.push_to_shard(owner, frame, &all, |frame| ShardToShard::Egress {
+                peer: neighbour,
+                frame,
+            });
+        }
+        match self.links.push(neighbour, frame, &all) {
             Ok(()) => Sent::Queued,
-            Err(refusal) if refusal.limit == RefusedLimit::NoLane => Sent::NoRoute,
+            Err(refusal) if refusal.limit == RefusedLimit::NoLane => {
+                self.links.note_dropped(neighbour);
+                Sent::NoRoute
+            }
             Err(refusal) => Sent::Full(refusal_of(&refusal)),
         }
     }
@@ -239,19 +351,13 @@ impl<I: ShardIo> Forwarder<I> {
         &mut self,
         owner: ShardId,
         frame: Outgoing,
-        header: &[u8],
         parts: &[&[u8]],
         wrap: impl FnOnce(RoutedFrame) -> ShardToShard,
     ) -> Sent {
         let Outgoing { kind, class, flags, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
-        let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
-        for (slot, part) in all.iter_mut().zip(std::iter::once(header).chain(parts.iter().copied()))
-        {
-            *slot = part;
-        }
         if class == TrafficClass::Control {
-            let Some(body) = outlets.budget.take(&all) else {
+            let Some(body) = outlets.budget.take(parts) else {
                 return Sent::Full(ring_full(class));
             };
             outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
@@ -260,7 +366,7 @@ impl<I: ShardIo> Forwarder<I> {
         if outlets.data.backlog() > 0 {
             return Sent::Full(ring_full(class));
         }
-        let body = Bytes::from(all.concat());
+        let body = Bytes::from(parts.concat());
         outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
         Sent::Queued
     }
@@ -268,10 +374,12 @@ impl<I: ShardIo> Forwarder<I> {
     /// A frame that another shard wants on a link of ours. Its route is advanced already.
     pub(crate) fn egress(&mut self, peer: NodeId, frame: &RoutedFrame) {
         let RoutedFrame { kind, class, flags, .. } = *frame;
-        let rest = RouteHeader::decode(&frame.body).map(|(_, rest)| rest).unwrap_or_default();
+        let Ok((route, rest)) = RouteHeader::decode(&frame.body) else { return };
         let flow = flow_of(kind, rest);
         let outgoing = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
-        let sent = self.push_link(peer, outgoing, &[&frame.body]);
+        let header = frame.body.get(..frame.body.len() - rest.len()).unwrap_or_default();
+        let onward = Onward { route: Some(route), header: [header, &[]] };
+        let sent = self.push_to(peer, outgoing, &onward, &[rest]);
         self.tell_source(sent, frame.kind, &frame.body);
     }
 
@@ -286,7 +394,7 @@ impl<I: ShardIo> Forwarder<I> {
     ) {
         let frame = Outgoing { kind, class, origin: Origin::Foreign, flow: Flow::default(), flags };
         let sent =
-            self.push_to_shard(host, frame, &[], &[body], |frame| ShardToShard::Ingress { frame });
+            self.push_to_shard(host, frame, &[body], |frame| ShardToShard::Ingress { frame });
         self.tell_source(sent, kind, body);
     }
 
@@ -313,20 +421,13 @@ impl<I: ShardIo> Forwarder<I> {
         };
         let flow = flow_of(kind, after);
         let frame = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
-        let sent = self.push_to(neighbour, frame, &fixed, &[rest]);
+        let hops = rest.get(..rest.len() - after.len()).unwrap_or_default();
+        let onward = Onward { route: Some(route), header: [&fixed, hops] };
+        let sent = self.push_to(neighbour, frame, &onward, &[after]);
         self.tell_source(sent, kind, body);
     }
 
-    /// Frames whose link session ended before they were acknowledged: their sources are told, as if
-    /// the link had been down when they came.
-    pub(crate) fn give_up(&mut self, batch: &Batch) {
-        let frames = FrameIter::new(batch.frames()).map_while(Result::ok);
-        for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
-            self.tell_source(Sent::NoRoute, frame.header.kind, frame.body);
-        }
-    }
-
-    fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
+    pub(crate) fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
         let (reason, refusal) = match sent {
             Sent::Queued => return,
             Sent::NoRoute => (NoticeReason::NoAdjacency, None),
@@ -346,27 +447,32 @@ impl<I: ShardIo> Forwarder<I> {
         kind: FrameKind,
         body: &[u8],
     ) {
-        if kind != FrameKind::Record {
-            return;
-        }
         let Ok((_, rest)) = RouteHeader::decode(body) else { return };
-        let Ok((header, _)) = StreamHeader::decode(rest) else { return };
-        let notice = Notice {
-            path: route.path,
-            reason,
-            at: self.local,
-            destination: route.destination,
-            stream: header.stream,
-            refusal,
-        };
+        let Some((_, stream)) = StreamHeader::peek(rest) else { return };
+        if kind == FrameKind::Record {
+            self.send_notice(route, reason, refusal, stream);
+        }
+    }
+
+    /// Tells a source what became of a record of a stream.
+    pub(crate) fn send_notice(
+        &mut self,
+        route: RouteHeader<'_>,
+        reason: NoticeReason,
+        refusal: Option<NoticeRefusal>,
+        stream: StreamId,
+    ) {
+        let RouteHeader { source, destination, path, .. } = route;
+        let notice = Notice { path, reason, at: self.local, destination, stream, refusal };
         let mut out = Vec::with_capacity(64);
         notice.encode(&mut out);
-        if route.source == self.local {
-            self.notify_host(route.path, header.stream, &out);
+        if source == self.local {
+            self.notify_host(path, stream, &out);
             return;
         }
         // Best effort: without a path back the source's own timer does it.
-        let _lost = self.send(route.source, FrameKind::Notice, TrafficClass::Control, &[&out]);
+        let class = TrafficClass::Control;
+        let _lost = self.send(source, None, FrameKind::Notice, class, &[&out]);
     }
 
     /// Tells the shard of this node that hosts a stream what became of its record here.
@@ -376,15 +482,24 @@ impl<I: ShardIo> Forwarder<I> {
         if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
             let (kind, flags) = (FrameKind::Notice, FrameFlags::default());
             let frame = Outgoing { kind, class, origin: Origin::Own, flow: Flow::default(), flags };
-            let _best_effort = self.push_to_shard(host, frame, &header, &[notice], |frame| {
+            let _best_effort = self.push_to_shard(host, frame, &[&header, notice], |frame| {
                 ShardToShard::Ingress { frame }
             });
         }
     }
 }
 
+/// The slices of a body, the header's first.
+fn joined<'a>(header: &[&'a [u8]; 2], parts: &[&'a [u8]]) -> [&'a [u8]; PARTS_MAX] {
+    let mut all: [&[u8]; PARTS_MAX] = [&[]; PARTS_MAX];
+    for (slot, &part) in all.iter_mut().zip(header.iter().chain(parts)) {
+        *slot = part;
+    }
+    all
+}
+
 /// Whose a frame is, by what stands behind its route header.
-fn flow_of(kind: FrameKind, rest: &[u8]) -> Flow {
+pub(crate) fn flow_of(kind: FrameKind, rest: &[u8]) -> Flow {
     match StreamHeader::peek(rest) {
         Some((tenant, stream)) if kind == FrameKind::Record => {
             Flow { tenant: hash_of(tenant.as_bytes()), stream: hash_of(stream.as_bytes()) }

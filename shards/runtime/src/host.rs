@@ -16,6 +16,7 @@ use hawser_wire::{
 use crate::outlet::Outlet;
 use crate::publishers::{CallId, Publishers, refused};
 use crate::rounds::Shares;
+use crate::stream_paths::{LOCAL_PATH, Paths};
 use crate::subscriptions::{Subscription, Subscriptions};
 
 /// What consumers confirmed is handed to the store at most this often.
@@ -63,30 +64,6 @@ impl Outward {
     }
 }
 
-/// The path of a node to itself, which has no window.
-const LOCAL_PATH: PathId = PathId(0);
-
-/// Last known path to each other node of a stream.
-#[derive(Debug, Default)]
-pub(crate) struct Paths(BTreeMap<NodeId, Option<PathId>>);
-
-impl Paths {
-    /// True if it is another one.
-    fn replace(&mut self, node: NodeId, path: Option<PathId>) -> bool {
-        self.0.insert(node, path) != Some(path)
-    }
-
-    /// The path to `node`, if there is one and it leaves this node.
-    pub(crate) fn window_to(&self, node: NodeId) -> Option<PathKey> {
-        let path = self.0.get(&node).copied().flatten().filter(|&path| path != LOCAL_PATH)?;
-        Some(PathKey { destination: node, path })
-    }
-
-    pub(crate) fn windows(&self) -> impl Iterator<Item = PathKey> + '_ {
-        self.0.keys().filter_map(|&node| self.window_to(node))
-    }
-}
-
 /// One stream at this node: its source, its destination, or both, and the calls of applications.
 #[derive(Debug)]
 pub(crate) struct StreamHost {
@@ -101,8 +78,10 @@ pub(crate) struct StreamHost {
     subscriptions: Subscriptions,
     /// Calls that wait until the stream knows where it goes on.
     opening: Vec<(CallId, ProducerId)>,
-    /// Last known path to each other node of the stream.
+    /// Present path to each other node of the stream.
     pub(crate) paths: Paths,
+    /// Last known path to the source.
+    way_back: Option<PathId>,
     commits: BTreeMap<Box<str>, StreamOffset>,
     commits_at: Option<MonoTime>,
     ended: bool,
@@ -124,6 +103,7 @@ impl StreamHost {
             subscriptions: Subscriptions::default(),
             opening: Vec::new(),
             paths: Paths::default(),
+            way_back: None,
             commits: BTreeMap::new(),
             commits_at: None,
             ended: false,
@@ -174,25 +154,28 @@ impl StreamHost {
         self.source
     }
 
-    /// Looks at the paths to the stream's other nodes; `path_to` gives the path's id.
+    /// Looks at the paths to the stream's other nodes: `choose` gives the one to take instead of the
+    /// present one, and `back` the one to the source.
     pub(crate) fn handle_routes(
         &mut self,
+        now: MonoTime,
         local: NodeId,
         windows: &mut PathWindows,
-        mut path_to: impl FnMut(NodeId) -> Option<PathId>,
+        mut choose: impl FnMut(NodeId, Option<PathId>, &PathWindows) -> Option<PathId>,
+        back: impl FnOnce(NodeId) -> Option<PathId>,
     ) {
         if let Some(sender) = &mut self.sender {
             let nodes: Vec<NodeId> = sender.destinations().collect();
             for node in nodes {
-                let path = if node == local { Some(LOCAL_PATH) } else { path_to(node) };
-                let before = self.paths.window_to(node);
-                if self.paths.replace(node, path) {
-                    if let Some(before) = before {
-                        windows.leave(before, sender);
-                    }
-                    if let Some(key) = self.paths.window_to(node) {
-                        windows.join(key);
-                    }
+                let before = self.paths.path_to(node);
+                let path =
+                    if node == local { Some(LOCAL_PATH) } else { choose(node, before, &*windows) };
+                if !self.paths.take(sender, windows, node, path) {
+                    continue;
+                }
+                if before.is_some() && path.is_some() {
+                    sender.handle_path_left(now, node);
+                } else {
                     sender.handle_path(node, path.is_some());
                 }
             }
@@ -200,9 +183,28 @@ impl StreamHost {
         if let (Some(receiver), Some(source)) = (&mut self.receiver, self.source)
             && source != local
         {
-            let path = path_to(source);
-            if self.paths.replace(source, path) && path.is_some() {
+            let path = back(source);
+            if std::mem::replace(&mut self.way_back, path) != path && path.is_some() {
                 receiver.handle_path();
+            }
+        }
+    }
+
+    /// At a barrier it is the turn of another path, which `next` gives, where this one has carried its
+    /// chunk.
+    pub(crate) fn take_turns(
+        &mut self,
+        windows: &mut PathWindows,
+        mut next: impl FnMut(NodeId, &PathWindows) -> Option<PathId>,
+    ) {
+        let Some(sender) = &mut self.sender else { return };
+        let mut last = None;
+        while let Some(PathKey { destination, .. }) = self.paths.next_spent(last) {
+            last = Some(destination);
+            if sender.is_settled(destination) {
+                self.paths.begin_chunk(destination);
+                let path = next(destination, &*windows);
+                self.paths.take(sender, windows, destination, path);
             }
         }
     }

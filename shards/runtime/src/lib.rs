@@ -9,9 +9,11 @@
 //! across an await, nothing is locked, and a peer's bytes never end in a panic. A shard that panics
 //! all the same ends the process.
 
+mod breach;
 mod budget;
 mod clock;
 mod config;
+mod detour;
 mod dispatch;
 mod host;
 mod io;
@@ -21,11 +23,13 @@ mod link_events;
 mod links;
 mod monoio_io;
 mod outlet;
+mod path_choice;
 mod publishers;
 mod refusals;
 mod report;
 mod rounds;
 mod shard;
+mod stream_paths;
 mod streams;
 mod subscriptions;
 mod thread;

@@ -72,6 +72,14 @@ pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
                 ("waited_ms", waited.as_millis().to_string()),
             ],
         ),
+        LinkEvent::Rerouted { frames, bytes, lanes } => (
+            "rerouted",
+            vec![
+                ("frames", frames.to_string()),
+                ("bytes", bytes.to_string()),
+                ("silent_lanes", lanes.to_string()),
+            ],
+        ),
         LinkEvent::ModeChanged { mode } => {
             ("mode-changed", vec![("mode", format!("{mode:?}").to_lowercase())])
         }

@@ -20,6 +20,8 @@ use crate::lane_supervisor::{LanePolicyMode, LaneSupervisor, Supervision};
 #[derive(Debug)]
 struct Link {
     machine: VirtualLink,
+    /// Frames that it takes arrive, as far as was known when it was last looked at.
+    usable: bool,
     supervisor: Option<LaneSupervisor>,
     /// It may have something to write, to tell, or another deadline.
     touched: bool,
@@ -69,8 +71,10 @@ pub(crate) struct Links<I> {
     notes: VecDeque<(NodeId, LinkEvent)>,
     /// What was decided about the numbers of lanes.
     decisions: VecDeque<(NodeId, LaneDecision)>,
-    /// What links let go of at the end of their sessions.
-    rerouted: VecDeque<Batch>,
+    /// What links let go of, and which.
+    rerouted: VecDeque<(NodeId, Batch)>,
+    /// Links that have become usable, or are not any more.
+    turned: VecDeque<(NodeId, bool)>,
     /// Striped frames that wait no more for those before them.
     restored: VecDeque<(NodeId, ReassembledFrame)>,
 }
@@ -93,6 +97,7 @@ impl<I: ShardIo> Links<I> {
             notes: VecDeque::new(),
             decisions: VecDeque::new(),
             rerouted: VecDeque::new(),
+            turned: VecDeque::new(),
             restored: VecDeque::new(),
         }
     }
@@ -111,8 +116,8 @@ impl<I: ShardIo> Links<I> {
         self.decisions.pop_front()
     }
 
-    /// Frames whose link session ended before they were acknowledged.
-    pub(crate) fn poll_rerouted(&mut self) -> Option<Batch> {
+    /// Frames that a link let go of before they were acknowledged, and where it leads.
+    pub(crate) fn poll_rerouted(&mut self) -> Option<(NodeId, Batch)> {
         self.rerouted.pop_front()
     }
 
@@ -125,6 +130,42 @@ impl<I: ShardIo> Links<I> {
     /// The next frame of a striped stream of `peer` whose turn has come.
     pub(crate) fn poll_reassembled(&mut self, peer: NodeId) -> Option<ReassembledFrame> {
         self.links.get_mut(&peer)?.machine.poll_reassembled()
+    }
+
+    /// A link that has become usable, or is not any more.
+    pub(crate) fn poll_turned(&mut self) -> Option<(NodeId, bool)> {
+        self.turned.pop_front()
+    }
+
+    /// Something is to be done about links before the shard may sleep.
+    pub(crate) fn has_turned(&self) -> bool {
+        !self.turned.is_empty() || !self.rerouted.is_empty()
+    }
+
+    /// The link takes frames and they arrive, as far as is known.
+    pub(crate) fn is_usable(&self, peer: NodeId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.usable)
+    }
+
+    /// The links of this shard that are, or are not.
+    pub(crate) fn with_usable(&self, usable: bool) -> impl Iterator<Item = NodeId> + '_ {
+        let links = self.links.iter().filter(move |(_, link)| link.usable == usable);
+        links.map(|(&peer, _)| peer)
+    }
+
+    /// Bytes that wait for the link to `peer`, and those of bulk that may be in flight over it.
+    pub(crate) fn load(&self, peer: NodeId) -> Option<(u64, u64)> {
+        let status = self.links.get(&peer)?.machine.status();
+        let queued = u64::try_from(status.queued_bytes).unwrap_or(u64::MAX);
+        Some((queued, status.in_flight_bound_bytes))
+    }
+
+    /// Lets frames that `takes` wants leave a link that is not usable.
+    pub(crate) fn evacuate(&mut self, peer: NodeId, takes: impl FnMut(&FrameRef<'_>) -> bool) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.evacuate(takes);
+        }
+        self.touch(peer);
     }
 
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
@@ -165,6 +206,7 @@ impl<I: ShardIo> Links<I> {
         let (local, config, (mode, max)) = (self.local, self.config, self.lane_policy);
         let link = self.links.entry(peer).or_insert_with(|| Link {
             machine: VirtualLink::new(config, local, peer),
+            usable: false,
             supervisor: LaneSupervisor::new(mode, max),
             touched: false,
             dropped_frames: 0,
@@ -204,15 +246,36 @@ impl<I: ShardIo> Links<I> {
         self.links.get(&peer).is_some_and(|link| link.machine.has_room(class, flow))
     }
 
-    /// Queues a frame for `peer`.
+    /// Queues a frame for `peer`, though the link may be silent.
     pub(crate) fn push(
         &mut self,
         peer: NodeId,
         frame: Outgoing,
         parts: &[&[u8]],
     ) -> Result<(), Refusal> {
+        self.push_if(peer, frame, parts, |_| true)
+    }
+
+    /// Queues a frame for `peer` unless the link is not usable: it may have another way.
+    pub(crate) fn push_usable(
+        &mut self,
+        peer: NodeId,
+        frame: Outgoing,
+        parts: &[&[u8]],
+    ) -> Result<(), Refusal> {
+        self.push_if(peer, frame, parts, |link| link.usable)
+    }
+
+    fn push_if(
+        &mut self,
+        peer: NodeId,
+        frame: Outgoing,
+        parts: &[&[u8]],
+        takes: impl FnOnce(&Link) -> bool,
+    ) -> Result<(), Refusal> {
         let Outgoing { kind, class, origin, flow, flags } = frame;
-        let Some(link) = self.links.get_mut(&peer) else {
+        let link = self.links.get_mut(&peer).filter(|link| takes(link));
+        let Some(link) = link else {
             return Err(Refusal {
                 class,
                 lane: None,
@@ -223,11 +286,18 @@ impl<I: ShardIo> Links<I> {
             });
         };
         let pushed = link.machine.push(kind, class, origin, flow, flags, parts);
-        if pushed.is_err() {
+        if pushed.is_err_and(|refusal| refusal.limit != RefusedLimit::NoLane) {
             link.dropped_frames += 1;
         }
         self.touch(peer);
         pushed
+    }
+
+    /// A frame for a link that is down had no other way.
+    pub(crate) fn note_dropped(&mut self, peer: NodeId) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.dropped_frames += 1;
+        }
     }
 
     /// A frame came over a lane: what the link makes of it.
@@ -348,14 +418,18 @@ impl<I: ShardIo> Links<I> {
     }
 
     /// Takes from every touched link what its machine has to say.
-    fn settle(&mut self, now: MonoTime) {
+    pub(crate) fn settle(&mut self, now: MonoTime) {
         while let Some(peer) = self.touched.pop_front() {
             let Some(link) = self.links.get_mut(&peer) else { continue };
             link.touched = false;
             self.note_wanting(peer);
             let Some(link) = self.links.get_mut(&peer) else { continue };
             while let Some(batch) = link.machine.poll_rerouted() {
-                self.rerouted.push_back(batch);
+                self.rerouted.push_back((peer, batch));
+            }
+            let usable = link.machine.is_usable();
+            if std::mem::replace(&mut link.usable, usable) != usable {
+                self.turned.push_back((peer, usable));
             }
             while let Some(frame) = link.machine.poll_reassembled() {
                 self.restored.push_back((peer, frame));

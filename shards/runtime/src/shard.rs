@@ -3,7 +3,7 @@ mod arrivals;
 use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
-use hawser_link::{Flow, LinkEvent, LinkViolation, Origin};
+use hawser_link::{Flow, LinkEvent, Origin};
 use hawser_routing::FLOODING_MESSAGE_BYTES_MAX;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
@@ -12,6 +12,7 @@ use hawser_wire::{
 };
 use tracing::info;
 
+use crate::breach::Breach;
 use crate::budget::Budget;
 use crate::config::ShardConfig;
 use crate::dispatch::{Forwarder, PeerOutlets};
@@ -31,22 +32,6 @@ const CONTROL_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(FLOODING_MESSAGE_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);
 
-/// A peer broke the protocol: its lane is to be closed.
-struct Breach {
-    reason: CloseReason,
-    why: String,
-}
-
-impl Breach {
-    fn of(why: &impl ToString) -> Self {
-        Self { reason: CloseReason::ProtocolViolation, why: why.to_string() }
-    }
-
-    fn by(violation: &LinkViolation) -> Self {
-        Self { reason: violation.close_reason(), why: violation.to_string() }
-    }
-}
-
 /// Receiving ends of the rings.
 struct Inward {
     control: Receiver<ControlToShard<LaneSession>>,
@@ -64,6 +49,8 @@ pub(crate) struct Shard<I> {
     epoch: BootEpoch,
     /// Of frames for the control thread.
     control_budget: Budget,
+    /// Other shards' links have become usable, or are not any more.
+    peer_links_turned: bool,
     stopping: bool,
     stopped: bool,
 }
@@ -103,6 +90,7 @@ impl<I: ShardIo> Shard<I> {
             streams: Streams::new(config.delivery),
             epoch: BootEpoch(0),
             control_budget: Budget::new(CONTROL_BYTES_MAX),
+            peer_links_turned: false,
             stopping: false,
             stopped: false,
         }
@@ -117,18 +105,27 @@ impl<I: ShardIo> Shard<I> {
     /// there was anything to do.
     pub(crate) fn turn(&mut self, now: MonoTime) -> bool {
         let mut worked = false;
-        if self.forwarder.refresh_routes() {
-            self.streams.handle_routes(&self.forwarder);
-            worked = true;
+        self.forwarder.now = now;
+        let mut ways_changed = self.forwarder.refresh_routes();
+        if ways_changed {
+            self.forwarder.evacuate_all();
         }
         worked |= self.drain_control(now);
         worked |= self.drain_peers(now);
         worked |= self.drain_completions(now);
         worked |= self.drain_apis(now);
         self.forwarder.links.handle_timeout(now);
+        // What a broken link held goes first, then what streams send instead.
+        ways_changed |= self.forwarder.turn_links(now);
+        ways_changed |= std::mem::take(&mut self.peer_links_turned);
+        if ways_changed {
+            self.streams.handle_routes(&self.forwarder);
+            worked = true;
+        }
         worked |= self.streams.run(now, &mut self.forwarder, &mut self.outward);
         self.forwarder.links.flush(now);
         worked |= self.deliver_restored(now);
+        worked |= self.forwarder.links.has_turned();
         self.report_lane_events();
         self.flush_rings();
         if self.stopping && !self.stopped && !self.forwarder.links.has_lanes() {
@@ -221,7 +218,8 @@ impl<I: ShardIo> Shard<I> {
             }
             ControlToShard::Datagram { to, body } => {
                 let class = TrafficClass::Control;
-                let _best_effort = self.forwarder.send(to, FrameKind::Datagram, class, &[&body]);
+                let kind = FrameKind::Datagram;
+                let _best_effort = self.forwarder.send(to, None, kind, class, &[&body]);
             }
             ControlToShard::OpenStream(spec) => {
                 self.epoch = spec.epoch;
@@ -282,6 +280,10 @@ impl<I: ShardIo> Shard<I> {
         for message in messages {
             match message {
                 ShardToShard::Egress { peer, frame } => self.forwarder.egress(peer, &frame),
+                ShardToShard::Link { peer, usable } => {
+                    self.forwarder.handle_link(peer, usable);
+                    self.peer_links_turned = true;
+                }
                 ShardToShard::Ingress { frame } => {
                     self.handle_routed(now, frame.kind, frame.class, frame.flags, &frame.body);
                 }
@@ -444,9 +446,6 @@ impl<I: ShardIo> Shard<I> {
         }
         while let Some((peer, decision)) = self.forwarder.links.poll_decision() {
             self.outward.control.push(decision_of(peer, &decision));
-        }
-        while let Some(batch) = self.forwarder.links.poll_rerouted() {
-            self.forwarder.give_up(&batch);
         }
     }
 }

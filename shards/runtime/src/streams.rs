@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
+use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
 use crate::rounds::{PASSES_MAX, Rounds, Turn};
 
@@ -25,6 +26,8 @@ pub(crate) struct Streams {
     hosts: BTreeMap<StreamId, StreamHost>,
     /// What may be under way on each path.
     windows: PathWindows,
+    /// Which path each stream takes.
+    choice: PathChoice,
     /// Streams that something happened to since they were last settled.
     touched: BTreeSet<StreamId>,
     rounds: Rounds,
@@ -44,6 +47,7 @@ impl Streams {
             limits,
             hosts: BTreeMap::new(),
             windows: PathWindows::new(limits.path_window()),
+            choice: PathChoice::default(),
             touched: BTreeSet::new(),
             rounds: Rounds::default(),
             sending: Vec::new(),
@@ -86,7 +90,7 @@ impl Streams {
         self.set_timer(stream, None);
     }
 
-    /// The route snapshot changed.
+    /// The route snapshot changed, or what is known of links and paths.
     pub(crate) fn handle_routes<I: ShardIo>(&mut self, forwarder: &Forwarder<I>) {
         let streams: Vec<StreamId> = self.hosts.keys().copied().collect();
         for stream in streams {
@@ -96,11 +100,27 @@ impl Streams {
     }
 
     fn handle_routes_of<I: ShardIo>(&mut self, stream: StreamId, forwarder: &Forwarder<I>) {
-        let snapshot = forwarder.routes.current();
-        if let Some(host) = self.hosts.get_mut(&stream) {
-            host.handle_routes(forwarder.local, &mut self.windows, |node| {
-                snapshot.route_to(node).map(|route| route.path)
-            });
+        let Self { hosts, windows, choice, .. } = self;
+        let Some(host) = hosts.get_mut(&stream) else { return };
+        host.handle_routes(
+            forwarder.now,
+            forwarder.local,
+            windows,
+            |node, path, windows| choice.choose(forwarder, windows, node, path),
+            |source| forwarder.routes.current().route_to(source).map(|route| route.path),
+        );
+    }
+
+    /// Something is wrong with a path of this node: streams take others, at once.
+    fn avoid<I: ShardIo>(&mut self, path: PathKey, forwarder: &Forwarder<I>) {
+        if !self.choice.avoid(forwarder.now, path) {
+            return;
+        }
+        let uses = |host: &StreamHost| host.paths.window_to(path.destination) == Some(path);
+        let streams = self.hosts.iter().filter(|(_, host)| uses(host)).map(|(&stream, _)| stream);
+        for stream in streams.collect::<Vec<_>>() {
+            self.touched.insert(stream);
+            self.handle_routes_of(stream, forwarder);
         }
     }
 
@@ -198,16 +218,21 @@ impl Streams {
                 let Ok(notice) = Notice::decode(body) else { return };
                 let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
                 self.touched.insert(notice.stream);
+                let Notice { path, destination, reason, .. } = notice;
                 if let Some(refusal) = notice.refusal
                     && let Some(tenant) = host.tenant
-                    && let Some(neighbour) = forwarder.next_hop(notice.destination)
+                    && let Some(neighbour) = forwarder.next_hop(destination, path)
                 {
                     self.refusals.handle_notice(now, neighbour, tenant, &notice, refusal);
                 }
-                let Notice { path, destination, .. } = notice;
-                let congested = (notice.reason == NoticeReason::Congested)
-                    .then_some(PathKey { destination, path });
-                handle_dropped(now, destination, congested, host, &mut self.windows);
+                let path = PathKey { destination, path };
+                if reason != NoticeReason::Rerouted {
+                    let congested = (reason == NoticeReason::Congested).then_some(path);
+                    handle_dropped(now, destination, congested, host, &mut self.windows);
+                }
+                if matches!(reason, NoticeReason::Rerouted | NoticeReason::NoAdjacency) {
+                    self.avoid(path, forwarder);
+                }
             }
             FrameKind::Record => self.handle_record(from, flags, body),
             _ => {}
@@ -244,6 +269,7 @@ impl Streams {
         // A path's time is up before that of its streams, which it then takes care of.
         while let Some(lost) = self.windows.handle_timeout(now) {
             self.handle_path_timeout(now, lost);
+            self.avoid(lost, forwarder);
         }
         while let Some(&(at, stream)) = self.timers.first() {
             if at > now {
@@ -296,7 +322,7 @@ impl Streams {
         streams: &BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, windows, touched, rounds, sending, scratch, .. } = self;
+        let Self { hosts, windows, choice, touched, rounds, sending, scratch, .. } = self;
         let mut sent = false;
         sending.extend(streams);
         rounds.begin_turn();
@@ -304,6 +330,7 @@ impl Streams {
             rounds.begin_pass(pass == 0);
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
+                host.take_turns(windows, |node, windows| choice.next(forwarder, windows, node));
                 let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
                 sent |= visit.sent;
                 if visit.wants_room {
@@ -385,7 +412,8 @@ fn send_from<I: ShardIo>(
                 if window.is_some_and(|key| !windows.may_send(now, key, stream, offer.len_bytes)) {
                     return false;
                 }
-                let turn = forwarder.next_hop(node).map_or(Turn::WhenRoom, |neighbour| {
+                let path = paths.path_to(node).unwrap_or_default();
+                let turn = forwarder.next_hop(node, path).map_or(Turn::WhenRoom, |neighbour| {
                     let has_room = forwarder.has_room(neighbour, TrafficClass::Bulk, stream);
                     rounds.turn(stream, shares, neighbour, has_room)
                 });
@@ -397,9 +425,12 @@ fn send_from<I: ShardIo>(
         let Some(transmit) = next else { break };
         visit.sent = true;
         if let TransmitBody::Record(record) = &transmit.body {
-            if let Some(neighbour) = forwarder.next_hop(transmit.destination) {
-                host.shares.spend(neighbour, record.charge_bytes());
+            let (to, bytes) = (transmit.destination, record.charge_bytes());
+            let path = host.paths.path_to(to).unwrap_or_default();
+            if let Some(neighbour) = forwarder.next_hop(to, path) {
+                host.shares.spend(neighbour, bytes);
             }
+            host.paths.note_sent(to, bytes);
             host.settle_path(now, transmit.destination, windows);
         }
         transmit_from(now, host, &transmit, windows, forwarder, scratch);
@@ -459,11 +490,12 @@ fn transmit_from<I: ShardIo>(
         TransmitBody::Sync(sync) => {
             scratch.clear();
             sync.encode(scratch);
-            forwarder.send(to, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
+            forwarder.send(to, None, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
         }
         TransmitBody::Record(record) => {
+            let path = Some(host.paths.path_to(to).unwrap_or_default());
             let (kind, class, flags) = (FrameKind::Record, TrafficClass::Bulk, host.record_flags());
-            record.with_parts(|parts| forwarder.send_flagged(to, kind, class, flags, parts))
+            record.with_parts(|parts| forwarder.send_flagged(to, path, kind, class, flags, parts))
         }
     };
     let is_record = matches!(transmit.body, TransmitBody::Record(_));
@@ -494,7 +526,8 @@ fn acknowledge_from<I: ShardIo>(
     scratch.clear();
     ack.encode(scratch);
     // Without a path it is lost, and sent anew when there is one again.
-    let _sent = forwarder.send(source, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
+    let _sent =
+        forwarder.send(source, None, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
 }
 
 /// Tells a source that its stream is not known here.
@@ -507,7 +540,7 @@ fn answer_unknown<I: ShardIo>(
     let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
     let mut out = Vec::with_capacity(128);
     ack.encode(&mut out);
-    let _sent = forwarder.send(from, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
+    let _sent = forwarder.send(from, None, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
 }
 
 /// The stream that a routed frame is about, if it is about one.

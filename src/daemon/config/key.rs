@@ -144,6 +144,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Each member is asked about this often whether it lives, by one of the others, in milliseconds. A dead one is known to all after some five to seven times as long. Unset: the profile's.",
     ),
     key(
+        "routing.paths",
+        Kind::Number { min: 1, max: 16 },
+        "4",
+        "Best paths that are computed to each node. Those that are about as good as the best one share the traffic: streams spread over them, each on one at a time; the others are for when those are down. 1: no spreading; the path that shares no link with the best one is known all the same.",
+    ),
+    key(
         "admission.handshake_timeout_ms",
         Kind::Number { min: 100, max: 60_000 },
         "5000",

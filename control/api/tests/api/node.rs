@@ -153,6 +153,7 @@ fn config() -> PlaneConfig {
         proxy: None,
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
+        paths: 4,
         limits: Default::default(),
         sockets: Default::default(),
         io_driver: "none".to_owned(),

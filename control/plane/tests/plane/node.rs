@@ -67,6 +67,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         proxy: None,
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
+        paths: 4,
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
         io_driver: "stand-in".into(),

@@ -88,8 +88,18 @@ impl VirtualLink {
         let Some(at) = self.position(key) else { return };
         let wanted = self.lanes.get(at).filter(|lane| lane.is_open()).map(|lane| lane.id.lane);
         self.depart(now, key, why);
+        self.probe(now);
         if let Some(lane) = wanted {
             self.want_lane(lane);
+        }
+    }
+
+    /// What ended one lane may have ended others that nothing is sent over at present: each is asked for
+    /// an echo, so that one that is gone says so now and not with the next heartbeat.
+    fn probe(&mut self, now: MonoTime) {
+        let beat = hawser_wire::Heartbeat { sent_nanos: now.as_nanos() }.encode();
+        for lane in &mut self.lanes {
+            lane.push_own(FrameKind::Ping, &beat);
         }
     }
 

@@ -119,6 +119,16 @@ impl VirtualLink {
     /// stay as they are, so that its streams keep their order.
     pub(super) fn requeue(&mut self, from: LaneId, batches: Vec<Batch>) {
         for batch in batches {
+            // One that was going in pieces may hold frames that have left the link.
+            let mut batch = batch.without_gone(&mut self.pool);
+            if batch.stripe().is_some_and(|epoch| !self.striping.is_open(epoch)) {
+                // Nothing at the far end may wait for it, or be taken to be out of place for it.
+                batch = batch.unstamped(&mut self.pool);
+            }
+            if batch.len() == 0 {
+                self.pool.give(batch.into_buffer());
+                continue;
+            }
             let heir = match batch.class() {
                 TrafficClass::Bulk => {
                     self.pinned(u64::from(from.0)).and_then(|at| self.lanes.get_mut(at))
@@ -250,7 +260,9 @@ impl VirtualLink {
             let queued = lane.take_all_queued();
             let acked = lane.unacked.acked();
             self.rerouted.extend(lane.unacked.take_rest(acked, &mut self.pool));
-            self.rerouted.extend(queued);
+            // A batch that was going in pieces may hold frames that have left the link.
+            let pool = &mut self.pool;
+            self.rerouted.extend(queued.into_iter().map(|batch| batch.without_gone(pool)));
         }
         for departed in std::mem::take(&mut self.departed) {
             self.rerouted.extend(departed.into_rest(&mut self.pool));

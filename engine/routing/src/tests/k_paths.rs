@@ -1,6 +1,6 @@
 use super::Random;
 use super::graphs::{Walked, all_paths, linked, tiny};
-use crate::{Graph, GraphArc, KPaths, PathList, ShortestPathTree, SpfWorkspace};
+use crate::{Graph, GraphArc, KPaths, PathLimits, PathList, ShortestPathTree, SpfWorkspace};
 
 fn walked(list: &PathList) -> Vec<Walked> {
     (0..list.len())
@@ -14,6 +14,10 @@ fn walked(list: &PathList) -> Vec<Walked> {
 
 /// The best `k` paths from `source` to every node.
 fn table(graph: &Graph, source: u32, k: usize) -> Vec<Vec<Walked>> {
+    table_within(graph, source, PathLimits::paths(k))
+}
+
+fn table_within(graph: &Graph, source: u32, limits: PathLimits) -> Vec<Vec<Walked>> {
     let mut tree = ShortestPathTree::default();
     tree.compute(graph, source, &mut SpfWorkspace::default());
     let mut paths = KPaths::default();
@@ -21,7 +25,7 @@ fn table(graph: &Graph, source: u32, k: usize) -> Vec<Vec<Walked>> {
     let mut list = PathList::default();
     (0..u32::try_from(graph.nodes()).unwrap())
         .map(|destination| {
-            paths.compute(graph, &tree, destination, k, &mut list);
+            paths.compute(graph, &tree, destination, limits, &mut list);
             walked(&list)
         })
         .collect()
@@ -108,6 +112,26 @@ fn larger_k_finds_the_same_paths_and_more() {
             assert_eq!(few[..], many[..few.len()], "seed {seed}");
             assert!(few.len() == 4 || few.len() == many.len());
             assert!(many.is_sorted());
+        }
+    }
+}
+
+#[test]
+fn of_the_best_paths_those_with_too_many_hops_are_left_out() {
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let graph = tiny(&mut random);
+        for hops_max in 1..4 {
+            let limits = PathLimits { k: 5, hops_max };
+            let short = |(_, hops, _): &Walked| u64::try_from(*hops).unwrap() <= hops_max;
+            let all = table(&graph, 0, 5).into_iter().map(|mut list| {
+                // Where the very best is too long, none of the others is looked for.
+                let none = list.first().is_some_and(|best| !short(best));
+                list.retain(|walked| !none && short(walked));
+                list
+            });
+            let expected: Vec<Vec<Walked>> = all.collect();
+            assert_eq!(table_within(&graph, 0, limits), expected, "seed {seed}");
         }
     }
 }

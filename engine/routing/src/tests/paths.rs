@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use hawser_wire::{AdjacencyIndex, HOPS_MAX, NodeId, PathId};
+use hawser_wire::{AdjacencyIndex, HOPS_MAX, NodeId};
 
 use super::{Random, lsa, node};
-use crate::{Inserted, Lsdb, Path, RouteTable, shortest_paths};
+use crate::{Inserted, Lsdb, Path, shortest_paths};
 
 /// A database of directed links: from, to, latency.
 fn database(nodes: u8, links: &[(u8, u8, u32)]) -> Lsdb {
@@ -117,32 +117,4 @@ fn a_path_takes_no_more_hops_than_a_route_header_holds() {
     links.extend([(1, last, 5000), (last, 1, 5000)]);
     let paths = shortest_paths(&database(last, &links), node(1));
     assert_eq!((paths[&node(last)].cost, paths[&node(last)].hops.len()), (5000, 1));
-}
-
-#[test]
-fn a_path_has_a_new_id_whenever_its_hops_change() {
-    let path = |hops: &[u32], cost| Path {
-        hops: hops.iter().copied().map(AdjacencyIndex).collect(),
-        nodes: Vec::new(),
-        cost,
-    };
-    let mut table = RouteTable::new();
-    let mut id = |paths: &[(u8, Path)]| {
-        let paths = paths.iter().map(|(to, path)| (node(*to), path.clone())).collect();
-        let snapshot = table.update(77, paths, [(AdjacencyIndex(5), node(2))]);
-        assert_eq!(snapshot.neighbour(AdjacencyIndex(5)), Some(node(2)));
-        (snapshot.generation, snapshot.route_to(node(3)).map(|route| route.path))
-    };
-    let via_2 = path(&[5, 6], 10);
-    assert_eq!(id(&[(3, via_2.clone())]), (1, Some(PathId(1))));
-    assert_eq!(id(&[(3, path(&[5, 6], 99))]), (2, Some(PathId(1))), "the cost alone");
-    assert_eq!(id(&[(3, via_2), (4, path(&[5], 1))]), (3, Some(PathId(1))));
-    assert_eq!(id(&[(3, path(&[5, 7], 10))]), (4, Some(PathId(3))));
-    assert_eq!(id(&[]), (5, None));
-    assert_eq!(id(&[(3, path(&[5, 7], 10))]), (6, Some(PathId(4))), "it was away");
-
-    let snapshot = table.update(78, BTreeMap::new(), [(AdjacencyIndex(9), node(8))]);
-    assert_eq!(snapshot.lsdb_digest, 78);
-    assert_eq!(snapshot.neighbour(AdjacencyIndex(5)), Some(node(2)), "known while it is down");
-    assert_eq!(snapshot.neighbour(AdjacencyIndex(9)), Some(node(8)));
 }

@@ -242,6 +242,11 @@ fn route_header_and_what_a_relay_changes_in_it() {
     assert_eq!((hops(&header).as_slice(), rest), (&list[..], &[][..]));
 
     assert_eq!(advanced(&body).unwrap(), vector("route-header-after-one-hop"));
+
+    let (after, _) = RouteHeader::decode(vector("route-header-after-one-hop")).unwrap();
+    let mut repaired = Vec::new();
+    after.encode_repaired(&mut repaired, &[2, 300].map(AdjacencyIndex)).unwrap();
+    assert_eq!(repaired, vector("route-header-repaired"));
 }
 
 #[test]

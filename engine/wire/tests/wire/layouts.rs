@@ -52,7 +52,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "route header",
-        vectors: &["route-header", "route-header-after-one-hop"],
+        vectors: &["route-header", "route-header-after-one-hop", "route-header-repaired"],
         end: End::Front,
         recode: |input| {
             let (header, rest) = RouteHeader::decode(input)?;

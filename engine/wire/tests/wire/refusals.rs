@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, DecodeError, Hello, JoinReply, JoinRequest, LaneClose, MeshId,
-    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
-    StreamOffset, StreamSync, TenantId, put_varint,
+    AdjacencyIndex, BootEpoch, CloseReason, DecodeError, Hello, Hop, JoinReply, JoinRequest,
+    LaneClose, MeshId, ProducerId, REPAIRS_MAX, RecordBuilder, RecordView, RouteHeader, StreamAck,
+    StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
 };
 
 use crate::layouts::record_bytes;
@@ -32,6 +32,37 @@ fn route_header() {
     assert_eq!(refused(36, 65), too_large("route's hops", 65, 64));
     assert_eq!(refused(37, 4), invalid("route's cursor", 4));
     assert!(RouteHeader::decode(&patched("route-header", 37, &[3])).is_ok());
+}
+
+#[test]
+fn a_list_is_replaced_at_most_twice_and_by_one_that_leads_somewhere() {
+    let hops = [AdjacencyIndex(9), AdjacencyIndex(70_000)];
+    let mut header = vector("route-header").to_vec();
+    for repairs in 1..=REPAIRS_MAX {
+        let (route, _) = RouteHeader::decode(&header).unwrap();
+        assert_eq!(route.encode_repaired(&mut Vec::new(), &[]), Err(invalid("route's hops", 0)));
+        let long = [AdjacencyIndex(1); 65];
+        let error = route.encode_repaired(&mut Vec::new(), &long).unwrap_err();
+        assert_eq!(error, too_large("route's hops", 65, 64));
+        let mut repaired = vec![7];
+        route.encode_repaired(&mut repaired, &hops).unwrap();
+        let (new, rest) = RouteHeader::decode(&repaired[1..]).unwrap();
+        assert_eq!(
+            (new.source, new.destination, new.path),
+            (route.source, route.destination, route.path)
+        );
+        assert_eq!((new.hop_count, new.cursor, new.ttl, new.repairs), (2, 1, 1, repairs));
+        assert_eq!((new.next_hop(), rest), (Hop::Via(hops[1]), &[][..]));
+        // What the next relay makes of it is used up.
+        let (fixed, list) = RouteHeader::split_advanced(&repaired[1..]).unwrap();
+        let last = [&fixed[..], list].concat();
+        assert_eq!(RouteHeader::decode(&last).unwrap().0.next_hop(), Hop::Last);
+        header = repaired.split_off(1);
+    }
+    let (route, _) = RouteHeader::decode(&header).unwrap();
+    let mut out = vec![7];
+    let error = route.encode_repaired(&mut out, &hops).unwrap_err();
+    assert_eq!((error, out), (too_large("route's repairs", 3, 2), vec![7]));
 }
 
 #[test]

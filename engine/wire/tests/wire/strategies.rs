@@ -206,7 +206,8 @@ pub(crate) fn notice() -> impl Strategy<Value = Notice> {
         Just(NoticeReason::Congested),
         Just(NoticeReason::HopsExceeded),
         Just(NoticeReason::NotForThisNode),
-        (5..=u8::MAX).prop_map(NoticeReason::Unknown),
+        Just(NoticeReason::Rerouted),
+        (6..=u8::MAX).prop_map(NoticeReason::Unknown),
     ];
     (path(), reason, node(), node(), stream(), option::of(notice_refusal())).prop_map(
         |(path, reason, at, destination, stream, refusal)| Notice {

@@ -34,6 +34,15 @@ pub enum ShardToShard {
         /// The frame.
         frame: RoutedFrame,
     },
+    /// A link that the sender owns has become usable, or is not any more. On the control ring; never
+    /// dropped: while the receiver believes in a link that is down the sender repairs its frames, and
+    /// one that it does not believe in it avoids for nothing.
+    Link {
+        /// The neighbour.
+        peer: NodeId,
+        /// Frames for it arrive, as far as is known.
+        usable: bool,
+    },
 }
 
 const _: () = assert!(size_of::<ShardToShard>() <= 64);

@@ -10,10 +10,12 @@
 mod application;
 mod cable;
 mod congestion;
+mod detours;
 mod fairness;
 mod flood;
 mod forwarding;
 mod lanes;
+mod multipath;
 mod node;
 mod peer;
 mod recovery;

@@ -1,14 +1,19 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hawser_exchange::{
     ApiPorts, ControlPorts, ControlToShard, ShardPorts, ShardReport, ShardToControl, exchange,
 };
 use hawser_link::LinkConfig;
-use hawser_routing::{Route, RouteSnapshot};
+use hawser_routing::{
+    Adjacency, AdjacencyMetrics, CertificateHash, Lsa, LsaFlags, Lsdb, MeshTopology, PathComputer,
+    Route, RouteSnapshot, Step, Weights,
+};
 use hawser_runtime::{IoDriver, LanePolicyMode, ShardConfig, ShardThread, spawn_shard};
 use hawser_session::LaneSession;
-use hawser_wire::{AdjacencyIndex, LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId};
+use hawser_wire::{
+    AdjacencyIndex, Incarnation, LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId,
+};
 
 use crate::wait::wait;
 
@@ -23,6 +28,7 @@ pub(crate) struct Node {
     /// Likewise, about what becomes of links.
     notes: VecDeque<ShardToControl>,
     generation: u64,
+    computer: PathComputer,
 }
 
 /// What led to an event of a link, by name.
@@ -43,6 +49,11 @@ pub(crate) fn number_of(inputs: &Inputs, name: &str) -> u64 {
 /// A node whose id puts its link at shard `shard`, however many there are.
 pub(crate) fn node_id(tag: u8, shard: u16) -> NodeId {
     NodeId::from_bytes(id(tag, shard))
+}
+
+/// What every node of a computed mesh calls its link to `neighbour`.
+pub(crate) fn index_of(neighbour: NodeId) -> AdjacencyIndex {
+    AdjacencyIndex(u32::from(neighbour.as_bytes()[0]))
 }
 
 /// A stream that shard `shard` hosts.
@@ -104,6 +115,7 @@ impl Node {
             heard: VecDeque::new(),
             notes: VecDeque::new(),
             generation: 0,
+            computer: PathComputer::new(4),
         };
         (node, still)
     }
@@ -218,14 +230,60 @@ impl Node {
             .iter()
             .map(|&(to, hops)| {
                 let hops: Vec<_> = hops.iter().copied().map(AdjacencyIndex).collect();
-                (to, Route { path: PathId(self.generation as u32), cost: hops.len() as u64, hops })
+                let (path, cost) = (PathId(self.generation as u32), hops.len() as u64);
+                (to, vec![Route { path, cost, hops, nodes: Vec::new(), weight: 1 }])
             })
             .collect();
         let neighbours = neighbours.iter().map(|&(index, node)| (AdjacencyIndex(index), node));
         let snapshot = RouteSnapshot::new(self.generation, 0, routes, neighbours);
+        self.publish(snapshot);
+    }
+
+    fn publish(&self, snapshot: RouteSnapshot) {
         self.control.routes.publish(Arc::new(snapshot));
         for port in &self.control.shards {
             port.to.ring();
+        }
+    }
+
+    /// Computes all routes in a mesh of these links, with their latencies, and publishes them.
+    pub(crate) fn know_mesh(&mut self, links: &[(NodeId, NodeId, u32)]) {
+        let mut lsas: BTreeMap<NodeId, Lsa> = BTreeMap::new();
+        for &(a, b, latency_us) in links {
+            for (origin, neighbour) in [(a, b), (b, a)] {
+                let metrics = AdjacencyMetrics { latency_us, ..AdjacencyMetrics::default() };
+                let link = Adjacency { neighbour, index: index_of(neighbour), metrics };
+                let lsa = lsas.entry(origin).or_insert_with(|| Lsa {
+                    origin,
+                    incarnation: Incarnation(1),
+                    sequence: 1,
+                    name: String::new(),
+                    address: String::new(),
+                    public_key: [0; 32],
+                    certificate: CertificateHash::default(),
+                    flags: LsaFlags::default(),
+                    adjacencies: Vec::new(),
+                    routes: Vec::new(),
+                    signature: [0; 64],
+                });
+                lsa.adjacencies.push(link);
+            }
+        }
+        let neighbours = lsas[&self.local].adjacencies.iter();
+        let own = neighbours.map(|link| (link.index, link.neighbour)).collect();
+        let mut lsdb = Lsdb::new();
+        for lsa in lsas.into_values() {
+            let _newest = lsdb.insert(lsa);
+        }
+        let mesh = Arc::new(MeshTopology::new(&lsdb, self.local, [Weights::default(); 3]));
+        let first = self.computer.handle_mesh(lsdb.digest(), mesh, own).expect("small");
+        self.publish(first);
+        loop {
+            match self.computer.advance(usize::MAX) {
+                Step::Working => {}
+                Step::Published(snapshot) => self.publish(snapshot),
+                Step::Idle => return,
+            }
         }
     }
 

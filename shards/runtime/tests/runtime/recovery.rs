@@ -48,7 +48,7 @@ fn start_with_session(tag: u8, session_timeout: Duration) -> Node {
 }
 
 /// A stream between the applications of two nodes.
-struct Flow {
+pub(crate) struct Flow {
     publisher: Application,
     publishing: Publishing,
     subscriber: Application,
@@ -56,7 +56,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn open(from: &mut Node, to: &mut Node, stream: StreamId) -> Self {
+    pub(crate) fn open(from: &mut Node, to: &mut Node, stream: StreamId) -> Self {
         open(from, to, stream);
         let (mut publisher, mut subscriber) = (Application::of(from), Application::of(to));
         let publishing = publisher.open_publish(stream, 11);
@@ -64,13 +64,13 @@ impl Flow {
         Self { publisher, publishing, subscriber, subscribed }
     }
 
-    fn carries(&mut self, count: u64) {
+    pub(crate) fn carries(&mut self, count: u64) {
         let Self { publisher, publishing, subscriber, subscribed } = self;
         carries(publisher, publishing, subscriber, subscribed, count);
     }
 
     /// Publishes so many messages of some hundred bytes, and waits for nothing but credit.
-    fn publish(&mut self, count: u64) -> Vec<Vec<u8>> {
+    pub(crate) fn publish(&mut self, count: u64) -> Vec<Vec<u8>> {
         let sent = messages(self.publishing.next_seq, count);
         for batch in sent.chunks(50) {
             self.publisher.publish(&mut self.publishing, batch);
@@ -79,7 +79,7 @@ impl Flow {
     }
 
     /// All of them arrive, each once and in order, and the source knows it.
-    fn receive(&mut self, sent: &[Vec<u8>]) {
+    pub(crate) fn receive(&mut self, sent: &[Vec<u8>]) {
         let got = self.subscriber.receive(&mut self.subscribed, sent.len());
         assert!(got == sent, "messages differ");
         self.publisher.until_acked(&self.publishing);

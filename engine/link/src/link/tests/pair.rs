@@ -63,7 +63,7 @@ pub(super) struct Pair {
     next_id: u64,
     /// Frames taken by each end and not yet at the other, by id.
     pub(super) under_way: [BTreeMap<u64, TrafficClass>; 2],
-    arrived: [BTreeSet<u64>; 2],
+    pub(super) arrived: [BTreeSet<u64>; 2],
     last_priority: [u64; 2],
     pub(super) rerouted: [BTreeSet<u64>; 2],
     pub(super) marked: u64,

@@ -1,0 +1,95 @@
+//! Frames that leave a link which carries nothing, to go another way.
+
+use hawser_wire::{FrameKind, FrameRef, LaneId, StripeStamp};
+
+use super::VirtualLink;
+use crate::batch::Batch;
+use crate::event::LinkEvent;
+use crate::width::wide;
+
+impl VirtualLink {
+    /// Lanes are up, and all of them miss as many heartbeats as it takes to send what is in flight over
+    /// another one: there is no such other one.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        let (after, tick) = (self.config.hedge_after_ticks, self.config.tick);
+        !self.lanes.is_empty()
+            && self.lanes.iter().all(|lane| lane.watch.missed_ticks(tick) >= after)
+    }
+
+    /// Frames that the link takes now arrive, as far as can be known.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.is_up() && !self.is_stalled()
+    }
+
+    /// Hands the counted frames that `takes` wants to [`Self::poll_rerouted`], oldest first: those that
+    /// wait, and copies of those in flight over lanes that are silent or gone. Some of the latter may
+    /// have arrived. None of them is sent over this link again, neither when the lane they are in
+    /// flight over is lost nor when the link comes back within its session. `takes` sees striped frames
+    /// without their stamp.
+    ///
+    /// For a link that is not [usable](Self::is_usable). What is not wanted stays, of a striped stream
+    /// that loses frames as plain ones: its channel is over, as what has left will never come there.
+    pub fn evacuate(&mut self, mut takes: impl FnMut(&FrameRef<'_>) -> bool) {
+        let mut takes = |frame: &FrameRef<'_>| frame.unstamped().is_ok_and(|frame| takes(&frame));
+        let Self { departed, lanes, orphans, control, priority, striping, pool, .. } = self;
+        let mut taken: Vec<Batch> = Vec::new();
+        for departed in departed {
+            departed.unacked_mut().evacuate(&mut takes, pool, &mut taken);
+        }
+        for lane in &mut *lanes {
+            lane.evacuate(&mut takes, pool, &mut taken);
+            lane.extract(&mut takes, pool, &mut taken);
+        }
+        for (_, batch) in &mut *orphans {
+            taken.extend(batch.extract(&mut takes, pool));
+        }
+        orphans.retain(|(_, batch)| batch.len() > 0);
+        control.extract(&mut takes, pool, &mut taken);
+        priority.extract(&mut takes, pool, &mut taken);
+        striping.extract(&mut takes, pool, &mut taken);
+        taken.retain(|batch| batch.counted() > 0);
+        if taken.is_empty() {
+            return;
+        }
+        taken.sort_by_key(Batch::lowest);
+        let (frames, bytes) = taken.iter().fold((0, 0), |(frames, bytes): (u64, u64), batch| {
+            (frames.saturating_add(batch.counted()), bytes.saturating_add(wide(batch.len())))
+        });
+        let lanes = self.lanes.len();
+        self.events.push_back(LinkEvent::Rerouted { frames, bytes, lanes });
+        self.end_channels(&taken);
+        self.rerouted.extend(taken);
+    }
+
+    /// Ends the stripe channels of frames that have left: at the far end whatever is behind them would
+    /// wait for them. What waits of the channels goes out plain, as does what was in flight if it has to
+    /// be sent again; what their streams send from here on begins a channel.
+    fn end_channels(&mut self, left: &[Batch]) {
+        let mut over: Vec<u32> = left.iter().filter_map(Batch::stripe).collect();
+        over.sort_unstable();
+        over.dedup();
+        if over.is_empty() {
+            return;
+        }
+        let mut is_over = |frame: &FrameRef<'_>| {
+            frame.header.kind == FrameKind::StripedRecord
+                && StripeStamp::decode(frame.body)
+                    .is_ok_and(|(stamp, _)| over.binary_search(&stamp.epoch).is_ok())
+        };
+        let mut waiting: Vec<(LaneId, Vec<Batch>)> = Vec::new();
+        for lane in &mut self.lanes {
+            let mut rest = Vec::new();
+            lane.extract(&mut is_over, &mut self.pool, &mut rest);
+            waiting.push((lane.id.lane, rest));
+        }
+        // Those are bound to no lane.
+        let any = self.known_lanes.first().map_or(LaneId(0), |&(lane, _)| lane);
+        waiting.push((any, self.striping.end(&over)));
+        for (from, batches) in waiting {
+            self.requeue(from, batches);
+        }
+        self.requeue_orphans();
+    }
+}

@@ -1,0 +1,187 @@
+//! Frames that leave a link which carries nothing, and those that stay.
+
+use std::time::Duration;
+
+use hawser_wire::{FrameIter, FrameRef, Incarnation, LaneId, TrafficClass};
+
+use super::pair::{Pair, class_of, node};
+use crate::*;
+use TrafficClass::{Bulk, Control, Priority};
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn load(pair: &mut Pair, rounds: u64) {
+    for round in 0..rounds {
+        for end in 0..2 {
+            pair.push(end, Control, Origin::Own, 0, 60).unwrap();
+            pair.push(end, Priority, Origin::Own, 0, 800).unwrap();
+            let origin = if round % 2 == 0 { Origin::Own } else { Origin::Foreign };
+            let _full = pair.push(end, Bulk, origin, round % 7, 30_000);
+        }
+        pair.step(true);
+    }
+}
+
+fn id_of(frame: &FrameRef<'_>) -> u64 {
+    u64::from_le_bytes(*frame.body.first_chunk().unwrap())
+}
+
+/// Two of three have another way, of each class: an end pushes one of each in turn.
+fn leaves(id: u64) -> bool {
+    !id.div_ceil(3).is_multiple_of(3)
+}
+
+/// What has left never comes over the link, what stays comes once, whether all lanes are lost or all
+/// are silent, and whether they come back or die.
+#[test]
+fn what_has_left_is_not_sent_again_and_the_rest_arrives_once() {
+    for (silent, back_ms) in [(false, 10), (false, 5000), (true, 0), (true, 2000)] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+        pair.run(millis(300));
+        for wire in pair.wires.values_mut() {
+            wire.bytes_per_ms = 1_000;
+        }
+        load(&mut pair, 30);
+        pair.redials = false;
+        let keys: Vec<LaneKey> = (0..4).map(|lane| pair.key_of(lane)).collect();
+        for &key in &keys {
+            if silent {
+                pair.wires.get_mut(&key).unwrap().is_silent = true;
+            } else {
+                pair.cut(key, [Some(0), Some(1)]);
+            }
+        }
+        if silent {
+            load(&mut pair, 20);
+        }
+        while pair.ends[0].is_usable() {
+            pair.step(true);
+        }
+        assert_eq!(pair.ends[0].is_stalled(), silent);
+        let (before, arrived) = (pair.under_way[0].clone(), pair.arrived[1].clone());
+        pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
+        // Once is enough.
+        pair.step(true);
+        let count = |pair: &Pair| pair.rerouted[0].len();
+        let once = count(&pair);
+        pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
+        pair.step(true);
+        assert_eq!(count(&pair), once);
+        assert!(pair.saw(0, |event| matches!(event, LinkEvent::Rerouted { .. })));
+        assert!(pair.rerouted[0].iter().all(|&id| leaves(id)));
+        let all_left = before.keys().filter(|&&id| leaves(id));
+        assert!(
+            all_left.clone().count() > 10
+                && all_left.clone().all(|id| pair.rerouted[0].contains(id))
+        );
+
+        pair.run(millis(back_ms));
+        if silent && back_ms == 0 {
+            // Heard again before the lanes are dead. What is in flight arrives, left or not.
+            for key in &keys {
+                pair.wires.get_mut(key).unwrap().is_silent = false;
+            }
+            pair.settle(5);
+            pair.run(millis(300));
+            assert!(pair.ends.iter().all(VirtualLink::is_usable));
+        } else {
+            assert!(!pair.ends[0].is_up(), "{:?}", pair.events[0].last());
+            pair.wires.clear();
+            for lane in [2, 0, 1, 3] {
+                pair.connect(LaneId(lane), class_of(lane), 1);
+            }
+            pair.settle(5);
+            let came: Vec<u64> = pair.arrived[1].difference(&arrived).copied().collect();
+            assert!(came.iter().all(|id| !pair.rerouted[0].contains(id)), "{silent} {back_ms}");
+            assert!(before.keys().all(|&id| leaves(id) || pair.arrived[1].contains(&id)));
+        }
+        // The link goes on as if nothing had been.
+        load(&mut pair, 20);
+        pair.settle(5);
+        assert_eq!(pair.violations, []);
+        assert!(pair.ends.iter().all(|end| end.departed.is_empty()));
+        assert!(!pair.saw(0, |event| matches!(event, LinkEvent::SessionEnded { .. })));
+    }
+}
+
+#[test]
+fn a_link_stalls_with_its_last_lane_and_not_before() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(millis(300));
+    for lane in [0, 2] {
+        let key = pair.key_of(lane);
+        pair.wires.get_mut(&key).unwrap().is_silent = true;
+    }
+    pair.run(millis(600));
+    assert!(pair.ends.iter().all(VirtualLink::is_usable));
+    let key = pair.key_of(1);
+    pair.wires.get_mut(&key).unwrap().is_silent = true;
+    let since = pair.now;
+    while pair.ends[0].is_usable() {
+        pair.step(true);
+    }
+    let took = pair.now.saturating_since(since);
+    assert!((millis(200)..=millis(400)).contains(&took), "{took:?}");
+    // Own stalls are not the peer's silence.
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    for _ in 0..2000 {
+        pair.step(false);
+    }
+    assert!(pair.ends.iter().all(VirtualLink::is_usable));
+}
+
+#[test]
+fn the_end_of_the_session_hands_out_what_has_not_left_before() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 2);
+    load(&mut pair, 30);
+    pair.redials = false;
+    for lane in 0..2 {
+        let key = pair.key_of(lane);
+        pair.cut(key, [Some(0), Some(0)]);
+    }
+    pair.run(millis(10));
+    pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
+    pair.step(true);
+    let left = std::mem::take(&mut pair.rerouted[0]);
+    assert!(!left.is_empty());
+    pair.run(millis(10_500));
+    let rest = &pair.rerouted[0];
+    assert!(!rest.is_empty() && rest.is_disjoint(&left), "{rest:?}");
+    assert!(pair.under_way[0].is_empty());
+}
+
+/// The same while lanes are up: of a batch that goes in pieces some frames have left.
+#[test]
+fn a_session_that_ends_under_silent_lanes_hands_out_what_has_not_left_before() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(millis(300));
+    for wire in pair.wires.values_mut() {
+        wire.bytes_per_ms = 100;
+    }
+    load(&mut pair, 60);
+    pair.redials = false;
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = true;
+    }
+    while pair.ends[0].is_usable() {
+        pair.step(true);
+    }
+    pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
+    pair.step(true);
+    let left = std::mem::take(&mut pair.rerouted[0]);
+    let in_pieces = pair.ends[0].lanes.iter().filter_map(|lane| lane.split.as_ref());
+    let frames = in_pieces.flat_map(|split| FrameIter::new(split.batch().frames()));
+    assert!(frames.map(Result::unwrap).any(|frame| leaves(id_of(&frame))), "none goes in pieces");
+    // The peer restarts.
+    pair.may_repeat = true;
+    pair.ends[1] = VirtualLink::new(LinkConfig::default(), node(2), node(1));
+    pair.incarnations[1] = Incarnation(2);
+    pair.wires.clear();
+    pair.connect(LaneId(0), Control, 1);
+    pair.step(true);
+    let rest = &pair.rerouted[0];
+    assert!(!rest.is_empty() && rest.is_disjoint(&left), "{:?}", rest.intersection(&left));
+    assert!(pair.under_way[0].is_empty());
+}

@@ -1,0 +1,251 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hawser_wire::{AdjacencyIndex, HOPS_MAX, NodeId, PathId, TrafficClass};
+
+use super::{Random, lsa, node};
+use crate::{Lsdb, MeshTopology, PathComputer, Route, RouteSet, RouteSnapshot, Step, Weights};
+
+const BULK: TrafficClass = TrafficClass::Bulk;
+
+/// What each node says of its links: neighbour and latency. An index is the neighbour's number.
+type Links = BTreeMap<u8, BTreeMap<u8, u32>>;
+
+fn mesh(links: &Links) -> Arc<MeshTopology> {
+    let mut lsdb = Lsdb::new();
+    for (&origin, links) in links {
+        let links: Vec<(u8, u32)> = links.iter().map(|(&to, &latency)| (to, latency)).collect();
+        let _newest = lsdb.insert(lsa(origin, 1, 1, &links));
+    }
+    Arc::new(MeshTopology::new(&lsdb, node(1), [Weights::default(); 3]))
+}
+
+/// Links in both directions.
+fn both(ways: &[(u8, u8, u32)]) -> Links {
+    let mut links = Links::new();
+    for &(a, b, latency) in ways {
+        links.entry(a).or_default().insert(b, latency);
+        links.entry(b).or_default().insert(a, latency);
+    }
+    links
+}
+
+fn first(computer: &mut PathComputer, links: &Links) -> RouteSnapshot {
+    computer.handle_mesh(7, mesh(links), vec![(AdjacencyIndex(2), node(2))]).unwrap()
+}
+
+/// The snapshots until nothing is left to compute.
+fn stages(computer: &mut PathComputer, links: &Links, at_once: usize) -> Vec<RouteSnapshot> {
+    let mut stages = vec![first(computer, links)];
+    loop {
+        match computer.advance(at_once) {
+            Step::Working => {}
+            Step::Published(snapshot) => stages.push(snapshot),
+            Step::Idle => return stages,
+        }
+    }
+}
+
+fn settled(computer: &mut PathComputer, links: &Links) -> RouteSnapshot {
+    stages(computer, links, usize::MAX).pop().unwrap()
+}
+
+fn nodes(route: &Route) -> Vec<u8> {
+    route.nodes.iter().map(|node| node.as_bytes()[15]).collect()
+}
+
+fn routes(snapshot: &RouteSnapshot, to: u8) -> Vec<(PathId, Vec<u8>)> {
+    let routes = snapshot.routes_to(BULK, node(to)).map(RouteSet::routes).unwrap_or_default();
+    routes.iter().map(|route| (route.path, nodes(route))).collect()
+}
+
+#[test]
+fn an_id_stands_for_a_list_of_hops_and_is_not_used_again() {
+    let mut computer = PathComputer::new(2);
+    let mut links = both(&[(1, 2, 10), (2, 4, 10), (1, 3, 20), (3, 4, 20)]);
+    let one = settled(&mut computer, &links);
+    assert_eq!((one.lsdb_digest, one.complete), (7, true));
+    let [(direct, _), (other, _)] = routes(&one, 4).try_into().unwrap();
+    assert_eq!(routes(&one, 4), [(direct, vec![2, 4]), (other, vec![3, 4])]);
+    assert_ne!(direct, other);
+    // Costs change places; a node comes between the others.
+    for (a, b, latency) in [(1, 2, 90), (4, 2, 1), (1, 9, 500)] {
+        links.entry(a).or_default().insert(b, latency);
+        links.entry(b).or_default().insert(a, latency);
+    }
+    let two = settled(&mut computer, &links);
+    assert_eq!(routes(&two, 4), [(other, vec![3, 4]), (direct, vec![2, 4])]);
+    assert!(two.generation > one.generation);
+    links.get_mut(&3).unwrap().remove(&4);
+    let three = settled(&mut computer, &links);
+    assert_eq!(routes(&three, 4), [(direct, vec![2, 4])]);
+    links.get_mut(&3).unwrap().insert(4, 20);
+    let four = settled(&mut computer, &links);
+    let again = routes(&four, 4);
+    assert_eq!(again[1], (direct, vec![2, 4]));
+    let had: Vec<PathId> = (1..=4).flat_map(|to| routes(&one, to)).map(|(path, _)| path).collect();
+    assert!(!had.contains(&again[0].0) && again[0].1 == [3, 4], "it was away: {again:?}");
+    // Without a mesh there is nothing; neighbours stay known.
+    let none = computer.clear();
+    assert!(none.route_to(node(4)).is_none() && none.reachable().next().is_none());
+    assert_eq!(none.neighbour(AdjacencyIndex(2)), Some(node(2)));
+    assert!(matches!(computer.advance(1), Step::Idle));
+    let five = settled(&mut computer, &links);
+    assert!(routes(&five, 4).iter().all(|(path, _)| !had.contains(path) && *path != again[0].0));
+}
+
+#[test]
+fn only_paths_about_as_good_as_the_best_one_have_a_share() {
+    let ways = [(1, 2, 100), (1, 3, 110), (1, 4, 125), (1, 5, 126), (2, 9, 100), (3, 9, 100)];
+    let links = both(&[&ways[..], &[(4, 9, 125), (5, 9, 125), (1, 6, 10), (6, 2, 10)]].concat());
+    let snapshot = settled(&mut PathComputer::new(8), &links);
+    let set = snapshot.routes_to(BULK, node(9)).unwrap();
+    let shares: Vec<_> = set.routes().iter().map(|r| (nodes(r), r.cost, r.weight)).collect();
+    let expected = [
+        (vec![6, 2, 9], 120, 1000),
+        (vec![2, 9], 200, 0),
+        (vec![3, 9], 210, 0),
+        (vec![4, 9], 250, 0),
+        (vec![5, 9], 251, 0),
+    ];
+    assert_eq!(shares, expected);
+    let links = both(&[&ways[..], &[(4, 9, 125), (5, 9, 125)]].concat());
+    let snapshot = settled(&mut PathComputer::new(8), &links);
+    let set = snapshot.routes_to(BULK, node(9)).unwrap();
+    let shares: Vec<_> = set.routes().iter().map(|r| (r.cost, r.weight)).collect();
+    assert_eq!(shares, [(200, 1000), (210, 1000), (250, 1000), (251, 0)]);
+}
+
+#[test]
+fn the_pair_without_a_common_link_is_known_even_if_it_is_not_among_the_best() {
+    // The best two share the link from 1 to 2.
+    let links = both(&[(1, 2, 1), (2, 3, 1), (3, 4, 1), (2, 4, 3), (1, 5, 90), (5, 4, 90)]);
+    let snapshot = settled(&mut PathComputer::new(2), &links);
+    let set = snapshot.routes_to(BULK, node(4)).unwrap();
+    assert_eq!(
+        set.routes().iter().map(nodes).collect::<Vec<_>>(),
+        [vec![2, 3, 4], vec![2, 4], vec![5, 4]]
+    );
+    assert_eq!(set.disjoint().unwrap().map(nodes), [vec![2, 3, 4], vec![5, 4]]);
+    assert_eq!(set.routes()[2].weight, 0);
+    let links = both(&[(1, 2, 1), (2, 3, 1), (3, 4, 1), (2, 4, 3)]);
+    let snapshot = settled(&mut PathComputer::new(2), &links);
+    assert!(snapshot.routes_to(BULK, node(4)).unwrap().disjoint().is_none());
+}
+
+#[test]
+fn where_the_best_path_is_too_long_for_a_header_the_one_with_fewest_hops_is_taken() {
+    let last = u8::try_from(HOPS_MAX).unwrap() + 2;
+    let line: Vec<(u8, u8, u32)> = (1..last).map(|near| (near, near + 1, 1)).collect();
+    let mut computer = PathComputer::new(3);
+    let snapshot = settled(&mut computer, &both(&line));
+    assert_eq!(routes(&snapshot, last - 1)[0].1.len(), HOPS_MAX);
+    assert_eq!(routes(&snapshot, last), []);
+    let links = both(&[&line[..], &[(1, 40, 5000)]].concat());
+    let snapshot = settled(&mut computer, &links);
+    let far = snapshot.routes_to(BULK, node(last)).unwrap().routes();
+    assert_eq!((far.len(), far[0].hops.len(), far[0].cost), (1, 27, 5026));
+    assert_eq!(snapshot.reachable().count(), usize::from(last) - 1);
+    // It comes back into reach.
+    let links = both(&[&line[..], &[(1, 40, 2)]].concat());
+    let snapshot = settled(&mut computer, &links);
+    assert_eq!(snapshot.routes_to(BULK, node(last)).unwrap().routes()[0].cost, 28);
+}
+
+/// Follows indices as relays do.
+fn walk(links: &Links, hops: &[AdjacencyIndex]) -> Option<Vec<u8>> {
+    let mut walked = vec![1];
+    for hop in hops {
+        let (from, to) = (*walked.last()?, u8::try_from(hop.0).ok()?);
+        let counts = links.get(&from)?.contains_key(&to) && links.get(&to)?.contains_key(&from);
+        walked.push(to);
+        if !counts {
+            return None;
+        }
+    }
+    Some(walked)
+}
+
+fn check(links: &Links, snapshot: &RouteSnapshot, seed: u64) {
+    for &to in links.keys().filter(|&&to| to != 1) {
+        let set = snapshot.routes_to(BULK, node(to)).map(RouteSet::routes).unwrap_or_default();
+        for route in set {
+            let walked = walk(links, &route.hops).unwrap_or_else(|| panic!("{seed}: {route:?}"));
+            assert_eq!((walked[0], *walked.last().unwrap()), (1, to), "seed {seed}");
+            assert_eq!(walked[1..], nodes(route), "seed {seed}");
+            let mut once = walked.clone();
+            once.sort_unstable();
+            once.dedup();
+            assert_eq!(once.len(), walked.len(), "seed {seed}: a node twice");
+        }
+        let ids: std::collections::BTreeSet<PathId> = set.iter().map(|route| route.path).collect();
+        assert_eq!(ids.len(), set.len(), "seed {seed}");
+        for &neighbour in links[&1].keys() {
+            let Some(hops) = snapshot.backup(BULK, node(neighbour), node(to)) else { continue };
+            let walked = walk(links, &hops).unwrap_or_else(|| panic!("{seed}: backup {hops:?}"));
+            assert_eq!((walked[0], *walked.last().unwrap()), (1, to), "seed {seed}");
+            assert_ne!(walked[1], neighbour, "seed {seed}: the link");
+            assert!(to == neighbour || !walked.contains(&neighbour), "seed {seed}: its far node");
+        }
+    }
+}
+
+/// Whatever changes in whatever order, and however far the computation came: what is published
+/// works, and what is published last is what a computation from nothing gives.
+#[test]
+fn every_stage_works_and_the_last_is_that_from_nothing() {
+    for seed in 0..120 {
+        let mut random = Random(seed);
+        let count = 3 + u8::try_from(random.below(10)).unwrap();
+        let mut links = both(&[(1, 2, 3)]);
+        let mut computer = PathComputer::new(3);
+        let mut lists: BTreeMap<PathId, (NodeId, Vec<AdjacencyIndex>)> = BTreeMap::new();
+        for _ in 0..40 {
+            for _ in 0..=random.below(3) {
+                let [a, b] =
+                    [(); 2].map(|()| 1 + u8::try_from(random.below(count.into())).unwrap());
+                if a == b {
+                    continue;
+                }
+                if random.percent(30) {
+                    links.entry(a).or_default().remove(&b);
+                } else {
+                    let latency = u32::try_from(random.below(4)).unwrap();
+                    links.entry(a).or_default().insert(b, latency);
+                    links.entry(b).or_default().entry(a).or_insert(latency);
+                }
+            }
+            let at_once = 1 + usize::try_from(random.below(4)).unwrap();
+            let snapshots = if random.percent(50) {
+                vec![first(&mut computer, &links)]
+            } else {
+                stages(&mut computer, &links, at_once)
+            };
+            for snapshot in &snapshots {
+                check(&links, snapshot, seed);
+                for (to, set) in links
+                    .keys()
+                    .filter_map(|&to| Some((node(to), snapshot.routes_to(BULK, node(to))?)))
+                {
+                    for route in set.routes() {
+                        let list =
+                            lists.entry(route.path).or_insert_with(|| (to, route.hops.clone()));
+                        assert_eq!(*list, (to, route.hops.clone()), "seed {seed}: {route:?}");
+                    }
+                }
+            }
+        }
+        let (kept, fresh) =
+            (settled(&mut computer, &links), settled(&mut PathComputer::new(3), &links));
+        let bare = |snapshot: &RouteSnapshot, to: u8| {
+            let set = snapshot.routes_to(BULK, node(to)).cloned().unwrap_or_default();
+            let disjoint = set.disjoint().map(|pair| pair.map(nodes));
+            let routes: Vec<_> =
+                set.routes().iter().map(|r| (nodes(r), r.cost, r.weight)).collect();
+            (routes, disjoint)
+        };
+        for &to in links.keys() {
+            assert_eq!(bare(&kept, to), bare(&fresh, to), "seed {seed}, to {to}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What is done with frames whose next link carries nothing: the rest of their list is replaced by the
+//! backup from here to their destination, in the same turn of the loop.
+//!
+//! **Invariant:** a frame is repaired at most [`REPAIRS_MAX`] times, and a list names no node twice.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use hawser_exchange::RouteReader;
+use hawser_link::{Batch, Origin};
+use hawser_wire::{
+    AdjacencyIndex, FrameIter, FrameKind, FrameRef, MonoTime, NodeId, NoticeReason, PathId,
+    REPAIRS_MAX, RouteHeader, StreamHeader, StreamId, TrafficClass,
+};
+
+use crate::dispatch::{Forwarder, Onward, Sent, flow_of};
+use crate::io::ShardIo;
+use crate::links::Outgoing;
+
+/// A list that takes the place of another.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    neighbour: NodeId,
+    hops: Vec<AdjacencyIndex>,
+}
+
+/// Backups that were asked for, by class, link and destination; none where there is none. Of the
+/// present snapshot, which knows them all and takes longer to say so.
+#[derive(Debug, Default)]
+pub(crate) struct Backups(HashMap<(TrafficClass, NodeId, NodeId), Option<Backup>>);
+
+impl Backups {
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn find(
+        &mut self,
+        routes: &RouteReader,
+        class: TrafficClass,
+        neighbour: NodeId,
+        destination: NodeId,
+    ) -> Option<&Backup> {
+        let key = (class, neighbour, destination);
+        let found = self.0.entry(key).or_insert_with(|| {
+            let snapshot = routes.current();
+            let hops = snapshot.backup(class, neighbour, destination)?;
+            let neighbour = snapshot.neighbour(*hops.first()?)?;
+            Some(Backup { neighbour, hops })
+        });
+        found.as_ref()
+    }
+}
+
+/// Sources that were told of a detour a short while ago.
+#[derive(Debug)]
+pub(crate) struct ToldSources(Vec<Option<(NodeId, PathId, StreamId, MonoTime)>>);
+
+/// Sources, by path and stream, that are remembered at once; of two for one place the later one is.
+const TOLD_MAX: usize = 256;
+/// Until a source is told again: what it had under way when it was told has passed by then.
+const TELL_EVERY: Duration = Duration::from_millis(50);
+
+impl Default for ToldSources {
+    fn default() -> Self {
+        Self(vec![None; TOLD_MAX])
+    }
+}
+
+impl ToldSources {
+    /// True if the source is to be told.
+    fn note(&mut self, now: MonoTime, source: NodeId, path: PathId, stream: StreamId) -> bool {
+        // Ids are random, or as good as, and so are their last bytes.
+        let place = usize::from(stream.as_bytes()[15] ^ source.as_bytes()[15]);
+        let Some(told) = self.0.get_mut(place) else { return true };
+        if let Some((s, p, of, at)) = *told
+            && (s, p, of) == (source, path, stream)
+            && now.saturating_since(at) < TELL_EVERY
+        {
+            return false;
+        }
+        *told = Some((source, path, stream, now));
+        true
+    }
+}
+
+impl<I: ShardIo> Forwarder<I> {
+    /// Sends a frame over the backup for the link to `neighbour`, which is not usable; over the link all
+    /// the same if it is silent and there is no backup. A source elsewhere is told.
+    pub(crate) fn detour(
+        &mut self,
+        neighbour: NodeId,
+        frame: Outgoing,
+        onward: &Onward<'_>,
+        parts: &[&[u8]],
+    ) -> Sent {
+        let route = onward.route();
+        let sent = route.and_then(|route| self.push_backup(neighbour, frame, route, parts));
+        sent.unwrap_or_else(|| self.push_plain(neighbour, frame, &onward.header, parts))
+    }
+
+    /// Sends a frame over a backup whose first link is usable, if there is one and the frame may take
+    /// it.
+    fn push_backup(
+        &mut self,
+        mut broken: NodeId,
+        frame: Outgoing,
+        mut route: RouteHeader<'_>,
+        parts: &[&[u8]],
+    ) -> Option<Sent> {
+        loop {
+            let class = frame.class;
+            let backup = self.backups.find(&self.routes, class, broken, route.destination)?;
+            let (next, mut repaired) = (backup.neighbour, Vec::with_capacity(64));
+            route.encode_repaired(&mut repaired, &backup.hops).ok()?;
+            if self.is_usable(next) {
+                let sent = self.push_plain(next, frame, &[&repaired, &[]], parts);
+                if sent == Sent::Queued && frame.kind == FrameKind::Record {
+                    self.tell_of_detour(&route, parts);
+                }
+                return Some(sent);
+            }
+            // As if the frame had come to the next link and found it broken, too.
+            route.repairs = route.repairs.saturating_add(1);
+            broken = next;
+        }
+    }
+
+    fn tell_of_detour(&mut self, route: &RouteHeader<'_>, parts: &[&[u8]]) {
+        let Some((_, stream)) = parts.first().and_then(|first| StreamHeader::peek(first)) else {
+            return;
+        };
+        // Streams of this node see the link themselves.
+        if route.source != self.local && self.told.note(self.now, route.source, route.path, stream)
+        {
+            self.send_notice(*route, NoticeReason::Rerouted, None, stream);
+        }
+    }
+
+    /// Looks at the links of this shard: those that have become usable or are not any more are told to
+    /// the other shards, and what waits for one that is not usable goes another way. True if any link
+    /// has turned.
+    pub(crate) fn turn_links(&mut self, now: MonoTime) -> bool {
+        let mut turned = false;
+        self.links.settle(now);
+        while let Some((peer, usable)) = self.links.poll_turned() {
+            turned = true;
+            self.tell_link(peer, usable);
+            if !usable {
+                self.evacuate(peer);
+            }
+        }
+        if turned {
+            self.links.settle(now);
+        }
+        self.reroute();
+        turned
+    }
+
+    /// There are other routes: what had no other way may have one now.
+    pub(crate) fn evacuate_all(&mut self) {
+        let unusable: Vec<NodeId> = self.links.with_usable(false).collect();
+        for peer in unusable {
+            self.evacuate(peer);
+        }
+    }
+
+    /// Takes from a link that is not usable the frames that a usable link can bring on.
+    fn evacuate(&mut self, peer: NodeId) {
+        let unusable: BTreeSet<NodeId> = self.unusable().collect();
+        let Self { links, backups, routes, .. } = self;
+        links.evacuate(peer, |frame| {
+            let FrameRef { header, body } = frame;
+            let Ok((route, _)) = RouteHeader::decode(body) else { return false };
+            let backup = backups.find(routes, header.class, peer, route.destination);
+            route.repairs < REPAIRS_MAX
+                && backup.is_some_and(|backup| !unusable.contains(&backup.neighbour))
+        });
+    }
+
+    /// Sends on what links have let go of: frames of links that carry nothing, and of link sessions that
+    /// have ended.
+    fn reroute(&mut self) {
+        while let Some((peer, batch)) = self.links.poll_rerouted() {
+            self.reroute_batch(peer, &batch);
+        }
+    }
+
+    fn reroute_batch(&mut self, peer: NodeId, batch: &Batch) {
+        let frames = FrameIter::new(batch.frames()).map_while(Result::ok);
+        for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
+            let FrameRef { header, body } = frame;
+            let Ok((route, rest)) = RouteHeader::decode(body) else { continue };
+            let origin = if route.source == self.local { Origin::Own } else { Origin::Foreign };
+            let (flow, flags) = (flow_of(header.kind, rest), header.flags);
+            let outgoing = Outgoing { kind: header.kind, class: header.class, origin, flow, flags };
+            // Without a backup it is as if the link had been down when the frame came.
+            let sent = self.push_backup(peer, outgoing, route, &[rest]).unwrap_or(Sent::NoRoute);
+            self.tell_source(sent, header.kind, body);
+        }
+    }
+}

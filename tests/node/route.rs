@@ -1,0 +1,100 @@
+//! `hawser route`: what a node says of its paths.
+
+use serde_json::{Value, json};
+
+use crate::process::{Node, Spec, wait_for};
+
+fn nodes_of(row: &Value) -> String {
+    let nodes = row["nodes"].as_array().unwrap().iter();
+    nodes.map(|node| node.as_str().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+/// The ways of the rows, in order of the alphabet: what was measured says which is the best.
+fn ways(rows: &Value) -> Vec<String> {
+    let mut ways: Vec<String> = rows.as_array().unwrap().iter().map(nodes_of).collect();
+    ways.sort();
+    ways
+}
+
+#[test]
+fn each_path_is_shown_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let b = Node::start(directory.path(), &Spec::listening("b"));
+    let listening = Spec::listening("c");
+    // A and C dial B, where they join; A dials C, too.
+    let config: &'static str = format!("[lanes]\ndial = [\"{}\"]\n", listening.listen).leak();
+    let c = Node::start(directory.path(), &listening);
+    let a = Node::start(directory.path(), &Spec { config, ..Spec::dialling("a") });
+    b.run(&["mesh", "seed", "test"]).ok();
+    for node in [&c, &a] {
+        let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
+        node.run(&["mesh", "join", &token]).ok();
+    }
+
+    let rows = wait_for("both paths", || {
+        let rows = a.json(&["route", "ls", "c"]);
+        (ways(&rows) == ["a b c", "a c"]).then_some(rows)
+    });
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["destination_name"], "c");
+        assert_eq!(row["disjoint"], true, "{row}");
+    }
+    assert!(rows[0]["weight"].as_u64().unwrap() > 0, "the best one has a share: {rows}");
+    let all = a.json(&["route", "ls"]);
+    assert_eq!(ways(&all), ["a b", "a b c", "a c", "a c b"]);
+
+    let explained = a.json(&["route", "explain", "a", "c"]);
+    let found = explained["candidates"].as_array().unwrap();
+    assert_eq!(ways(&explained["candidates"]), ["a b c", "a c"]);
+    assert_eq!(found[0]["verdict"], "best");
+    for candidate in found {
+        let hops = candidate["hops"].as_array().unwrap();
+        let sum: u64 = hops.iter().map(|hop| hop["cost"].as_u64().unwrap()).sum();
+        assert_eq!(candidate["cost"], sum, "{candidate}");
+        assert!(hops.iter().all(|hop| hop["latency_cost"] == hop["cost"]), "{candidate}");
+    }
+    if found[1]["verdict"] == "dearer" {
+        let costs = [0, 1].map(|at: usize| found[at]["cost"].as_u64().unwrap());
+        assert_eq!(found[1]["by"], costs[1] - costs[0], "{explained}");
+    }
+    // The paths in use are named as `route ls` names them.
+    let named = wait_for("the snapshot and the database to agree", || {
+        let rows = a.json(&["route", "ls", "c"]);
+        let explained = a.json(&["route", "explain", "a", "c"]);
+        let ids = |rows: &Value| -> Vec<Value> {
+            rows.as_array().unwrap().iter().map(|row| row["path_id"].clone()).collect()
+        };
+        (ids(&rows) == ids(&explained["candidates"])).then_some(explained)
+    });
+    assert!(named["candidates"][0]["weight"].as_u64().unwrap() > 0);
+    // Another node's are not this node's, and are of the same links.
+    let other = a.json(&["route", "explain", "c", "b", "-k", "1"]);
+    assert_eq!(other["candidates"].as_array().unwrap().len(), 1, "{other}");
+    assert_eq!(other["candidates"][0]["path_id"], json!(null));
+    let text = a.run(&["route", "explain", "a", "c", "-o", "table"]).ok();
+    assert!(text.text().contains("LATENCY") && text.text().contains("a b c"), "{text:?}");
+
+    b.run(&["node", "drain"]).ok();
+    let explained = wait_for("the way over B to be none", || {
+        let explained = a.json(&["route", "explain", "a", "c"]);
+        let found = explained["candidates"].as_array().unwrap();
+        found.iter().any(|found| found["no_transit"] == "b").then_some(explained)
+    });
+    let lost = explained["candidates"].as_array().unwrap().iter();
+    let lost: Vec<&Value> = lost.filter(|found| found["verdict"] != "best").collect();
+    assert_eq!((lost.len(), lost[0]["verdict"].as_str()), (1, Some("no-transit")), "{explained}");
+    assert_eq!((nodes_of(lost[0]), &lost[0]["path_id"]), ("a b c".to_owned(), &json!(null)));
+    wait_for("its end", || (ways(&a.json(&["route", "ls", "c"])) == ["a c"]).then_some(()));
+}
+
+#[test]
+fn what_cannot_be_explained_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path(), &Spec::listening("alone"));
+    assert_eq!(node.json(&["route", "ls"]), json!([]));
+    node.run(&["mesh", "seed", "test"]).ok();
+    node.run(&["route", "explain", "alone", "nobody"]).refused(3, &["nobody"]);
+    node.run(&["route", "ls", "nobody"]).refused(3, &["nobody"]);
+    node.run(&["route", "explain", "alone", "alone"]).refused(2, &["one node"]);
+    node.run(&["route", "explain", "alone", "alone", "-k", "0"]).refused(2, &["1..=1024"]);
+}
