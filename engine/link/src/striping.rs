@@ -241,17 +241,32 @@ impl Striping {
         }
     }
 
-    /// Ends the channels that have these epochs: what waits. Epochs go on counting.
-    pub(crate) fn end(&mut self, epochs: &[u32]) -> Vec<Batch> {
-        let mut waiting = Vec::new();
-        self.channels.retain_mut(|channel| {
-            let is_over = epochs.contains(&channel.epoch);
-            if is_over {
-                waiting.extend(std::iter::from_fn(|| channel.queue.pop()));
-            }
-            !is_over
-        });
-        waiting
+    /// What waits of the channel with this epoch.
+    pub(crate) fn take_queued(&mut self, epoch: u32) -> Vec<Batch> {
+        let channel = self.channels.iter_mut().find(|channel| channel.epoch == epoch);
+        channel
+            .map_or_else(Vec::new, |channel| std::iter::from_fn(|| channel.queue.pop()).collect())
+    }
+
+    /// Ends the channel with this epoch, of which nothing waits.
+    pub(crate) fn end(&mut self, epoch: u32) {
+        self.channels.retain(|channel| channel.epoch != epoch);
+    }
+
+    /// Begins the channel with this epoch, of which nothing waits, anew: the stamp of its first frame,
+    /// which has `len` bytes and is on its way. It ends if epochs have run out.
+    pub(crate) fn renew(&mut self, epoch: u32, sequence: u64, len: u64) -> Option<StripeStamp> {
+        let Some(newer) = self.epoch.checked_add(1) else {
+            self.end(epoch);
+            return None;
+        };
+        let channel = self.channels.iter_mut().find(|channel| channel.epoch == epoch)?;
+        self.epoch = newer;
+        (channel.epoch, channel.next_sequence) = (newer, 1);
+        channel.sent.clear();
+        (channel.sent_bytes, channel.sent_frames) = (0, 0);
+        channel.note_sent(sequence, len, 1);
+        Some(StripeStamp { channel: channel.number, epoch: newer, sequence: 0 })
     }
 
     /// A stream has the channel that this epoch was given to.

@@ -1,9 +1,11 @@
 //! Frames that leave a link which carries nothing, to go another way.
 
-use hawser_wire::{FrameKind, FrameRef, LaneId, StripeStamp};
+use hawser_wire::{
+    FrameFlags, FrameHeader, FrameKind, FrameRef, LaneId, StripeStamp, TrafficClass,
+};
 
 use super::VirtualLink;
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::event::LinkEvent;
 use crate::width::wide;
 
@@ -30,9 +32,11 @@ impl VirtualLink {
     /// without their stamp.
     ///
     /// For a link that is not [usable](Self::is_usable). What is not wanted stays, of a striped stream
-    /// that loses frames as plain ones: its channel is over, as what has left will never come there.
+    /// that loses frames as plain ones: its channel begins anew, as what has left will never come there.
     pub fn evacuate(&mut self, mut takes: impl FnMut(&FrameRef<'_>) -> bool) {
-        let mut takes = |frame: &FrameRef<'_>| frame.unstamped().is_ok_and(|frame| takes(&frame));
+        let mut takes = |frame: &FrameRef<'_>| {
+            frame.unstamped().is_ok_and(|frame| !frame.body.is_empty() && takes(&frame))
+        };
         let Self { departed, lanes, orphans, control, priority, striping, pool, .. } = self;
         let mut taken: Vec<Batch> = Vec::new();
         for departed in departed {
@@ -59,14 +63,14 @@ impl VirtualLink {
         });
         let lanes = self.lanes.len();
         self.events.push_back(LinkEvent::Rerouted { frames, bytes, lanes });
-        self.end_channels(&taken);
+        self.renew_channels(&taken);
         self.rerouted.extend(taken);
     }
 
-    /// Ends the stripe channels of frames that have left: at the far end whatever is behind them would
-    /// wait for them. What waits of the channels goes out plain, as does what was in flight if it has to
-    /// be sent again; what their streams send from here on begins a channel.
-    fn end_channels(&mut self, left: &[Batch]) {
+    /// Begins the stripe channels of frames that have left anew: at the far end whatever is behind them
+    /// would wait for them. What waits of the channels goes out plain, as does what was in flight if it
+    /// has to be sent again.
+    fn renew_channels(&mut self, left: &[Batch]) {
         let mut over: Vec<u32> = left.iter().filter_map(Batch::stripe).collect();
         over.sort_unstable();
         over.dedup();
@@ -86,10 +90,32 @@ impl VirtualLink {
         }
         // Those are bound to no lane.
         let any = self.known_lanes.first().map_or(LaneId(0), |&(lane, _)| lane);
-        waiting.push((any, self.striping.end(&over)));
+        for &epoch in &over {
+            waiting.push((any, self.striping.take_queued(epoch)));
+            let first = self.renew_channel(epoch);
+            waiting.push((any, first.into_iter().collect()));
+        }
         for (from, batches) in waiting {
             self.requeue(from, batches);
         }
         self.requeue_orphans();
+    }
+
+    /// The first frame of a channel that begins anew. It has no record: the stream may never send one
+    /// here again. If that is too much for the link the channel is over.
+    fn renew_channel(&mut self, epoch: u32) -> Option<Batch> {
+        let (class, sequence) = (TrafficClass::Bulk, self.next_sequence);
+        let len = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
+        if self.check_sequence(class).is_err() {
+            self.striping.end(epoch);
+            return None;
+        }
+        let stamp = Some(self.striping.renew(epoch, sequence, wide(len))?);
+        let (kind, flags) = (FrameKind::StripedRecord, FrameFlags::STRIPED);
+        let frame = NewFrame { kind, class, flags, sequence, stamp, parts: &[], len };
+        let mut first = BatchFifo::default();
+        first.push(&frame, len, &mut self.pool);
+        self.next_sequence = self.next_sequence.saturating_add(1);
+        first.pop()
     }
 }

@@ -286,6 +286,7 @@ impl VirtualLink {
         self.want_ack_now(now);
         if self.lanes.is_empty() {
             self.alone_since = Some(now);
+            self.release_held();
         }
     }
 }

@@ -286,7 +286,7 @@ impl VirtualLink {
     }
 
     /// Link sequences in flight stay within the window in which the peer can tell duplicates.
-    fn check_sequence(&mut self, class: TrafficClass) -> Result<(), Refusal> {
+    pub(super) fn check_sequence(&mut self, class: TrafficClass) -> Result<(), Refusal> {
         let span = |lowest: u64| self.next_sequence.saturating_sub(lowest);
         if span(self.lowest_sequence).saturating_add(1) < LINK_SEQUENCE_WINDOW {
             return Ok(());

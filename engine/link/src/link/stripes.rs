@@ -116,9 +116,18 @@ impl VirtualLink {
         self.want_striped();
     }
 
+    /// Of a link that is not usable the peer may have sent another way what is missing here: nothing
+    /// waits for it any more. If it comes nevertheless, the destination puts it in its place.
+    pub(super) fn release_held(&mut self) {
+        if !self.is_usable() {
+            self.reassembly.give_up();
+        }
+    }
+
     pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
         self.settle_stripes();
         self.striping.handle_tick();
+        self.release_held();
         while let Some(given_up) = self.reassembly.handle_timeout(now) {
             let GivenUp { channel, sequence, waited } = given_up;
             self.events.push_back(LinkEvent::StripeGap { channel, sequence, waited });
@@ -151,6 +160,8 @@ impl VirtualLink {
         let is_forgiving = self.has_forgotten;
         let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
         Ok(match outcome {
+            // The beginning of a channel that brings no record.
+            StripeOutcome::Deliver if plain.body.is_empty() => Handled::Consumed,
             StripeOutcome::Deliver => Handled::Striped,
             StripeOutcome::Held => Handled::Consumed,
         })

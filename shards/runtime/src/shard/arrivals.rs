@@ -40,19 +40,30 @@ impl<I: ShardIo> Shard<I> {
         match handled {
             Ok(Handled::Deliver) => self.deliver(now, key, peer, frame),
             Ok(Handled::Striped) => {
-                let mut breach = match frame.unstamped() {
+                let breach = match frame.unstamped() {
                     Ok(frame) => self.deliver(now, key, peer, frame),
                     Err(error) => Some(Breach::of(&error)),
                 };
-                while let Some(next) = self.forwarder.links.poll_reassembled(peer) {
-                    let broken = self.deliver(now, key, peer, next.as_frame());
-                    breach = breach.or(broken);
-                }
-                breach
+                let broken = self.deliver_reassembled(now, key, peer);
+                breach.or(broken)
+            }
+            // One that brings no record may end the wait of others.
+            Ok(Handled::Consumed) if frame.header.kind == FrameKind::StripedRecord => {
+                self.deliver_reassembled(now, key, peer)
             }
             Ok(Handled::Duplicate | Handled::Consumed | Handled::Assembled) => None,
             Err(violation) => Some(Breach::by(&violation)),
         }
+    }
+
+    /// Striped frames whose turn has come.
+    fn deliver_reassembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
+        let mut breach = None;
+        while let Some(next) = self.forwarder.links.poll_reassembled(peer) {
+            let broken = self.deliver(now, key, peer, next.as_frame());
+            breach = breach.or(broken);
+        }
+        breach
     }
 
     /// Handles the frames of a batch whose last piece has come.

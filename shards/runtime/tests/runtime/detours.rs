@@ -27,11 +27,11 @@ struct Ring {
 }
 
 /// Silence makes nobody suspicious: a busy machine makes many.
-const DEAF: u32 = 600;
+pub(crate) const DEAF: u32 = 600;
 
 /// Some whole batches may always be in flight, no session ends, and nothing is sent again for its time.
 /// A lane is passed by after so many silent ticks.
-fn start(tag: u8, shards: u16, shard: u16, hedge_after_ticks: u32) -> Node {
+pub(crate) fn start(tag: u8, shards: u16, shard: u16, hedge_after_ticks: u32) -> Node {
     Node::start_with(node_id(tag, shard), shards, |config| {
         config.link.quiet_after_ticks = hedge_after_ticks;
         config.link.hedge_after_ticks = hedge_after_ticks;
@@ -76,14 +76,14 @@ impl Ring {
 }
 
 /// Bytes that a node has sent over its link to `peer`.
-fn sent_to(node: &mut Node, peer: NodeId) -> u64 {
+pub(crate) fn sent_to(node: &mut Node, peer: NodeId) -> u64 {
     let shards = node.control.shards.len() as u16;
     let reports = (0..shards).map(|shard| node.report(ShardId(shard)));
     let links: Vec<_> = reports.flat_map(|report| report.links).collect();
     links.iter().find(|link| link.peer == peer).map_or(0, |link| link.sent_bytes)
 }
 
-fn until_sent(node: &mut Node, peer: NodeId, bytes: u64) {
+pub(crate) fn until_sent(node: &mut Node, peer: NodeId, bytes: u64) {
     let until = Instant::now() + PATIENCE;
     while sent_to(node, peer) < bytes {
         assert!(Instant::now() < until, "never sent {bytes} bytes");

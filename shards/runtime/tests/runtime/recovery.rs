@@ -14,7 +14,7 @@ use crate::application::{Application, Publishing, Subscribed};
 use crate::cable::Cable;
 use crate::node::{Node, node_id, number_of, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, dial, sockets};
-use crate::streams::{carries, messages, open};
+use crate::streams::{carries, messages, open_as};
 use crate::wait::PATIENCE;
 
 const CONTROL: LaneId = LaneId(0);
@@ -57,7 +57,11 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn open(from: &mut Node, to: &mut Node, stream: StreamId) -> Self {
-        open(from, to, stream);
+        Self::open_as(from, to, stream, false)
+    }
+
+    pub(crate) fn open_as(from: &mut Node, to: &mut Node, stream: StreamId, striped: bool) -> Self {
+        open_as(from, to, stream, striped);
         let (mut publisher, mut subscriber) = (Application::of(from), Application::of(to));
         let publishing = publisher.open_publish(stream, 11);
         let subscribed = subscriber.subscribe(stream, "reader");

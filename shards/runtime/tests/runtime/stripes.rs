@@ -1,6 +1,9 @@
 //! Streams over all bulk lanes of real links, and what a neighbour may not do with them.
 
+use std::time::Instant;
+
 use hawser_exchange::ControlToShard;
+use hawser_link::LinkConfig;
 use hawser_session::Role;
 use hawser_wire::{
     AdjacencyIndex, ClassSet, CloseReason, FrameKind, LaneId, LinkEpoch, NodeId, PathId,
@@ -8,10 +11,14 @@ use hawser_wire::{
 };
 
 use crate::application::Application;
-use crate::node::{Node, node_id, stream_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, counted_frame, frame};
+use crate::cable::Cable;
+use crate::detours::{DEAF, sent_to, start, until_sent};
+use crate::node::{Node, node_id, number_of, stream_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, counted_frame, frame};
+use crate::recovery::Flow;
 use crate::streams::{carries, messages, open_as};
 use crate::violations::refused_in;
+use crate::wait::PATIENCE;
 
 const BULK: TrafficClass = TrafficClass::Bulk;
 const BULK_LANES: [u16; 4] = [2, 3, 4, 5];
@@ -35,6 +42,15 @@ fn used(node: &mut Node, peer: NodeId) -> usize {
     let lanes = node.report(ShardId(0)).lanes;
     let bulk = lanes.iter().filter(|lane| lane.peer == peer && lane.class == BULK);
     bulk.filter(|lane| lane.sent_bytes > 20_000).count()
+}
+
+/// Several lanes to `peer` carry a stream from `node`.
+fn until_striped(flow: &mut Flow, node: &mut Node, peer: NodeId) {
+    let until = Instant::now() + PATIENCE;
+    while used(node, peer) < 2 {
+        assert!(Instant::now() < until, "never over several lanes");
+        flow.carries(1000);
+    }
 }
 
 #[test]
@@ -70,6 +86,57 @@ fn a_striped_stream_takes_several_lanes_and_keeps_its_order_over_a_relay() {
     }
     for node in nodes {
         node.stop();
+    }
+}
+
+/// What is under way over a link that breaks or falls silent goes another way, what has come and waits
+/// for it at the far end waits no more, and when the link is back it carries the stream over several
+/// lanes again. Nothing is sent again by time.
+#[test]
+fn a_striped_stream_leaves_a_link_that_breaks_and_is_striped_when_it_is_back() {
+    for ticks in [DEAF, LinkConfig::default().hedge_after_ticks] {
+        let [mut a, mut b, mut c] = [1, 2, 3].map(|tag| start(tag, 1, 0, ticks));
+        let lanes = [(0, TrafficClass::Control), (2, BULK), (3, BULK), (4, BULK)];
+        let cables = lanes.map(|(number, class)| {
+            let (cable, sockets) = Cable::new();
+            connect_over(&mut a, &mut b, lane(number, class), sockets);
+            cable
+        });
+        connect(&mut a, &mut c, COLLAPSED);
+        connect(&mut c, &mut b, COLLAPSED);
+        let mesh = [(a.local, b.local, 100), (a.local, c.local, 1000), (c.local, b.local, 1000)];
+        for node in [&mut a, &mut b, &mut c] {
+            node.know_mesh(&mesh);
+        }
+        let mut flow = Flow::open_as(&mut a, &mut b, stream_id(0x72, 0), true);
+        until_striped(&mut flow, &mut a, b.local);
+        let before = sent_to(&mut a, b.local);
+        // Most of what is in flight over one lane still comes, and waits for what was on others.
+        for cable in &cables[..3] {
+            cable.freeze();
+        }
+        let published = flow.publish(3000);
+        until_sent(&mut a, b.local, before + 60_000);
+        cables[3].freeze();
+        if ticks == DEAF {
+            cables.into_iter().for_each(Cable::cut);
+            let rerouted = a.hear_event(b.local, "rerouted");
+            assert!(number_of(&rerouted, "frames") > 0);
+            flow.receive(&published);
+        } else {
+            flow.receive(&published);
+            assert!(number_of(&a.hear_event(b.local, "rerouted"), "silent_lanes") > 0);
+            cables.into_iter().for_each(Cable::cut);
+        }
+        flow.carries(1000);
+        assert!(sent_to(&mut a, c.local) > 100_000, "the other way");
+        for (number, class) in lanes {
+            connect(&mut a, &mut b, LaneSpec { epoch: LinkEpoch(2), ..lane(number, class) });
+        }
+        until_striped(&mut flow, &mut a, b.local);
+        for node in [a, b, c] {
+            node.stop();
+        }
     }
 }
 

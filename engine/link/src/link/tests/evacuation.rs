@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hawser_wire::{FrameIter, FrameRef, Incarnation, LaneId, TrafficClass};
+use hawser_wire::{
+    FrameIter, FrameKind, FrameRef, Incarnation, LaneId, STRIPE_CHANNELS, TrafficClass,
+};
 
 use super::pair::{Pair, class_of, node};
 use crate::*;
@@ -184,4 +186,120 @@ fn a_session_that_ends_under_silent_lanes_hands_out_what_has_not_left_before() {
     let rest = &pair.rerouted[0];
     assert!(!rest.is_empty() && rest.is_disjoint(&left), "{:?}", rest.intersection(&left));
     assert!(pair.under_way[0].is_empty());
+}
+
+/// Of striped streams one leaves as a whole, one in part, and one has no other way.
+const ALL: u64 = 7;
+const SOME: u64 = 8;
+const NONE: u64 = 9;
+
+fn leaves_striped(frame: &FrameRef<'_>, from: u64) -> bool {
+    assert_eq!(frame.header.kind, FrameKind::Record, "without its stamp");
+    match u64::from_le_bytes(*frame.body[8..].first_chunk().unwrap()) {
+        ALL => true,
+        SOME => id_of(frame) >= from || id_of(frame).is_multiple_of(4),
+        _ => false,
+    }
+}
+
+fn load_striped(pair: &mut Pair, rounds: u64) {
+    for round in 0..rounds {
+        for stream in [ALL, SOME, NONE] {
+            let origin = if stream == SOME { Origin::Foreign } else { Origin::Own };
+            let _full = pair.push_striped(0, origin, stream, 3000 + 100 * round as usize % 900);
+        }
+        pair.step(true);
+    }
+}
+
+/// Whichever way the lanes go and come back: what stays of striped streams arrives, once and soon, what
+/// has left does not come, and the streams are striped again.
+#[test]
+fn nothing_of_a_striped_stream_waits_for_what_has_left() {
+    let ways = [(false, 10), (false, 5000), (true, 0), (true, 2000)];
+    for ((silent, back_ms), rounds) in
+        ways.into_iter().flat_map(|way| (60..66).map(move |r| (way, r)))
+    {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.run(millis(300));
+        for wire in pair.wires.values_mut() {
+            wire.bytes_per_ms = 2000;
+        }
+        pair.redials = false;
+        load_striped(&mut pair, rounds);
+        // What one lane held goes to others, and is behind what they have in flight.
+        let key = pair.key_of(5);
+        pair.cut(key, [Some(0), Some(0)]);
+        assert_eq!(pair.ends[0].status().striped_streams, 3);
+        let until = pair.now.saturating_add(millis(50));
+        while pair.ends[1].status().reorder_bytes == 0 {
+            assert!(pair.now < until, "nothing waits for what was lost");
+            load_striped(&mut pair, 1);
+        }
+        let keys: Vec<LaneKey> = (0..5).map(|lane| pair.key_of(lane)).collect();
+        for &key in &keys {
+            if silent {
+                pair.wires.get_mut(&key).unwrap().is_silent = true;
+            } else {
+                pair.cut(key, [Some(0), Some(1)]);
+            }
+        }
+        while pair.ends[0].is_usable() {
+            pair.step(true);
+        }
+        pair.may_reorder = true;
+        // Of what waits of the second some stays, or only what was in flight.
+        let front = pair.ends[0].striping.front().map(|batch| batch.lowest());
+        let from = if rounds % 2 == 0 { u64::MAX } else { front.unwrap_or(u64::MAX) };
+        pair.ends[0].evacuate(|frame| leaves_striped(frame, from));
+        pair.step(true);
+        assert!(pair.rerouted[0].len() > 20);
+        let before: Vec<u64> = pair.under_way[0].keys().copied().collect();
+
+        pair.run(millis(back_ms));
+        if silent && back_ms == 0 {
+            for key in &keys {
+                pair.wires.get_mut(key).unwrap().is_silent = false;
+            }
+            pair.connect(LaneId(5), Bulk, 0);
+        } else {
+            assert!(!pair.ends[0].is_up());
+            pair.wires.clear();
+            let arrived = pair.arrived[1].clone();
+            // All that was in flight goes over the one that has begun the channels anew.
+            pair.connect(LaneId(2), Bulk, 1);
+            pair.run(millis(50));
+            for lane in [0, 1, 3, 5, 4] {
+                pair.connect(LaneId(lane), class_of(lane), 1);
+            }
+            pair.settle(5);
+            let mut came = pair.arrived[1].difference(&arrived);
+            assert!(came.all(|id| !pair.rerouted[0].contains(id)), "{silent} {back_ms} {rounds}");
+        }
+        pair.settle(5);
+        pair.run(millis(300));
+        assert!(
+            before.iter().all(|id| pair.arrived[1].contains(id)),
+            "{silent} {back_ms} {rounds}"
+        );
+        assert_eq!(pair.ends[1].status().reorder_bytes, 0, "{silent} {back_ms} {rounds}");
+
+        pair.may_reorder = false;
+        let frames = |pair: &Pair| {
+            let bulk = pair.ends[0].lanes().filter(|lane| lane.class == Bulk);
+            bulk.map(|lane| lane.sent_frames).collect::<Vec<u64>>()
+        };
+        let sent = frames(&pair);
+        load_striped(&mut pair, 200);
+        let status = pair.ends[0].status();
+        assert!((3..=STRIPE_CHANNELS).contains(&status.striped_streams), "{status:?}");
+        let grown = frames(&pair).into_iter().zip(sent).all(|(now, then)| now > then + 10);
+        assert!(grown, "over all lanes");
+        pair.settle(5);
+        assert_eq!(pair.violations, [], "{silent} {back_ms} {rounds}");
+        let is_bad = |event: &LinkEvent| {
+            matches!(event, LinkEvent::SessionEnded { .. } | LinkEvent::StripeGap { .. })
+        };
+        assert!(!(0..2).any(|end| pair.saw(end, is_bad)));
+    }
 }

@@ -76,6 +76,8 @@ pub(super) struct Pair {
     last_striped: [BTreeMap<u64, u64>; 2],
     /// After a lost session a frame may come twice.
     pub(super) may_repeat: bool,
+    /// What is left of a striped stream when some of it has left the link may come in any order.
+    pub(super) may_reorder: bool,
     pub(super) violations: Vec<LinkViolation>,
 }
 
@@ -109,6 +111,7 @@ impl Pair {
             stripes: true,
             last_striped: Default::default(),
             may_repeat: false,
+            may_reorder: false,
             violations: Vec::new(),
         }
     }
@@ -357,7 +360,10 @@ impl Pair {
             let stream = u64::from_le_bytes(*rest.first_chunk::<8>().unwrap());
             let last = self.last_striped[end].insert(stream, id);
             let is_next = last.is_none_or(|last| last < id);
-            assert!(is_next || self.may_repeat, "{id} of {stream} came after {last:?}");
+            assert!(
+                is_next || self.may_repeat || self.may_reorder,
+                "{id} of {stream} came after {last:?}"
+            );
         }
         let ce = FrameFlags::CONGESTION_EXPERIENCED;
         self.marked += u64::from(frame.header.flags.contains(ce));
