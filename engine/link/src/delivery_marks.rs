@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn mark(ms: u64, delivered_bytes: u64) -> Mark {
-        let at = MonoTime::from_nanos(ms * 1_000_000);
+        let at = MonoTime::from_nanos(ms.saturating_mul(1_000_000));
         Mark { delivered_bytes, delivered_at: at, sent_at: at }
     }
 
