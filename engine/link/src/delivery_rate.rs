@@ -23,9 +23,9 @@ pub(crate) struct SendSnapshot {
 /// bucket has gathered while nothing came: over one short round trip that looks like many times its
 /// rate, and the maximum would hold on to it, and fill its queue, for a second.
 ///
-/// The bound, rate × (1.5 × least round trip + 5 ms), is more than the link holds, so that the rate
+/// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
-/// ceased to grow for the first time, it is rate × (3 × least round trip + 5 ms), as in BBR's startup.
+/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup.
 #[derive(Debug)]
 pub(crate) struct DeliveryRate {
     /// Up to the last acknowledgement; while nothing is in flight, as if it had been a moment ago.
@@ -79,6 +79,19 @@ struct Probe {
 
 /// A probe is over when so many samples in a row have shown no shorter round trip.
 const LEVEL_SAMPLES: u8 = 3;
+
+/// What may be in flight beside what the round trips hold, as time at the link's rate: threads of both
+/// ends take turns on their cores. On a slow link it stands in the queue of the bottleneck, before
+/// control, and is short; where the ends are the bottleneck it waits for their threads.
+fn slack_at(rate: u64) -> Duration {
+    let more = Duration::from_nanos(rate.checked_div(SLACK_RATE_PER_NANO).unwrap_or(0));
+    SLACK_MIN.saturating_add(more).min(SLACK_MAX)
+}
+
+const SLACK_MIN: Duration = Duration::from_millis(3);
+const SLACK_MAX: Duration = Duration::from_millis(10);
+/// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
+const SLACK_RATE_PER_NANO: u64 = 125;
 
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
@@ -320,12 +333,13 @@ impl DeliveryRate {
             return 0;
         }
         let Some(least) = self.min_rtt else { return floor_bytes };
-        let (rate, nanos) = (self.rate(), least.as_nanos());
-        let nanos = if self.startup.is_some() {
-            nanos.saturating_mul(3).saturating_add(5_000_000)
+        let (rate, trip) = (self.rate(), least.as_nanos());
+        let trips = if self.startup.is_some() {
+            trip.saturating_mul(3)
         } else {
-            nanos.saturating_mul(3).checked_div(2).unwrap_or(0).saturating_add(5_000_000)
+            trip.saturating_mul(3).checked_div(2).unwrap_or(0)
         };
+        let nanos = trips.saturating_add(slack_at(rate).as_nanos());
         let bytes = u128::from(rate).saturating_mul(nanos).checked_div(1_000_000_000).unwrap_or(0);
         u64::try_from(bytes).unwrap_or(u64::MAX).max(floor_bytes)
     }

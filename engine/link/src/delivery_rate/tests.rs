@@ -89,7 +89,7 @@ fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
         let (used, queue) = run(rate, rtt, 6, true);
         assert!(used >= rate * 95 / 100, "{used} of {rate} at {rtt:?}");
         let floor = Duration::from_nanos(FLOOR * 1_000_000_000 / rate);
-        let most = (rtt.mul_f64(0.6) + Duration::from_millis(7)).max(floor);
+        let most = (rtt.mul_f64(0.6) + slack_at(rate) + Duration::from_millis(2)).max(floor);
         assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
     }
 }
@@ -100,7 +100,7 @@ fn what_a_shaper_lets_pass_at_once_is_not_its_rate() {
         let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(200);
         let (used, queue) = run_shaped(rate, rtt, 6, true, Duration::from_millis(10));
         assert!(used >= rate * 90 / 100, "{used} of {rate} at {rtt:?}");
-        let most = rtt.mul_f64(1.2) + Duration::from_millis(10);
+        let most = rtt.mul_f64(1.2) + slack_at(rate) + Duration::from_millis(5);
         assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
     }
 }
