@@ -175,6 +175,11 @@ impl FairQueue {
         }
     }
 
+    /// Tenants that have something here.
+    pub(crate) fn tenants(&self) -> usize {
+        self.tenants.len()
+    }
+
     /// Streams that have something here.
     pub(crate) fn streams(&self) -> usize {
         self.tenants.iter().fold(0, |sum, tenant| sum.saturating_add(tenant.streams.len()))

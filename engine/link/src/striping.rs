@@ -169,6 +169,15 @@ impl Striping {
         self.channels.iter().filter(|channel| self.sendable(channel).is_some()).count()
     }
 
+    /// Tenants of those.
+    pub(crate) fn waiting_tenants(&self) -> usize {
+        let waiting = || self.channels.iter().filter(|channel| self.sendable(channel).is_some());
+        let is_first = |&(at, channel): &(usize, &Channel)| {
+            !waiting().take(at).any(|other| other.flow.tenant == channel.flow.tenant)
+        };
+        waiting().enumerate().filter(is_first).count()
+    }
+
     /// The batch whose turn it is.
     pub(crate) fn front(&self) -> Option<&Batch> {
         self.channels.iter().find_map(|channel| self.sendable(channel))

@@ -3,5 +3,6 @@
 mod faults;
 mod misbehaviour;
 mod pair;
+mod stripe_faults;
 mod stripes;
 mod traffic;

@@ -198,9 +198,9 @@ impl VirtualLink {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
         let in_flight = self.bulk_in_flight();
-        let channels = self.striping.waiting();
+        let tenants = self.striping.waiting_tenants();
         let lane = self.lanes.get_mut(at)?;
-        if lane.queued_bulk_bytes() == 0 && channels == 0 {
+        if lane.queued_bulk_bytes() == 0 && tenants == 0 {
             if in_flight < self.in_flight_bound >> 1 {
                 self.rate.handle_idle(in_flight);
             }
@@ -209,8 +209,8 @@ impl VirtualLink {
         if in_flight >= self.in_flight_bound {
             return None;
         }
-        if lane.is_striped_turn(channels) {
-            return self.next_striped(at);
+        if lane.is_striped_turn(tenants) {
+            return self.next_striped(at, tenants);
         }
         let batch = lane.pop_bulk(quantum)?;
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
@@ -223,14 +223,14 @@ impl VirtualLink {
     }
 
     /// Takes the next batch of a striped stream, if this lane may send it; another one may otherwise.
-    fn next_striped(&mut self, at: usize) -> Option<Next> {
+    fn next_striped(&mut self, at: usize, tenants: usize) -> Option<Next> {
         let front = self.striping.front()?;
         let len = front.len();
         let piece = self.splits(front).then(|| self.piece_len(len));
         if !self.may_send(at, front, piece) || !self.delivers_first(at, wide(len)) {
             return None;
         }
-        self.lanes.get_mut(at)?.note_striped(len);
+        self.lanes.get_mut(at)?.note_striped(len, tenants);
         let batch = self.striping.take()?;
         self.begin(at, batch)
     }

@@ -1,0 +1,58 @@
+//! Striped streams when shares, lanes, sessions or the peer change under them.
+
+use std::time::Duration;
+
+use hawser_wire::{
+    BatchWriter, CloseReason, FrameIter, FrameKind, LaneAck, LaneAckEntry, LaneFragment, LaneId,
+    LinkSequence, STRIPE_WINDOW_FRAMES, StripeStamp, TrafficClass,
+};
+
+use super::pair::{Pair, class_of};
+use super::stripes::{STREAM, put, saturate};
+use crate::*;
+use TrafficClass::{Bulk, Control};
+
+const fn stamp(channel: u8, epoch: u32, sequence: u64) -> StripeStamp {
+    StripeStamp { channel, epoch, sequence }
+}
+
+/// Fills the queues of `plain` and `striped` streams of others for a while; what each kind had of the
+/// link's one bulk lane, in bytes.
+fn share(pair: &mut Pair, plain: &[u64], striped: &[u64], steps: usize) -> [usize; 2] {
+    let mut taken = [0, 0];
+    for _ in 0..steps {
+        for &stream in plain {
+            while pair.push(0, Bulk, Origin::Foreign, stream, 4000).is_ok() {
+                taken[0] += 4000;
+            }
+        }
+        for &stream in striped {
+            while pair.push_striped(0, Origin::Foreign, stream, 4000).is_ok() {
+                taken[1] += 4000;
+            }
+        }
+        pair.step(true);
+    }
+    taken
+}
+
+#[test]
+fn nobody_waits_for_others_to_catch_up_when_there_are_more_of_them() {
+    let config = LinkConfig { data_bytes_max: 400_000, ..LinkConfig::default() };
+    for more_striped in [false, true] {
+        let mut pair = Pair::with_lanes(config, 3);
+        let key = pair.key_of(2);
+        pair.wires.get_mut(&key).unwrap().bytes_per_ms = 2000;
+        share(&mut pair, &[1], &[100], 2000);
+        let many: Vec<u64> =
+            (0..3).map(|stream| 1 + 99 * u64::from(more_striped) + stream).collect();
+        let [plain, striped] = if more_striped {
+            share(&mut pair, &[1], &many, 1000)
+        } else {
+            share(&mut pair, &many, &[100], 1000)
+        };
+        let few = if more_striped { plain } else { striped };
+        // A fourth is its share.
+        assert!(few * 6 > plain + striped, "{plain} plain, {striped} striped");
+    }
+}
