@@ -90,6 +90,9 @@ impl ReassembledFrame {
 pub(crate) struct Reassembly {
     limits: ReorderLimits,
     channels: [Channel; STRIPE_CHANNELS],
+    /// The newest epoch of sessions that this end has ended: the peer may not know yet, and what it
+    /// sends of them is delivered as it comes.
+    forgotten_epoch: u32,
     /// Whose turn has come.
     ready: VecDeque<ReassembledFrame>,
 }
@@ -129,7 +132,8 @@ pub(crate) struct GivenUp {
 impl Reassembly {
     /// Nothing held.
     pub(crate) fn new(limits: ReorderLimits) -> Self {
-        Self { limits, channels: Default::default(), ready: VecDeque::new() }
+        let (channels, ready) = (Default::default(), VecDeque::new());
+        Self { limits, channels, forgotten_epoch: 0, ready }
     }
 
     /// Bytes of bodies that wait for their turn.
@@ -158,6 +162,9 @@ impl Reassembly {
         let stale = ReassemblyError::StaleEpoch { channel: number, epoch };
         let channel = self.channels.get_mut(usize::from(number));
         let Some(channel) = channel.filter(|_| epoch > 0) else { return Err(stale) };
+        if epoch <= self.forgotten_epoch {
+            return Ok(StripeOutcome::Deliver);
+        }
         let place = match is_outdated {
             true => Err(stale),
             false => channel.place(stamp, frame.body, limits),
@@ -212,7 +219,14 @@ impl Reassembly {
     /// The session ended at this end: the channels begin anew.
     pub(crate) fn handle_session_end(&mut self) {
         self.give_up();
+        let epochs = self.channels.iter().map(|channel| channel.epoch);
+        self.forgotten_epoch = epochs.fold(self.forgotten_epoch, u32::max);
         self.channels = Default::default();
+    }
+
+    /// The peer has begun another life, and counts its epochs anew.
+    pub(crate) fn handle_other_life(&mut self) {
+        self.forgotten_epoch = 0;
     }
 }
 

@@ -183,21 +183,21 @@ impl VirtualLink {
         } else if self.departed.get(at).is_some_and(|departed| departed.to_send) {
             self.want_ack_now(now);
         }
+        let (frames, bytes) = totals(&rest);
         if forgotten {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
-        }
-        let (mut frames, bytes) = totals(&rest);
-        if frames == 0 {
+            // There the channels begin anew: what has arrived of one would be missed for ever.
+            let striped = self.striping.take_all();
+            let frames = frames.saturating_add(totals(&striped).0);
+            if frames > 0 {
+                let reason = SessionEnd::Forgotten { id };
+                self.events.push_back(LinkEvent::SessionEnded { reason, frames });
+                self.rerouted.extend(rest.into_iter().chain(striped));
+            }
             return Ok(());
         }
-        if forgotten {
-            // What is missing of a striped stream from here on would hold up the rest of it there.
-            let striped = self.striping.take_all();
-            frames = frames.saturating_add(totals(&striped).0);
-            let reason = SessionEnd::Forgotten { id };
-            self.events.push_back(LinkEvent::SessionEnded { reason, frames });
-            self.rerouted.extend(rest.into_iter().chain(striped));
+        if frames == 0 {
             return Ok(());
         }
         self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
@@ -237,6 +237,7 @@ impl VirtualLink {
         self.end_session(now, SessionEnd::OtherLife { was, is });
         self.ack_seen = 0;
         self.has_forgotten = false;
+        self.reassembly.handle_other_life();
     }
 
     /// Drops what was received and hands out what was in flight or waits.

@@ -56,3 +56,35 @@ fn nobody_waits_for_others_to_catch_up_when_there_are_more_of_them() {
         assert!(few * 6 > plain + striped, "{plain} plain, {striped} striped");
     }
 }
+
+#[test]
+fn an_idle_striped_stream_goes_on_after_only_one_end_has_ended_the_session() {
+    for forgetful in 0..2 {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.redials = false;
+        saturate(&mut pair, 3000, 100);
+        pair.settle(5);
+        assert_eq!(pair.ends[0].status().striped_streams, 1);
+        let keys: Vec<LaneKey> = pair.wires.keys().copied().collect();
+        for key in keys {
+            let mut tell = [Some(500); 2];
+            tell[forgetful] = Some(0);
+            pair.cut(key, tell);
+        }
+        while !pair.saw(forgetful, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+            pair.step(true);
+        }
+        let remembers = |event: &LinkEvent| !matches!(event, LinkEvent::SessionEnded { .. });
+        assert!(pair.events[1 - forgetful].iter().all(remembers));
+        for lane in 0..6 {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        for _ in 0..5 {
+            pair.push_striped(0, Origin::Own, STREAM, 3000).unwrap();
+            pair.settle(1);
+        }
+        saturate(&mut pair, 3000, 100);
+        pair.settle(1);
+        assert_eq!(pair.violations, []);
+    }
+}
