@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     pub(crate) split: Option<SplitBatch>,
     /// Bulk that comes in pieces.
     pub(crate) assembly: Assembly,
+    /// Of the batch that is being handled, not counted as received before that is done; 0 if none is.
+    pub(crate) last_piece_bytes: u64,
     pub(crate) bulk_own: BatchFifo,
     pub(crate) bulk_foreign: FairQueue,
     /// Bytes of each of the two that went out while the other held something, too.
@@ -99,6 +101,7 @@ impl Lane {
             resend_bytes: 0,
             split: None,
             assembly: Assembly::default(),
+            last_piece_bytes: 0,
             bulk_own: BatchFifo::default(),
             bulk_foreign: FairQueue::default(),
             served_own_bytes: 0,

@@ -143,13 +143,12 @@ impl VirtualLink {
         let (stamp, _) = StripeStamp::decode(frame.body)?;
         let plain = frame.unstamped()?;
         let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
-        let is_outdated = newest.is_some_and(|newest| {
-            let is_outdated = stamp.epoch < *newest;
-            *newest = stamp.epoch.max(*newest);
-            is_outdated
-        });
+        let is_outdated = newest.as_ref().is_some_and(|newest| stamp.epoch < **newest);
         let is_forgiving = self.has_forgotten;
         let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
+        if let Some(newest) = newest {
+            *newest = stamp.epoch.max(*newest);
+        }
         Ok(match outcome {
             StripeOutcome::Deliver => Handled::Striped,
             StripeOutcome::Held => Handled::Consumed,

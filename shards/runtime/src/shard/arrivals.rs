@@ -58,9 +58,8 @@ impl<I: ShardIo> Shard<I> {
     /// Handles the frames of a batch whose last piece has come.
     fn deliver_assembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
         let batch = self.forwarder.links.take_assembled(key, peer);
-        let mut breach = None;
         for frame in FrameIter::new(&batch) {
-            breach = match frame {
+            let breach = match frame {
                 Ok(frame) => {
                     let handled = self.forwarder.links.handle_assembled(now, key, peer, &frame);
                     self.deliver_handled(now, key, peer, frame, handled)
@@ -68,11 +67,12 @@ impl<I: ShardIo> Shard<I> {
                 Err(error) => Some(Breach::of(&error)),
             };
             if breach.is_some() {
-                break;
+                // The rest of it was not handled, and comes again over another lane.
+                return breach;
             }
         }
-        self.forwarder.links.give_assembled(key, peer, batch);
-        breach
+        self.forwarder.links.give_assembled(now, key, peer, batch);
+        None
     }
 
     /// A frame that the link has no business with.

@@ -323,12 +323,12 @@ impl Pair {
                     let whole = self.ends[end].take_assembled(key);
                     for frame in FrameIter::new(&whole).map(Result::unwrap) {
                         let handled = self.ends[end].handle_assembled(self.now, key, &frame);
-                        if matches!(handled, Ok(Handled::Deliver | Handled::Striped)) {
+                        if matches!(handled.unwrap(), Handled::Deliver | Handled::Striped) {
                             self.take(end, &frame);
                         }
                         self.take_reassembled(end);
                     }
-                    self.ends[end].give_assembled(key, whole);
+                    self.ends[end].give_assembled(self.now, key, whole);
                 }
                 Ok(_) => {}
                 Err(violation) => {

@@ -88,3 +88,48 @@ fn an_idle_striped_stream_goes_on_after_only_one_end_has_ended_the_session() {
         assert_eq!(pair.violations, []);
     }
 }
+
+#[test]
+fn what_was_refused_comes_over_another_lane() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let ahead = stamp(0, 1, STRIPE_WINDOW_FRAMES);
+    assert!(put(&mut pair, 2, 1, ahead, 10).is_err());
+    assert_eq!(put(&mut pair, 3, 2, stamp(0, 1, 0), 10), Ok(Handled::Striped));
+    assert_eq!(put(&mut pair, 3, 1, ahead, 10), Ok(Handled::Consumed), "nothing was taken");
+    assert_eq!(put(&mut pair, 2, 1, ahead, 10), Ok(Handled::Duplicate));
+}
+
+#[test]
+fn a_batch_that_came_in_pieces_and_was_refused_is_not_acknowledged() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let key = pair.key_of(2);
+    let (now, end) = (pair.now, &mut pair.ends[1]);
+    let mut batch = Vec::new();
+    for (link_sequence, sequence) in [(1, 0), (2, STRIPE_WINDOW_FRAMES + 1), (3, 1)] {
+        let (kind, stamp) = (FrameKind::StripedRecord, stamp(0, 1, sequence).encode());
+        BatchWriter::new(&mut batch)
+            .frame(kind, Bulk, LinkSequence(link_sequence), &[&stamp, &[7; 30]])
+            .unwrap();
+    }
+    let mut handled = Vec::new();
+    for (first, piece) in [(true, &batch[..40]), (false, &batch[40..])] {
+        let fragment = LaneFragment { first, last: !first, piece };
+        let mut message = Vec::new();
+        BatchWriter::new(&mut message)
+            .frame(FrameKind::LaneFragment, Bulk, LinkSequence(0), &[&fragment.flags(), piece])
+            .unwrap();
+        let frame = FrameIter::new(&message).next().unwrap().unwrap();
+        handled.push(end.handle_frame(now, key, &frame).unwrap());
+    }
+    assert_eq!(handled, [Handled::Consumed, Handled::Assembled]);
+    let whole = end.take_assembled(key);
+    let mut frames = FrameIter::new(&whole).map(Result::unwrap);
+    let mut next = || end.handle_assembled(now, key, &frames.next().unwrap());
+    assert_eq!(next(), Ok(Handled::Striped));
+    assert!(next().is_err());
+    pair.ends[1].handle_lane_down(now, key, "violation");
+    // The first piece: the batch comes again, as a whole.
+    assert_eq!(pair.ends[1].departed[0].entry().count, 1);
+    assert_eq!(put(&mut pair, 3, 1, stamp(0, 1, 0), 30), Ok(Handled::Duplicate));
+    assert_eq!(put(&mut pair, 3, 3, stamp(0, 1, 1), 30), Ok(Handled::Striped));
+}
