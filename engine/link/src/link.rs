@@ -250,6 +250,7 @@ impl VirtualLink {
             for lane in &mut self.lanes {
                 lane.wanted |= lane.has_bulk();
             }
+            self.want_striped();
         }
     }
 

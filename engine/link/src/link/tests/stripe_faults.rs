@@ -133,3 +133,20 @@ fn a_batch_that_came_in_pieces_and_was_refused_is_not_acknowledged() {
     assert_eq!(put(&mut pair, 3, 1, stamp(0, 1, 0), 30), Ok(Handled::Duplicate));
     assert_eq!(put(&mut pair, 3, 3, stamp(0, 1, 1), 30), Ok(Handled::Striped));
 }
+
+#[test]
+fn striped_bulk_goes_on_when_more_may_be_in_flight() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    for _ in 0..20 {
+        pair.push_striped(0, Origin::Own, STREAM, 300).unwrap();
+    }
+    let bulk: Vec<LaneKey> = (2..6).map(|lane| pair.key_of(lane)).collect();
+    let end = &mut pair.ends[0];
+    // As while a round trip is measured.
+    end.in_flight_bound = 1;
+    while end.poll_wanted().is_some() {}
+    end.update_bound();
+    let mut wanted: Vec<LaneKey> = std::iter::from_fn(|| end.poll_wanted()).collect();
+    wanted.sort();
+    assert_eq!(wanted, bulk);
+}
