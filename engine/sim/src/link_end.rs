@@ -163,6 +163,7 @@ impl Simulation {
     pub(crate) fn take_reassembled(&mut self, link_end: usize) {
         while let Some(frame) = self.ends[link_end].machine.poll_reassembled() {
             self.handle_frame(link_end, &frame.as_frame());
+            self.ends[link_end].machine.give_reassembled(frame);
         }
     }
 

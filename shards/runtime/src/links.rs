@@ -127,6 +127,13 @@ impl<I: ShardIo> Links<I> {
         self.links.get_mut(&peer)?.machine.poll_reassembled()
     }
 
+    /// Such a frame was handled: gives its memory back.
+    pub(crate) fn give_reassembled(&mut self, peer: NodeId, frame: ReassembledFrame) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.give_reassembled(frame);
+        }
+    }
+
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
         self.lanes.get_mut(&key)
     }

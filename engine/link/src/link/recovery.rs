@@ -66,6 +66,7 @@ impl VirtualLink {
         self.close_idle(now);
         self.update_bound();
         self.pool.trim();
+        self.reassembly.trim();
     }
 
     /// A heartbeat beside those of the ticks, now that the queue is gone.

@@ -23,6 +23,11 @@ impl VirtualLink {
         self.reassembly.poll_deliver()
     }
 
+    /// Such a frame was handled: its memory is there for others.
+    pub fn give_reassembled(&mut self, frame: ReassembledFrame) {
+        self.reassembly.give(frame);
+    }
+
     /// Takes a record of a stream that is striped, or was and still has a channel; `None` if it is not.
     pub(super) fn push_striped(
         &mut self,

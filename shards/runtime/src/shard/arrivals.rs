@@ -46,6 +46,7 @@ impl<I: ShardIo> Shard<I> {
                 };
                 while let Some(next) = self.forwarder.links.poll_reassembled(peer) {
                     let broken = self.deliver(now, key, peer, next.as_frame());
+                    self.forwarder.links.give_reassembled(peer, next);
                     breach = breach.or(broken);
                 }
                 breach
@@ -190,14 +191,15 @@ impl<I: ShardIo> Shard<I> {
     pub(super) fn deliver_restored(&mut self, now: MonoTime) -> bool {
         let mut worked = false;
         while let Some((peer, frame)) = self.forwarder.links.poll_restored() {
-            let ReassembledFrame { header, body } = frame;
+            let ReassembledFrame { header, body } = &frame;
             worked = true;
             // The lane that it came over is done with it.
             if let Some(breach) =
-                self.handle_arrived(now, header.kind, header.class, header.flags, &body)
+                self.handle_arrived(now, header.kind, header.class, header.flags, body)
             {
                 debug!(%peer, why = breach.why, "striped record dropped");
             }
+            self.forwarder.links.give_reassembled(peer, frame);
         }
         worked
     }

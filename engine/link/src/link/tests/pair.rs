@@ -348,6 +348,7 @@ impl Pair {
     fn take_reassembled(&mut self, end: usize) {
         while let Some(frame) = self.ends[end].poll_reassembled() {
             self.take(end, &frame.as_frame());
+            self.ends[end].give_reassembled(frame);
         }
     }
 
