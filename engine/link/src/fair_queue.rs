@@ -185,11 +185,6 @@ impl FairQueue {
         self.tenants.iter().fold(0, |sum, tenant| sum.saturating_add(tenant.streams.len()))
     }
 
-    /// What waits, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Batch> {
-        self.tenants.iter().flat_map(|tenant| &tenant.streams).flat_map(|queue| queue.fifo.iter())
-    }
-
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         let streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);

@@ -329,14 +329,6 @@ impl Lane {
         self.bulk_own.bytes().saturating_add(self.bulk_foreign.bytes())
     }
 
-    /// What waits for this lane or is in flight over it, in no order.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        let split = self.split.as_ref().map(SplitBatch::batch);
-        let queued = self.resend.iter().flatten().chain(split);
-        let bulk = self.bulk_own.iter().chain(self.bulk_foreign.iter());
-        self.unacked.owned().chain(queued).chain(bulk)
-    }
-
     /// No counted frame that waits or is in flight has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         let resend = self.resend.iter().flatten().map(Batch::lowest).min().unwrap_or(u64::MAX);

@@ -46,17 +46,16 @@ struct Channel {
     sent: VecDeque<SentBatch>,
     sent_bytes: u64,
     sent_frames: u64,
-    /// No frame of it that is in flight has a lower link sequence.
-    lowest: u64,
     idle_ticks: u32,
 }
 
-/// A batch as it was sent.
+/// A batch as it was sent, the lowest link sequence its name.
 #[derive(Clone, Copy, Debug)]
 struct SentBatch {
     lowest: u64,
     bytes: u64,
     frames: u64,
+    is_acknowledged: bool,
 }
 
 impl Channel {
@@ -65,7 +64,7 @@ impl Channel {
     }
 
     fn note_sent(&mut self, lowest: u64, bytes: u64, frames: u64) {
-        self.sent.push_back(SentBatch { lowest, bytes, frames });
+        self.sent.push_back(SentBatch { lowest, bytes, frames, is_acknowledged: false });
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
         self.sent_frames = self.sent_frames.saturating_add(frames);
     }
@@ -127,7 +126,6 @@ impl Striping {
             sent: VecDeque::new(),
             sent_bytes: 0,
             sent_frames: 0,
-            lowest: u64::MAX,
             idle_ticks: 0,
         });
         Some(())
@@ -195,28 +193,18 @@ impl Striping {
         batch
     }
 
-    /// Something is in flight.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.channels.iter().any(|channel| !channel.sent.is_empty())
-    }
-
-    /// Forgets what is in none of `batches`, which are all that were sent or wait for a lane.
-    pub(crate) fn settle<'a>(&mut self, batches: impl Iterator<Item = &'a Batch>) {
-        for channel in &mut self.channels {
-            channel.lowest = u64::MAX;
+    /// The peer has all of a batch. One of a channel that is over changes nothing.
+    pub(crate) fn handle_acknowledged(&mut self, epoch: u32, lowest: u64) {
+        let mut channels = self.channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.epoch == epoch) else { return };
+        // Link sequences grow as batches are sent.
+        let at = channel.sent.binary_search_by_key(&lowest, |sent| sent.lowest);
+        if let Some(sent) = at.ok().and_then(|at| channel.sent.get_mut(at)) {
+            sent.is_acknowledged = true;
         }
-        for batch in batches {
-            let Some(epoch) = batch.stripe() else { continue };
-            if let Some(channel) = self.channels.iter_mut().find(|other| other.epoch == epoch) {
-                channel.lowest = channel.lowest.min(batch.lowest());
-            }
-        }
-        for channel in &mut self.channels {
-            let lowest = channel.lowest;
-            while let Some(sent) = channel.sent.pop_front_if(|sent| sent.lowest < lowest) {
-                channel.sent_bytes = channel.sent_bytes.saturating_sub(sent.bytes);
-                channel.sent_frames = channel.sent_frames.saturating_sub(sent.frames);
-            }
+        while let Some(sent) = channel.sent.pop_front_if(|sent| sent.is_acknowledged) {
+            channel.sent_bytes = channel.sent_bytes.saturating_sub(sent.bytes);
+            channel.sent_frames = channel.sent_frames.saturating_sub(sent.frames);
         }
     }
 
@@ -255,3 +243,6 @@ impl Striping {
         self.channels.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

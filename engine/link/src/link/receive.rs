@@ -267,7 +267,7 @@ impl VirtualLink {
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
-        self.settle_stripes();
+        self.want_striped();
         for class in [TrafficClass::Control, TrafficClass::Priority] {
             let waits = match class {
                 TrafficClass::Control => !self.control.is_empty(),
@@ -315,6 +315,9 @@ impl VirtualLink {
         }
         lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
         let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
+        for (epoch, lowest) in lane.unacked.drain_striped() {
+            self.striping.handle_acknowledged(epoch, lowest);
+        }
         if let Some((sent_at, snapshot)) = released.newest {
             let is_app_limited = snapshot.is_app_limited();
             lane.handle_delivered(now, released.bytes_since, sent_at, is_app_limited);

@@ -176,6 +176,9 @@ impl VirtualLink {
         };
         let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
         let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
+        for (epoch, lowest) in departed.drain_striped() {
+            self.striping.handle_acknowledged(epoch, lowest);
+        }
         if over {
             self.departed.swap_remove(at);
             if entry.is_final {

@@ -7,7 +7,6 @@ use hawser_wire::{
 use super::VirtualLink;
 use super::receive::Handled;
 use crate::batch::NewFrame;
-use crate::departed::Departed;
 use crate::event::{LinkEvent, Refusal, RefusedLimit};
 use crate::fair_queue::Flow;
 use crate::lane::Lane;
@@ -109,21 +108,9 @@ impl VirtualLink {
         self.lanes.iter().filter(carries).count()
     }
 
-    /// Something may have been acknowledged.
-    pub(super) fn settle_stripes(&mut self) {
-        if self.striping.has_sent() {
-            let lanes = self.lanes.iter().flat_map(Lane::batches);
-            let departed = self.departed.iter().map(Departed::unacked);
-            let departed = departed.flat_map(crate::unacked::UnackedWindow::owned);
-            let orphans = self.orphans.iter().map(|(_, batch)| batch);
-            self.striping.settle(lanes.chain(departed).chain(orphans));
-        }
-        self.want_striped();
-    }
-
     pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
-        self.settle_stripes();
         self.striping.handle_tick();
+        self.want_striped();
         while let Some(given_up) = self.reassembly.handle_timeout(now) {
             let GivenUp { channel, sequence, waited } = given_up;
             self.events.push_back(LinkEvent::StripeGap { channel, sequence, waited });
