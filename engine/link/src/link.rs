@@ -82,6 +82,9 @@ pub struct VirtualLink {
     mode: ModeAgreement,
     duplicates: DuplicateWindow,
     striping: Striping,
+    /// Lanes came or went: what waits or is in flight with a lower link sequence may be elsewhere than
+    /// its stream's lane is now.
+    moved_before: Option<u64>,
     reassembly: Reassembly,
     ack_sequence: u64,
     /// The newest of the peer's acknowledgements.
@@ -130,6 +133,7 @@ impl VirtualLink {
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),
             striping: Striping::new(config.stripe_bytes, config.stripe_frames),
+            moved_before: None,
             reassembly: Reassembly::new(ReorderLimits {
                 bytes: STRIPE_WINDOW_BYTES,
                 frames: STRIPE_WINDOW_FRAMES,

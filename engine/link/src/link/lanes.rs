@@ -189,6 +189,7 @@ impl VirtualLink {
             self.ack_due = Some(MonoTime::ZERO);
             self.ack_flagged = false;
         }
+        self.note_moved();
     }
 
     fn place_classes(&mut self) {
@@ -270,6 +271,7 @@ impl VirtualLink {
         self.add_departed(now, id, lane.receipt.count(), lane.unacked);
         self.place();
         self.requeue(id.lane, queued);
+        self.note_moved();
         // An acknowledgement that was under way over it may be lost.
         self.ack_whole = true;
         self.ack_flagged = false;

@@ -277,6 +277,7 @@ impl VirtualLink {
         (self.ack_due, self.ack_flagged, self.ack_whole) = (None, false, false);
         self.alone_since = None;
         self.lowest_sequence = self.next_sequence;
+        self.moved_before = None;
         self.next_tick = now;
         self.rate.reset();
         self.events.push_back(LinkEvent::SessionEnded { reason, frames });

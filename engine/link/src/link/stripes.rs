@@ -38,7 +38,8 @@ impl VirtualLink {
         if frame.kind != FrameKind::Record || len > FRAME_BODY_BYTES_MAX {
             return None;
         }
-        let asks = frame.flags.contains(FrameFlags::STRIPED);
+        // What a stream has sent over one lane is no barrier if it is somewhere else.
+        let asks = frame.flags.contains(FrameFlags::STRIPED) && self.moved_before.is_none();
         let stamp = self.striping.stamp(flow, origin, asks)?;
         let frame = NewFrame { kind: FrameKind::StripedRecord, stamp: Some(stamp), len, ..*frame };
         Some(if stamp.sequence == 0 {
@@ -108,7 +109,22 @@ impl VirtualLink {
         self.lanes.iter().filter(carries).count()
     }
 
+    /// Lanes came or went, and what waited was moved: no stream begins to be striped before what was
+    /// taken until now has arrived.
+    pub(super) fn note_moved(&mut self) {
+        self.moved_before = Some(self.next_sequence);
+        self.settle_moved();
+    }
+
+    /// What was taken before that may have arrived. Walks all that waits: for ticks, not for each
+    /// acknowledgement.
+    fn settle_moved(&mut self) {
+        let lowest = self.moved_before.map(|_| self.find_lowest_sequence());
+        self.moved_before = self.moved_before.filter(|&before| lowest < Some(before));
+    }
+
     pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
+        self.settle_moved();
         self.striping.handle_tick();
         self.want_striped();
         while let Some(given_up) = self.reassembly.handle_timeout(now) {

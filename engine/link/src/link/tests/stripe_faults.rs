@@ -150,3 +150,28 @@ fn striped_bulk_goes_on_when_more_may_be_in_flight() {
     wanted.sort();
     assert_eq!(wanted, bulk);
 }
+
+#[test]
+fn a_stream_is_striped_once_what_it_sent_over_a_lane_that_was_lost_has_arrived() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    // It travels as others do, and its order is not kept when lanes change.
+    pair.may_repeat = true;
+    pair.ends[0].striping.is_supported = false;
+    for _ in 0..50 {
+        pair.push_striped(0, Origin::Own, STREAM, 20_000).unwrap();
+    }
+    pair.step(true);
+    let at = pair.ends[0].pinned(STREAM).unwrap();
+    let key = pair.ends[0].lanes[at].key;
+    pair.cut(key, [Some(0), Some(100)]);
+    pair.step(true);
+    assert!(pair.ends[0].status().unsettled_frames > 0);
+    pair.ends[0].striping.is_supported = true;
+    pair.push_striped(0, Origin::Own, STREAM, 100).unwrap();
+    assert_eq!(pair.ends[0].status().striped_streams, 0);
+    pair.settle(5);
+    pair.run(Duration::from_millis(200));
+    pair.push_striped(0, Origin::Own, STREAM, 100).unwrap();
+    assert_eq!(pair.ends[0].status().striped_streams, 1);
+    pair.settle(5);
+}
