@@ -175,3 +175,47 @@ fn a_stream_is_striped_once_what_it_sent_over_a_lane_that_was_lost_has_arrived()
     assert_eq!(pair.ends[0].status().striped_streams, 1);
     pair.settle(5);
 }
+
+#[test]
+fn nobody_waits_for_a_lane_that_cannot_send() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let (x, y) = (pair.key_of(2), pair.key_of(3));
+    let now = pair.now;
+    // One lane is out of frames, and everything that it has sent has arrived.
+    let plain = (0..).find(|&stream| {
+        let at = pair.ends[0].pinned(stream).unwrap();
+        pair.ends[0].lanes[at].key == x
+    });
+    let mut sequence = pair.ends[0].ack_seen;
+    loop {
+        pair.push(0, Bulk, Origin::Own, plain.unwrap(), 10).unwrap();
+        if pair.ends[0].poll_transmit(now, x).is_none() {
+            break;
+        }
+        sequence += 1;
+        let lane = pair.ends[0].lanes().find(|lane| lane.key == x).unwrap();
+        let entry = LaneAckEntry {
+            lane: lane.id.lane,
+            epoch: lane.id.epoch,
+            dialled: !lane.id.dialled,
+            is_final: false,
+            settled: false,
+            count: lane.sent_frames,
+            credit_frames: hawser_wire::LANE_CREDIT_FRAMES_INITIAL,
+            credit_bytes: 1 << 30,
+        };
+        let (mut body, mut message) = (Vec::new(), Vec::new());
+        LaneAck { sequence, entries: vec![entry] }.encode(&mut body);
+        BatchWriter::new(&mut message)
+            .frame(FrameKind::LaneAck, Control, LinkSequence(0), &[&body])
+            .unwrap();
+        pair.handle_message(0, pair.key_of(0), &message);
+        assert_eq!(pair.violations, []);
+    }
+    pair.ends[0].in_flight_bound = 1 << 20;
+    let stream = (0..).find(|&stream| pair.ends[0].pinned(stream) == pair.ends[0].position(y));
+    for _ in 0..3 {
+        pair.push_striped(0, Origin::Own, stream.unwrap(), 300).unwrap();
+        assert!(pair.ends[0].poll_transmit(now, y).is_some());
+    }
+}
