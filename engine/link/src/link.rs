@@ -102,6 +102,8 @@ pub struct VirtualLink {
     next_tick: MonoTime,
     /// A session with this life of the peer has ended: what is not known may have been.
     has_forgotten: bool,
+    /// Until then the peer may still send what it began before it knew that.
+    forgives_until: MonoTime,
     /// The last lane was lost then, and the session goes on.
     alone_since: Option<MonoTime>,
     events: VecDeque<LinkEvent>,
@@ -150,6 +152,7 @@ impl VirtualLink {
             scratch: Vec::new(),
             next_tick: MonoTime::ZERO,
             has_forgotten: false,
+            forgives_until: MonoTime::ZERO,
             alone_since: None,
             events: VecDeque::new(),
             rerouted: VecDeque::new(),

@@ -171,6 +171,9 @@ impl VirtualLink {
                 // Who says settled needs no count: a final would call for an answer itself, without
                 // end if the peer has forgotten the connection, too.
                 self.answer_settled(now, id, !self.has_forgotten && !entry.settled);
+                if self.has_forgotten {
+                    self.forgives_until = now.saturating_add(self.config.session_timeout);
+                }
             }
             return Ok(());
         };
@@ -241,6 +244,7 @@ impl VirtualLink {
         self.end_session(now, SessionEnd::OtherLife { was, is });
         self.ack_seen = 0;
         self.has_forgotten = false;
+        self.forgives_until = MonoTime::ZERO;
         self.reassembly.handle_other_life();
     }
 

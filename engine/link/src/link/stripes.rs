@@ -152,7 +152,7 @@ impl VirtualLink {
         let plain = frame.unstamped()?;
         let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
         let is_outdated = newest.as_ref().is_some_and(|newest| stamp.epoch < **newest);
-        let is_forgiving = self.has_forgotten;
+        let is_forgiving = now < self.forgives_until;
         let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
         if let Some(newest) = newest {
             *newest = stamp.epoch.max(*newest);

@@ -219,3 +219,37 @@ fn nobody_waits_for_a_lane_that_cannot_send() {
         assert!(pair.ends[0].poll_transmit(now, y).is_some());
     }
 }
+
+#[test]
+fn what_the_end_of_a_session_excuses_is_no_excuse_later() {
+    for is_over in [false, true] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.may_repeat = true;
+        pair.redials = false;
+        saturate(&mut pair, 3000, 100);
+        let keys: Vec<LaneKey> = pair.wires.keys().copied().collect();
+        for key in keys {
+            pair.cut(key, [Some(9000), Some(0)]);
+        }
+        while !pair.saw(1, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+            pair.step(true);
+        }
+        for lane in 0..6 {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        saturate(&mut pair, 3000, 100);
+        pair.settle(5);
+        let ahead = stamp(7, 1000, STRIPE_WINDOW_FRAMES);
+        let mut next = pair.ends[0].next_sequence;
+        if is_over {
+            pair.run(Duration::from_secs(20));
+            let refused = put(&mut pair, 2, next, ahead, 100).unwrap_err();
+            assert_eq!(refused.close_reason(), CloseReason::ReorderOverrun);
+        } else {
+            assert_eq!(put(&mut pair, 2, next, ahead, 100), Ok(Handled::Striped));
+        }
+        next += 1;
+        let old = put(&mut pair, 2, next, stamp(0, 1, 5), 100);
+        assert_eq!(old, Ok(Handled::Striped), "what is left of the session that was forgotten");
+    }
+}
