@@ -5,6 +5,7 @@ use hawser_wire::{STRIPE_CHANNELS, StripeStamp};
 use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
 use crate::fair_queue::Flow;
 use crate::origin::Origin;
+use crate::width::wide;
 
 /// A channel without a frame is given up after so many ticks.
 const IDLE_TICKS: u32 = 10;
@@ -25,8 +26,11 @@ const IDLE_TICKS: u32 = 10;
 pub(crate) struct Striping {
     window_bytes: u64,
     window_frames: u64,
-    /// Whose turn is next, first.
+    /// Who was served last, last.
     channels: VecDeque<Channel>,
+    /// The turn of the last that was served (start-time fair queueing, Goyal et al., 1996): bytes, times
+    /// the channels of the tenant that waited. So tenants share by bytes, then each one's channels.
+    time: u64,
     /// The last that was given to a channel.
     epoch: u32,
     /// The peer puts striped frames back in order.
@@ -46,6 +50,8 @@ struct Channel {
     sent: VecDeque<SentBatch>,
     sent_bytes: u64,
     sent_frames: u64,
+    /// When its turn is, see [`Striping::time`].
+    turn: u64,
     idle_ticks: u32,
 }
 
@@ -73,7 +79,7 @@ impl Channel {
 impl Striping {
     pub(crate) const fn new(window_bytes: u64, window_frames: u64) -> Self {
         let channels = VecDeque::new();
-        Self { window_bytes, window_frames, channels, epoch: 0, is_supported: false }
+        Self { window_bytes, window_frames, channels, time: 0, epoch: 0, is_supported: false }
     }
 
     fn of(&self, flow: Flow) -> Option<&Channel> {
@@ -103,8 +109,16 @@ impl Striping {
         Some(StripeStamp { channel: number, epoch, sequence })
     }
 
+    /// Of other nodes' streams a tenant may have as many channels in use as are still free (as with
+    /// bytes in a [`crate::fair_queue::FairQueue`]), half of them if it is alone.
     fn open(&mut self, flow: Flow, origin: Origin) -> Option<()> {
         let epoch = self.epoch.checked_add(1)?;
+        let used = || self.channels.iter().filter(|channel| !channel.is_empty());
+        let held = used().filter(|channel| channel.flow.tenant == flow.tenant).count();
+        let free = STRIPE_CHANNELS.saturating_sub(used().count());
+        if origin == Origin::Foreign && held >= free {
+            return None;
+        }
         let is_free = |number: &u8| self.channels.iter().all(|channel| channel.number != *number);
         let number = (0..u8::try_from(STRIPE_CHANNELS).unwrap_or(u8::MAX)).find(is_free);
         let number = match number {
@@ -126,6 +140,7 @@ impl Striping {
             sent: VecDeque::new(),
             sent_bytes: 0,
             sent_frames: 0,
+            turn: self.time,
             idle_ticks: 0,
         });
         Some(())
@@ -135,7 +150,7 @@ impl Striping {
     pub(crate) fn handle_first(&mut self, flow: Flow, frame: &NewFrame<'_>) {
         if let Some(channel) = self.of_mut(flow) {
             channel.next_sequence = channel.next_sequence.saturating_add(1);
-            channel.note_sent(frame.sequence, crate::width::wide(frame.len), 1);
+            channel.note_sent(frame.sequence, wide(frame.len), 1);
         }
     }
 
@@ -176,18 +191,30 @@ impl Striping {
         waiting().enumerate().filter(is_first).count()
     }
 
+    /// The channel whose turn it is. One that did not wait has missed its turns.
+    fn next(&self) -> Option<usize> {
+        let channels = self.channels.iter().enumerate();
+        let waiting = channels.filter(|(_, channel)| self.sendable(channel).is_some());
+        waiting.min_by_key(|(_, channel)| channel.turn.max(self.time)).map(|(at, _)| at)
+    }
+
     /// The batch whose turn it is.
     pub(crate) fn front(&self) -> Option<&Batch> {
-        self.channels.iter().find_map(|channel| self.sendable(channel))
+        self.next().and_then(|at| self.channels.get(at)).and_then(|channel| channel.queue.front())
     }
 
     /// Takes that batch, to be sent.
     pub(crate) fn take(&mut self) -> Option<Batch> {
-        let at = self.channels.iter().position(|channel| self.sendable(channel).is_some())?;
+        let at = self.next()?;
+        let tenant = self.channels.get(at)?.flow.tenant;
+        let waiting = self.channels.iter().filter(|channel| self.sendable(channel).is_some());
+        let sharers = wide(waiting.filter(|channel| channel.flow.tenant == tenant).count());
         let mut channel = self.channels.remove(at)?;
         let batch = channel.queue.pop();
         if let Some(batch) = &batch {
             channel.note_sent(batch.lowest(), batch.counted_bytes(), batch.counted());
+            self.time = channel.turn.max(self.time);
+            channel.turn = self.time.saturating_add(wide(batch.len()).saturating_mul(sharers));
         }
         self.channels.push_back(channel);
         batch

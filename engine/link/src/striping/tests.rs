@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+
 use super::*;
 use crate::batch::tests::frame;
 
@@ -37,4 +39,45 @@ fn what_is_sent_counts_until_all_before_it_is_acknowledged() {
         assert_eq!(taken, may_send, "{lowest}");
     }
     assert_eq!(striping.channels.front().unwrap().sent_frames, 3);
+}
+
+#[test]
+fn tenants_share_by_bytes_then_each_ones_streams() {
+    let mut striping = striping();
+    // Two tenants, one with three streams, and frames of unlike size.
+    let flows = [(1, 1, 90), (1, 2, 900), (1, 3, 300), (2, 4, 90)];
+    let mut sequence = 1;
+    for (tenant, stream, len) in flows {
+        let frames = 60_000 / u64::try_from(len).unwrap();
+        push(&mut striping, Flow { tenant, stream }, len, sequence..sequence + frames);
+        sequence += frames;
+    }
+    let mut served = [0_u64; 5];
+    while served.iter().sum::<u64>() < 40_000 {
+        let epoch = striping.front().and_then(Batch::stripe).unwrap();
+        let at = usize::try_from(epoch).unwrap();
+        served[at] += wide(striping.take().unwrap().len());
+    }
+    let [_, one, two, three, other] = served;
+    assert!((19_000..21_000).contains(&other), "{served:?}");
+    assert!([one, two, three].iter().all(|each| (5700..7700).contains(each)), "{served:?}");
+}
+
+#[test]
+fn a_tenant_of_others_leaves_channels_to_the_next() {
+    let mut striping = striping();
+    let mut opened = Vec::new();
+    for tenant in 1..=5 {
+        let held = |stream: &u64| {
+            let flow = Flow { tenant, stream: tenant * 10 + stream };
+            let is_open = striping.stamp(flow, Origin::Foreign, true).is_some();
+            if is_open {
+                push(&mut striping, flow, 10, flow.stream..flow.stream + 1);
+            }
+            is_open
+        };
+        opened.push((0..8).filter(held).count());
+    }
+    assert_eq!(opened, [4, 2, 1, 1, 0]);
+    assert_eq!(striping.channels(), STRIPE_CHANNELS);
 }

@@ -253,3 +253,17 @@ fn what_the_end_of_a_session_excuses_is_no_excuse_later() {
         assert_eq!(old, Ok(Handled::Striped), "what is left of the session that was forgotten");
     }
 }
+
+#[test]
+fn tenants_share_the_channels_of_a_relay() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    let streams = |pair: &Pair| pair.ends[0].status().striped_streams;
+    // All of one tenant, then one of another.
+    for stream in (0..30).step_by(3) {
+        pair.push_striped(0, Origin::Foreign, stream, 3000).unwrap();
+    }
+    assert_eq!(streams(&pair), 4);
+    pair.push_striped(0, Origin::Foreign, 1, 3000).unwrap();
+    assert_eq!(streams(&pair), 5);
+    pair.settle(5);
+}
