@@ -13,7 +13,7 @@ const IDLE_TICKS: u32 = 10;
 /// The sending half of striping on one link: streams that take every bulk lane, and keep their order.
 ///
 /// Each has a *channel* and in it a sequence. What it sends waits in one queue, from which the lanes take
-/// the next batch as they have room: what may be in flight is shared among them by their goodput.
+/// the next batch as they have room.
 /// What waits is bound to no lane that may be lost. The far end puts the frames back in order.
 ///
 /// The first frame of a channel goes behind the stream's plain ones on their lane, and no other is

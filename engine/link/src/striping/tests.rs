@@ -1,4 +1,4 @@
-#![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::*;
 use crate::batch::tests::frame;
