@@ -1,7 +1,8 @@
 //! A member breaks the rules of lanes: what it did has a name, which both ends of the link show to
 //! whoever asks, and nobody else's lane is the worse for it.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::process::Stdio;
 use std::time::Duration;
 
 use hawser_admission::{DialOptions, Handover, JoinOptions, LocalNode, dial, join};
@@ -12,7 +13,7 @@ use hawser_wire::{
 };
 use serde_json::Value;
 
-use crate::process::{Node, Spec, wait_for};
+use crate::process::{Guarded, Node, Spec, wait_for};
 
 const CONTROL: TrafficClass = TrafficClass::Control;
 const LANE: LaneId = LaneId(0);
@@ -115,6 +116,46 @@ fn lane_event(node: &Node, what: &str, wanted: impl Fn(&str, &Value) -> bool) ->
     })
 }
 
+/// `events watch` on the node, once it sees what happens there.
+struct Watcher {
+    _process: Guarded,
+    lines: std::sync::mpsc::Receiver<Value>,
+}
+
+impl Watcher {
+    fn start(node: &Node) -> Self {
+        let kinds = ["--kind", "stream_opened", "--kind", "lane_down"];
+        let arguments = [&["events", "watch", "--json"][..], &kinds].concat();
+        let mut process = node.spawn(&arguments, Stdio::null());
+        let output = BufReader::new(process.0.stdout.take().unwrap());
+        let (seen, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if seen.send(serde_json::from_str(&line).unwrap()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut streams = 0;
+        wait_for("the watcher to see what happens", || {
+            streams += 1;
+            node.run(&["stream", "open", &format!("w{streams}"), "--to", "b"]).ok();
+            lines.try_recv().ok()
+        });
+        Self { _process: process, lines }
+    }
+
+    /// What it says of the next lane that goes.
+    fn lane_down(&self) -> String {
+        loop {
+            let event = self.lines.recv_timeout(Duration::from_secs(30)).unwrap();
+            if event["kind"] == "lane_down" {
+                return event["detail"].as_str().unwrap().to_owned();
+            }
+        }
+    }
+}
+
 #[test]
 fn what_a_member_did_is_named_at_both_ends_of_the_link() {
     let directory = tempfile::tempdir().unwrap();
@@ -123,6 +164,7 @@ fn what_a_member_did_is_named_at_both_ends_of_the_link() {
     b.run(&["mesh", "seed", "test"]).ok();
     let member = Member::join(&b, &spec.listen);
 
+    let watcher = Watcher::start(&b);
     let mut lane = member.dial(1);
     lane_event(&b, "the lane", |name, inputs| name == "lane-up" && inputs["epoch"] == "1");
     // More than the node has sent.
@@ -149,6 +191,8 @@ fn what_a_member_did_is_named_at_both_ends_of_the_link() {
     lane_event(&b, "the name of what the member did", |name, inputs| {
         name == "lane-down" && inputs["epoch"] == "1" && inputs["why"] == named.as_str()
     });
+    let watched = watcher.lane_down();
+    assert!(watched.contains(NAME) && watched.ends_with(&named), "{watched}");
     let log = b.log();
     assert!(log.contains(&close.detail), "{log}");
 

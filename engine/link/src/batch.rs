@@ -404,10 +404,6 @@ impl BatchFifo {
         Some(batch)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Batch> {
-        self.batches.iter()
-    }
-
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         self.batches.iter().map(Batch::lowest).min().unwrap_or(u64::MAX)

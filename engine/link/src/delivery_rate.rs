@@ -23,9 +23,9 @@ pub(crate) struct SendSnapshot {
 /// bucket has gathered while nothing came: over one short round trip that looks like many times its
 /// rate, and the maximum would hold on to it, and fill its queue, for a second.
 ///
-/// The bound, rate × (1.5 × least round trip + 5 ms), is more than the link holds, so that the rate
+/// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
-/// ceased to grow for the first time, it is rate × (3 × least round trip + 5 ms), as in BBR's startup.
+/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup.
 #[derive(Debug)]
 pub(crate) struct DeliveryRate {
     /// Up to the last acknowledgement; while nothing is in flight, as if it had been a moment ago.
@@ -39,6 +39,8 @@ pub(crate) struct DeliveryRate {
     startup: Option<Startup>,
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
+    /// The least sample since then.
+    recent_rtt: Option<Duration>,
     /// When the last probe began.
     probed_at: MonoTime,
     /// In flight is held low, so that a round trip without a queue shows.
@@ -71,13 +73,31 @@ struct Probe {
     ask_at: MonoTime,
     /// The least that was measured of it so far.
     best: Option<Duration>,
+    /// Samples since then.
+    level_samples: u8,
 }
+
+/// A probe is over when so many samples in a row have shown no shorter round trip.
+const LEVEL_SAMPLES: u8 = 3;
+
+/// What may be in flight beside what the round trips hold, as time at the link's rate: threads of both
+/// ends take turns on their cores. On a slow link it stands in the queue of the bottleneck, before
+/// control, and is short; where the ends are the bottleneck it waits for their threads.
+fn slack_at(rate: u64) -> Duration {
+    let more = Duration::from_nanos(rate.checked_div(SLACK_RATE_PER_NANO).unwrap_or(0));
+    SLACK_MIN.saturating_add(more).min(SLACK_MAX)
+}
+
+const SLACK_MIN: Duration = Duration::from_millis(3);
+const SLACK_MAX: Duration = Duration::from_millis(10);
+/// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
+const SLACK_RATE_PER_NANO: u64 = 125;
 
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 
 /// How often heartbeats are sent while a round trip is looked for, if it is not longer.
-const PROBE_ASK_EVERY: Duration = Duration::from_millis(10);
+const PROBE_ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// A peer makes this side hold back no more often than so.
 const PROBE_GAP: Duration = Duration::from_secs(1);
@@ -109,6 +129,7 @@ impl DeliveryRate {
             }),
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
+            recent_rtt: None,
             probed_at: MonoTime::ZERO,
             probe: None,
         }
@@ -191,32 +212,52 @@ impl DeliveryRate {
                 .saturating_add(Duration::from_micros(500))
         };
         let Some(least) = self.min_rtt.filter(|&least| sample >= least) else {
-            (self.min_rtt, self.min_rtt_at, self.probe) = (Some(sample), now, None);
+            self.set_min_rtt(now, sample);
             return;
         };
         let sent = MonoTime::ZERO
             .saturating_add(now.saturating_since(MonoTime::ZERO).saturating_sub(sample));
+        self.recent_rtt = Some(self.recent_rtt.map_or(sample, |recent| recent.min(sample)));
         let is_near = sample <= near(least);
         if is_near {
-            self.min_rtt_at = now;
+            (self.min_rtt_at, self.recent_rtt) = (now, None);
         }
         // Queues of the peer's side, and of others, may take longer to go than this one.
-        if let Some(probe) = self.probe.as_mut().filter(|probe| sent >= probe.from) {
-            probe.best = Some(probe.best.map_or(sample, |best| best.min(sample)));
-            self.probe = self.probe.filter(|_| !is_near);
+        let Some(probe) = self.probe.as_mut().filter(|probe| sent >= probe.from) else { return };
+        match probe.best {
+            Some(best) if sample >= best => {
+                probe.level_samples = probe.level_samples.saturating_add(1);
+            }
+            _ => (probe.best, probe.level_samples) = (Some(sample), 0),
         }
+        let best = probe.best.filter(|_| probe.level_samples >= LEVEL_SAMPLES);
+        if is_near {
+            self.probe = None;
+        } else if let Some(best) = best {
+            self.set_min_rtt(now, best);
+        }
+    }
+
+    fn set_min_rtt(&mut self, now: MonoTime, least: Duration) {
+        (self.min_rtt, self.min_rtt_at) = (Some(least), now);
+        (self.recent_rtt, self.probe) = (None, None);
     }
 
     /// Heartbeats are about to be sent; the next one is due after `tick`.
     ///
     /// A queue that this link has filled itself raises all round trips, and a least one that follows
     /// them raises the bound and with it the queue. Therefore what may be in flight is lowered, now and
-    /// then, before the least round trip is taken to have grown.
+    /// then, before the least round trip is taken to have grown. A link that is not filled has no such
+    /// queue: there the least of late is the least, and nothing has to wait for it.
     ///
     /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
     pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
-        if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW {
-            self.start_probe(now, tick);
+        if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW && self.probe.is_none() {
+            let is_filled = self.app_limited_until <= self.delivered.delivered_bytes;
+            match self.recent_rtt.filter(|_| !is_filled) {
+                Some(recent) => self.set_min_rtt(now, recent),
+                None => self.start_probe(now, tick),
+            }
         }
         self.probe.is_some()
     }
@@ -235,7 +276,7 @@ impl DeliveryRate {
         let trips = least.saturating_mul(2);
         let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
         let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
-        self.probe = Some(Probe { from, until, ask_at: from, best: None });
+        self.probe = Some(Probe { from, until, ask_at: from, best: None, level_samples: 0 });
     }
 
     /// When heartbeats are to be sent beside those of the ticks, so that a probe is as short as it can
@@ -250,8 +291,8 @@ impl DeliveryRate {
         if probe.until <= now {
             // Without an answer it is longer than that.
             let waited = now.saturating_since(probe.from);
-            (self.min_rtt, self.min_rtt_at) = (Some(probe.best.unwrap_or(waited)), now);
-            self.probe = None;
+            let least = probe.best.unwrap_or(waited);
+            self.set_min_rtt(now, least);
             return false;
         }
         let is_due = probe.ask_at <= now;
@@ -292,12 +333,13 @@ impl DeliveryRate {
             return 0;
         }
         let Some(least) = self.min_rtt else { return floor_bytes };
-        let (rate, nanos) = (self.rate(), least.as_nanos());
-        let nanos = if self.startup.is_some() {
-            nanos.saturating_mul(3).saturating_add(5_000_000)
+        let (rate, trip) = (self.rate(), least.as_nanos());
+        let trips = if self.startup.is_some() {
+            trip.saturating_mul(3)
         } else {
-            nanos.saturating_mul(3).checked_div(2).unwrap_or(0).saturating_add(5_000_000)
+            trip.saturating_mul(3).checked_div(2).unwrap_or(0)
         };
+        let nanos = trips.saturating_add(slack_at(rate).as_nanos());
         let bytes = u128::from(rate).saturating_mul(nanos).checked_div(1_000_000_000).unwrap_or(0);
         u64::try_from(bytes).unwrap_or(u64::MAX).max(floor_bytes)
     }
@@ -305,135 +347,4 @@ impl DeliveryRate {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
-mod tests {
-    use std::collections::VecDeque;
-
-    use super::*;
-
-    const FLOOR: u64 = 2 << 10;
-
-    fn nanos(duration: Duration) -> u64 {
-        u64::try_from(duration.as_nanos()).unwrap()
-    }
-
-    /// A bottleneck of `rate` bytes per second and `rtt` there and back, kept as full as the bound
-    /// allows for `seconds`; delivered bytes per second over the second half, longest queue there.
-    fn run(rate: u64, rtt: Duration, seconds: u64, pings: bool) -> (u64, Duration) {
-        run_shaped(rate, rtt, seconds, pings, Duration::ZERO)
-    }
-
-    /// The same, with a bucket that holds `bucket` of the rate, and if that is something, a pause of the
-    /// sender twice a second in which it fills.
-    fn run_shaped(
-        rate: u64,
-        rtt: Duration,
-        seconds: u64,
-        pings: bool,
-        bucket: Duration,
-    ) -> (u64, Duration) {
-        let mut estimate = DeliveryRate::new();
-        let step = Duration::from_micros(50);
-        let (mut now, mut free_at) = (MonoTime::from_nanos(1), MonoTime::ZERO);
-        let mut flight: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
-        let mut in_flight = 0;
-        let (mut delivered, mut longest) = (0, Duration::ZERO);
-        let mut ping_at = MonoTime::ZERO;
-        let mut echoes: VecDeque<(MonoTime, Duration)> = VecDeque::new();
-        let half = MonoTime::from_nanos(seconds * 500_000_000);
-        while now < MonoTime::from_nanos(seconds * 1_000_000_000) {
-            while flight.front().is_some_and(|&(back, ..)| back <= now) {
-                let (_, bytes, sent_at, snapshot) = flight.pop_front().unwrap();
-                in_flight -= bytes;
-                estimate.handle_ack(now, bytes, sent_at, snapshot);
-                delivered += if now >= half { bytes } else { 0 };
-            }
-            while echoes.front().is_some_and(|&(back, _)| back <= now) {
-                let (_, sample) = echoes.pop_front().unwrap();
-                estimate.handle_round_trip(now, sample);
-            }
-            if pings && now >= ping_at {
-                let tick = Duration::from_millis(100);
-                estimate.handle_tick(now, tick);
-                ping_at = now.saturating_add(tick);
-                let sample = rtt + free_at.saturating_since(now);
-                echoes.push_back((now.saturating_add(sample), sample));
-            }
-            let bound = estimate.in_flight_bound(FLOOR);
-            let piece = (bound / 4).clamp(512, 128 << 10);
-            let pauses = !bucket.is_zero() && now.as_nanos() % 500_000_000 < 40_000_000;
-            while in_flight + piece <= bound && !pauses {
-                let snapshot = estimate.handle_send(now, in_flight, false);
-                in_flight += piece;
-                // The bucket has gathered so much, at most.
-                let full = MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(bucket)));
-                free_at = free_at
-                    .max(full)
-                    .saturating_add(Duration::from_nanos(piece * 1_000_000_000 / rate));
-                // The acknowledgement is up to a millisecond late.
-                let back = free_at.max(now).saturating_add(rtt + Duration::from_millis(1));
-                flight.push_back((back, piece, now, snapshot));
-            }
-            if now >= half {
-                longest = longest.max(free_at.saturating_since(now));
-            }
-            now = now.saturating_add(step);
-        }
-        (delivered * 2 / seconds, longest)
-    }
-
-    #[test]
-    fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
-        let links = [
-            (25_000, 10),
-            (250_000, 10),
-            (1_250_000, 1),
-            (12_500_000, 0),
-            (12_500_000, 20),
-            (125_000_000, 50),
-            (2_500_000_000, 0),
-        ];
-        for (rate, rtt_ms) in links {
-            let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(100);
-            let (used, queue) = run(rate, rtt, 6, true);
-            assert!(used >= rate * 95 / 100, "{used} of {rate} at {rtt:?}");
-            let floor = Duration::from_nanos(FLOOR * 1_000_000_000 / rate);
-            let most = (rtt.mul_f64(0.6) + Duration::from_millis(7)).max(floor);
-            assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_shaper_lets_pass_at_once_is_not_its_rate() {
-        for (rate, rtt_ms) in [(1_250_000, 0), (12_500_000, 0), (12_500_000, 10), (125_000_000, 1)]
-        {
-            let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(200);
-            let (used, queue) = run_shaped(rate, rtt, 6, true, Duration::from_millis(10));
-            assert!(used >= rate * 90 / 100, "{used} of {rate} at {rtt:?}");
-            let most = rtt.mul_f64(1.2) + Duration::from_millis(10);
-            assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
-        }
-    }
-
-    #[test]
-    fn the_queue_does_not_raise_its_own_bound_however_long_it_stands() {
-        let (used, queue) = run(12_500_000, Duration::from_millis(10), 100, true);
-        assert!(used >= 12_500_000 * 95 / 100, "{used}");
-        assert!(queue <= Duration::from_millis(25), "{queue:?}");
-    }
-
-    #[test]
-    fn what_the_application_leaves_unused_lowers_nothing() {
-        let mut estimate = DeliveryRate::new();
-        let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
-        let snapshot = estimate.handle_send(at(1), 0, false);
-        estimate.handle_ack(at(21), 2_000_000, at(1), snapshot);
-        assert_eq!(estimate.rate(), 100_000_000);
-        for second in 1..100 {
-            estimate.handle_idle(0);
-            let snapshot = estimate.handle_send(at(second * 1000), 0, false);
-            estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
-        }
-        assert_eq!(estimate.rate(), 100_000_000);
-        assert_eq!(estimate.in_flight_bound(FLOOR), FLOOR, "no round trip is known");
-    }
-}
+mod tests;

@@ -44,6 +44,11 @@ impl Departed {
         &mut self.unacked
     }
 
+    /// As [`UnackedWindow::drain_striped`].
+    pub(crate) fn drain_striped(&mut self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.unacked.drain_striped()
+    }
+
     /// What the peer is told.
     pub(crate) const fn entry(&self) -> LaneAckEntry {
         LaneAckEntry {

@@ -25,6 +25,25 @@ pub(crate) enum Arrival {
 }
 
 impl DuplicateWindow {
+    /// What a sequence is; nothing is taken.
+    pub(crate) fn check(&self, sequence: LinkSequence) -> Arrival {
+        let sequence = sequence.0;
+        if self.words.is_empty() {
+            return Arrival::Fresh;
+        }
+        if let Some(ahead) = sequence.checked_sub(self.highest).filter(|&ahead| ahead > 0) {
+            return if ahead > LINK_SEQUENCE_WINDOW {
+                Arrival::Jump { highest: LinkSequence(self.highest) }
+            } else {
+                Arrival::Fresh
+            };
+        }
+        let is_old = self.highest.saturating_sub(sequence) >= LINK_SEQUENCE_WINDOW;
+        let word = self.words.get(word_of(sequence)).copied().unwrap_or(u64::MAX);
+        let seen = word & (1_u64 << (sequence & 63)) != 0;
+        if is_old || seen { Arrival::Duplicate } else { Arrival::Fresh }
+    }
+
     /// Takes a sequence.
     pub(crate) fn insert(&mut self, sequence: LinkSequence) -> Arrival {
         let sequence = sequence.0;
@@ -84,6 +103,7 @@ mod tests {
     use super::*;
 
     fn check(window: &mut DuplicateWindow, sequence: u64, expected: Arrival) {
+        assert_eq!(window.check(LinkSequence(sequence)), expected, "{sequence}");
         assert_eq!(window.insert(LinkSequence(sequence)), expected, "{sequence}");
     }
 

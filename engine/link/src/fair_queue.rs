@@ -199,14 +199,14 @@ impl FairQueue {
         }
     }
 
+    /// Tenants that have something here.
+    pub(crate) fn tenants(&self) -> usize {
+        self.tenants.len()
+    }
+
     /// Streams that have something here.
     pub(crate) fn streams(&self) -> usize {
         self.tenants.iter().fold(0, |sum, tenant| sum.saturating_add(tenant.streams.len()))
-    }
-
-    /// What waits, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Batch> {
-        self.tenants.iter().flat_map(|tenant| &tenant.streams).flat_map(|queue| queue.fifo.iter())
     }
 
     /// No counted frame that waits has a lower link sequence.

@@ -55,6 +55,8 @@ pub(crate) struct Lane {
     pub(crate) split: Option<SplitBatch>,
     /// Bulk that comes in pieces.
     pub(crate) assembly: Assembly,
+    /// Of the batch that is being handled, not counted as received before that is done; 0 if none is.
+    pub(crate) last_piece_bytes: u64,
     pub(crate) bulk_own: BatchFifo,
     pub(crate) bulk_foreign: FairQueue,
     /// Bytes of each of the two that went out while the other held something, too.
@@ -62,9 +64,10 @@ pub(crate) struct Lane {
     served_foreign_bytes: usize,
     /// Bulk bytes that it has sent, or would have had it always had some.
     pub(crate) bulk_served: u64,
-    /// Bytes of bulk that keeps to this lane, and of striped bulk, that went out while both waited.
-    served_pinned_bytes: usize,
-    served_striped_bytes: usize,
+    /// What bulk that keeps to this lane, and striped bulk, has had while both waited: bytes, divided by
+    /// the parts that each had when they went out.
+    pinned_time: u64,
+    striped_time: u64,
     /// What it delivers, by itself.
     rate: RateMaximum,
     /// The newest epoch of each stripe channel that came over it.
@@ -98,13 +101,14 @@ impl Lane {
             resend_bytes: 0,
             split: None,
             assembly: Assembly::default(),
+            last_piece_bytes: 0,
             bulk_own: BatchFifo::default(),
             bulk_foreign: FairQueue::default(),
             served_own_bytes: 0,
             served_foreign_bytes: 0,
             bulk_served: 0,
-            served_pinned_bytes: 0,
-            served_striped_bytes: 0,
+            pinned_time: 0,
+            striped_time: 0,
             rate: RateMaximum::new(),
             stripe_epochs: [0; STRIPE_CHANNELS],
             wanted: true,
@@ -260,29 +264,30 @@ impl Lane {
         }
     }
 
-    /// Whether striped bulk of so many `channels` has its turn before the bulk that keeps to this lane.
-    /// They share by bytes, each channel as much as each stream.
-    pub(crate) fn is_striped_turn(&mut self, channels: usize) -> bool {
-        if channels == 0 || self.queued_bulk_bytes() == 0 {
+    /// Whether striped bulk of so many `tenants` has its turn before the bulk that keeps to this lane.
+    ///
+    /// They share by bytes, by as many parts as each has of tenants; the node's own bulk that keeps to
+    /// the lane is one of them, however many streams it is of.
+    pub(crate) fn is_striped_turn(&mut self, tenants: usize) -> bool {
+        if tenants == 0 || self.queued_bulk_bytes() == 0 {
             // Who was alone owes nothing for it.
-            (self.served_pinned_bytes, self.served_striped_bytes) = (0, 0);
-            return channels > 0;
+            (self.pinned_time, self.striped_time) = (0, 0);
+            return tenants > 0;
         }
-        let own = usize::from(!self.bulk_own.is_empty());
-        let streams = self.bulk_foreign.streams().saturating_add(own);
-        self.served_striped_bytes.saturating_mul(streams)
-            <= self.served_pinned_bytes.saturating_mul(channels)
+        self.striped_time <= self.pinned_time
     }
 
-    /// Striped bulk went out over it.
-    pub(crate) const fn note_striped(&mut self, bytes: usize) {
-        self.served_striped_bytes = self.served_striped_bytes.saturating_add(bytes);
+    /// Striped bulk went out over it, while some of so many tenants waited.
+    pub(crate) fn note_striped(&mut self, bytes: usize, tenants: usize) {
+        self.striped_time = self.striped_time.saturating_add(service_time(bytes, tenants));
     }
 
     /// Own and foreign bulk share alike, by bytes, while both hold batches.
     pub(crate) fn pop_bulk(&mut self, quantum_bytes: usize) -> Option<Batch> {
+        let own = usize::from(!self.bulk_own.is_empty());
+        let parts = self.bulk_foreign.tenants().saturating_add(own);
         let batch = self.pop_pinned(quantum_bytes)?;
-        self.served_pinned_bytes = self.served_pinned_bytes.saturating_add(batch.len());
+        self.pinned_time = self.pinned_time.saturating_add(service_time(batch.len(), parts));
         Some(batch)
     }
 
@@ -354,14 +359,6 @@ impl Lane {
         self.bulk_own.bytes().saturating_add(self.bulk_foreign.bytes())
     }
 
-    /// What waits for this lane or is in flight over it, in no order.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        let split = self.split.as_ref().map(SplitBatch::batch);
-        let queued = self.resend.iter().flatten().chain(split);
-        let bulk = self.bulk_own.iter().chain(self.bulk_foreign.iter());
-        self.unacked.owned().chain(queued).chain(bulk)
-    }
-
     /// No counted frame that waits or is in flight has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         let resend = self.resend.iter().flatten().map(Batch::lowest).min().unwrap_or(u64::MAX);
@@ -380,4 +377,9 @@ impl Lane {
         let (is_final, settled) = (false, false);
         LaneAckEntry { lane, epoch, dialled, is_final, settled, count, credit_frames, credit_bytes }
     }
+}
+
+/// What `bytes` are worth to one of so many parts, in 1/1024 byte.
+fn service_time(bytes: usize, parts: usize) -> u64 {
+    (wide(bytes) << 10).checked_div(wide(parts)).unwrap_or(0)
 }

@@ -83,6 +83,9 @@ pub struct VirtualLink {
     mode: ModeAgreement,
     duplicates: DuplicateWindow,
     striping: Striping,
+    /// Lanes came or went: what waits or is in flight with a lower link sequence may be elsewhere than
+    /// its stream's lane is now.
+    moved_before: Option<u64>,
     reassembly: Reassembly,
     ack_sequence: u64,
     /// The newest of the peer's acknowledgements.
@@ -100,6 +103,8 @@ pub struct VirtualLink {
     next_tick: MonoTime,
     /// A session with this life of the peer has ended: what is not known may have been.
     has_forgotten: bool,
+    /// Until then the peer may still send what it began before it knew that.
+    forgives_until: MonoTime,
     /// The last lane was lost then, and the session goes on.
     alone_since: Option<MonoTime>,
     events: VecDeque<LinkEvent>,
@@ -131,6 +136,7 @@ impl VirtualLink {
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),
             striping: Striping::new(config.stripe_bytes, config.stripe_frames),
+            moved_before: None,
             reassembly: Reassembly::new(ReorderLimits {
                 bytes: STRIPE_WINDOW_BYTES,
                 frames: STRIPE_WINDOW_FRAMES,
@@ -147,6 +153,7 @@ impl VirtualLink {
             scratch: Vec::new(),
             next_tick: MonoTime::ZERO,
             has_forgotten: false,
+            forgives_until: MonoTime::ZERO,
             alone_since: None,
             events: VecDeque::new(),
             rerouted: VecDeque::new(),
@@ -251,6 +258,7 @@ impl VirtualLink {
             for lane in &mut self.lanes {
                 lane.wanted |= lane.has_bulk();
             }
+            self.want_striped();
         }
     }
 

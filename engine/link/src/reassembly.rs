@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hawser_wire::{FrameHeader, FrameRef, MonoTime, STRIPE_CHANNELS, StripeStamp};
 use thiserror::Error;
+
+use crate::batch::BufferPool;
 
 /// Bounds of what a link's receiver holds for each stripe channel.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +63,14 @@ pub(crate) enum StripeOutcome {
     Held,
 }
 
-/// A frame that was held until its turn came, without its stamp.
+/// A frame that was held until its turn came, without its stamp. Once it is handled its memory is for
+/// [`crate::VirtualLink::give_reassembled`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ReassembledFrame {
     /// As of a plain record.
     pub header: FrameHeader,
     /// What stood behind the stamp.
-    pub body: Bytes,
+    pub body: Vec<u8>,
 }
 
 impl ReassembledFrame {
@@ -85,13 +87,61 @@ impl ReassembledFrame {
 /// comes over another one, so a frame is missing for long only if the peer has ended the session or
 /// breaks the rules; then those behind it are delivered without it.
 ///
-/// **Invariant:** no channel holds more than its limits in frames or bytes, in memory of its own.
+/// **Invariant:** no channel holds more than its limits in frames or bytes, in buffers of its own that
+/// are at most twice as large, or of [`BUFFER_BYTES_MIN`].
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     limits: ReorderLimits,
     channels: [Channel; STRIPE_CHANNELS],
+    /// The newest epoch of sessions that this end has ended: the peer may not know yet, and what it
+    /// sends of them is delivered as it comes.
+    forgotten_epoch: u32,
     /// Whose turn has come.
     ready: VecDeque<ReassembledFrame>,
+    buffers: HeldBuffers,
+}
+
+/// Smallest buffer for a frame that is held.
+const BUFFER_BYTES_MIN: usize = 1 << BUFFER_BITS_MIN;
+const BUFFER_BITS_MIN: u32 = 10;
+/// From 1 to 256 KiB; for a larger frame memory is found anew.
+const BUFFER_SIZES: usize = 9;
+
+/// Memory for frames that are held, a pool for each power of two: a small frame never holds the buffer
+/// of a large one.
+#[derive(Debug)]
+struct HeldBuffers {
+    pools: [BufferPool; BUFFER_SIZES],
+}
+
+impl HeldBuffers {
+    fn new() -> Self {
+        // What an allocator adds is no reason to let a buffer go.
+        let pool = |at| BufferPool::new((BUFFER_BYTES_MIN << at) | ((BUFFER_BYTES_MIN << at) >> 1));
+        Self { pools: std::array::from_fn(pool) }
+    }
+
+    fn pool(&mut self, bits: u32) -> Option<&mut BufferPool> {
+        let at = usize::try_from(bits.checked_sub(BUFFER_BITS_MIN)?).ok()?;
+        self.pools.get_mut(at)
+    }
+
+    /// An own copy of `body`.
+    fn copy(&mut self, body: &[u8]) -> Vec<u8> {
+        let size = body.len().max(BUFFER_BYTES_MIN).next_power_of_two();
+        let pool = self.pool(size.trailing_zeros());
+        let (mut buffer, size) =
+            pool.map_or_else(|| (Vec::new(), body.len()), |p| (p.take(), size));
+        buffer.reserve_exact(size);
+        buffer.extend_from_slice(body);
+        buffer
+    }
+
+    fn give(&mut self, buffer: Vec<u8>) {
+        if let Some(pool) = buffer.capacity().checked_ilog2().and_then(|bits| self.pool(bits)) {
+            pool.give(buffer);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +179,8 @@ pub(crate) struct GivenUp {
 impl Reassembly {
     /// Nothing held.
     pub(crate) fn new(limits: ReorderLimits) -> Self {
-        Self { limits, channels: Default::default(), ready: VecDeque::new() }
+        let (channels, ready) = (Default::default(), VecDeque::new());
+        Self { limits, channels, forgotten_epoch: 0, ready, buffers: HeldBuffers::new() }
     }
 
     /// Bytes of bodies that wait for their turn.
@@ -158,6 +209,9 @@ impl Reassembly {
         let stale = ReassemblyError::StaleEpoch { channel: number, epoch };
         let channel = self.channels.get_mut(usize::from(number));
         let Some(channel) = channel.filter(|_| epoch > 0) else { return Err(stale) };
+        if epoch <= self.forgotten_epoch {
+            return Ok(StripeOutcome::Deliver);
+        }
         let place = match is_outdated {
             true => Err(stale),
             false => channel.place(stamp, frame.body, limits),
@@ -180,13 +234,23 @@ impl Reassembly {
             return Ok(StripeOutcome::Deliver);
         }
         let FrameRef { header, body } = frame;
-        channel.hold(now, ahead, ReassembledFrame { header, body: Bytes::copy_from_slice(body) });
+        channel.hold(now, ahead, ReassembledFrame { header, body: self.buffers.copy(body) });
         Ok(StripeOutcome::Held)
     }
 
     /// The next frame whose turn has come, or that is delivered without those before it.
     pub(crate) fn poll_deliver(&mut self) -> Option<ReassembledFrame> {
         self.ready.pop_front()
+    }
+
+    /// Memory of a frame that was delivered.
+    pub(crate) fn give(&mut self, frame: ReassembledFrame) {
+        self.buffers.give(frame.body);
+    }
+
+    /// Frees memory that was of no use since the last call.
+    pub(crate) fn trim(&mut self) {
+        self.buffers.pools.iter_mut().for_each(BufferPool::trim);
     }
 
     /// Gives up what has been missing for too long; call until `None`.
@@ -212,7 +276,14 @@ impl Reassembly {
     /// The session ended at this end: the channels begin anew.
     pub(crate) fn handle_session_end(&mut self) {
         self.give_up();
+        let epochs = self.channels.iter().map(|channel| channel.epoch);
+        self.forgotten_epoch = epochs.fold(self.forgotten_epoch, u32::max);
         self.channels = Default::default();
+    }
+
+    /// The peer has begun another life, and counts its epochs anew.
+    pub(crate) fn handle_other_life(&mut self) {
+        self.forgotten_epoch = 0;
     }
 }
 

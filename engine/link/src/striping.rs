@@ -5,6 +5,7 @@ use hawser_wire::{FrameRef, STRIPE_CHANNELS, StripeStamp};
 use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
 use crate::fair_queue::Flow;
 use crate::origin::Origin;
+use crate::width::wide;
 
 /// A channel without a frame is given up after so many ticks.
 const IDLE_TICKS: u32 = 10;
@@ -12,7 +13,7 @@ const IDLE_TICKS: u32 = 10;
 /// The sending half of striping on one link: streams that take every bulk lane, and keep their order.
 ///
 /// Each has a *channel* and in it a sequence. What it sends waits in one queue, from which the lanes take
-/// the next batch as they have room: what may be in flight is shared among them by their goodput.
+/// the next batch as they have room.
 /// What waits is bound to no lane that may be lost. The far end puts the frames back in order.
 ///
 /// The first frame of a channel goes behind the stream's plain ones on their lane, and no other is
@@ -25,8 +26,11 @@ const IDLE_TICKS: u32 = 10;
 pub(crate) struct Striping {
     window_bytes: u64,
     window_frames: u64,
-    /// Whose turn is next, first.
+    /// Who was served last, last.
     channels: VecDeque<Channel>,
+    /// The turn of the last that was served (start-time fair queueing, Goyal et al., 1996): bytes, times
+    /// the channels of the tenant that waited. So tenants share by bytes, then each one's channels.
+    time: u64,
     /// The last that was given to a channel.
     epoch: u32,
     /// The peer puts striped frames back in order.
@@ -46,17 +50,18 @@ struct Channel {
     sent: VecDeque<SentBatch>,
     sent_bytes: u64,
     sent_frames: u64,
-    /// No frame of it that is in flight has a lower link sequence.
-    lowest: u64,
+    /// When its turn is, see [`Striping::time`].
+    turn: u64,
     idle_ticks: u32,
 }
 
-/// A batch as it was sent.
+/// A batch as it was sent, the lowest link sequence its name.
 #[derive(Clone, Copy, Debug)]
 struct SentBatch {
     lowest: u64,
     bytes: u64,
     frames: u64,
+    is_acknowledged: bool,
 }
 
 impl Channel {
@@ -65,7 +70,7 @@ impl Channel {
     }
 
     fn note_sent(&mut self, lowest: u64, bytes: u64, frames: u64) {
-        self.sent.push_back(SentBatch { lowest, bytes, frames });
+        self.sent.push_back(SentBatch { lowest, bytes, frames, is_acknowledged: false });
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
         self.sent_frames = self.sent_frames.saturating_add(frames);
     }
@@ -74,7 +79,7 @@ impl Channel {
 impl Striping {
     pub(crate) const fn new(window_bytes: u64, window_frames: u64) -> Self {
         let channels = VecDeque::new();
-        Self { window_bytes, window_frames, channels, epoch: 0, is_supported: false }
+        Self { window_bytes, window_frames, channels, time: 0, epoch: 0, is_supported: false }
     }
 
     fn of(&self, flow: Flow) -> Option<&Channel> {
@@ -104,8 +109,16 @@ impl Striping {
         Some(StripeStamp { channel: number, epoch, sequence })
     }
 
+    /// Of other nodes' streams a tenant may have as many channels in use as are still free (as with
+    /// bytes in a [`crate::fair_queue::FairQueue`]), half of them if it is alone.
     fn open(&mut self, flow: Flow, origin: Origin) -> Option<()> {
         let epoch = self.epoch.checked_add(1)?;
+        let used = || self.channels.iter().filter(|channel| !channel.is_empty());
+        let held = used().filter(|channel| channel.flow.tenant == flow.tenant).count();
+        let free = STRIPE_CHANNELS.saturating_sub(used().count());
+        if origin == Origin::Foreign && held >= free {
+            return None;
+        }
         let is_free = |number: &u8| self.channels.iter().all(|channel| channel.number != *number);
         let number = (0..u8::try_from(STRIPE_CHANNELS).unwrap_or(u8::MAX)).find(is_free);
         let number = match number {
@@ -127,7 +140,7 @@ impl Striping {
             sent: VecDeque::new(),
             sent_bytes: 0,
             sent_frames: 0,
-            lowest: u64::MAX,
+            turn: self.time,
             idle_ticks: 0,
         });
         Some(())
@@ -137,7 +150,7 @@ impl Striping {
     pub(crate) fn handle_first(&mut self, flow: Flow, frame: &NewFrame<'_>) {
         if let Some(channel) = self.of_mut(flow) {
             channel.next_sequence = channel.next_sequence.saturating_add(1);
-            channel.note_sent(frame.sequence, crate::width::wide(frame.len), 1);
+            channel.note_sent(frame.sequence, wide(frame.len), 1);
         }
     }
 
@@ -169,45 +182,56 @@ impl Striping {
         self.channels.iter().filter(|channel| self.sendable(channel).is_some()).count()
     }
 
+    /// Tenants of those.
+    pub(crate) fn waiting_tenants(&self) -> usize {
+        let waiting = || self.channels.iter().filter(|channel| self.sendable(channel).is_some());
+        let is_first = |&(at, channel): &(usize, &Channel)| {
+            !waiting().take(at).any(|other| other.flow.tenant == channel.flow.tenant)
+        };
+        waiting().enumerate().filter(is_first).count()
+    }
+
+    /// The channel whose turn it is. One that did not wait has missed its turns.
+    fn next(&self) -> Option<usize> {
+        let channels = self.channels.iter().enumerate();
+        let waiting = channels.filter(|(_, channel)| self.sendable(channel).is_some());
+        waiting.min_by_key(|(_, channel)| channel.turn.max(self.time)).map(|(at, _)| at)
+    }
+
     /// The batch whose turn it is.
     pub(crate) fn front(&self) -> Option<&Batch> {
-        self.channels.iter().find_map(|channel| self.sendable(channel))
+        self.next().and_then(|at| self.channels.get(at)).and_then(|channel| channel.queue.front())
     }
 
     /// Takes that batch, to be sent.
     pub(crate) fn take(&mut self) -> Option<Batch> {
-        let at = self.channels.iter().position(|channel| self.sendable(channel).is_some())?;
+        let at = self.next()?;
+        let tenant = self.channels.get(at)?.flow.tenant;
+        let waiting = self.channels.iter().filter(|channel| self.sendable(channel).is_some());
+        let sharers = wide(waiting.filter(|channel| channel.flow.tenant == tenant).count());
         let mut channel = self.channels.remove(at)?;
         let batch = channel.queue.pop();
         if let Some(batch) = &batch {
             channel.note_sent(batch.lowest(), batch.counted_bytes(), batch.counted());
+            self.time = channel.turn.max(self.time);
+            channel.turn = self.time.saturating_add(wide(batch.len()).saturating_mul(sharers));
         }
         self.channels.push_back(channel);
         batch
     }
 
-    /// Something is in flight.
-    pub(crate) fn has_sent(&self) -> bool {
-        self.channels.iter().any(|channel| !channel.sent.is_empty())
-    }
-
-    /// Forgets what is in none of `batches`, which are all that were sent or wait for a lane.
-    pub(crate) fn settle<'a>(&mut self, batches: impl Iterator<Item = &'a Batch>) {
-        for channel in &mut self.channels {
-            channel.lowest = u64::MAX;
+    /// The peer has all of a batch. One of a channel that is over changes nothing.
+    pub(crate) fn handle_acknowledged(&mut self, epoch: u32, lowest: u64) {
+        let mut channels = self.channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.epoch == epoch) else { return };
+        // Link sequences grow as batches are sent.
+        let at = channel.sent.binary_search_by_key(&lowest, |sent| sent.lowest);
+        if let Some(sent) = at.ok().and_then(|at| channel.sent.get_mut(at)) {
+            sent.is_acknowledged = true;
         }
-        for batch in batches {
-            let Some(epoch) = batch.stripe() else { continue };
-            if let Some(channel) = self.channels.iter_mut().find(|other| other.epoch == epoch) {
-                channel.lowest = channel.lowest.min(batch.lowest());
-            }
-        }
-        for channel in &mut self.channels {
-            let lowest = channel.lowest;
-            while let Some(sent) = channel.sent.pop_front_if(|sent| sent.lowest < lowest) {
-                channel.sent_bytes = channel.sent_bytes.saturating_sub(sent.bytes);
-                channel.sent_frames = channel.sent_frames.saturating_sub(sent.frames);
-            }
+        while let Some(sent) = channel.sent.pop_front_if(|sent| sent.is_acknowledged) {
+            channel.sent_bytes = channel.sent_bytes.saturating_sub(sent.bytes);
+            channel.sent_frames = channel.sent_frames.saturating_sub(sent.frames);
         }
     }
 
@@ -291,3 +315,6 @@ impl Striping {
         self.channels.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,9 @@ pub(crate) struct UnackedWindow {
     bulk_bytes: u64,
     /// Batches by class that no other lane answers for.
     owed: [u32; 3],
+    /// Of striped batches that were acknowledged: the epoch of their channel, and their lowest link
+    /// sequence. To be drained after each acknowledgement.
+    striped: Vec<(u32, u64)>,
 }
 
 const fn index(class: TrafficClass) -> usize {
@@ -104,7 +107,8 @@ impl UnackedWindow {
 
     /// Takes a batch that is being sent; its frames are [`Self::tail`] from the place returned on.
     ///
-    /// A small one is copied behind the last, so that it does not hold a whole buffer of its own.
+    /// A small one is copied behind the last, so that it does not hold a whole buffer of its own; but
+    /// not if it is striped, as its channel has to know of each by itself.
     pub(crate) fn push(
         &mut self,
         batch: Batch,
@@ -122,7 +126,8 @@ impl UnackedWindow {
             && !last.hedged
             && !last.split
             && last.batch.class() == batch.class()
-            && last.batch.stripe() == batch.stripe()
+            && last.batch.stripe().is_none()
+            && batch.stripe().is_none()
             && last.batch.len().saturating_add(batch.len()) <= merge_bytes
             && last.batch.has_capacity(batch.len())
         {
@@ -206,12 +211,21 @@ impl UnackedWindow {
             released.newest = Some((sent.sent_at, sent.snapshot));
             let acked_bytes = self.acked_bytes.saturating_add(released.bytes);
             released.bytes_since = acked_bytes.saturating_sub(sent.acked_bytes_before);
+            if let Some(epoch) = sent.batch.stripe().filter(|_| !sent.hedged) {
+                self.striped.push((epoch, sent.batch.lowest()));
+            }
             if sent.batch.backing_bytes() > 0 {
                 pool.give(sent.batch.into_buffer());
             }
         }
         self.acked_bytes = self.acked_bytes.saturating_add(released.bytes);
         released
+    }
+
+    /// Striped batches that were acknowledged since the last call, but for those that another lane
+    /// answers for.
+    pub(crate) fn drain_striped(&mut self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.striped.drain(..)
     }
 
     /// Copies of the oldest batches without one, up to `max_bytes`, for another lane.

@@ -31,6 +31,8 @@ pub(crate) struct LinkEnd {
     pub(crate) heard_ledger: usize,
     /// Link sequence of the last record of each striped flow that came out here.
     pub(crate) last_striped: BTreeMap<usize, LinkSequence>,
+    /// An end of the link has ended a session: the other one may not know yet.
+    pub(crate) has_ended: bool,
     local: NodeId,
     remote: NodeId,
     config: LinkConfig,
@@ -68,6 +70,7 @@ impl LinkEnd {
             open: Vec::new(),
             heard_ledger: 0,
             last_striped: BTreeMap::new(),
+            has_ended: false,
             local,
             remote,
             config,
@@ -80,7 +83,7 @@ impl LinkEnd {
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
-        self.last_striped.clear();
+        self.has_ended = true;
     }
 
     /// Gives the link a frame.
@@ -102,13 +105,14 @@ impl LinkEnd {
         Ok(())
     }
 
-    /// Nothing waits, nothing is unacknowledged, no fate of a lost lane is unknown, and every lane
+    /// Nothing waits, here or for what comes before it, nothing is unacknowledged, no fate of a lost lane is unknown, and every lane
     /// has its credit back.
     pub(crate) fn is_idle(&self) -> bool {
         let status = self.machine.status();
         status.queued_bytes == 0
             && status.in_flight_bulk_bytes == 0
             && status.unsettled_frames == 0
+            && status.reorder_bytes == 0
             && self.machine.lanes().all(|lane| {
                 lane.unacked_frames == 0 && lane.credit_bytes >= LANE_CREDIT_BYTES_INITIAL
             })
@@ -163,6 +167,7 @@ impl Simulation {
     pub(crate) fn take_reassembled(&mut self, link_end: usize) {
         while let Some(frame) = self.ends[link_end].machine.poll_reassembled() {
             self.handle_frame(link_end, &frame.as_frame());
+            self.ends[link_end].machine.give_reassembled(frame);
         }
     }
 
@@ -185,6 +190,9 @@ impl Simulation {
     /// The machine gave up a session, or what it had in flight over a connection that the peer has
     /// forgotten. Of a whole session it must hand back all that was not delivered.
     fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
+        for end in [link_end, link_end ^ 1] {
+            self.ends[end].has_ended = true;
+        }
         let end = &mut self.ends[link_end];
         let (node, mut count) = (end.node, 0_u64);
         let mut given_up = Vec::new();

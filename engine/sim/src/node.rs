@@ -174,7 +174,8 @@ impl Simulation {
                 }
             }
         }
-        self.ends[link_end].machine.give_assembled(end.key(), whole);
+        let now = self.queue.now();
+        self.ends[link_end].machine.give_assembled(now, end.key(), whole);
     }
 
     /// Lets a node do what it has to do now, as a turn of a shard does.

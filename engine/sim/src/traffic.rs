@@ -339,12 +339,9 @@ impl Simulation {
         }
     }
 
-    /// A link hands out the records of a striped stream as it took them, while its session lasts.
+    /// A link hands out the records of a striped stream as it took them, in its first session.
     fn check_striped(&mut self, link_end: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
-        let mut kinds = self.world.faults.kinds.iter();
-        if !frame.header.flags.contains(FrameFlags::STRIPED)
-            || !kinds.all(|(kind, _)| kind.keeps_sessions())
-        {
+        if !frame.header.flags.contains(FrameFlags::STRIPED) || self.ends[link_end].has_ended {
             return;
         }
         let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);

@@ -134,6 +134,13 @@ impl<I: ShardIo> Links<I> {
         self.links.get_mut(&peer)?.machine.poll_reassembled()
     }
 
+    /// Such a frame was handled: gives its memory back.
+    pub(crate) fn give_reassembled(&mut self, peer: NodeId, frame: ReassembledFrame) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.give_reassembled(frame);
+        }
+    }
+
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
         self.lanes.get_mut(&key)
     }
@@ -295,10 +302,16 @@ impl<I: ShardIo> Links<I> {
         link.machine.handle_assembled(now, key, frame)
     }
 
-    /// Gives the memory of such a batch back.
-    pub(crate) fn give_assembled(&mut self, key: LaneKey, peer: NodeId, batch: Vec<u8>) {
+    /// Such a batch was handled: gives its memory back.
+    pub(crate) fn give_assembled(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        peer: NodeId,
+        batch: Vec<u8>,
+    ) {
         if let Some(link) = self.links.get_mut(&peer) {
-            link.machine.give_assembled(key, batch);
+            link.machine.give_assembled(now, key, batch);
         }
     }
 

@@ -199,6 +199,7 @@ impl VirtualLink {
             self.ack_due = Some(MonoTime::ZERO);
             self.ack_flagged = false;
         }
+        self.note_moved();
     }
 
     fn place_classes(&mut self) {
@@ -280,6 +281,7 @@ impl VirtualLink {
         self.add_departed(now, id, lane.receipt.count(), lane.unacked);
         self.place();
         self.requeue(id.lane, queued);
+        self.note_moved();
         // An acknowledgement that was under way over it may be lost.
         self.ack_whole = true;
         self.ack_flagged = false;

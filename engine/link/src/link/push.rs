@@ -300,7 +300,7 @@ impl VirtualLink {
         Err(self.refusal(class, None, limit, self.queued_bytes_total(), 0))
     }
 
-    fn find_lowest_sequence(&self) -> u64 {
+    pub(super) fn find_lowest_sequence(&self) -> u64 {
         let lanes = self.lanes.iter().map(Lane::lowest);
         let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
         let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());

@@ -73,17 +73,29 @@ impl VirtualLink {
         }
         let len = wide(bytes.saturating_add(FrameHeader::LEN));
         lane.receipt.check(lane.id.lane, len)?;
-        let arrival = self.duplicates.insert(header.link_sequence);
-        if let Arrival::Jump { highest } = arrival {
-            let sequence = header.link_sequence;
-            return Err(LinkViolation::SequenceJump { sequence, highest });
-        }
-        let handled = match arrival {
-            Arrival::Fresh => self.handle_fresh(now, at, frame)?,
-            _ => Handled::Duplicate,
-        };
+        let handled = self.handle_once(now, at, frame)?;
         self.count_received(now, at, len);
         Ok(handled)
+    }
+
+    /// A frame with a link sequence is taken if it was not here before. One that is refused was not: it
+    /// may come again over another lane.
+    fn handle_once(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        frame: &FrameRef<'_>,
+    ) -> Result<Handled, LinkViolation> {
+        let sequence = frame.header.link_sequence;
+        match self.duplicates.check(sequence) {
+            Arrival::Jump { highest } => Err(LinkViolation::SequenceJump { sequence, highest }),
+            Arrival::Duplicate => Ok(Handled::Duplicate),
+            Arrival::Fresh => {
+                let handled = self.handle_fresh(now, at, frame)?;
+                self.duplicates.insert(sequence);
+                Ok(handled)
+            }
+        }
     }
 
     /// Something counted came, which will be acknowledged.
@@ -117,22 +129,31 @@ impl VirtualLink {
         }
         let len = wide(frame.body.len().saturating_add(FrameHeader::LEN));
         lane.receipt.check(id, len)?;
-        let is_whole = lane.assembly.handle_piece(id, &fragment)?;
+        if lane.assembly.handle_piece(id, &fragment)? {
+            lane.last_piece_bytes = len;
+            return Ok(Handled::Assembled);
+        }
         self.count_received(now, at, len);
-        Ok(if is_whole { Handled::Assembled } else { Handled::Consumed })
+        Ok(Handled::Consumed)
     }
 
-    /// The batch whose last piece came over a lane: its frames are for [`Self::handle_assembled`],
-    /// then its memory for [`Self::give_assembled`].
+    /// The batch whose last piece came over a lane: its frames are for [`Self::handle_assembled`], and
+    /// once all were taken its memory for [`Self::give_assembled`]. If one was not, the lane has to be
+    /// closed: the peer sends the batch again over another one.
     pub fn take_assembled(&mut self, key: LaneKey) -> Vec<u8> {
         let lane = self.position(key).and_then(|at| self.lanes.get_mut(at));
         lane.map_or_else(Vec::new, |lane| lane.assembly.take())
     }
 
-    /// Memory for the next batch that comes in pieces.
-    pub fn give_assembled(&mut self, key: LaneKey, buffer: Vec<u8>) {
-        if let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) {
-            lane.assembly.give(buffer);
+    /// All frames of the batch whose last piece came over a lane were handled: it will be acknowledged,
+    /// and its memory is there for the next.
+    pub fn give_assembled(&mut self, now: MonoTime, key: LaneKey, buffer: Vec<u8>) {
+        let Some(at) = self.position(key) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else { return };
+        lane.assembly.give(buffer);
+        let len = std::mem::take(&mut lane.last_piece_bytes);
+        if len > 0 {
+            self.count_received(now, at, len);
         }
     }
 
@@ -156,11 +177,7 @@ impl VirtualLink {
         if sequence.0 == 0 || !(kind.is_counted() || matches!(kind, FrameKind::Unknown(_))) {
             return Err(LinkViolation::StrayFragment { lane });
         }
-        match self.duplicates.insert(sequence) {
-            Arrival::Jump { highest } => Err(LinkViolation::SequenceJump { sequence, highest }),
-            Arrival::Fresh => self.handle_fresh(now, at, frame),
-            _ => Ok(Handled::Duplicate),
-        }
+        self.handle_once(now, at, frame)
     }
 
     fn handle_uncounted(
@@ -250,7 +267,7 @@ impl VirtualLink {
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
-        self.settle_stripes();
+        self.want_striped();
         for class in [TrafficClass::Control, TrafficClass::Priority] {
             let waits = match class {
                 TrafficClass::Control => !self.control.is_empty(),
@@ -298,6 +315,9 @@ impl VirtualLink {
         }
         lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
         let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
+        for (epoch, lowest) in lane.unacked.drain_striped() {
+            self.striping.handle_acknowledged(epoch, lowest);
+        }
         if let Some((sent_at, snapshot)) = released.newest {
             let is_app_limited = snapshot.is_app_limited();
             lane.handle_delivered(now, released.bytes_since, sent_at, is_app_limited);

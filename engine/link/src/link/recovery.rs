@@ -66,6 +66,7 @@ impl VirtualLink {
         self.close_idle(now);
         self.update_bound();
         self.pool.trim();
+        self.reassembly.trim();
     }
 
     /// A heartbeat beside those of the ticks, now that the queue is gone.
@@ -180,11 +181,17 @@ impl VirtualLink {
                 // Who says settled needs no count: a final would call for an answer itself, without
                 // end if the peer has forgotten the connection, too.
                 self.answer_settled(now, id, !self.has_forgotten && !entry.settled);
+                if self.has_forgotten {
+                    self.forgives_until = now.saturating_add(self.config.session_timeout);
+                }
             }
             return Ok(());
         };
         let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
         let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
+        for (epoch, lowest) in departed.drain_striped() {
+            self.striping.handle_acknowledged(epoch, lowest);
+        }
         if over {
             self.departed.swap_remove(at);
             if entry.is_final {
@@ -193,21 +200,21 @@ impl VirtualLink {
         } else if self.departed.get(at).is_some_and(|departed| departed.to_send) {
             self.want_ack_now(now);
         }
+        let (frames, bytes) = totals(&rest);
         if forgotten {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
-        }
-        let (mut frames, bytes) = totals(&rest);
-        if frames == 0 {
+            // There the channels begin anew: what has arrived of one would be missed for ever.
+            let striped = self.striping.take_all();
+            let frames = frames.saturating_add(totals(&striped).0);
+            if frames > 0 {
+                let reason = SessionEnd::Forgotten { id };
+                self.events.push_back(LinkEvent::SessionEnded { reason, frames });
+                self.rerouted.extend(rest.into_iter().chain(striped));
+            }
             return Ok(());
         }
-        if forgotten {
-            // What is missing of a striped stream from here on would hold up the rest of it there.
-            let striped = self.striping.take_all();
-            frames = frames.saturating_add(totals(&striped).0);
-            let reason = SessionEnd::Forgotten { id };
-            self.events.push_back(LinkEvent::SessionEnded { reason, frames });
-            self.rerouted.extend(rest.into_iter().chain(striped));
+        if frames == 0 {
             return Ok(());
         }
         self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
@@ -247,6 +254,8 @@ impl VirtualLink {
         self.end_session(now, SessionEnd::OtherLife { was, is });
         self.ack_seen = 0;
         self.has_forgotten = false;
+        self.forgives_until = MonoTime::ZERO;
+        self.reassembly.handle_other_life();
     }
 
     /// Drops what was received and hands out what was in flight or waits.
@@ -284,6 +293,7 @@ impl VirtualLink {
         (self.ack_due, self.ack_flagged, self.ack_whole) = (None, false, false);
         self.alone_since = None;
         self.lowest_sequence = self.next_sequence;
+        self.moved_before = None;
         self.next_tick = now;
         self.rate.reset();
         self.events.push_back(LinkEvent::SessionEnded { reason, frames });

@@ -7,7 +7,6 @@ use hawser_wire::{
 use super::VirtualLink;
 use super::receive::Handled;
 use crate::batch::NewFrame;
-use crate::departed::Departed;
 use crate::event::{LinkEvent, Refusal, RefusedLimit};
 use crate::fair_queue::Flow;
 use crate::lane::Lane;
@@ -23,6 +22,11 @@ impl VirtualLink {
         self.reassembly.poll_deliver()
     }
 
+    /// Such a frame was handled: its memory is there for others.
+    pub fn give_reassembled(&mut self, frame: ReassembledFrame) {
+        self.reassembly.give(frame);
+    }
+
     /// Takes a record of a stream that is striped, or was and still has a channel; `None` if it is not.
     pub(super) fn push_striped(
         &mut self,
@@ -34,7 +38,8 @@ impl VirtualLink {
         if frame.kind != FrameKind::Record || len > FRAME_BODY_BYTES_MAX {
             return None;
         }
-        let asks = frame.flags.contains(FrameFlags::STRIPED);
+        // What a stream has sent over one lane is no barrier if it is somewhere else.
+        let asks = frame.flags.contains(FrameFlags::STRIPED) && self.moved_before.is_none();
         let stamp = self.striping.stamp(flow, origin, asks)?;
         let frame = NewFrame { kind: FrameKind::StripedRecord, stamp: Some(stamp), len, ..*frame };
         Some(if stamp.sequence == 0 {
@@ -104,16 +109,18 @@ impl VirtualLink {
         self.lanes.iter().filter(carries).count()
     }
 
-    /// Something may have been acknowledged.
-    pub(super) fn settle_stripes(&mut self) {
-        if self.striping.has_sent() {
-            let lanes = self.lanes.iter().flat_map(Lane::batches);
-            let departed = self.departed.iter().map(Departed::unacked);
-            let departed = departed.flat_map(crate::unacked::UnackedWindow::owned);
-            let orphans = self.orphans.iter().map(|(_, batch)| batch);
-            self.striping.settle(lanes.chain(departed).chain(orphans));
-        }
-        self.want_striped();
+    /// Lanes came or went, and what waited was moved: no stream begins to be striped before what was
+    /// taken until now has arrived.
+    pub(super) fn note_moved(&mut self) {
+        self.moved_before = Some(self.next_sequence);
+        self.settle_moved();
+    }
+
+    /// What was taken before that may have arrived. Walks all that waits: for ticks, not for each
+    /// acknowledgement.
+    fn settle_moved(&mut self) {
+        let lowest = self.moved_before.map(|_| self.find_lowest_sequence());
+        self.moved_before = self.moved_before.filter(|&before| lowest < Some(before));
     }
 
     /// Of a link that is not usable the peer may have sent another way what is missing here: nothing
@@ -125,9 +132,10 @@ impl VirtualLink {
     }
 
     pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
-        self.settle_stripes();
+        self.settle_moved();
         self.striping.handle_tick();
         self.release_held();
+        self.want_striped();
         while let Some(given_up) = self.reassembly.handle_timeout(now) {
             let GivenUp { channel, sequence, waited } = given_up;
             self.events.push_back(LinkEvent::StripeGap { channel, sequence, waited });
@@ -152,13 +160,12 @@ impl VirtualLink {
         let (stamp, _) = StripeStamp::decode(frame.body)?;
         let plain = frame.unstamped()?;
         let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
-        let is_outdated = newest.is_some_and(|newest| {
-            let is_outdated = stamp.epoch < *newest;
-            *newest = stamp.epoch.max(*newest);
-            is_outdated
-        });
-        let is_forgiving = self.has_forgotten;
+        let is_outdated = newest.as_ref().is_some_and(|newest| stamp.epoch < **newest);
+        let is_forgiving = now < self.forgives_until;
         let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
+        if let Some(newest) = newest {
+            *newest = stamp.epoch.max(*newest);
+        }
         Ok(match outcome {
             // The beginning of a channel that brings no record.
             StripeOutcome::Deliver if plain.body.is_empty() => Handled::Consumed,

@@ -4,5 +4,6 @@ mod evacuation;
 mod faults;
 mod misbehaviour;
 mod pair;
+mod stripe_faults;
 mod stripes;
 mod traffic;

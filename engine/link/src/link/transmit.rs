@@ -198,9 +198,9 @@ impl VirtualLink {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
         let in_flight = self.bulk_in_flight();
-        let channels = self.striping.waiting();
+        let tenants = self.striping.waiting_tenants();
         let lane = self.lanes.get_mut(at)?;
-        if lane.queued_bulk_bytes() == 0 && channels == 0 {
+        if lane.queued_bulk_bytes() == 0 && tenants == 0 {
             if in_flight < self.in_flight_bound >> 1 {
                 self.rate.handle_idle(in_flight);
             }
@@ -209,8 +209,8 @@ impl VirtualLink {
         if in_flight >= self.in_flight_bound {
             return None;
         }
-        if lane.is_striped_turn(channels) {
-            return self.next_striped(at);
+        if lane.is_striped_turn(tenants) {
+            return self.next_striped(at, tenants);
         }
         let batch = lane.pop_bulk(quantum)?;
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
@@ -223,14 +223,14 @@ impl VirtualLink {
     }
 
     /// Takes the next batch of a striped stream, if this lane may send it; another one may otherwise.
-    fn next_striped(&mut self, at: usize) -> Option<Next> {
+    fn next_striped(&mut self, at: usize, tenants: usize) -> Option<Next> {
         let front = self.striping.front()?;
-        let len = front.len();
+        let (len, frames) = (front.len(), front.counted());
         let piece = self.splits(front).then(|| self.piece_len(len));
-        if !self.may_send(at, front, piece) || !self.delivers_first(at, wide(len)) {
+        if !self.may_send(at, front, piece) || !self.delivers_first(at, frames, wide(len)) {
             return None;
         }
-        self.lanes.get_mut(at)?.note_striped(len);
+        self.lanes.get_mut(at)?.note_striped(len, tenants);
         let batch = self.striping.take()?;
         self.begin(at, batch)
     }
@@ -259,7 +259,7 @@ impl VirtualLink {
             TrafficClass::Bulk => {
                 let in_flight = self.bulk_in_flight();
                 let fits = in_flight == 0 || in_flight.saturating_add(len) <= self.in_flight_bound;
-                fits && !self.owes_turn(at, in_flight, len)
+                fits && !self.owes_turn(at, in_flight, frames, len)
             }
         }
     }
@@ -278,12 +278,12 @@ impl VirtualLink {
     /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is
     /// slower has more in flight, and nobody waits for it. While striped bulk waits, any lane could take
     /// the turn: it is that of the one that delivers first.
-    fn owes_turn(&self, at: usize, in_flight: u64, len: u64) -> bool {
+    fn owes_turn(&self, at: usize, in_flight: u64, frames: u64, len: u64) -> bool {
         if !self.is_scarce(in_flight) {
             return false;
         }
         if self.striping.front().is_some() {
-            return !self.delivers_first(at, len);
+            return !self.delivers_first(at, frames, len);
         }
         let Some(own) = self.lanes.get(at) else { return false };
         let own_bytes = own.unacked.bulk_bytes();
@@ -296,17 +296,28 @@ impl VirtualLink {
         self.lanes.iter().enumerate().any(|(other, lane)| other != at && is_next(lane))
     }
 
-    /// No other lane would have delivered the bulk in flight over it sooner, and what it is sent next.
+    /// No other lane that can send would have delivered the bulk in flight over it sooner, and what it
+    /// is sent next.
     ///
     /// Each lane goes by its own rate: lanes of any speed are kept busy for equally long, whether they
     /// share a bottleneck or not, and records come nearly in the order in which they were sent.
-    fn delivers_first(&self, at: usize, len: u64) -> bool {
+    fn delivers_first(&self, at: usize, frames: u64, len: u64) -> bool {
         let own_nanos = self.lanes.get(at).map_or(0, Lane::drain_nanos);
         let is_sooner = |lane: &Lane| {
             let carries = !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
-            carries && lane.drain_nanos() < own_nanos && self.has_space(lane, len)
+            carries && lane.drain_nanos() < own_nanos && self.may_follow(lane, frames, len)
         };
         !self.lanes.iter().any(is_sooner)
+    }
+
+    /// A lane has window and credit for what it is to send again or in pieces, else for a new batch.
+    fn may_follow(&self, lane: &Lane, frames: u64, len: u64) -> bool {
+        let (frames, len) = match (&lane.split, lane.resend_front(TrafficClass::Bulk)) {
+            (Some(split), _) => (1, wide(self.piece_len(split.left_bytes()))),
+            (None, Some(front)) => (front.counted(), front.counted_bytes()),
+            (None, None) => (frames, len),
+        };
+        self.has_space(lane, len) && lane.credit.allows(lane.unacked.sent(), frames, len)
     }
 
     /// Window and credit of a lane do not keep it from its turn.

@@ -180,3 +180,36 @@ fn any_order_within_the_window_comes_out_in_order() {
     }
     assert!(out.iter().enumerate().all(|(at, &len)| len == at % 100), "{out:?}");
 }
+
+#[test]
+fn what_is_held_needs_no_new_memory_and_no_more_than_twice_its_own() {
+    let mut reassembly = reassembly();
+    let mut places = Vec::new();
+    for sequence in 0..6 {
+        for len in [700, 70] {
+            // Each in a channel of its own, so that both are held at once.
+            let channel = u8::from(len == 70);
+            assert_eq!(put(&mut reassembly, stamp(channel, 1, 2 * sequence + 1), len), HELD);
+        }
+        for channel in 0..2 {
+            assert_eq!(put(&mut reassembly, stamp(channel, 1, 2 * sequence), 10), DELIVER);
+            let frame = reassembly.poll_deliver().unwrap();
+            places.push(frame.body.as_ptr());
+            reassembly.give(frame);
+        }
+    }
+    places.sort();
+    places.dedup();
+    assert_eq!(places.len(), 2);
+    for len in [0, 1, 1024, 1025, 100_000, 262_144, 262_145, 1 << 20] {
+        let mut buffers = HeldBuffers::new();
+        buffers.give(Vec::with_capacity(1 << 18));
+        let buffer = buffers.copy(&vec![1; len]);
+        assert!(
+            buffer.capacity() <= (2 * len).max(BUFFER_BYTES_MIN),
+            "{len}: {}",
+            buffer.capacity()
+        );
+        assert_eq!(buffer, vec![1; len]);
+    }
+}

@@ -61,6 +61,7 @@ impl<I: ShardIo> Shard<I> {
         let mut breach = None;
         while let Some(next) = self.forwarder.links.poll_reassembled(peer) {
             let broken = self.deliver(now, key, peer, next.as_frame());
+            self.forwarder.links.give_reassembled(peer, next);
             breach = breach.or(broken);
         }
         breach
@@ -69,9 +70,8 @@ impl<I: ShardIo> Shard<I> {
     /// Handles the frames of a batch whose last piece has come.
     fn deliver_assembled(&mut self, now: MonoTime, key: LaneKey, peer: NodeId) -> Option<Breach> {
         let batch = self.forwarder.links.take_assembled(key, peer);
-        let mut breach = None;
         for frame in FrameIter::new(&batch) {
-            breach = match frame {
+            let breach = match frame {
                 Ok(frame) => {
                     let handled = self.forwarder.links.handle_assembled(now, key, peer, &frame);
                     self.deliver_handled(now, key, peer, frame, handled)
@@ -79,11 +79,12 @@ impl<I: ShardIo> Shard<I> {
                 Err(error) => Some(Breach::of(&error)),
             };
             if breach.is_some() {
-                break;
+                // The rest of it was not handled, and comes again over another lane.
+                return breach;
             }
         }
-        self.forwarder.links.give_assembled(key, peer, batch);
-        breach
+        self.forwarder.links.give_assembled(now, key, peer, batch);
+        None
     }
 
     /// A frame that the link has no business with.
@@ -201,14 +202,15 @@ impl<I: ShardIo> Shard<I> {
     pub(super) fn deliver_restored(&mut self, now: MonoTime) -> bool {
         let mut worked = false;
         while let Some((peer, frame)) = self.forwarder.links.poll_restored() {
-            let ReassembledFrame { header, body } = frame;
+            let ReassembledFrame { header, body } = &frame;
             worked = true;
             // The lane that it came over is done with it.
             if let Some(breach) =
-                self.handle_arrived(now, header.kind, header.class, header.flags, &body)
+                self.handle_arrived(now, header.kind, header.class, header.flags, body)
             {
                 debug!(%peer, why = breach.why, "striped record dropped");
             }
+            self.forwarder.links.give_reassembled(peer, frame);
         }
         worked
     }

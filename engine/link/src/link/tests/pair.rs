@@ -59,6 +59,8 @@ pub(super) struct Pair {
     /// Lanes that are dialled again when they are wanted, and when.
     pub(super) redials: bool,
     dials: Vec<(MonoTime, LaneId, TrafficClass)>,
+    /// Connections of each end whose writer has to wait.
+    blocked: [BTreeSet<LaneKey>; 2],
     next_key: u64,
     next_id: u64,
     /// Frames taken by each end and not yet at the other, by id.
@@ -99,6 +101,7 @@ impl Pair {
             bytes_per_ms: 100_000,
             redials: true,
             dials: Vec::new(),
+            blocked: Default::default(),
             next_key: 1,
             next_id: 1,
             under_way: Default::default(),
@@ -326,12 +329,12 @@ impl Pair {
                     let whole = self.ends[end].take_assembled(key);
                     for frame in FrameIter::new(&whole).map(Result::unwrap) {
                         let handled = self.ends[end].handle_assembled(self.now, key, &frame);
-                        if matches!(handled, Ok(Handled::Deliver | Handled::Striped)) {
+                        if matches!(handled.unwrap(), Handled::Deliver | Handled::Striped) {
                             self.take(end, &frame);
                         }
                         self.take_reassembled(end);
                     }
-                    self.ends[end].give_assembled(key, whole);
+                    self.ends[end].give_assembled(self.now, key, whole);
                 }
                 Ok(_) => {}
                 Err(violation) => {
@@ -348,6 +351,7 @@ impl Pair {
     fn take_reassembled(&mut self, end: usize) {
         while let Some(frame) = self.ends[end].poll_reassembled() {
             self.take(end, &frame.as_frame());
+            self.ends[end].give_reassembled(frame);
         }
     }
 
@@ -405,23 +409,28 @@ impl Pair {
         }
     }
 
+    /// As a driver does: writes for lanes that want it, and for those whose write is over.
     fn flush(&mut self, end: usize) {
-        // As a driver does: those that want, and those whose write is over.
-        while self.ends[end].poll_wanted().is_some() {}
-        let keys: Vec<LaneKey> = self.ends[end].lanes().map(|lane| lane.key).collect();
-        for key in keys {
-            let Some(wire) = self.wires.get_mut(&key) else { continue };
-            let pipe = &mut wire.pipes[1 - end];
-            while pipe.bytes < SOCKET_BYTES {
-                let Some(transmit) = self.ends[end].poll_transmit(self.now, key) else { break };
-                let message = transmit.frames.to_vec();
-                let nanos = message.len() as u64 * 1_000_000 / wire.bytes_per_ms;
-                pipe.free_at =
-                    pipe.free_at.max(self.now).saturating_add(Duration::from_nanos(nanos));
-                pipe.bytes += message.len();
-                pipe.messages.push_back((pipe.free_at.saturating_add(wire.delay), message));
-            }
+        for key in std::mem::take(&mut self.blocked[end]) {
+            self.write(end, key);
         }
+        while let Some(key) = self.ends[end].poll_wanted() {
+            self.write(end, key);
+        }
+    }
+
+    fn write(&mut self, end: usize, key: LaneKey) {
+        let Some(wire) = self.wires.get_mut(&key) else { return };
+        let pipe = &mut wire.pipes[1 - end];
+        while pipe.bytes < SOCKET_BYTES {
+            let Some(transmit) = self.ends[end].poll_transmit(self.now, key) else { return };
+            let message = transmit.frames.to_vec();
+            let nanos = message.len() as u64 * 1_000_000 / wire.bytes_per_ms;
+            pipe.free_at = pipe.free_at.max(self.now).saturating_add(Duration::from_nanos(nanos));
+            pipe.bytes += message.len();
+            pipe.messages.push_back((pipe.free_at.saturating_add(wire.delay), message));
+        }
+        self.blocked[end].insert(key);
     }
 
     pub(super) fn key_of(&self, lane: u16) -> LaneKey {

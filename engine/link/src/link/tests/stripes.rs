@@ -12,7 +12,7 @@ use crate::*;
 use TrafficClass::{Bulk, Control, Priority};
 
 /// A stream that is striped.
-const STREAM: u64 = 7;
+pub(super) const STREAM: u64 = 7;
 const FLOW: Flow = Flow { tenant: 1, stream: STREAM };
 
 /// Frames that were sent over each bulk lane of an end.
@@ -22,7 +22,7 @@ fn sent(pair: &Pair, end: usize) -> Vec<u64> {
 }
 
 /// Keeps a striped stream busy.
-fn saturate(pair: &mut Pair, len: usize, steps: usize) {
+pub(super) fn saturate(pair: &mut Pair, len: usize, steps: usize) {
     for _ in 0..steps {
         while pair.ends[0].has_room(Bulk, FLOW) {
             pair.push_striped(0, Origin::Own, STREAM, len).unwrap();
@@ -298,7 +298,7 @@ fn a_session_that_only_one_end_has_ended_accuses_nobody() {
 }
 
 /// What an end makes of a striped frame of a misbehaving peer.
-fn put(
+pub(super) fn put(
     pair: &mut Pair,
     lane: u16,
     link_sequence: u64,

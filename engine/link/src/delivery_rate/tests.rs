@@ -1,0 +1,161 @@
+use std::collections::VecDeque;
+
+use super::*;
+
+const FLOOR: u64 = 2 << 10;
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap()
+}
+
+/// A bottleneck of `rate` bytes per second and `rtt` there and back, kept as full as the bound
+/// allows for `seconds`; delivered bytes per second over the second half, longest queue there.
+fn run(rate: u64, rtt: Duration, seconds: u64, pings: bool) -> (u64, Duration) {
+    run_shaped(rate, rtt, seconds, pings, Duration::ZERO)
+}
+
+/// The same, with a bucket that holds `bucket` of the rate, and if that is something, a pause of the
+/// sender twice a second in which it fills.
+fn run_shaped(
+    rate: u64,
+    rtt: Duration,
+    seconds: u64,
+    pings: bool,
+    bucket: Duration,
+) -> (u64, Duration) {
+    let mut estimate = DeliveryRate::new();
+    let step = Duration::from_micros(50);
+    let (mut now, mut free_at) = (MonoTime::from_nanos(1), MonoTime::ZERO);
+    let mut flight: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
+    let mut in_flight = 0;
+    let (mut delivered, mut longest) = (0, Duration::ZERO);
+    let mut ping_at = MonoTime::ZERO;
+    let mut echoes: VecDeque<(MonoTime, Duration)> = VecDeque::new();
+    let half = MonoTime::from_nanos(seconds * 500_000_000);
+    while now < MonoTime::from_nanos(seconds * 1_000_000_000) {
+        while flight.front().is_some_and(|&(back, ..)| back <= now) {
+            let (_, bytes, sent_at, snapshot) = flight.pop_front().unwrap();
+            in_flight -= bytes;
+            estimate.handle_ack(now, bytes, sent_at, snapshot);
+            delivered += if now >= half { bytes } else { 0 };
+        }
+        while echoes.front().is_some_and(|&(back, _)| back <= now) {
+            let (_, sample) = echoes.pop_front().unwrap();
+            estimate.handle_round_trip(now, sample);
+        }
+        if pings && now >= ping_at {
+            let tick = Duration::from_millis(100);
+            estimate.handle_tick(now, tick);
+            ping_at = now.saturating_add(tick);
+            let sample = rtt + free_at.saturating_since(now);
+            echoes.push_back((now.saturating_add(sample), sample));
+        }
+        let bound = estimate.in_flight_bound(FLOOR);
+        let piece = (bound / 4).clamp(512, 128 << 10);
+        let pauses = !bucket.is_zero() && now.as_nanos() % 500_000_000 < 40_000_000;
+        while in_flight + piece <= bound && !pauses {
+            let snapshot = estimate.handle_send(now, in_flight, false);
+            in_flight += piece;
+            // The bucket has gathered so much, at most.
+            let full = MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(bucket)));
+            free_at = free_at
+                .max(full)
+                .saturating_add(Duration::from_nanos(piece * 1_000_000_000 / rate));
+            // The acknowledgement is up to a millisecond late.
+            let back = free_at.max(now).saturating_add(rtt + Duration::from_millis(1));
+            flight.push_back((back, piece, now, snapshot));
+        }
+        if now >= half {
+            longest = longest.max(free_at.saturating_since(now));
+        }
+        now = now.saturating_add(step);
+    }
+    (delivered * 2 / seconds, longest)
+}
+
+#[test]
+fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
+    let links = [
+        (25_000, 10),
+        (250_000, 10),
+        (1_250_000, 1),
+        (12_500_000, 0),
+        (12_500_000, 20),
+        (125_000_000, 50),
+        (2_500_000_000, 0),
+    ];
+    for (rate, rtt_ms) in links {
+        let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(100);
+        let (used, queue) = run(rate, rtt, 6, true);
+        assert!(used >= rate * 95 / 100, "{used} of {rate} at {rtt:?}");
+        let floor = Duration::from_nanos(FLOOR * 1_000_000_000 / rate);
+        let most = (rtt.mul_f64(0.6) + slack_at(rate) + Duration::from_millis(2)).max(floor);
+        assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
+    }
+}
+
+#[test]
+fn what_a_shaper_lets_pass_at_once_is_not_its_rate() {
+    for (rate, rtt_ms) in [(1_250_000, 0), (12_500_000, 0), (12_500_000, 10), (125_000_000, 1)] {
+        let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(200);
+        let (used, queue) = run_shaped(rate, rtt, 6, true, Duration::from_millis(10));
+        assert!(used >= rate * 90 / 100, "{used} of {rate} at {rtt:?}");
+        let most = rtt.mul_f64(1.2) + slack_at(rate) + Duration::from_millis(5);
+        assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
+    }
+}
+
+#[test]
+fn the_queue_does_not_raise_its_own_bound_however_long_it_stands() {
+    let (used, queue) = run(12_500_000, Duration::from_millis(10), 100, true);
+    assert!(used >= 12_500_000 * 95 / 100, "{used}");
+    assert!(queue <= Duration::from_millis(25), "{queue:?}");
+}
+
+#[test]
+fn a_link_that_is_not_filled_learns_a_longer_round_trip_without_holding_back() {
+    let mut estimate = DeliveryRate::new();
+    let tick = Duration::from_millis(100);
+    estimate.handle_round_trip(MonoTime::from_nanos(1), Duration::from_millis(1));
+    for n in 1..=120 {
+        let now = MonoTime::ZERO.saturating_add(tick * n);
+        estimate.handle_idle(0);
+        assert!(!estimate.handle_tick(now, tick), "holds back at {now:?}");
+        estimate.handle_round_trip(now, Duration::from_millis(3 + u64::from(n % 5)));
+    }
+    assert_eq!(estimate.min_rtt(), Some(Duration::from_millis(3)));
+}
+
+#[test]
+fn a_probe_ends_when_no_shorter_round_trip_shows() {
+    let mut estimate = DeliveryRate::new();
+    let (tick, ms) = (Duration::from_millis(100), Duration::from_millis(1));
+    let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+    estimate.handle_round_trip(at(1), ms);
+    let snapshot = estimate.handle_send(at(1), 0, false);
+    estimate.handle_ack(at(2), 1000, at(1), snapshot);
+    assert!(estimate.handle_tick(at(20_000), tick), "a filled link is to be emptied");
+    let samples = [9, 7, 5, 6, 5, 6];
+    for (n, &sample) in (0..).zip(&samples) {
+        assert_eq!(estimate.in_flight_bound(FLOOR), 0);
+        estimate.handle_round_trip(at(20_030 + n * 5), ms * sample);
+    }
+    assert_eq!(estimate.min_rtt(), Some(ms * 5));
+    assert!(estimate.in_flight_bound(FLOOR) >= FLOOR);
+}
+
+#[test]
+fn what_the_application_leaves_unused_lowers_nothing() {
+    let mut estimate = DeliveryRate::new();
+    let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+    let snapshot = estimate.handle_send(at(1), 0, false);
+    estimate.handle_ack(at(21), 2_000_000, at(1), snapshot);
+    assert_eq!(estimate.rate(), 100_000_000);
+    for second in 1..100 {
+        estimate.handle_idle(0);
+        let snapshot = estimate.handle_send(at(second * 1000), 0, false);
+        estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
+    }
+    assert_eq!(estimate.rate(), 100_000_000);
+    assert_eq!(estimate.in_flight_bound(FLOOR), FLOOR, "no round trip is known");
+}

@@ -1,0 +1,269 @@
+//! Striped streams when shares, lanes, sessions or the peer change under them.
+
+use std::time::Duration;
+
+use hawser_wire::{
+    BatchWriter, CloseReason, FrameIter, FrameKind, LaneAck, LaneAckEntry, LaneFragment, LaneId,
+    LinkSequence, STRIPE_WINDOW_FRAMES, StripeStamp, TrafficClass,
+};
+
+use super::pair::{Pair, class_of};
+use super::stripes::{STREAM, put, saturate};
+use crate::*;
+use TrafficClass::{Bulk, Control};
+
+const fn stamp(channel: u8, epoch: u32, sequence: u64) -> StripeStamp {
+    StripeStamp { channel, epoch, sequence }
+}
+
+/// Fills the queues of `plain` and `striped` streams of others for a while; what each kind had of the
+/// link's one bulk lane, in bytes.
+fn share(pair: &mut Pair, plain: &[u64], striped: &[u64], steps: usize) -> [usize; 2] {
+    let mut taken = [0, 0];
+    for _ in 0..steps {
+        for &stream in plain {
+            while pair.push(0, Bulk, Origin::Foreign, stream, 4000).is_ok() {
+                taken[0] += 4000;
+            }
+        }
+        for &stream in striped {
+            while pair.push_striped(0, Origin::Foreign, stream, 4000).is_ok() {
+                taken[1] += 4000;
+            }
+        }
+        pair.step(true);
+    }
+    taken
+}
+
+#[test]
+fn nobody_waits_for_others_to_catch_up_when_there_are_more_of_them() {
+    let config = LinkConfig { data_bytes_max: 400_000, ..LinkConfig::default() };
+    for more_striped in [false, true] {
+        let mut pair = Pair::with_lanes(config, 3);
+        let key = pair.key_of(2);
+        pair.wires.get_mut(&key).unwrap().bytes_per_ms = 2000;
+        share(&mut pair, &[1], &[100], 2000);
+        let many: Vec<u64> =
+            (0..3).map(|stream| 1 + 99 * u64::from(more_striped) + stream).collect();
+        let [plain, striped] = if more_striped {
+            share(&mut pair, &[1], &many, 1000)
+        } else {
+            share(&mut pair, &many, &[100], 1000)
+        };
+        let few = if more_striped { plain } else { striped };
+        // A fourth is its share.
+        assert!(few * 6 > plain + striped, "{plain} plain, {striped} striped");
+    }
+}
+
+#[test]
+fn an_idle_striped_stream_goes_on_after_only_one_end_has_ended_the_session() {
+    for forgetful in 0..2 {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.redials = false;
+        saturate(&mut pair, 3000, 100);
+        pair.settle(5);
+        assert_eq!(pair.ends[0].status().striped_streams, 1);
+        let keys: Vec<LaneKey> = pair.wires.keys().copied().collect();
+        for key in keys {
+            let mut tell = [Some(500); 2];
+            tell[forgetful] = Some(0);
+            pair.cut(key, tell);
+        }
+        while !pair.saw(forgetful, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+            pair.step(true);
+        }
+        let remembers = |event: &LinkEvent| !matches!(event, LinkEvent::SessionEnded { .. });
+        assert!(pair.events[1 - forgetful].iter().all(remembers));
+        for lane in 0..6 {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        for _ in 0..5 {
+            pair.push_striped(0, Origin::Own, STREAM, 3000).unwrap();
+            pair.settle(1);
+        }
+        saturate(&mut pair, 3000, 100);
+        pair.settle(1);
+        assert_eq!(pair.violations, []);
+    }
+}
+
+#[test]
+fn what_was_refused_comes_over_another_lane() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let ahead = stamp(0, 1, STRIPE_WINDOW_FRAMES);
+    assert!(put(&mut pair, 2, 1, ahead, 10).is_err());
+    assert_eq!(put(&mut pair, 3, 2, stamp(0, 1, 0), 10), Ok(Handled::Striped));
+    assert_eq!(put(&mut pair, 3, 1, ahead, 10), Ok(Handled::Consumed), "nothing was taken");
+    assert_eq!(put(&mut pair, 2, 1, ahead, 10), Ok(Handled::Duplicate));
+}
+
+#[test]
+fn a_batch_that_came_in_pieces_and_was_refused_is_not_acknowledged() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let key = pair.key_of(2);
+    let (now, end) = (pair.now, &mut pair.ends[1]);
+    let mut batch = Vec::new();
+    for (link_sequence, sequence) in [(1, 0), (2, STRIPE_WINDOW_FRAMES + 1), (3, 1)] {
+        let (kind, stamp) = (FrameKind::StripedRecord, stamp(0, 1, sequence).encode());
+        BatchWriter::new(&mut batch)
+            .frame(kind, Bulk, LinkSequence(link_sequence), &[&stamp, &[7; 30]])
+            .unwrap();
+    }
+    let mut handled = Vec::new();
+    for (first, piece) in [(true, &batch[..40]), (false, &batch[40..])] {
+        let fragment = LaneFragment { first, last: !first, piece };
+        let mut message = Vec::new();
+        BatchWriter::new(&mut message)
+            .frame(FrameKind::LaneFragment, Bulk, LinkSequence(0), &[&fragment.flags(), piece])
+            .unwrap();
+        let frame = FrameIter::new(&message).next().unwrap().unwrap();
+        handled.push(end.handle_frame(now, key, &frame).unwrap());
+    }
+    assert_eq!(handled, [Handled::Consumed, Handled::Assembled]);
+    let whole = end.take_assembled(key);
+    let mut frames = FrameIter::new(&whole).map(Result::unwrap);
+    let mut next = || end.handle_assembled(now, key, &frames.next().unwrap());
+    assert_eq!(next(), Ok(Handled::Striped));
+    assert!(next().is_err());
+    pair.ends[1].handle_lane_down(now, key, "violation");
+    // The first piece: the batch comes again, as a whole.
+    assert_eq!(pair.ends[1].departed[0].entry().count, 1);
+    assert_eq!(put(&mut pair, 3, 1, stamp(0, 1, 0), 30), Ok(Handled::Duplicate));
+    assert_eq!(put(&mut pair, 3, 3, stamp(0, 1, 1), 30), Ok(Handled::Striped));
+}
+
+#[test]
+fn striped_bulk_goes_on_when_more_may_be_in_flight() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    for _ in 0..20 {
+        pair.push_striped(0, Origin::Own, STREAM, 300).unwrap();
+    }
+    let bulk: Vec<LaneKey> = (2..6).map(|lane| pair.key_of(lane)).collect();
+    let end = &mut pair.ends[0];
+    // As while a round trip is measured.
+    end.in_flight_bound = 1;
+    while end.poll_wanted().is_some() {}
+    end.update_bound();
+    let mut wanted: Vec<LaneKey> = std::iter::from_fn(|| end.poll_wanted()).collect();
+    wanted.sort();
+    assert_eq!(wanted, bulk);
+}
+
+#[test]
+fn a_stream_is_striped_once_what_it_sent_over_a_lane_that_was_lost_has_arrived() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    // It travels as others do, and its order is not kept when lanes change.
+    pair.may_repeat = true;
+    pair.ends[0].striping.is_supported = false;
+    for _ in 0..50 {
+        pair.push_striped(0, Origin::Own, STREAM, 20_000).unwrap();
+    }
+    pair.step(true);
+    let at = pair.ends[0].pinned(STREAM).unwrap();
+    let key = pair.ends[0].lanes[at].key;
+    pair.cut(key, [Some(0), Some(100)]);
+    pair.step(true);
+    assert!(pair.ends[0].status().unsettled_frames > 0);
+    pair.ends[0].striping.is_supported = true;
+    pair.push_striped(0, Origin::Own, STREAM, 100).unwrap();
+    assert_eq!(pair.ends[0].status().striped_streams, 0);
+    pair.settle(5);
+    pair.run(Duration::from_millis(200));
+    pair.push_striped(0, Origin::Own, STREAM, 100).unwrap();
+    assert_eq!(pair.ends[0].status().striped_streams, 1);
+    pair.settle(5);
+}
+
+#[test]
+fn nobody_waits_for_a_lane_that_cannot_send() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let (x, y) = (pair.key_of(2), pair.key_of(3));
+    let now = pair.now;
+    // One lane is out of frames, and everything that it has sent has arrived.
+    let plain = (0..).find(|&stream| {
+        let at = pair.ends[0].pinned(stream).unwrap();
+        pair.ends[0].lanes[at].key == x
+    });
+    let mut sequence = pair.ends[0].ack_seen;
+    loop {
+        pair.push(0, Bulk, Origin::Own, plain.unwrap(), 10).unwrap();
+        if pair.ends[0].poll_transmit(now, x).is_none() {
+            break;
+        }
+        sequence += 1;
+        let lane = pair.ends[0].lanes().find(|lane| lane.key == x).unwrap();
+        let entry = LaneAckEntry {
+            lane: lane.id.lane,
+            epoch: lane.id.epoch,
+            dialled: !lane.id.dialled,
+            is_final: false,
+            settled: false,
+            count: lane.sent_frames,
+            credit_frames: hawser_wire::LANE_CREDIT_FRAMES_INITIAL,
+            credit_bytes: 1 << 30,
+        };
+        let (mut body, mut message) = (Vec::new(), Vec::new());
+        LaneAck { sequence, entries: vec![entry] }.encode(&mut body);
+        BatchWriter::new(&mut message)
+            .frame(FrameKind::LaneAck, Control, LinkSequence(0), &[&body])
+            .unwrap();
+        pair.handle_message(0, pair.key_of(0), &message);
+        assert_eq!(pair.violations, []);
+    }
+    pair.ends[0].in_flight_bound = 1 << 20;
+    let stream = (0..).find(|&stream| pair.ends[0].pinned(stream) == pair.ends[0].position(y));
+    for _ in 0..3 {
+        pair.push_striped(0, Origin::Own, stream.unwrap(), 300).unwrap();
+        assert!(pair.ends[0].poll_transmit(now, y).is_some());
+    }
+}
+
+#[test]
+fn what_the_end_of_a_session_excuses_is_no_excuse_later() {
+    for is_over in [false, true] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.may_repeat = true;
+        pair.redials = false;
+        saturate(&mut pair, 3000, 100);
+        let keys: Vec<LaneKey> = pair.wires.keys().copied().collect();
+        for key in keys {
+            pair.cut(key, [Some(9000), Some(0)]);
+        }
+        while !pair.saw(1, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+            pair.step(true);
+        }
+        for lane in 0..6 {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        saturate(&mut pair, 3000, 100);
+        pair.settle(5);
+        let ahead = stamp(7, 1000, STRIPE_WINDOW_FRAMES);
+        let mut next = pair.ends[0].next_sequence;
+        if is_over {
+            pair.run(Duration::from_secs(20));
+            let refused = put(&mut pair, 2, next, ahead, 100).unwrap_err();
+            assert_eq!(refused.close_reason(), CloseReason::ReorderOverrun);
+        } else {
+            assert_eq!(put(&mut pair, 2, next, ahead, 100), Ok(Handled::Striped));
+        }
+        next += 1;
+        let old = put(&mut pair, 2, next, stamp(0, 1, 5), 100);
+        assert_eq!(old, Ok(Handled::Striped), "what is left of the session that was forgotten");
+    }
+}
+
+#[test]
+fn tenants_share_the_channels_of_a_relay() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    let streams = |pair: &Pair| pair.ends[0].status().striped_streams;
+    // All of one tenant, then one of another.
+    for stream in (0..30).step_by(3) {
+        pair.push_striped(0, Origin::Foreign, stream, 3000).unwrap();
+    }
+    assert_eq!(streams(&pair), 4);
+    pair.push_striped(0, Origin::Foreign, 1, 3000).unwrap();
+    assert_eq!(streams(&pair), 5);
+    pair.settle(5);
+}
