@@ -46,7 +46,8 @@ impl Control {
         let now = self.now();
         let running = self.is_running();
         // Without a path the neighbour has not heard of the link yet, and nothing can be sent.
-        let settled = self.flooding.settled().any(|neighbour| self.hops.contains_key(&neighbour));
+        let heard = self.flooding.settled().any(|neighbour| self.hops.contains_key(&neighbour));
+        let settled = heard && self.has_present_routes();
         let over = |settling: &mut Settling| settled || !running || settling.deadline <= now;
         let Some(settling) = self.settling.take_if(over) else { return };
         if running && !settled {

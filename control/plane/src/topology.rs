@@ -148,6 +148,12 @@ impl Control {
         self.tell_members();
     }
 
+    /// The paths are those of the database as it is: none of a newer one are being computed.
+    pub(crate) fn has_present_routes(&self) -> bool {
+        let (_, known) = &self.mesh_known;
+        !self.lsdb_changed && self.routes.lsdb_digest == *known
+    }
+
     /// Paths were computed. What belongs to a mesh that this node has left in the meantime is
     /// followed by what does not.
     pub(crate) fn handle_routes(&mut self, routes: Arc<RouteSnapshot>) {
