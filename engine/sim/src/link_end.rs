@@ -31,8 +31,10 @@ pub(crate) struct LinkEnd {
     pub(crate) heard_ledger: usize,
     /// Link sequence of the last record of each striped flow that came out here.
     pub(crate) last_striped: BTreeMap<usize, LinkSequence>,
-    /// An end of the link has ended a session: the other one may not know yet.
-    pub(crate) has_ended: bool,
+    /// Striped records may come out of turn: an end of the link has ended a session, of which the other
+    /// one may not know yet, or this one had no lane that was heard and waits for nothing that the peer
+    /// may have sent another way.
+    pub(crate) excuses_order: bool,
     local: NodeId,
     remote: NodeId,
     config: LinkConfig,
@@ -70,7 +72,7 @@ impl LinkEnd {
             open: Vec::new(),
             heard_ledger: 0,
             last_striped: BTreeMap::new(),
-            has_ended: false,
+            excuses_order: false,
             local,
             remote,
             config,
@@ -83,7 +85,7 @@ impl LinkEnd {
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
-        self.has_ended = true;
+        self.excuses_order = true;
     }
 
     /// Gives the link a frame.
@@ -105,8 +107,8 @@ impl LinkEnd {
         Ok(())
     }
 
-    /// Nothing waits, here or for what comes before it, nothing is unacknowledged, no fate of a lost lane is unknown, and every lane
-    /// has its credit back.
+    /// Nothing waits, here or for what comes before it, nothing is unacknowledged, no fate of a lost
+    /// lane is unknown, and every lane has its credit back.
     pub(crate) fn is_idle(&self) -> bool {
         let status = self.machine.status();
         status.queued_bytes == 0
@@ -157,6 +159,8 @@ impl Simulation {
     }
 
     pub(crate) fn take_link_events(&mut self, link_end: usize) {
+        let end = &mut self.ends[link_end];
+        end.excuses_order |= !end.machine.is_usable();
         while let Some(event) = self.ends[link_end].machine.poll_event() {
             self.handle_link_event(link_end, &event);
         }
@@ -191,7 +195,7 @@ impl Simulation {
     /// forgotten. Of a whole session it must hand back all that was not delivered.
     fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
         for end in [link_end, link_end ^ 1] {
-            self.ends[end].has_ended = true;
+            self.ends[end].excuses_order = true;
         }
         let end = &mut self.ends[link_end];
         let (node, mut count) = (end.node, 0_u64);

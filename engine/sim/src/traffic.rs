@@ -339,9 +339,10 @@ impl Simulation {
         }
     }
 
-    /// A link hands out the records of a striped stream as it took them, in its first session.
+    /// A link hands out the records of a striped stream as it took them, in its first session and while
+    /// a lane is heard.
     fn check_striped(&mut self, link_end: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
-        if !frame.header.flags.contains(FrameFlags::STRIPED) || self.ends[link_end].has_ended {
+        if !frame.header.flags.contains(FrameFlags::STRIPED) || self.ends[link_end].excuses_order {
             return;
         }
         let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);

@@ -1,3 +1,4 @@
+mod reassembled;
 mod usability;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -121,24 +122,6 @@ impl<I: ShardIo> Links<I> {
     /// Frames that a link let go of before they were acknowledged, and where it leads.
     pub(crate) fn poll_rerouted(&mut self) -> Option<(NodeId, Batch)> {
         self.rerouted.pop_front()
-    }
-
-    /// Frames of striped streams that came before their turn, and their session ended or what is
-    /// missing was given up.
-    pub(crate) fn poll_restored(&mut self) -> Option<(NodeId, ReassembledFrame)> {
-        self.restored.pop_front()
-    }
-
-    /// The next frame of a striped stream of `peer` whose turn has come.
-    pub(crate) fn poll_reassembled(&mut self, peer: NodeId) -> Option<ReassembledFrame> {
-        self.links.get_mut(&peer)?.machine.poll_reassembled()
-    }
-
-    /// Such a frame was handled: gives its memory back.
-    pub(crate) fn give_reassembled(&mut self, peer: NodeId, frame: ReassembledFrame) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            link.machine.give_reassembled(frame);
-        }
     }
 
     pub(crate) fn lane_mut(&mut self, key: LaneKey) -> Option<&mut Lane> {
