@@ -88,6 +88,11 @@ impl LinkEnd {
         self.excuses_order = true;
     }
 
+    /// Without a lane that is heard, be it for a moment, it delivers what it holds.
+    pub(crate) fn note_usable(&mut self) {
+        self.excuses_order |= !self.machine.is_usable();
+    }
+
     /// Gives the link a frame.
     pub(crate) fn push(
         &mut self,
@@ -139,6 +144,7 @@ impl Simulation {
         let due = self.ends[link_end].machine.poll_timeout();
         if due.is_some_and(|(at, _reason)| at <= now) {
             self.ends[link_end].machine.handle_timeout(now, true);
+            self.ends[link_end].note_usable();
         }
         loop {
             self.take_link_events(link_end);
@@ -159,8 +165,7 @@ impl Simulation {
     }
 
     pub(crate) fn take_link_events(&mut self, link_end: usize) {
-        let end = &mut self.ends[link_end];
-        end.excuses_order |= !end.machine.is_usable();
+        self.ends[link_end].note_usable();
         while let Some(event) = self.ends[link_end].machine.poll_event() {
             self.handle_link_event(link_end, &event);
         }

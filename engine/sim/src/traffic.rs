@@ -340,14 +340,9 @@ impl Simulation {
     }
 
     /// A link hands out the records of a striped stream as it took them, in its first session and while
-    /// a lane is heard. Not asked for where nodes stand still or restart: an end that has no lane for a
-    /// moment waits for nothing any more.
+    /// a lane is heard.
     fn check_striped(&mut self, link_end: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
-        let mut kinds = self.world.faults.kinds.iter();
-        if !frame.header.flags.contains(FrameFlags::STRIPED)
-            || self.ends[link_end].excuses_order
-            || !kinds.all(|(kind, _)| kind.keeps_sessions())
-        {
+        if !frame.header.flags.contains(FrameFlags::STRIPED) || self.ends[link_end].excuses_order {
             return;
         }
         let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);

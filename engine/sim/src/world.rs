@@ -113,19 +113,6 @@ impl FaultKind {
         !matches!(self, Self::LaneReset | Self::LaneFinish | Self::LinkReset | Self::ModeSwitch)
     }
 
-    /// No link session ends by it: links keep the order of striped streams.
-    pub(crate) const fn keeps_sessions(self) -> bool {
-        matches!(
-            self,
-            Self::LaneReset
-                | Self::LaneFinish
-                | Self::LaneSilence
-                | Self::LaneHalfSilence
-                | Self::LinkReset
-                | Self::ModeSwitch
-        )
-    }
-
     /// Lower-case name for the trace.
     #[must_use]
     pub const fn name(self) -> &'static str {
