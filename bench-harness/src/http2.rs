@@ -161,20 +161,28 @@ impl Call {
         usize::try_from(self.stream_window.min(self.connection_window)).unwrap_or(0)
     }
 
-    /// Sends `messages`, whose bytes together must be within the [`window`](Self::window). Blocks
-    /// while the socket is full.
+    /// Sends `messages`, whose bytes together must be within the [`window`](Self::window), in one
+    /// frame if that takes them all. Blocks while the socket is full.
     pub(crate) fn send(&mut self, messages: &[Outgoing<'_>]) -> Result<()> {
         // Frame headers, gRPC prefixes and heads, in the order of the wire, and which bytes of
         // which body follow each.
         let mut heads = Vec::new();
         let mut pieces = Vec::with_capacity(messages.len());
+        let all = messages.iter().map(Outgoing::wire_bytes).sum::<usize>();
+        let in_one = all <= self.peer_frame_bytes;
+        if in_one {
+            heads.extend_from_slice(&frame_header(all, kind::DATA, 0, STREAM));
+        }
+        let mut head_end = 0;
         for message in messages {
             let total = message.wire_bytes();
-            let (mut begun, mut head_end) = (0, heads.len());
+            let mut begun = 0;
             while begun < total {
                 let frame = (total - begun).min(self.peer_frame_bytes);
                 let start = head_end;
-                heads.extend_from_slice(&frame_header(frame, kind::DATA, 0, STREAM));
+                if !in_one {
+                    heads.extend_from_slice(&frame_header(frame, kind::DATA, 0, STREAM));
+                }
                 if begun == 0 {
                     let length = u32::try_from(total - 5).context("message")?;
                     heads.push(0);

@@ -64,7 +64,7 @@ fn check_batch(input: &[u8]) {
                     Ok((frame.header, &[][..]))
                 );
                 again.extend_from_slice(&frame.header.encode());
-                again.extend_from_slice(frame.body);
+                again.extend_from_slice(&frame.body);
             }
             Err(_) => errors += 1,
         }
@@ -154,7 +154,7 @@ pub fn web_socket(input: &[u8]) {
     for role in [Role::Client, Role::Server] {
         let mut inbox = Inbox::from(input.to_vec());
         while let Ok(Some(message)) = inbox.next_message(role) {
-            for frame in FrameIter::new(message) {
+            for frame in FrameIter::new(&message) {
                 let _ = frame;
             }
         }

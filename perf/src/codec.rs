@@ -126,9 +126,9 @@ impl Messages {
 fn relay(frame: &[u8], out: &mut Vec<u8>) -> Result<()> {
     for frame in FrameIter::new(frame) {
         let frame = frame?;
-        let (route, _) = RouteHeader::decode(frame.body)?;
+        let (route, _) = RouteHeader::decode(frame.body.bytes())?;
         black_box(route.next_hop());
-        let (advanced, rest) = RouteHeader::split_advanced(frame.body)?;
+        let (advanced, rest) = RouteHeader::split_advanced(&frame.body)?;
         let header = frame.header;
         BatchWriter::new(out).frame(
             header.kind,
@@ -144,7 +144,7 @@ fn relay(frame: &[u8], out: &mut Vec<u8>) -> Result<()> {
 fn decode(frame: &[u8]) -> Result<Option<Record>> {
     let mut record = None;
     for frame in FrameIter::new(frame) {
-        let (_, body) = RouteHeader::decode(frame?.body)?;
+        let (_, body) = RouteHeader::decode(frame?.body.bytes())?;
         record = Some(RecordView::decode(body)?.to_record());
     }
     Ok(record)
@@ -166,7 +166,7 @@ mod tests {
         let record = decode(&relayed).unwrap().unwrap();
         assert_eq!((record.header.count, &record.payload), (messages.count, &messages.payload));
         let frame = FrameIter::new(&relayed).next().unwrap().unwrap();
-        let (route, _) = RouteHeader::decode(frame.body).unwrap();
+        let (route, _) = RouteHeader::decode(frame.body.bytes()).unwrap();
         assert_eq!(route.next_hop(), Hop::Via(AdjacencyIndex(300)));
     }
 

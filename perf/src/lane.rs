@@ -42,10 +42,12 @@ fn pass(
         from.send_message(&batch)?;
         carry(from, to)?;
         let mut inbox = to.take_inbox();
-        let arrived = inbox.next_message(to.role())?.map(|message| black_box(message).len());
+        let message = inbox.next_message(to.role())?.context("no message")?;
+        let arrived = black_box(&message).len();
+        inbox.recycle(message);
         to.put_inbox(inbox)?;
-        if arrived != Some(bytes) {
-            bail!("{arrived:?} bytes arrived of {bytes}");
+        if arrived != bytes {
+            bail!("{arrived} bytes arrived of {bytes}");
         }
         Ok(())
     })?;

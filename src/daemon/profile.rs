@@ -144,7 +144,7 @@ impl CorePlan {
     pub(crate) fn spin_on(&self, core: usize, budget: Duration, on_shared_cores: bool) -> Spin {
         let threads = self.shards.iter().chain(&self.api).filter(|&&other| other == core).count();
         match (threads > 1, on_shared_cores) {
-            (true, false) => Spin::default(),
+            (true, false) => Spin { budget: Duration::ZERO, shares_core: true },
             (shares_core, _) => Spin { budget, shares_core },
         }
     }

@@ -84,7 +84,7 @@ impl RawLane {
             while let Some(message) = self.0.session.next_message().unwrap() {
                 for frame in FrameIter::new(&message).map(Result::unwrap) {
                     if frame.header.kind == FrameKind::Close {
-                        last = Some(LaneClose::decode(frame.body).unwrap());
+                        last = Some(LaneClose::decode(&frame.body).unwrap());
                     }
                 }
             }

@@ -176,7 +176,7 @@ impl Connection {
             if self.session.inbox().is_closed() {
                 return Err(Fault::Closed { stage: self.stage });
             }
-            if self.session.inbox().unread().len() > self.stage_bytes_max + OVERHEAD_BYTES {
+            if self.session.inbox().waiting_bytes() > self.stage_bytes_max + OVERHEAD_BYTES {
                 return Err(self.too_large());
             }
             self.read().await?;
@@ -196,7 +196,7 @@ impl Connection {
             return Err(self.protocol("more than one frame".to_owned()));
         }
         if frame.header.kind == FrameKind::Close {
-            let close = LaneClose::decode(frame.body).map_err(decode)?;
+            let close = LaneClose::decode(&frame.body).map_err(decode)?;
             return Ok(Answer::Close(close.printable()));
         }
         if frame.header.kind != kind {

@@ -151,7 +151,7 @@ impl Batch {
     /// Appends a frame as it stands in another batch.
     fn push(&mut self, frame: &FrameRef<'_>) {
         self.bytes.extend_from_slice(&frame.header.encode());
-        self.bytes.extend_from_slice(frame.body);
+        self.bytes.extend_from_slice(&frame.body);
         self.count = self.count.saturating_add(1);
         let sequence = frame.header.link_sequence.0;
         if sequence != 0 {

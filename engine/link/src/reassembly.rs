@@ -77,7 +77,7 @@ impl ReassembledFrame {
     /// As it would have come over a lane.
     #[must_use]
     pub fn as_frame(&self) -> FrameRef<'_> {
-        FrameRef { header: self.header, body: &self.body }
+        FrameRef { header: self.header, body: self.body.as_slice().into() }
     }
 }
 
@@ -214,7 +214,7 @@ impl Reassembly {
         }
         let place = match is_outdated {
             true => Err(stale),
-            false => channel.place(stamp, frame.body, limits),
+            false => channel.place(stamp, &frame.body, limits),
         };
         let ahead = match place {
             Ok(Place::Ahead(ahead)) => ahead,
@@ -234,7 +234,7 @@ impl Reassembly {
             return Ok(StripeOutcome::Deliver);
         }
         let FrameRef { header, body } = frame;
-        channel.hold(now, ahead, ReassembledFrame { header, body: self.buffers.copy(body) });
+        channel.hold(now, ahead, ReassembledFrame { header, body: self.buffers.copy(&body) });
         Ok(StripeOutcome::Held)
     }
 

@@ -315,7 +315,7 @@ impl Simulation {
             altered = frame.body.iter().map(|byte| !byte).collect::<Vec<u8>>();
             &altered
         } else {
-            frame.body
+            frame.body.bytes()
         };
         let ledger = self.ends[link_end].heard_ledger;
         let Some(ledger) = self.ends[link_end ^ 1].ledgers.get_mut(ledger) else { return };
@@ -326,7 +326,7 @@ impl Simulation {
     }
 
     fn handle_routed(&mut self, link_end: usize, frame: &FrameRef<'_>) {
-        let Ok((route, rest)) = RouteHeader::decode(frame.body) else {
+        let Ok((route, rest)) = RouteHeader::decode(frame.body.bytes()) else {
             return self.violate(Property::Content, "unreadable route header".to_owned());
         };
         self.check_striped(link_end, frame, rest);
@@ -359,7 +359,7 @@ impl Simulation {
     /// Sends a frame on. What the next link does not take is dropped, and its source is told.
     fn relay(&mut self, next: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
         let now = self.queue.now();
-        let Ok((fixed, rest)) = RouteHeader::split_advanced(frame.body) else {
+        let Ok((fixed, rest)) = RouteHeader::split_advanced(frame.body.bytes()) else {
             return self.violate(Property::Content, "a route's TTL is used up".to_owned());
         };
         let kind = frame.header.kind;
@@ -381,7 +381,7 @@ impl Simulation {
     pub(crate) fn give_up(&mut self, node: usize, frames: &[u8]) {
         for frame in FrameIter::new(frames).filter_map(Result::ok) {
             if frame.header.kind == FrameKind::Record
-                && let Ok((_, rest)) = RouteHeader::decode(frame.body)
+                && let Ok((_, rest)) = RouteHeader::decode(frame.body.bytes())
                 && let Ok((header, _)) = StreamHeader::decode(rest)
             {
                 self.tell_source(node, header.stream, NoticeReason::NoAdjacency);

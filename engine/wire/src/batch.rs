@@ -1,3 +1,7 @@
+use std::ops::Deref;
+
+use bytes::Bytes;
+
 use crate::{DecodeError, FrameFlags, FrameHeader, FrameKind, LinkSequence, TrafficClass};
 
 /// One frame within a batch; its body is borrowed from the batch.
@@ -6,7 +10,50 @@ pub struct FrameRef<'a> {
     /// Its header.
     pub header: FrameHeader,
     /// Its body.
-    pub body: &'a [u8],
+    pub body: FrameBody<'a>,
+}
+
+/// The bytes of a frame's body, or the end of it, and the batch that they stand in if parts of that
+/// may be kept without a copy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FrameBody<'a> {
+    bytes: &'a [u8],
+    batch: Option<&'a Bytes>,
+}
+
+impl<'a> FrameBody<'a> {
+    /// The bytes.
+    #[must_use]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What stands behind a header of the body: `rest` is a part of these bytes.
+    #[must_use]
+    pub const fn with(self, rest: &'a [u8]) -> Self {
+        Self { bytes: rest, ..self }
+    }
+
+    /// The batch, if parts of it may be kept.
+    #[must_use]
+    pub const fn batch(self) -> Option<&'a Bytes> {
+        self.batch
+    }
+}
+
+/// Bytes that have to be copied to be kept.
+impl<'a> From<&'a [u8]> for FrameBody<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, batch: None }
+    }
+}
+
+impl Deref for FrameBody<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
 }
 
 /// The frames of a batch (the payload of one WebSocket message), in order.
@@ -14,23 +61,30 @@ pub struct FrameRef<'a> {
 /// Ends after the first error: what stands behind it cannot be found.
 #[derive(Clone, Debug)]
 pub struct FrameIter<'a> {
-    rest: &'a [u8],
+    rest: FrameBody<'a>,
 }
 
 impl<'a> FrameIter<'a> {
     /// Reads the frames of `batch`.
     #[must_use]
     pub const fn new(batch: &'a [u8]) -> Self {
-        Self { rest: batch }
+        Self { rest: FrameBody { bytes: batch, batch: None } }
+    }
+
+    /// As [`Self::new`], of a batch parts of which may be kept without a copy.
+    #[must_use]
+    pub fn shared(batch: &'a Bytes) -> Self {
+        Self { rest: FrameBody { bytes: batch, batch: Some(batch) } }
     }
 
     fn split_frame(&mut self) -> Result<FrameRef<'a>, DecodeError> {
-        let (header, rest) = FrameHeader::decode(self.rest)?;
+        let (header, rest) = FrameHeader::decode(self.rest.bytes)?;
         let len = usize::try_from(header.body_len).unwrap_or(usize::MAX);
         let Some((body, rest)) = rest.split_at_checked(len) else {
             return Err(DecodeError::Truncated { what: "frame body", have_bytes: rest.len() });
         };
-        self.rest = rest;
+        let body = self.rest.with(body);
+        self.rest = self.rest.with(rest);
         Ok(FrameRef { header, body })
     }
 }
@@ -44,7 +98,7 @@ impl<'a> Iterator for FrameIter<'a> {
         }
         let frame = self.split_frame();
         if frame.is_err() {
-            self.rest = &[];
+            self.rest = self.rest.with(&[]);
         }
         Some(frame)
     }

@@ -33,7 +33,7 @@ mod stripe_stamp;
 mod time;
 mod varint;
 
-pub use batch::{BatchWriter, FrameIter, FrameRef};
+pub use batch::{BatchWriter, FrameBody, FrameIter, FrameRef};
 pub use checksum::{Crc32c, crc32c};
 pub use class::TrafficClass;
 pub use error::DecodeError;

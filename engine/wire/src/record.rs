@@ -2,8 +2,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::varint::split_varint;
 use crate::{
-    BootEpoch, ByteReader, DecodeError, MESSAGE_BYTES_MAX, ProducerId, RECORD_BYTES_TARGET,
-    RECORD_MESSAGES_MAX, StreamHeader, StreamId, StreamOffset, TenantId,
+    BootEpoch, ByteReader, DecodeError, FrameBody, MESSAGE_BYTES_MAX, ProducerId,
+    RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, StreamHeader, StreamId, StreamOffset, TenantId,
 };
 
 /// Consecutive messages of one producer on one stream: the unit of everything. Cheap to clone.
@@ -59,12 +59,22 @@ impl Record {
         u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(RECORD_OVERHEAD_BYTES)
     }
 
+    /// The record as if it had been received.
+    #[must_use]
+    pub fn view(&self) -> RecordView<'_> {
+        let (lengths, payload) = (&self.lengths, &self.payload);
+        RecordView { header: self.header, lengths, payload, batch: None }
+    }
+
     /// The parts that, one behind the other, are the record on the wire: header, length of the
     /// lengths, lengths, messages.
     pub fn with_parts<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
         write(&[&self.header.encode(), &len_bytes(&self.lengths), &self.lengths, &self.payload])
     }
 }
+
+/// Records that are kept as parts of a batch are at least this share of it, each.
+const BATCH_SHARES_MAX: usize = 3;
 
 /// What holding a record costs beside its bytes.
 const RECORD_OVERHEAD_BYTES: u64 = 256;
@@ -82,6 +92,8 @@ pub struct RecordView<'a> {
     pub lengths: &'a [u8],
     /// The messages.
     pub payload: &'a [u8],
+    /// The batch that both stand in, if parts of it may be kept without a copy.
+    batch: Option<&'a Bytes>,
 }
 
 impl<'a> RecordView<'a> {
@@ -105,7 +117,16 @@ impl<'a> RecordView<'a> {
             let value = u64::try_from(sum).unwrap_or(u64::MAX);
             return Err(DecodeError::Invalid { what: "record's lengths", value });
         }
-        Ok(Self { header, lengths, payload })
+        Ok(Self { header, lengths, payload, batch: None })
+    }
+
+    /// As [`Self::decode`], of a frame's body behind its route header: a record that is a good part of
+    /// its batch need not be copied then.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn of(body: FrameBody<'a>) -> Result<Self, DecodeError> {
+        Ok(Self { batch: body.batch(), ..Self::decode(body.bytes())? })
     }
 
     /// As [`Record::charge_bytes`].
@@ -114,9 +135,24 @@ impl<'a> RecordView<'a> {
         Record::charge_of(self.lengths, self.payload)
     }
 
-    /// Copies the record out of the lane's buffer, in one allocation.
+    /// The record for itself: a part of its batch, if it is at least a third of that, so that a record
+    /// holds less than four times what it counts for; else a copy, in one allocation.
     #[must_use]
     pub fn to_record(&self) -> Record {
+        self.part_of_batch().unwrap_or_else(|| self.copy())
+    }
+
+    fn part_of_batch(&self) -> Option<Record> {
+        let batch = self.batch?;
+        let len = self.lengths.len().saturating_add(self.payload.len());
+        if len.saturating_mul(BATCH_SHARES_MAX) < batch.len() {
+            return None;
+        }
+        let (lengths, payload) = (part(batch, self.lengths)?, part(batch, self.payload)?);
+        Some(Record { header: self.header, lengths, payload })
+    }
+
+    fn copy(&self) -> Record {
         let len = self.lengths.len().saturating_add(self.payload.len());
         let mut copy = BytesMut::with_capacity(len);
         copy.put_slice(self.lengths);
@@ -125,6 +161,13 @@ impl<'a> RecordView<'a> {
         let payload = lengths.split_off(self.lengths.len());
         Record { header: self.header, lengths, payload }
     }
+}
+
+/// `of` as a part of `batch`; `None` if it does not stand in there.
+fn part(batch: &Bytes, of: &[u8]) -> Option<Bytes> {
+    let start = of.as_ptr().addr().checked_sub(batch.as_ptr().addr())?;
+    let end = start.checked_add(of.len())?;
+    (end <= batch.len()).then(|| batch.slice(start..end))
 }
 
 /// The sum of `count` lengths that fill `lengths` exactly.

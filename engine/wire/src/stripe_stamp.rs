@@ -56,9 +56,9 @@ impl<'a> FrameRef<'a> {
         if self.header.kind != FrameKind::StripedRecord {
             return Ok(self);
         }
-        let (_, body) = StripeStamp::decode(self.body)?;
+        let (_, body) = StripeStamp::decode(self.body.bytes())?;
         let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
         let header = FrameHeader { kind: FrameKind::Record, body_len, ..self.header };
-        Ok(Self { header, body })
+        Ok(Self { header, body: self.body.with(body) })
     }
 }

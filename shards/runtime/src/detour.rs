@@ -171,7 +171,7 @@ impl<I: ShardIo> Forwarder<I> {
         let Self { links, backups, routes, .. } = self;
         links.evacuate(peer, |frame| {
             let FrameRef { header, body } = frame;
-            let Ok((route, _)) = RouteHeader::decode(body) else { return false };
+            let Ok((route, _)) = RouteHeader::decode(body.bytes()) else { return false };
             let backup = backups.find(routes, header.class, peer, route.destination);
             route.repairs < REPAIRS_MAX
                 && backup.is_some_and(|backup| !unusable.contains(&backup.neighbour))
@@ -190,13 +190,13 @@ impl<I: ShardIo> Forwarder<I> {
         let frames = FrameIter::new(batch.frames()).map_while(Result::ok);
         for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
             let FrameRef { header, body } = frame;
-            let Ok((route, rest)) = RouteHeader::decode(body) else { continue };
+            let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { continue };
             let origin = if route.source == self.local { Origin::Own } else { Origin::Foreign };
             let (flow, flags) = (flow_of(header.kind, rest), header.flags);
             let outgoing = Outgoing { kind: header.kind, class: header.class, origin, flow, flags };
             // Without a backup it is as if the link had been down when the frame came.
             let sent = self.push_backup(peer, outgoing, route, &[rest]).unwrap_or(Sent::NoRoute);
-            self.tell_source(sent, header.kind, body);
+            self.tell_source(sent, header.kind, &body);
         }
     }
 }

@@ -44,11 +44,14 @@ impl<T> Outlet<T> {
         }
     }
 
-    /// Moves what fits into the ring and wakes the receiver, once for all that was sent.
-    pub(crate) fn flush(&mut self) {
+    /// Moves what fits into the ring and wakes the receiver, once for all that was sent. True if there
+    /// was anything.
+    pub(crate) fn flush(&mut self) -> bool {
         self.fill();
-        if std::mem::take(&mut self.unrung) {
+        let unrung = std::mem::take(&mut self.unrung);
+        if unrung {
             self.sender.ring();
         }
+        unrung
     }
 }

@@ -51,6 +51,10 @@ pub(crate) struct Shard<I> {
     control_budget: Budget,
     /// Other shards' links have become usable, or are not any more.
     peer_links_turned: bool,
+    /// An API thread may run on the same core.
+    shares_core: bool,
+    /// The shard has slept since its last turn: there is little to do.
+    rested: bool,
     stopping: bool,
     stopped: bool,
 }
@@ -91,6 +95,8 @@ impl<I: ShardIo> Shard<I> {
             epoch: BootEpoch(0),
             control_budget: Budget::new(CONTROL_BYTES_MAX),
             peer_links_turned: false,
+            shares_core: config.spin.shares_core,
+            rested: false,
             stopping: false,
             stopped: false,
         }
@@ -123,6 +129,7 @@ impl<I: ShardIo> Shard<I> {
             worked = true;
         }
         worked |= self.streams.run(now, &mut self.forwarder, &mut self.outward);
+        self.wake_apis();
         self.forwarder.links.flush(now);
         worked |= self.deliver_restored(now);
         worked |= self.forwarder.links.has_turned();
@@ -160,6 +167,25 @@ impl<I: ShardIo> Shard<I> {
             || self.forwarder.routes.is_outdated()
             || self.outward.can_flow()
             || self.forwarder.peers.iter().flatten().any(PeerOutlets::can_flow)
+    }
+
+    /// The shard comes from its sleep.
+    pub(crate) const fn handle_rest(&mut self) {
+        self.rested = true;
+    }
+
+    /// Hands what was delivered to the API threads. Where little is to be done, one that has to share
+    /// this core goes first: a lone message need not wait until its acknowledgement is encrypted and
+    /// written.
+    fn wake_apis(&mut self) {
+        let mut delivered = false;
+        for api in &mut self.outward.apis {
+            api.control.flush();
+            delivered |= api.data.flush();
+        }
+        if std::mem::take(&mut self.rested) && delivered && self.shares_core {
+            std::thread::yield_now();
+        }
     }
 
     fn flush_rings(&mut self) {
@@ -285,7 +311,13 @@ impl<I: ShardIo> Shard<I> {
                     self.peer_links_turned = true;
                 }
                 ShardToShard::Ingress { frame } => {
-                    self.handle_routed(now, frame.kind, frame.class, frame.flags, &frame.body);
+                    self.handle_routed(
+                        now,
+                        frame.kind,
+                        frame.class,
+                        frame.flags,
+                        frame.body.as_ref().into(),
+                    );
                 }
             }
         }
@@ -355,7 +387,7 @@ impl<I: ShardIo> Shard<I> {
     fn handle_plaintext(&mut self, now: MonoTime, key: LaneKey) {
         let Some(lane) = self.forwarder.links.lane_mut(key) else { return };
         if lane.closing.is_some() {
-            lane.session.inbox().consume(usize::MAX);
+            lane.session.inbox().discard();
             return;
         }
         let (peer, role) = (lane.peer, lane.session.role());
@@ -393,7 +425,8 @@ impl<I: ShardIo> Shard<I> {
                 Err(violation) => break Some(Breach::of(&violation)),
             };
             let mut broken = None;
-            for frame in FrameIter::new(message) {
+            let shared = message.shared();
+            for frame in shared.map_or_else(|| FrameIter::new(&message), FrameIter::shared) {
                 match frame {
                     Ok(frame) => {
                         frames += 1;
@@ -405,6 +438,7 @@ impl<I: ShardIo> Shard<I> {
                     break;
                 }
             }
+            inbox.recycle(message);
             if broken.is_some() {
                 break broken;
             }

@@ -7,8 +7,8 @@ use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
 use hawser_wire::{
-    BootEpoch, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason, RecordView,
-    StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+    BootEpoch, FrameBody, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason,
+    RecordView, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
 };
 use tracing::debug;
 
@@ -186,13 +186,13 @@ impl Streams {
         from: NodeId,
         kind: FrameKind,
         flags: FrameFlags,
-        body: &[u8],
+        body: FrameBody<'_>,
         epoch: BootEpoch,
         forwarder: &mut Forwarder<I>,
     ) {
         match kind {
             FrameKind::StreamSync => {
-                let Ok(sync) = StreamSync::decode(body) else { return };
+                let Ok(sync) = StreamSync::decode(&body) else { return };
                 match self.touch(sync.stream) {
                     Some(host) if host.source() == Some(from) => {
                         if let Some(receiver) = &mut host.receiver {
@@ -206,7 +206,7 @@ impl Streams {
                 }
             }
             FrameKind::StreamAck => {
-                let Ok(ack) = StreamAck::decode(body) else { return };
+                let Ok(ack) = StreamAck::decode(&body) else { return };
                 let Some(host) = self.hosts.get_mut(&ack.stream) else { return };
                 self.touched.insert(ack.stream);
                 if let Some(sender) = &mut host.sender {
@@ -215,7 +215,7 @@ impl Streams {
                 }
             }
             FrameKind::Notice => {
-                let Ok(notice) = Notice::decode(body) else { return };
+                let Ok(notice) = Notice::decode(&body) else { return };
                 let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
                 self.touched.insert(notice.stream);
                 let Notice { path, destination, reason, .. } = notice;
@@ -239,8 +239,8 @@ impl Streams {
         }
     }
 
-    fn handle_record(&mut self, from: NodeId, flags: FrameFlags, body: &[u8]) {
-        let view = match RecordView::decode(body) {
+    fn handle_record(&mut self, from: NodeId, flags: FrameFlags, body: FrameBody<'_>) {
+        let view = match RecordView::of(body) {
             Ok(view) => view,
             Err(error) => {
                 debug!(%from, %error, "record dropped");
@@ -475,12 +475,7 @@ fn transmit_from<I: ShardIo>(
                 }
             }
             TransmitBody::Record(record) => {
-                let view = RecordView {
-                    header: record.header,
-                    lengths: &record.lengths,
-                    payload: &record.payload,
-                };
-                host.handle_record(&view, FrameFlags::default());
+                host.handle_record(&record.view(), FrameFlags::default());
             }
         }
         acknowledge_from(now, host, forwarder, scratch);

@@ -158,6 +158,7 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
             Some(at) => sleep_until(sleeping, at.saturating_since(clock.now())).await,
             None => sleeping.await,
         }
+        shard.handle_rest();
     }
 }
 

@@ -1,123 +1,258 @@
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
 use hawser_wire::BATCH_BYTES_MAX;
 
 use crate::mask::apply_mask;
-use crate::websocket::{Header, Opcode, decode_header};
+use crate::message::Message;
+use crate::websocket::{HEADER_BYTES_MAX, Header, Opcode, decode_header};
 use crate::{Role, WebSocketViolation};
 
 /// A message may come in this many pieces; our own senders use one.
 const FRAGMENTS_MAX: u32 = 64;
 /// Pings answered between two calls that take the answers.
 const PINGS_MAX: u32 = 16;
+/// Memory for what a header announces is taken at once, up to so many times what has arrived of it.
+const AHEAD_MAX: usize = 16;
+/// A buffer that came back is kept for the next message up to this size.
+const SPARE_BYTES_MAX: usize = 256 << 10;
 
 /// Decrypted bytes of a lane on their way to being messages.
+///
+/// Until the first message is asked for, bytes are kept as they come: the HTTP handshake. From then
+/// on they are frames, and each payload goes to its message as it arrives, unmasked.
 ///
 /// It can be taken out of its session while its messages are handled, and put back.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// Plaintext as decrypted; `start..` is not consumed yet.
-    plaintext: Vec<u8>,
-    start: usize,
-    /// A message that comes in pieces.
-    assembly: Vec<u8>,
+    /// This side, once bytes are frames.
+    role: Option<Role>,
+    /// Bytes of the HTTP handshake; later of a frame's header that is not whole.
+    unread: Vec<u8>,
+    /// The frame whose payload comes next.
+    frame: Option<Payload>,
+    /// The message in the making.
+    message: BytesMut,
     fragments: u32,
     in_message: bool,
+    /// Messages that are whole.
+    whole: VecDeque<BytesMut>,
+    /// A buffer to be filled again.
+    spare: BytesMut,
+    /// What has come of a control frame's payload.
+    control: Vec<u8>,
     /// Payloads of pings that want a pong.
     pings: Vec<Vec<u8>>,
     /// The peer sent a close frame.
     closed: bool,
+    /// The peer broke the protocol: nothing is read behind that.
+    violation: Option<WebSocketViolation>,
+}
+
+/// A payload, as far as it is still to come.
+#[derive(Clone, Copy, Debug)]
+struct Payload {
+    opcode: Opcode,
+    fin: bool,
+    /// As it applies to the next byte.
+    mask: Option<[u8; 4]>,
+    left_bytes: usize,
 }
 
 /// An inbox with these decrypted bytes, as if a session had read them.
 impl From<Vec<u8>> for Inbox {
-    fn from(plaintext: Vec<u8>) -> Self {
-        Self { plaintext, ..Self::default() }
+    fn from(unread: Vec<u8>) -> Self {
+        Self { unread, ..Self::default() }
     }
 }
 
-/// Where a whole message stands.
-enum Found {
-    InPlace { start: usize, end: usize },
-    Assembled,
-}
-
 impl Inbox {
-    /// Bytes not consumed yet, for the HTTP handshake before the first message.
+    /// The bytes before the first message, for the HTTP handshake.
     #[must_use]
     pub fn unread(&self) -> &[u8] {
-        self.plaintext.get(self.start..).unwrap_or_default()
+        &self.unread
     }
 
     /// Drops `count` bytes from the front of the unread ones.
     pub fn consume(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.plaintext.len());
-        self.compact();
+        self.unread.drain(..count.min(self.unread.len()));
     }
 
-    /// The peer has sent a WebSocket close frame; nothing comes behind it.
+    /// Drops everything, and from now on whatever comes: the lane is about to close.
+    pub fn discard(&mut self) {
+        *self = Self { closed: true, role: self.role.or(Some(Role::Server)), ..Self::default() };
+    }
+
+    /// Bytes that have arrived and were not handed out.
     #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        self.closed
+    pub fn waiting_bytes(&self) -> usize {
+        let whole = self.whole.iter().map(BytesMut::len).sum::<usize>();
+        self.unread.len().saturating_add(self.message.len()).saturating_add(whole)
     }
 
-    pub(crate) const fn plaintext_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.plaintext
+    /// The peer has sent a WebSocket close frame, and all before it was handed out; nothing comes
+    /// behind it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed && self.whole.is_empty()
     }
 
     pub(crate) fn take_pings(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.pings)
     }
 
-    /// The next whole binary message, unmasked; `None` if more bytes are needed or the peer closed.
+    /// The next whole binary message; `None` if more bytes are needed or the peer closed.
     ///
-    /// `role` is this side's.
+    /// `role` is this side's, the same each time.
     ///
     /// # Errors
-    /// [`WebSocketViolation`] if the peer broke the protocol; the lane is to be closed.
-    pub fn next_message(&mut self, role: Role) -> Result<Option<&mut [u8]>, WebSocketViolation> {
-        if self.fragments > 0 && !self.in_message {
-            // The assembled message that was handed out last is done with.
-            self.assembly.clear();
-            self.fragments = 0;
+    /// [`WebSocketViolation`] if the peer broke the protocol behind the messages before; the lane is
+    /// to be closed.
+    pub fn next_message(&mut self, role: Role) -> Result<Option<Message>, WebSocketViolation> {
+        if self.role.is_none() {
+            self.role = Some(role);
+            let bytes = std::mem::take(&mut self.unread);
+            self.feed(&bytes);
         }
-        let found = loop {
-            if self.closed {
-                // Whatever a peer sends behind its close is not kept.
-                self.start = self.plaintext.len();
-                break None;
-            }
-            let Some(header) = decode_header(self.unread(), role)? else { break None };
-            self.check_bounds(&header)?;
-            let payload_len = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-            let start = self.start.saturating_add(header.len);
-            let end = start.saturating_add(payload_len);
-            let Some(payload) = self.plaintext.get_mut(start..end) else { break None };
-            if let Some(mask) = header.mask {
-                apply_mask(payload, mask);
-            }
-            self.start = end;
-            match header.opcode {
-                Opcode::Ping => self.pings.push(payload.to_vec()),
-                Opcode::Pong => {}
-                Opcode::Close => self.closed = true,
-                Opcode::Binary if header.fin => break Some(Found::InPlace { start, end }),
-                Opcode::Binary | Opcode::Continuation => {
-                    self.assembly.extend_from_slice(payload);
-                    self.fragments = self.fragments.saturating_add(1);
-                    self.in_message = !header.fin;
-                    if header.fin {
-                        break Some(Found::Assembled);
-                    }
-                }
-            }
+        match (self.whole.pop_front(), self.violation) {
+            (Some(message), _) => Ok(Some(Message::new(message))),
+            (None, Some(violation)) => Err(violation),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Takes back a message that is done with, whose memory is used again unless somebody keeps a
+    /// part of it.
+    pub fn recycle(&mut self, message: Message) {
+        if let Some(mut buffer) = message.into_buffer()
+            && (self.spare.capacity()..=SPARE_BYTES_MAX).contains(&buffer.capacity())
+        {
+            buffer.clear();
+            self.spare = buffer;
+        }
+    }
+
+    /// Takes decrypted bytes.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let Some(role) = self.role else {
+            self.unread.extend_from_slice(bytes);
+            return;
         };
-        Ok(match found {
-            None => {
-                self.compact();
-                None
+        if let Err(violation) = self.absorb(role, bytes) {
+            self.violation = Some(violation);
+            self.message = BytesMut::new();
+            self.unread = Vec::new();
+        }
+    }
+
+    fn absorb(&mut self, role: Role, mut bytes: &[u8]) -> Result<(), WebSocketViolation> {
+        while !bytes.is_empty() && !self.closed && self.violation.is_none() {
+            if let Some(payload) = self.frame {
+                let (piece, rest) = bytes.split_at(payload.left_bytes.min(bytes.len()));
+                bytes = rest;
+                self.append(payload, piece);
+            } else {
+                let Some((header, rest)) = self.header(role, bytes)? else { break };
+                bytes = rest;
+                self.begin(&header)?;
             }
-            Some(Found::InPlace { start, end }) => self.plaintext.get_mut(start..end),
-            Some(Found::Assembled) => Some(&mut self.assembly),
-        })
+        }
+        Ok(())
+    }
+
+    /// The header of the next frame and what stands behind it; `None` if it is not whole, and what is
+    /// there of it is kept.
+    fn header<'a>(
+        &mut self,
+        role: Role,
+        bytes: &'a [u8],
+    ) -> Result<Option<(Header, &'a [u8])>, WebSocketViolation> {
+        let had = self.unread.len();
+        let decoded = if had == 0 {
+            decode_header(bytes, role)?
+        } else {
+            let more = bytes.len().min(HEADER_BYTES_MAX.saturating_sub(had));
+            self.unread.extend_from_slice(bytes.get(..more).unwrap_or_default());
+            decode_header(&self.unread, role)?
+        };
+        if decoded.is_none() && had == 0 {
+            self.unread.extend_from_slice(bytes);
+        }
+        Ok(decoded.map(|header| {
+            self.unread.clear();
+            (header, bytes.get(header.len.saturating_sub(had)..).unwrap_or_default())
+        }))
+    }
+
+    fn begin(&mut self, header: &Header) -> Result<(), WebSocketViolation> {
+        self.check_bounds(header)?;
+        let left_bytes = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        let &Header { opcode, fin, mask, .. } = header;
+        let payload = Payload { opcode, fin, mask, left_bytes };
+        self.frame = Some(payload);
+        if left_bytes == 0 {
+            self.append(payload, &[]);
+        }
+        Ok(())
+    }
+
+    /// Puts the next bytes of the payload where they belong.
+    fn append(&mut self, payload: Payload, piece: &[u8]) {
+        let left_bytes = payload.left_bytes.saturating_sub(piece.len());
+        let start;
+        let placed = if payload.opcode.is_control() {
+            start = self.control.len();
+            self.control.extend_from_slice(piece);
+            self.control.as_mut_slice()
+        } else {
+            self.make_room(piece.len(), payload.left_bytes);
+            start = self.message.len();
+            self.message.extend_from_slice(piece);
+            self.message.as_mut()
+        };
+        let mask = payload.mask.map(|mut mask| {
+            // Just copied, it is in the nearest cache still.
+            apply_mask(placed.get_mut(start..).unwrap_or_default(), mask);
+            mask.rotate_left(piece.len() % 4);
+            mask
+        });
+        if left_bytes > 0 {
+            self.frame = Some(Payload { mask, left_bytes, ..payload });
+        } else {
+            self.frame = None;
+            self.finish(payload.opcode, payload.fin);
+        }
+    }
+
+    /// Room for a piece, and for what follows it as far as a peer is believed.
+    fn make_room(&mut self, piece_bytes: usize, left_bytes: usize) {
+        if self.message.capacity() == 0 && Message::suits(self.spare.capacity(), left_bytes) {
+            self.message = std::mem::take(&mut self.spare);
+        }
+        if self.message.capacity().saturating_sub(self.message.len()) < piece_bytes {
+            let room = left_bytes.min(piece_bytes.saturating_mul(AHEAD_MAX));
+            self.message.reserve(room);
+        }
+    }
+
+    fn finish(&mut self, opcode: Opcode, fin: bool) {
+        match opcode {
+            Opcode::Ping => self.pings.push(std::mem::take(&mut self.control)),
+            Opcode::Pong => self.control.clear(),
+            Opcode::Close => {
+                self.control.clear();
+                self.closed = true;
+                self.message = BytesMut::new();
+            }
+            Opcode::Binary | Opcode::Continuation if fin => {
+                self.whole.push_back(std::mem::take(&mut self.message));
+                (self.fragments, self.in_message) = (0, false);
+            }
+            Opcode::Binary | Opcode::Continuation => {
+                self.fragments = self.fragments.saturating_add(1);
+                self.in_message = true;
+            }
+        }
     }
 
     /// Checks what a header announces, before its payload is waited for.
@@ -138,25 +273,13 @@ impl Inbox {
         if self.in_message && self.fragments >= FRAGMENTS_MAX {
             return Err(WebSocketViolation::TooManyFragments { max: FRAGMENTS_MAX });
         }
-        let assembled = u64::try_from(self.assembly.len()).unwrap_or(u64::MAX);
-        let earlier = if self.in_message { assembled } else { 0 };
+        let earlier = u64::try_from(self.message.len()).unwrap_or(u64::MAX);
         let bytes = earlier.saturating_add(header.payload_len);
         let max_bytes = u64::try_from(BATCH_BYTES_MAX).unwrap_or(u64::MAX);
         if bytes > max_bytes {
             return Err(WebSocketViolation::TooLarge { bytes, max_bytes });
         }
         Ok(())
-    }
-
-    /// Moves what is left to the front, once no message is borrowed.
-    fn compact(&mut self) {
-        if self.start == self.plaintext.len() {
-            self.plaintext.clear();
-        } else if self.start > 0 {
-            self.plaintext.copy_within(self.start.., 0);
-            self.plaintext.truncate(self.plaintext.len() - self.start);
-        }
-        self.start = 0;
     }
 }
 

@@ -12,6 +12,7 @@
 mod error;
 mod inbox;
 mod mask;
+mod message;
 mod outgoing;
 mod session;
 mod tls;
@@ -19,4 +20,5 @@ mod websocket;
 
 pub use error::{SessionError, WebSocketViolation};
 pub use inbox::Inbox;
+pub use message::Message;
 pub use session::{LaneSession, Progress, Role};

@@ -123,8 +123,7 @@ impl LaneSession {
     /// [`SessionError`] if the connection cannot go on; what is unsent may hold an alert for the
     /// peer.
     pub fn process(&mut self) -> Result<Progress, SessionError> {
-        let progress =
-            self.tls.process(&mut self.incoming, &mut self.outgoing, self.inbox.plaintext_mut())?;
+        let progress = self.tls.process(&mut self.incoming, &mut self.outgoing, &mut self.inbox)?;
         Ok(Progress {
             handshaking: !progress.may_send && !progress.peer_closed,
             peer_closed: progress.peer_closed,

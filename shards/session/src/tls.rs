@@ -9,6 +9,7 @@ use rustls::unbuffered::{
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::SessionError;
+use crate::inbox::Inbox;
 use crate::outgoing::Outgoing;
 
 /// A TLS record carries at most this much plaintext (RFC 8446 §5.1).
@@ -75,19 +76,19 @@ impl Tls {
         }
     }
 
-    /// Takes records from the front of `incoming` until more bytes are needed. Application data is
-    /// appended to `plaintext`, what must be sent to `outgoing`.
+    /// Takes records from the front of `incoming` until more bytes are needed. Application data goes
+    /// to `inbox`, what must be sent to `outgoing`.
     pub(crate) fn process(
         &mut self,
         incoming: &mut Vec<u8>,
         outgoing: &mut Outgoing,
-        plaintext: &mut Vec<u8>,
+        inbox: &mut Inbox,
     ) -> Result<TlsProgress, SessionError> {
         let mut progress = TlsProgress::default();
         let mut start = 0;
         let result = loop {
             let rest = incoming.get_mut(start..).unwrap_or_default();
-            let (discard, step) = self.step(rest, outgoing, plaintext);
+            let (discard, step) = self.step(rest, outgoing, inbox);
             start += discard;
             match step {
                 Ok(Step::Again) => {}
@@ -100,7 +101,7 @@ impl Tls {
                     // The alert for the peer still waits inside; this one step writes it. Another
                     // would read the failed record again.
                     let rest = incoming.get_mut(start..).unwrap_or_default();
-                    let _alert = self.step(rest, outgoing, plaintext);
+                    let _alert = self.step(rest, outgoing, inbox);
                     *self = Self::Failed;
                     break Err(error);
                 }
@@ -123,14 +124,14 @@ impl Tls {
         &mut self,
         rest: &mut [u8],
         outgoing: &mut Outgoing,
-        plaintext: &mut Vec<u8>,
+        inbox: &mut Inbox,
     ) -> (usize, Result<Step, SessionError>) {
         match self {
             Self::Client(connection) => {
-                handle(connection.process_tls_records(rest), outgoing, plaintext)
+                handle(connection.process_tls_records(rest), outgoing, inbox)
             }
             Self::Server(connection) => {
-                handle(connection.process_tls_records(rest), outgoing, plaintext)
+                handle(connection.process_tls_records(rest), outgoing, inbox)
             }
             Self::Failed => (0, Err(SessionError::NotReady)),
         }
@@ -186,7 +187,7 @@ fn holds_whole_record(bytes: &[u8]) -> bool {
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     outgoing: &mut Outgoing,
-    plaintext: &mut Vec<u8>,
+    inbox: &mut Inbox,
 ) -> (usize, Result<Step, SessionError>) {
     let mut discard = status.discard;
     let state = match status.state {
@@ -198,7 +199,7 @@ fn handle<Data>(
             match traffic.next_record() {
                 Some(Ok(record)) => {
                     discard += record.discard;
-                    plaintext.extend_from_slice(record.payload);
+                    inbox.feed(record.payload);
                 }
                 Some(Err(error)) => break Err(error.into()),
                 None => break Ok(Step::Again),

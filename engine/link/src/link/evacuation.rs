@@ -79,7 +79,7 @@ impl VirtualLink {
         }
         let mut is_over = |frame: &FrameRef<'_>| {
             frame.header.kind == FrameKind::StripedRecord
-                && StripeStamp::decode(frame.body)
+                && StripeStamp::decode(&frame.body)
                     .is_ok_and(|(stamp, _)| over.binary_search(&stamp.epoch).is_ok())
         };
         let mut waiting: Vec<(LaneId, Vec<Batch>)> = Vec::new();

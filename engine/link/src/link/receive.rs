@@ -121,7 +121,7 @@ impl VirtualLink {
         at: usize,
         frame: &FrameRef<'_>,
     ) -> Result<Handled, LinkViolation> {
-        let fragment = LaneFragment::decode(frame.body)?;
+        let fragment = LaneFragment::decode(frame.body.bytes())?;
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
         let (id, class) = (lane.id.lane, frame.header.class);
         if class != TrafficClass::Bulk || !lane.peer_classes.contains(class) {
@@ -186,7 +186,7 @@ impl VirtualLink {
         at: usize,
         frame: &FrameRef<'_>,
     ) -> Result<Handled, LinkViolation> {
-        let body = frame.body;
+        let body = frame.body.bytes();
         let per_second = self.config.heartbeats_per_second;
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
         match frame.header.kind {

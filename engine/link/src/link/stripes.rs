@@ -157,7 +157,7 @@ impl VirtualLink {
             let (lane, class) = (lane.id.lane, frame.header.class);
             return Err(LinkViolation::FrameClass { lane, class });
         }
-        let (stamp, _) = StripeStamp::decode(frame.body)?;
+        let (stamp, _) = StripeStamp::decode(&frame.body)?;
         let plain = frame.unstamped()?;
         let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
         let is_outdated = newest.as_ref().is_some_and(|newest| stamp.epoch < **newest);

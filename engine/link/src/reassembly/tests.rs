@@ -28,7 +28,8 @@ fn put_with(
         body_len: len as u32,
         link_sequence: LinkSequence(stamp.sequence.wrapping_add(1)),
     };
-    let frame = FrameRef { header, body: &vec![7; len] };
+    let body = vec![7; len];
+    let frame = FrameRef { header, body: body.as_slice().into() };
     reassembly.handle_frame(NOW, stamp, frame, is_outdated, is_forgiving)
 }
 

@@ -1,12 +1,15 @@
 //! Frames in a batch: many, cut off, damaged, of kinds that nobody knows.
 
+use bytes::Bytes;
 use hawser_wire::{
-    BatchWriter, DecodeError, FRAME_BODY_BYTES_MAX, FrameHeader, FrameIter, FrameKind, FrameRef,
-    LinkSequence, TrafficClass,
+    BatchWriter, BootEpoch, DecodeError, FRAME_BODY_BYTES_MAX, FrameHeader, FrameIter, FrameKind,
+    FrameRef, LinkSequence, ProducerId, Record, RecordBuilder, RecordView, StreamId, StreamOffset,
+    TenantId, TrafficClass, put_varint,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::layouts::record_bytes;
 use crate::strategies as any_of;
 use crate::vectors::vector;
 
@@ -74,13 +77,18 @@ proptest! {
 fn the_golden_batch_keeps_what_it_does_not_know() {
     let frames: Vec<_> = FrameIter::new(vector("batch")).map(Result::unwrap).collect();
     let [ping, unknown, pong] = frames.as_slice() else { panic!("{frames:?}") };
-    assert_eq!((ping.header.kind, ping.body), (FrameKind::Ping, vector("heartbeat")));
-    assert_eq!((unknown.header.kind, unknown.body), (FrameKind::Unknown(0x7f), &b"xyz"[..]));
+    assert_eq!((ping.header.kind, ping.body.bytes()), (FrameKind::Ping, vector("heartbeat")));
+    assert_eq!(
+        (unknown.header.kind, unknown.body.bytes()),
+        (FrameKind::Unknown(0x7f), &b"xyz"[..])
+    );
     assert_eq!((unknown.header.flags.0, unknown.header.class), (0x80, TrafficClass::Priority));
-    assert_eq!((pong.header.kind, pong.body), (FrameKind::Pong, vector("heartbeat")));
+    assert_eq!((pong.header.kind, pong.body.bytes()), (FrameKind::Pong, vector("heartbeat")));
 
-    let again: Vec<u8> =
-        frames.iter().flat_map(|frame| [&frame.header.encode(), frame.body].concat()).collect();
+    let again: Vec<u8> = frames
+        .iter()
+        .flat_map(|frame| [&frame.header.encode(), frame.body.bytes()].concat())
+        .collect();
     assert_eq!(again, vector("batch"));
 }
 
@@ -125,4 +133,56 @@ fn a_reserved_byte_or_an_unknown_class_is_refused() {
     let reserved = DecodeError::Invalid { what: "frame header's reserved byte", value: 1 };
     assert_eq!(refused(3, 1), reserved);
     assert_eq!(refused(2, 3), DecodeError::Invalid { what: "traffic class", value: 3 });
+}
+
+/// A batch of records with payloads of these lengths, and what is kept of each.
+fn kept(payloads: &[usize]) -> (Bytes, Vec<Record>) {
+    let builder = RecordBuilder::new(
+        TenantId::from_bytes([1; 16]),
+        StreamId::from_bytes([2; 16]),
+        BootEpoch(1),
+    );
+    let mut batch = Vec::new();
+    for (&len, base) in payloads.iter().zip(0..) {
+        let mut lengths = Vec::new();
+        put_varint(&mut lengths, u32::try_from(len).unwrap());
+        let payload = vec![u8::try_from(base).unwrap(); len].into();
+        let (producer, offset) = (ProducerId(3), StreamOffset(base));
+        let record = builder.record(producer, base + 1, offset, 1, lengths.into(), payload);
+        record.with_parts(|parts| {
+            let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
+            BatchWriter::new(&mut batch).frame(kind, class, LinkSequence(1), parts).unwrap();
+        });
+    }
+    let batch = Bytes::from(batch);
+    let frames = FrameIter::shared(&batch).map(|frame| frame.unwrap().body);
+    let records = frames.map(|body| RecordView::of(body).unwrap().to_record()).collect();
+    (batch, records)
+}
+
+#[test]
+fn a_record_is_kept_as_a_part_of_its_batch_if_that_is_not_much_larger() {
+    let stands_in = |record: &Record, batch: &Bytes| {
+        batch.as_ptr_range().contains(&record.payload.as_ptr())
+            && batch.as_ptr_range().contains(&record.lengths.as_ptr())
+    };
+    let (batch, records) = kept(&[40_000, 40_000]);
+    assert!(records.iter().all(|record| stands_in(record, &batch)));
+    let (batch, records) = kept(&[20_000, 20_000, 40_000, 0]);
+    let found: Vec<_> = records.iter().map(|record| stands_in(record, &batch)).collect();
+    assert_eq!(found, [false, false, true, false]);
+    for (record, base) in records.iter().zip(0_u8..) {
+        assert!(record.payload.iter().all(|&byte| byte == base));
+        assert_eq!(record, &RecordView::decode(&record_bytes(record)).unwrap().to_record());
+    }
+}
+
+#[test]
+fn bytes_that_are_no_part_of_the_batch_are_copied() {
+    let (batch, records) = kept(&[40_000]);
+    let apart = record_bytes(&records[0]);
+    let body = FrameIter::shared(&batch).next().unwrap().unwrap().body.with(&apart);
+    let record = RecordView::of(body).unwrap().to_record();
+    assert_eq!(record, records[0]);
+    assert!(!batch.as_ptr_range().contains(&record.payload.as_ptr()));
 }

@@ -190,17 +190,17 @@ fn a_striped_record_is_a_record_behind_its_stamp() {
         body_len: 29,
         link_sequence: LinkSequence(9),
     };
-    let frame = FrameRef { header, body: &body };
+    let frame = FrameRef { header, body: body.as_slice().into() };
     let plain = frame.unstamped().unwrap();
-    assert_eq!(plain.body, b"route and record");
+    assert_eq!(*plain.body, *b"route and record");
     let expected = FrameHeader { kind: FrameKind::Record, body_len: 16, ..header };
     assert_eq!(plain.header, expected);
     assert_eq!(plain.unstamped(), Ok(plain), "a plain one stays as it is");
-    let cut_off = FrameRef { header, body: &body[..12] };
+    let cut_off = FrameRef { header, body: body[..12].into() };
     assert!(matches!(cut_off.unstamped(), Err(DecodeError::Truncated { .. })));
     let mut other = body.clone();
     other[0] = 8;
-    let refused = FrameRef { header, body: &other }.unstamped();
+    let refused = FrameRef { header, body: other.as_slice().into() }.unstamped();
     assert!(matches!(refused, Err(DecodeError::Invalid { value: 8, .. })));
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hawser_exchange::ShardToControl;
 use hawser_link::{Handled, LinkViolation, ReassembledFrame};
 use hawser_wire::{
-    CloseReason, DATAGRAM_BYTES_MAX, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
+    CloseReason, DATAGRAM_BYTES_MAX, FrameBody, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
     LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
 };
 use tracing::debug;
@@ -105,10 +105,10 @@ impl<I: ShardIo> Shard<I> {
                     )));
                 }
                 let from = peer;
-                self.push_control_frame(body, |body| ShardToControl::LinkControl { from, body });
+                self.push_control_frame(&body, |body| ShardToControl::LinkControl { from, body });
             }
             FrameKind::Close => {
-                let close = LaneClose::decode(body).map(LaneClose::printable).ok();
+                let close = LaneClose::decode(&body).map(LaneClose::printable).ok();
                 let why = close.as_ref().map_or_else(
                     || "closed by the peer".to_owned(),
                     |close| format!("peer: {}: {}", close.reason.text(), close.detail),
@@ -147,13 +147,13 @@ impl<I: ShardIo> Shard<I> {
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
-        body: &[u8],
+        body: FrameBody<'_>,
     ) -> Option<Breach> {
         // The queues of a class are bounded, and served, as what belongs into them allows.
         if kind.class() != Some(class) {
             return Some(Breach::of(&format_args!("{kind:?} frame of class {}", class.name())));
         }
-        let (route, rest) = match RouteHeader::decode(body) {
+        let (route, rest) = match RouteHeader::decode(body.bytes()) {
             Ok(decoded) => decoded,
             Err(error) => return Some(Breach::of(&error)),
         };
@@ -165,7 +165,7 @@ impl<I: ShardIo> Shard<I> {
         if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
             self.handle_routed(now, kind, class, flags, body);
         } else {
-            self.forwarder.forward(kind, class, flags, body);
+            self.forwarder.forward(kind, class, flags, &body);
         }
         None
     }
@@ -177,9 +177,9 @@ impl<I: ShardIo> Shard<I> {
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
-        body: &[u8],
+        body: FrameBody<'_>,
     ) {
-        let Ok((route, rest)) = RouteHeader::decode(body) else { return };
+        let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { return };
         let from = route.source;
         if kind == FrameKind::Datagram {
             self.push_control_frame(rest, |body| ShardToControl::Datagram { from, body });
@@ -192,9 +192,10 @@ impl<I: ShardIo> Shard<I> {
         let host = self.forwarder.host_of(stream);
         if host == self.forwarder.shard {
             let epoch = self.epoch;
+            let rest = body.with(rest);
             self.streams.handle_frame(now, from, kind, flags, rest, epoch, &mut self.forwarder);
         } else {
-            self.forwarder.push_host(host, kind, class, flags, body);
+            self.forwarder.push_host(host, kind, class, flags, &body);
         }
     }
 
@@ -205,9 +206,13 @@ impl<I: ShardIo> Shard<I> {
             let ReassembledFrame { header, body } = &frame;
             worked = true;
             // The lane that it came over is done with it.
-            if let Some(breach) =
-                self.handle_arrived(now, header.kind, header.class, header.flags, body)
-            {
+            if let Some(breach) = self.handle_arrived(
+                now,
+                header.kind,
+                header.class,
+                header.flags,
+                body.as_slice().into(),
+            ) {
                 debug!(%peer, why = breach.why, "striped record dropped");
             }
             self.forwarder.links.give_reassembled(peer, frame);

@@ -351,7 +351,7 @@ impl Peer {
                 self.frames.push_back(take(frame));
                 continue;
             }
-            let LaneFragment { first, last, piece } = LaneFragment::decode(frame.body).unwrap();
+            let LaneFragment { first, last, piece } = LaneFragment::decode(&frame.body).unwrap();
             assert_eq!(first, self.assembly.is_empty(), "a batch begins");
             self.assembly.extend_from_slice(piece);
             if last {

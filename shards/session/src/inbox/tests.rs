@@ -64,6 +64,17 @@ fn refused(role: Role, bytes: &[u8], expected: WebSocketViolation) {
     assert_eq!(read(role, &stream), (vec![b"good".to_vec()], Some(expected)), "{role:?}");
 }
 
+fn is_empty(inbox: &mut Inbox, role: Role) -> bool {
+    inbox.next_message(role).unwrap().is_none()
+}
+
+impl Inbox {
+    /// Memory taken for what waits.
+    fn held_bytes(&self) -> usize {
+        self.unread.capacity() + self.message.capacity() + self.control.capacity()
+    }
+}
+
 fn refused_in_both_roles(bytes: impl Fn(Role) -> Vec<u8>, expected: WebSocketViolation) {
     for role in [Role::Client, Role::Server] {
         refused(role, &bytes(role), expected);
@@ -231,7 +242,7 @@ fn control_frames_may_stand_between_fragments() {
         ]
         .concat();
         let mut inbox = Inbox::from(bytes);
-        assert_eq!(inbox.next_message(role).unwrap().unwrap(), b"abc");
+        assert_eq!(*inbox.next_message(role).unwrap().unwrap(), *b"abc");
         assert_eq!(inbox.take_pings(), [vec![9; 125]]);
     }
 }
@@ -242,15 +253,18 @@ fn pings_are_kept_for_their_answers_up_to_a_bound() {
     for role in [Role::Client, Role::Server] {
         let ping = |at: u32| frame(role, FIN | PING, &at.to_be_bytes());
         let mut inbox = Inbox::from((0..max).flat_map(ping).collect::<Vec<u8>>());
-        assert_eq!(inbox.next_message(role), Ok(None));
-        inbox.plaintext_mut().extend(ping(max));
-        assert_eq!(inbox.next_message(role), Err(WebSocketViolation::PingFlood { max }));
+        assert!(is_empty(&mut inbox, role));
         let pings = inbox.take_pings();
         assert_eq!(pings.len(), max as usize);
         assert_eq!(pings.first(), Some(&0_u32.to_be_bytes().to_vec()));
-        // Once they are answered there is room for more.
-        assert_eq!(inbox.next_message(role), Ok(None));
-        assert_eq!(inbox.take_pings(), [max.to_be_bytes().to_vec()]);
+        // Once they are answered there is room for as many again, and not for one more.
+        inbox.feed(&(0..max).flat_map(ping).collect::<Vec<u8>>());
+        assert!(is_empty(&mut inbox, role));
+        inbox.feed(&ping(max));
+        let flood = WebSocketViolation::PingFlood { max };
+        assert_eq!(inbox.next_message(role).unwrap_err(), flood);
+        assert_eq!(inbox.take_pings().len(), max as usize);
+        assert_eq!(inbox.next_message(role).unwrap_err(), flood, "it does not go on");
     }
 }
 
@@ -258,17 +272,18 @@ fn pings_are_kept_for_their_answers_up_to_a_bound() {
 fn nothing_is_read_behind_a_close() {
     for role in [Role::Client, Role::Server] {
         let bytes = [
+            frame(role, FIN | BINARY, b"first"),
             frame(role, FIN | BINARY, b"last"),
             frame(role, FIN | CLOSE, &1000_u16.to_be_bytes()),
             frame(role, FIN | BINARY, b"behind"),
         ]
         .concat();
         let mut inbox = Inbox::from(bytes);
-        assert_eq!(inbox.next_message(role).unwrap().unwrap(), b"last");
-        assert!(!inbox.is_closed());
-        assert_eq!(inbox.next_message(role), Ok(None));
+        assert_eq!(*inbox.next_message(role).unwrap().unwrap(), *b"first");
+        assert!(!inbox.is_closed(), "what came before is still to be handed out");
+        assert_eq!(*inbox.next_message(role).unwrap().unwrap(), *b"last");
         assert!(inbox.is_closed());
-        assert_eq!(inbox.next_message(role), Ok(None));
+        assert!(is_empty(&mut inbox, role));
     }
 }
 
@@ -276,13 +291,12 @@ fn nothing_is_read_behind_a_close() {
 fn what_comes_behind_a_close_takes_no_memory() {
     let role = Role::Client;
     let mut inbox = Inbox::from(frame(role, FIN | CLOSE, b""));
-    assert_eq!(inbox.next_message(role), Ok(None));
+    assert!(is_empty(&mut inbox, role));
     for _ in 0..100 {
-        inbox.plaintext_mut().extend_from_slice(&[0; 16 << 10]);
-        assert_eq!(inbox.next_message(role), Ok(None));
-        assert_eq!(inbox.unread(), b"");
+        inbox.feed(&[0; 16 << 10]);
+        assert!(is_empty(&mut inbox, role));
     }
-    assert!(inbox.plaintext.capacity() <= 64 << 10, "{} bytes", inbox.plaintext.capacity());
+    assert_eq!((inbox.waiting_bytes(), inbox.held_bytes()), (0, 0));
 }
 
 #[test]
@@ -292,8 +306,9 @@ fn an_announced_length_takes_no_memory() {
             let mut bytes = announcement(role, first, BATCH_BYTES_MAX as u64);
             bytes.extend_from_slice(b"little");
             let mut inbox = Inbox::from(bytes);
-            assert_eq!(inbox.next_message(role), Ok(None));
-            assert!(inbox.plaintext.capacity() < 64 && inbox.assembly.capacity() == 0);
+            assert!(is_empty(&mut inbox, role));
+            assert_eq!(inbox.waiting_bytes(), b"little".len());
+            assert!(inbox.held_bytes() <= AHEAD_MAX * b"little".len(), "{}", inbox.held_bytes());
         }
     }
 }
@@ -302,13 +317,13 @@ fn an_announced_length_takes_no_memory() {
 fn fragments_of_nothing_take_no_memory() {
     let role = Role::Server;
     let mut inbox = Inbox::from(frame(role, BINARY, b"x"));
-    assert_eq!(inbox.next_message(role), Ok(None));
+    assert!(is_empty(&mut inbox, role));
     for _ in 1..FRAGMENTS_MAX {
-        inbox.plaintext_mut().extend(frame(role, CONTINUATION, b""));
-        assert_eq!(inbox.next_message(role), Ok(None));
-        assert_eq!(inbox.unread(), b"");
+        inbox.feed(&frame(role, CONTINUATION, b""));
+        assert!(is_empty(&mut inbox, role));
     }
-    assert!(inbox.assembly.capacity() < 64);
+    assert_eq!(inbox.waiting_bytes(), 1);
+    assert!(inbox.held_bytes() < 64);
 }
 
 #[test]
@@ -317,9 +332,44 @@ fn http_bytes_are_consumed_from_the_front() {
     let mut inbox = Inbox::from([b"head".to_vec(), frame(role, FIN | BINARY, b"x")].concat());
     assert_eq!(inbox.unread().get(..4), Some(&b"head"[..]));
     inbox.consume(4);
-    assert_eq!(inbox.next_message(role).unwrap().unwrap(), b"x");
-    inbox.consume(usize::MAX);
+    assert_eq!(*inbox.next_message(role).unwrap().unwrap(), *b"x");
     assert_eq!(inbox.unread(), b"");
+}
+
+#[test]
+fn what_is_discarded_takes_no_memory_and_neither_does_what_follows() {
+    for role in [Role::Client, Role::Server] {
+        let mut inbox = Inbox::from(frame(role, FIN | BINARY, &[7; 70_000]));
+        assert!(inbox.next_message(role).unwrap().is_some());
+        inbox.feed(&frame(role, BINARY, &[7; 70_000]));
+        inbox.discard();
+        inbox.feed(&frame(role, FIN | BINARY, &[7; 70_000]));
+        assert!(is_empty(&mut inbox, role));
+        assert_eq!((inbox.waiting_bytes(), inbox.held_bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn the_memory_of_a_message_is_used_for_the_next_one() {
+    let role = Role::Server;
+    let bytes = frame(role, FIN | BINARY, &[7; 70_000]);
+    let mut inbox = Inbox::from(bytes.clone());
+    let first = inbox.next_message(role).unwrap().unwrap();
+    assert!(first.shared().is_some());
+    let at = first.as_ptr();
+    inbox.recycle(first);
+    for piece in bytes.chunks(16 << 10) {
+        inbox.feed(piece);
+    }
+    let second = inbox.next_message(role).unwrap().unwrap();
+    assert_eq!((second.as_ptr(), second.len()), (at, 70_000));
+    // What somebody keeps of it is left alone.
+    let kept = second.shared().unwrap().slice(..3);
+    inbox.recycle(second);
+    inbox.feed(&frame(role, FIN | BINARY, &[9; 70_000]));
+    let third = inbox.next_message(role).unwrap().unwrap();
+    assert_ne!(third.as_ptr(), at);
+    assert_eq!((&kept[..], third[0]), (&[7_u8; 3][..], 9));
 }
 
 /// A message, how often it is cut, and whether a ping stands before it.
@@ -359,13 +409,13 @@ proptest! {
             let size = sizes.next().map_or(1, |size| *size).min(rest.len());
             let (now, later) = rest.split_at(size);
             rest = later;
-            inbox.plaintext_mut().extend_from_slice(now);
+            inbox.feed(now);
             while let Some(message) = inbox.next_message(role).unwrap() {
                 got.push(message.to_vec());
             }
             pings += inbox.take_pings().len();
         }
-        prop_assert_eq!(inbox.unread(), b"");
+        prop_assert_eq!(inbox.waiting_bytes(), 0);
         prop_assert_eq!(pings, messages.iter().filter(|(_, _, ping)| *ping).count());
         let sent: Vec<Vec<u8>> = messages.into_iter().map(|(payload, ..)| payload).collect();
         prop_assert_eq!(got, sent);
