@@ -3,34 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::process::{Node, Spec, wait_for};
-
-fn nodes_of(row: &Value) -> String {
-    let nodes = row["nodes"].as_array().unwrap().iter();
-    nodes.map(|node| node.as_str().unwrap()).collect::<Vec<_>>().join(" ")
-}
-
-/// The ways of the rows, in order of the alphabet: what was measured says which is the best.
-fn ways(rows: &Value) -> Vec<String> {
-    let mut ways: Vec<String> = rows.as_array().unwrap().iter().map(nodes_of).collect();
-    ways.sort();
-    ways
-}
+use crate::triangle::{Triangle, nodes_of, ways};
 
 #[test]
 fn each_path_is_shown_and_explained() {
-    let directory = tempfile::tempdir().unwrap();
-    let b = Node::start(directory.path(), &Spec::listening("b"));
-    let listening = Spec::listening("c");
-    // A and C dial B, where they join; A dials C, too.
-    let config: &'static str = format!("[lanes]\ndial = [\"{}\"]\n", listening.listen).leak();
-    let c = Node::start(directory.path(), &listening);
-    let a = Node::start(directory.path(), &Spec { config, ..Spec::dialling("a") });
-    b.run(&["mesh", "seed", "test"]).ok();
-    for node in [&c, &a] {
-        let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
-        node.run(&["mesh", "join", &token]).ok();
-    }
-
+    let mesh = Triangle::start();
+    let (a, b) = (&mesh.a, &mesh.b);
     let rows = wait_for("both paths", || {
         let rows = a.json(&["route", "ls", "c"]);
         (ways(&rows) == ["a b c", "a c"]).then_some(rows)

@@ -124,12 +124,20 @@ impl MeshService for MeshApi {
         Ok(Response::new(JoinToken { token, expires_unix_s }))
     }
 
-    async fn add_route(&self, _: Request<AddRouteReq>) -> Answer<TopologyStatus> {
-        not_yet("AddRoute", "operator routes in the path computation")
+    async fn add_route(&self, request: Request<AddRouteReq>) -> Answer<TopologyStatus> {
+        note_call(&request, "AddRoute");
+        let AddRouteReq { from, to, via } = request.into_inner();
+        let generation = self.plane.add_route(given(from), to, via).await;
+        let generation = generation.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(TopologyStatus { generation }))
     }
 
-    async fn drop_route(&self, _: Request<DropRouteReq>) -> Answer<TopologyStatus> {
-        not_yet("DropRoute", "operator routes in the path computation")
+    async fn drop_route(&self, request: Request<DropRouteReq>) -> Answer<TopologyStatus> {
+        note_call(&request, "DropRoute");
+        let DropRouteReq { from, to } = request.into_inner();
+        let generation = self.plane.drop_route(given(from), to).await;
+        let generation = generation.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(TopologyStatus { generation }))
     }
 
     async fn send_node_update(&self, _: Request<NodeUpdate>) -> Answer<BroadcastResult> {

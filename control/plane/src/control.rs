@@ -29,6 +29,7 @@ use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::opens::Opens;
+use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
 use crate::reports::Reports;
 use crate::settling::Settling;
@@ -110,6 +111,8 @@ pub(crate) struct Control {
     pub(crate) evicted: BTreeSet<NodeId>,
     /// The operator has drained this node: it is no transit.
     pub(crate) drained: bool,
+    /// Paths that operators have set for what this node sends.
+    pub(crate) operator_routes: OperatorRoutes,
     pub(crate) lsdb_changed: bool,
     /// How often this node was overtaken when that was told last.
     pub(crate) overtaken_told: u64,
@@ -154,6 +157,7 @@ pub(crate) struct Parts {
     pub(crate) paths: PathWorker,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) drained: bool,
+    pub(crate) operator_routes: OperatorRoutes,
     pub(crate) peers: Vec<String>,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
@@ -198,6 +202,7 @@ impl Control {
             certificates: Certificates::default(),
             evicted: BTreeSet::new(),
             drained: parts.drained,
+            operator_routes: parts.operator_routes,
             lsdb_changed: false,
             overtaken_told: 0,
             routes_computed: MonoTime::ZERO,

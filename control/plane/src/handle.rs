@@ -66,6 +66,17 @@ pub(crate) enum Command {
         named: Vec<String>,
         answer: Answer<RoutesView>,
     },
+    AddRoute {
+        from: Option<String>,
+        to: String,
+        via: Vec<String>,
+        answer: Answer<u64>,
+    },
+    DropRoute {
+        from: Option<String>,
+        to: String,
+        answer: Answer<u64>,
+    },
     OpenStream {
         request: OpenStream,
         answer: Answer<OpenedStream>,
@@ -258,6 +269,35 @@ impl PlaneHandle {
     /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`].
     pub async fn routes(&self, named: Vec<String>) -> Result<RoutesView, PlaneError> {
         self.ask(|answer| Command::Routes { named, answer }).await
+    }
+
+    /// Sets the path that this node's traffic to `to` takes from now on, over restarts, whenever it
+    /// can be taken: over the nodes `via`, in order, or over the link to `to` if there are none between.
+    /// Answers with the generation of the routes in force, which the path is part of unless that takes
+    /// more than 5 s.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless `from` is this node or none,
+    /// [`PlaneError::NameInvalid`] if it leads to this node or names one twice,
+    /// [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
+    /// [`PlaneError::Store`].
+    pub async fn add_route(
+        &self,
+        from: Option<String>,
+        to: String,
+        via: Vec<String>,
+    ) -> Result<u64, PlaneError> {
+        self.ask(|answer| Command::AddRoute { from, to, via, answer }).await
+    }
+
+    /// Drops the path that [`Self::add_route`] has set to `to`; answers as it does.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
+    /// [`PlaneError::RouteOfOther`], [`PlaneError::NoRoute`], [`PlaneError::Store`].
+    pub async fn drop_route(&self, from: Option<String>, to: String) -> Result<u64, PlaneError> {
+        self.ask(|answer| Command::DropRoute { from, to, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

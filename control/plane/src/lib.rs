@@ -5,7 +5,7 @@
 //! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `link_metrics`, `certificates`, `catalogue`, `announcements`, `opens`,
 //! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`. Beside them stand the parts that
 //! act: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
-//! `settling`, `status`, `routes` move what the machines say between the rings, the sockets of admission and the
+//! `settling`, `status`, `routes`, `operator_routes` move what the machines say between the rings, the sockets of admission and the
 //! store.
 //!
 //! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
@@ -37,6 +37,7 @@ mod link_state;
 mod links;
 mod liveness;
 mod opens;
+mod operator_routes;
 mod path_worker;
 mod plane;
 mod reports;
@@ -58,7 +59,10 @@ pub use hawser_membership::Liveness;
 pub use hawser_routing::{CostTerms, K_MAX};
 pub use hawser_store::StreamState;
 pub use plane::Plane;
-pub use routes::{CandidateView, RouteHopView, RouteView, RoutesView, VerdictView};
+pub use routes::{
+    CandidateView, ObstacleView, OperatorRouteView, RouteHopView, RouteView, RoutesView,
+    VerdictView,
+};
 pub use view::{
     EventKind, EventView, LaneEventView, LaneEventsView, LaneView, LinkView, MeshState, MeshView,
     NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole, StreamStatusView,

@@ -349,6 +349,7 @@ impl Control {
         self.withdraw();
         self.clear_streams();
         self.certificates.clear();
+        self.operator_routes.clear();
         self.mesh = None;
         self.peers.clear();
         self.entering = true;

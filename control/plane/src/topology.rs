@@ -68,9 +68,9 @@ impl Control {
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
         // Who leaves has no links any more: paths through it end before its lanes do.
         let drained = if self.drained { LsaFlags::OVERLOADED } else { LsaFlags::default() };
-        let (flags, adjacencies) = match self.leaving {
-            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new()),
-            None => (drained, self.adjacencies.told()),
+        let (flags, adjacencies, routes) = match self.leaving {
+            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new(), Vec::new()),
+            None => (drained, self.adjacencies.told(), self.operator_routes.told(self.node)),
         };
         let Some(mesh) = &self.mesh else { return };
         let certificate = certificate_hash(&mesh.record.certificate);
@@ -84,7 +84,7 @@ impl Control {
             name: self.config.node_name.clone(),
             address: self.advertised_address().unwrap_or_default(),
             adjacencies,
-            routes: Vec::new(),
+            routes,
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
