@@ -13,6 +13,7 @@ use super::output::Output;
 use super::plan::Class;
 use super::table::{Align, Table};
 
+mod coverage;
 mod explain;
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,9 @@ pub(crate) enum RouteCommand {
     Drop(DropArgs),
     /// Show the best paths between two nodes, what each costs, and why it is not the first.
     Explain(explain::ExplainArgs),
+    /// Show how much of the traffic goes on when a link breaks: to which share of the destinations there
+    /// is a backup, and to which there is none.
+    Coverage(coverage::CoverageArgs),
 }
 
 #[derive(Args, Debug)]
@@ -166,6 +170,7 @@ pub(crate) async fn run(command: RouteCommand, target: Target, out: Output) -> R
             }
         }
         RouteCommand::Explain(args) => explain::run(args, target, out).await,
+        RouteCommand::Coverage(args) => coverage::run(args, target, out).await,
     }
 }
 

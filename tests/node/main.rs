@@ -18,5 +18,6 @@ mod refused;
 mod ring;
 mod route;
 mod stream;
+mod survey;
 mod triangle;
 mod violations;

@@ -3,12 +3,12 @@ use std::time::Duration;
 use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
-    AddRouteReq, BroadcastResult, Chunk, DbUpdate, DrainNodeReq, DropRouteReq, EvictNodeReq,
-    ExplainRouteReq, Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq,
-    LaneList, LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate,
-    OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService, RouteExplanation,
-    RouteList, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus,
-    TopologyStatus, UndrainNodeReq,
+    AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
+    DropRouteReq, EvictNodeReq, ExplainRouteReq, Filter, IssueTokenReq, JoinMeshReq, JoinToken,
+    LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent,
+    MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult,
+    QualityOfService, RouteExplanation, RouteList, SeedMeshReq, StartMeshReq, StopMeshReq,
+    StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq, TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
 use crate::route_status::{class_of, route_explanation, route_list};
+use crate::survey_status::{coverage_report, topology};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
 const RESULTS_WAITING: usize = 2;
@@ -244,6 +245,18 @@ impl MeshService for MeshApi {
         let class = class_of(&traffic_class)?;
         let view = self.routes(vec![source, destination]).await?;
         computed(move || route_explanation(&view, class, paths)).await
+    }
+
+    async fn get_coverage(&self, request: Request<CoverageReq>) -> Answer<CoverageReport> {
+        let CoverageReq { traffic_class, all_nodes } = request.into_inner();
+        let class = class_of(&traffic_class)?;
+        let view = self.routes(Vec::new()).await?;
+        computed(move || coverage_report(&view, class, all_nodes)).await
+    }
+
+    async fn get_topology(&self, _: Request<TopologyReq>) -> Answer<Topology> {
+        let view = self.routes(Vec::new()).await?;
+        computed(move || Ok(topology(&view))).await
     }
 
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {

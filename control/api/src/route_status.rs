@@ -135,10 +135,10 @@ fn route_hop(view: RouteHopView) -> v1::RouteHop {
     }
 }
 
-fn route_node(node: NodeRef) -> v1::RouteNode {
+pub(crate) fn route_node(node: NodeRef) -> v1::RouteNode {
     v1::RouteNode { node_id: node.node.to_string(), name: node.name }
 }
 
-fn digest_text(digest: u64) -> String {
+pub(crate) fn digest_text(digest: u64) -> String {
     format!("{digest:016x}")
 }

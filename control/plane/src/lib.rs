@@ -47,6 +47,7 @@ mod shards;
 mod status;
 mod store_queue;
 mod streams;
+mod survey;
 mod topology;
 mod view;
 mod wanted_lanes;
@@ -56,13 +57,14 @@ pub use config::{LanePlan, PlaneConfig};
 pub use error::PlaneError;
 pub use handle::PlaneHandle;
 pub use hawser_membership::Liveness;
-pub use hawser_routing::{CostTerms, K_MAX};
+pub use hawser_routing::{CostTerms, K_MAX, LinkMetrics};
 pub use hawser_store::StreamState;
 pub use plane::Plane;
 pub use routes::{
     CandidateView, ObstacleView, OperatorRouteView, RouteHopView, RouteView, RoutesView,
     VerdictView,
 };
+pub use survey::{CoverageView, TopologyNodeView, TopologyView};
 pub use view::{
     EventKind, EventView, LaneEventView, LaneEventsView, LaneView, LinkView, MeshState, MeshView,
     NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole, StreamStatusView,

@@ -41,7 +41,7 @@ impl Control {
 #[derive(Clone, Debug)]
 pub struct RoutesView {
     node: NodeId,
-    mesh: Arc<MeshTopology>,
+    pub(crate) mesh: Arc<MeshTopology>,
     lsdb_digest: u64,
     /// For a moment after a change it is that of an earlier database.
     snapshot: Arc<RouteSnapshot>,
@@ -275,11 +275,11 @@ impl RoutesView {
         set.routes().iter().find(|route| route.hops == hops)
     }
 
-    fn numbered(&self, number: NodeNumber) -> NodeRef {
+    pub(crate) fn numbered(&self, number: NodeNumber) -> NodeRef {
         self.node_ref(self.mesh.id(number).unwrap_or_default())
     }
 
-    fn node_ref(&self, node: NodeId) -> NodeRef {
+    pub(crate) fn node_ref(&self, node: NodeId) -> NodeRef {
         NodeRef { node, name: self.names.get(&node).cloned().unwrap_or_default() }
     }
 }
