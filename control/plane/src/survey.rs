@@ -60,10 +60,10 @@ impl RoutesView {
         let Ok(mut survey) = CoverageSurvey::new(&self.mesh, class) else { return Vec::new() };
         let sources = (0..).zip(self.mesh.ids());
         let wanted = sources.filter(|&(_, &node)| only.is_none_or(|only| only == node));
-        wanted.map(|(number, &node)| self.coverage_view(node, survey.coverage(number))).collect()
+        wanted.map(|(number, &node)| self.coverage_view(node, &survey.coverage(number))).collect()
     }
 
-    fn coverage_view(&self, source: NodeId, found: Coverage) -> CoverageView {
+    fn coverage_view(&self, source: NodeId, found: &Coverage) -> CoverageView {
         let named = |number: NodeNumber| self.numbered(number);
         CoverageView {
             source: self.node_ref(source),
