@@ -14,6 +14,7 @@ use super::plan::Class;
 use super::table::{Align, Table};
 
 mod coverage;
+mod drill;
 mod explain;
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,9 @@ pub(crate) enum RouteCommand {
     /// Show how much of the traffic goes on when a link breaks: to which share of the destinations there
     /// is a backup, and to which there is none.
     Coverage(coverage::CoverageArgs),
+    /// Cut a link of this node for a while, measure what becomes of traffic to its far end, and restore
+    /// it. The node restores it also if this command ends before.
+    Drill(drill::DrillArgs),
 }
 
 #[derive(Args, Debug)]
@@ -171,6 +175,7 @@ pub(crate) async fn run(command: RouteCommand, target: Target, out: Output) -> R
         }
         RouteCommand::Explain(args) => explain::run(args, target, out).await,
         RouteCommand::Coverage(args) => coverage::run(args, target, out).await,
+        RouteCommand::Drill(args) => drill::run(args, target, out).await,
     }
 }
 

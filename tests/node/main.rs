@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod drill;
 mod events;
 mod files;
 mod lane_policy;

@@ -4,11 +4,12 @@ use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
-    DropRouteReq, EvictNodeReq, ExplainRouteReq, Filter, IssueTokenReq, JoinMeshReq, JoinToken,
-    LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent,
-    MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult,
-    QualityOfService, RouteExplanation, RouteList, SeedMeshReq, StartMeshReq, StopMeshReq,
-    StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq, TopologyStatus, UndrainNodeReq,
+    DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainRouteReq, Filter, IssueTokenReq,
+    JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq, LinkList,
+    ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq,
+    PublishBatch, PublishResult, QualityOfService, RouteExplanation, RouteList, SeedMeshReq,
+    StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq,
+    TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
@@ -26,10 +27,12 @@ use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
 use crate::route_status::{class_of, route_explanation, route_list};
-use crate::survey_status::{coverage_report, topology};
+use crate::survey_status::{coverage_report, drill_report, topology};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
 const RESULTS_WAITING: usize = 2;
+/// A drill cuts its link for so long unless the caller wants another time.
+const CUT_MS_DEFAULT: u64 = 2000;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -257,6 +260,15 @@ impl MeshService for MeshApi {
     async fn get_topology(&self, _: Request<TopologyReq>) -> Answer<Topology> {
         let view = self.routes(Vec::new()).await?;
         computed(move || Ok(topology(&view))).await
+    }
+
+    async fn drill_link(&self, request: Request<DrillLinkReq>) -> Answer<DrillReport> {
+        note_call(&request, "DrillLink");
+        let DrillLinkReq { a, b, cut_ms, force } = request.into_inner();
+        let cut_for =
+            Duration::from_millis(if cut_ms == 0 { CUT_MS_DEFAULT } else { cut_ms.into() });
+        let found = self.plane.drill([a, b], cut_for, force).await;
+        Ok(Response::new(drill_report(found.map_err(|error| plane_status(&error))?)))
     }
 
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {

@@ -12,6 +12,8 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         | PlaneError::StreamClosing { .. }
         | PlaneError::NotSource { .. }
         | PlaneError::RouteOfOther { .. }
+        | PlaneError::NotLinkEnd { .. }
+        | PlaneError::DrillRefused { .. }
         | PlaneError::NoAddress
         | PlaneError::Listen { .. }
         | PlaneError::NameFixed { .. } => Code::FailedPrecondition,

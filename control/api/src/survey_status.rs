@@ -1,6 +1,8 @@
-//! The mesh as a whole, as the API's messages: coverage, topology.
+//! The mesh as a whole, as the API's messages: coverage, topology, drills.
 
-use hawser_plane::{CoverageView, LinkMetrics, NodeRef, RoutesView, TopologyNodeView};
+use std::time::Duration;
+
+use hawser_plane::{CoverageView, DrillView, LinkMetrics, NodeRef, RoutesView, TopologyNodeView};
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
 use tonic::Status;
@@ -89,6 +91,21 @@ pub(crate) fn topology(view: &RoutesView) -> v1::Topology {
                 hop: weights.hop,
             })
             .collect(),
+    }
+}
+
+/// What a drill has found.
+pub(crate) fn drill_report(view: DrillView) -> v1::DrillReport {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    v1::DrillReport {
+        peer: Some(route_node(view.peer)),
+        cut_us: micros(view.cut_for),
+        pause_us: micros(view.pause),
+        pause_at_return_us: micros(view.pause_at_return),
+        back_after_us: view.back_after.map(micros),
+        probes: count(view.probes),
+        lost: count(view.lost),
+        duplicated: count(view.duplicated),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::commits::Commits;
 use crate::config::PlaneConfig;
 use crate::dial_back_guard::DialBackGuard;
 use crate::dialler::Dialler;
+use crate::drills::Drills;
 use crate::events::Events;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
@@ -98,6 +99,7 @@ pub(crate) struct Control {
     pub(crate) dial_backs_sent: u64,
     pub(crate) dial_back_guard: DialBackGuard,
     pub(crate) lane_events: LaneEvents,
+    pub(crate) drills: Drills,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -194,6 +196,7 @@ impl Control {
             dial_backs_sent: 0,
             dial_back_guard: DialBackGuard::default(),
             lane_events: LaneEvents::new(),
+            drills: Drills::default(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),

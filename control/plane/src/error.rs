@@ -121,6 +121,24 @@ pub enum PlaneError {
         /// The nodes that there is a link to from there.
         neighbours: Vec<String>,
     },
+    /// Only a link's ends can cut it.
+    #[error("the link {a} - {b} can be cut at its ends alone: ask {a} or {b}")]
+    NotLinkEnd {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// The link is not cut.
+    #[error("the link {a} - {b} is not cut: {why}")]
+    DrillRefused {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+        /// Why.
+        why: String,
+    },
     /// A name or a number that breaks its rule.
     #[error("{what} {value:?} is not allowed: {rule}")]
     NameInvalid {

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::routes::RoutesView;
 use crate::{
-    EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
+    DrillView, EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
     StatusView, StreamStatusView, StreamView,
 };
 
@@ -76,6 +76,12 @@ pub(crate) enum Command {
         from: Option<String>,
         to: String,
         answer: Answer<u64>,
+    },
+    Drill {
+        ends: [String; 2],
+        cut_for: Duration,
+        force: bool,
+        answer: Answer<DrillView>,
     },
     OpenStream {
         request: OpenStream,
@@ -298,6 +304,25 @@ impl PlaneHandle {
     /// [`PlaneError::RouteOfOther`], [`PlaneError::NoRoute`], [`PlaneError::Store`].
     pub async fn drop_route(&self, from: Option<String>, to: String) -> Result<u64, PlaneError> {
         self.ask(|answer| Command::DropRoute { from, to, answer }).await
+    }
+
+    /// Cuts the link between two nodes, of which this is one, for `cut_for` (60 s at most), measures
+    /// what becomes of traffic to the other one, and restores the link, whatever becomes of the call.
+    /// Answers some seconds after that. Without `force` only if all that this node sends over the link
+    /// has another way.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`] (the link is restored, too, if the mesh is
+    /// stopped meanwhile), [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
+    /// [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`], [`PlaneError::NoLink`],
+    /// [`PlaneError::DrillRefused`].
+    pub async fn drill(
+        &self,
+        ends: [String; 2],
+        cut_for: Duration,
+        force: bool,
+    ) -> Result<DrillView, PlaneError> {
+        self.ask(|answer| Command::Drill { ends, cut_for, force, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

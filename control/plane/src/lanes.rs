@@ -139,6 +139,7 @@ impl Control {
         if change == LinkChange::Link {
             self.events.emit(EventKind::LinkUp, Some(peer), format!("link to {name}"));
             self.handle_link_up(peer);
+            self.tell_drill_of_link(peer);
         }
     }
 

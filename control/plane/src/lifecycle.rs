@@ -43,6 +43,7 @@ impl Mesh {
             incarnation,
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
+            barred: Arc::default(),
         };
         Ok(Self { record, credentials, local: Arc::new(local) })
     }

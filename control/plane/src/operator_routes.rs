@@ -156,7 +156,7 @@ impl Control {
     }
 
     /// Each node has a link to the next one.
-    fn check_links(&self, via: &[NodeId], to: NodeId) -> Result<(), PlaneError> {
+    pub(crate) fn check_links(&self, via: &[NodeId], to: NodeId) -> Result<(), PlaneError> {
         let (mesh, _) = &self.mesh_known;
         let mut at = self.node;
         for &next in via.iter().chain([&to]) {
@@ -229,7 +229,7 @@ impl Control {
     }
 
     /// A node's name, or its id if it has none that is known.
-    fn called(&self, node: NodeId) -> String {
+    pub(crate) fn called(&self, node: NodeId) -> String {
         let name = self.node_ref(node).name;
         if name.is_empty() { node.to_string() } else { name }
     }

@@ -248,6 +248,7 @@ impl Control {
         self.dial_due();
         self.advance_topology();
         self.advance_liveness();
+        self.advance_drill();
         self.settle_due();
         self.answer_route_changes();
         self.announce_due();
@@ -272,6 +273,7 @@ impl Control {
             self.liveness.as_ref().and_then(LivenessWatch::poll_timeout).filter(|_| running),
             self.settling.as_ref().map(Settling::poll_timeout),
             self.operator_routes.poll_timeout(),
+            self.drills.poll_timeout(),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
             self.commits.poll_timeout(),
@@ -312,6 +314,9 @@ impl Control {
             }
             Command::DropRoute { from, to, answer } => {
                 self.drop_route(from.as_deref(), &to, answer);
+            }
+            Command::Drill { ends: [a, b], cut_for, force, answer } => {
+                self.start_drill([&a, &b], cut_for, force, answer);
             }
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),

@@ -199,7 +199,8 @@ fn the_last_state_is_that_from_nothing() {
                 (routes.collect::<Vec<_>>(), first)
             };
             assert_eq!(bare(&kept), bare(&fresh), "seed {seed}");
-            let expected = path.map(|path| path[1..].iter().map(|&at| at as u8 + 1).collect());
+            let expected = path
+                .map(|path| path[1..].iter().map(|&at| u8::try_from(at).unwrap() + 1).collect());
             assert_eq!(bare(&kept).1, expected, "seed {seed}");
         }
     }
