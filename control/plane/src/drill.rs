@@ -19,7 +19,7 @@ const PATIENCE_AFTER: Duration = Duration::from_secs(30);
 /// Probes go on for so long when it has.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The last answers are awaited for so long.
-const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
