@@ -66,6 +66,48 @@ fn each_path_is_shown_and_explained() {
 }
 
 #[test]
+fn each_class_has_paths_by_its_own_weights() {
+    let config = "[routing]\nweights_control = \"hop=7\"\nweights_bulk = \"latency=2,hop=1\"\n";
+    let mesh = Triangle::start_with(config);
+    let a = &mesh.a;
+    // Counted in hops the link to C is the better way, whatever is measured.
+    let costs = |rows: &Value| -> Vec<(String, u64)> {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| (nodes_of(row), row["cost"].as_u64().unwrap())).collect()
+    };
+    let by_hops = [("a c".to_owned(), 7), ("a b c".to_owned(), 14)];
+    assert_eq!(costs(&a.json(&["route", "ls", "c", "--class", "control"])), by_hops);
+    let control = a.json(&["route", "explain", "a", "c", "--class", "control"]);
+    assert_eq!(
+        (&control["class"], costs(&control["candidates"])),
+        (&"control".into(), by_hops.into())
+    );
+    let hop = &control["candidates"][0]["hops"][0];
+    assert_eq!((&hop["hop_cost"], &hop["latency_cost"]), (&7.into(), &0.into()), "{control}");
+    let bulk = wait_for("latency that is measured", || {
+        let bulk = a.json(&["route", "explain", "a", "c"]);
+        let hop = &bulk["candidates"][0]["hops"][0];
+        (hop["latency_cost"].as_u64() > Some(0)).then_some(bulk)
+    });
+    for candidate in bulk["candidates"].as_array().unwrap() {
+        for hop in candidate["hops"].as_array().unwrap() {
+            let latency = hop["latency_cost"].as_u64().unwrap();
+            assert_eq!((latency % 2, &hop["hop_cost"]), (0, &1.into()), "twice the latency: {hop}");
+            assert_eq!(hop["cost"], latency + 1, "{hop}");
+        }
+    }
+    // What is not named has the default.
+    let exported = a.json(&["plan", "--live", "--export"]);
+    assert_eq!(
+        (&exported["weights"]["priority"]["latency"], &exported["weights"]["bulk"]["latency"]),
+        (&1.0.into(), &2.0.into())
+    );
+    // Other nodes have their own.
+    let theirs = mesh.b.json(&["route", "explain", "a", "c", "--class", "control"]);
+    assert_eq!(theirs["candidates"][0]["hops"][0]["hop_cost"], 0, "{theirs}");
+}
+
+#[test]
 fn what_cannot_be_explained_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path(), &Spec::listening("alone"));

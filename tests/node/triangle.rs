@@ -19,10 +19,15 @@ pub(crate) struct Triangle {
 
 impl Triangle {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With further lines in the configuration of A.
+    pub(crate) fn start_with(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (spec_b, spec_c) = (Spec::listening("b"), Spec::listening("c"));
         let b = Node::start(directory.path(), &spec_b);
-        let config: &'static str = format!("[lanes]\ndial = [\"{}\"]\n", spec_c.listen).leak();
+        let config = format!("[lanes]\ndial = [\"{}\"]\n{config}", spec_c.listen).leak();
         let c = Node::start(directory.path(), &spec_c);
         let spec_a = Spec { config, ..Spec::dialling("a") };
         let a = Node::start(directory.path(), &spec_a);

@@ -169,7 +169,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
         let node = parts.key.node_id();
-        let plan = parts.config.lanes;
+        let (plan, weights) = (parts.config.lanes, parts.config.weights);
         Self {
             config: parts.config,
             key: Arc::new(parts.key),
@@ -212,7 +212,7 @@ impl Control {
             refresh_due: None,
             metrics_due: None,
             paths: parts.paths,
-            mesh_known: mesh_of(&Lsdb::new(), node),
+            mesh_known: mesh_of(&Lsdb::new(), node, weights),
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),
