@@ -114,12 +114,15 @@ fn topology_node(view: TopologyNodeView) -> v1::TopologyNode {
     v1::TopologyNode { node_id: node.to_string(), name, stub: view.stub, overload: view.overload }
 }
 
+/// As they were announced: in integers, of which the metrics are made.
 fn metrics(metrics: LinkMetrics) -> v1::TopologyMetrics {
+    // A conversion to an integer saturates.
+    let units = |amount: f64, unit: f64| (amount * unit).round() as u32;
     v1::TopologyMetrics {
         latency_us: metrics.latency_us,
-        bandwidth_mbps: metrics.bandwidth_mbps,
-        loss: metrics.loss,
-        utilization: metrics.utilization,
+        bandwidth_kbps: metrics.bandwidth_mbps.map_or(0, |mbps| units(mbps, 1e3)),
+        loss_ppm: units(metrics.loss, 1e6),
+        utilization_permille: units(metrics.utilization, 1e3),
         admin: metrics.admin,
     }
 }

@@ -14,6 +14,9 @@ use crate::{NodeRef, PlaneError};
 
 /// The longest cut.
 const CUT_MAX: Duration = Duration::from_secs(60);
+/// Probes are not sent, and not sent back, while more messages than this wait for room in the rings. They
+/// count as lost.
+const WAITING_MAX: usize = 1024;
 /// Destinations that are named to who would cut them off.
 const NAMED_MAX: usize = 8;
 
@@ -156,9 +159,12 @@ impl Control {
                 None => return,
                 Some(Step::Probe(probe)) => {
                     let drill = running.drill.number();
-                    self.send_datagram(peer, &Datagram::Probe { drill, probe });
+                    self.send_probe(peer, &Datagram::Probe { drill, probe });
                 }
-                Some(Step::Cut) => self.cut_link(peer),
+                Some(Step::Cut) => {
+                    let cut_for = running.cut_for;
+                    self.cut_link(peer, cut_for);
+                }
                 Some(Step::Restore) => self.restore_link(peer),
                 Some(Step::NoAnswer) => {
                     self.end_drill(Err("the far end does not answer probes"));
@@ -191,8 +197,9 @@ impl Control {
     }
 
     /// Closes the lanes to a neighbour and lets no new ones come up.
-    fn cut_link(&mut self, peer: NodeId) {
-        self.note_lane_event(peer, "drill-cut", Vec::new());
+    fn cut_link(&mut self, peer: NodeId, cut_for: Duration) {
+        let inputs = vec![("cut_ms", cut_for.as_millis().to_string())];
+        self.note_lane_event(peer, "drill-cut", inputs);
         if let Some(mesh) = &self.mesh {
             mesh.local.barred.bar(peer);
         }
@@ -220,7 +227,13 @@ impl Control {
 
     /// A neighbour of a drill, or any other node, wants its probe back.
     pub(crate) fn handle_probe(&mut self, from: NodeId, drill: u64, probe: u64) {
-        self.send_datagram(from, &Datagram::ProbeAnswer { drill, probe });
+        self.send_probe(from, &Datagram::ProbeAnswer { drill, probe });
+    }
+
+    fn send_probe(&mut self, to: NodeId, message: &Datagram) {
+        if self.shards.waiting() < WAITING_MAX {
+            self.send_datagram(to, message);
+        }
     }
 
     /// A probe has come back.

@@ -50,11 +50,12 @@ fn build(found: &v1::Topology) -> Option<PlanMesh> {
 }
 
 fn metrics(metrics: &v1::TopologyMetrics) -> LinkMetrics {
+    let mbps = f64::from(metrics.bandwidth_kbps) / 1e3;
     LinkMetrics {
         latency_us: metrics.latency_us,
-        bandwidth_mbps: metrics.bandwidth_mbps,
-        loss: metrics.loss,
-        utilization: metrics.utilization,
+        bandwidth_mbps: (metrics.bandwidth_kbps > 0).then_some(mbps),
+        loss: f64::from(metrics.loss_ppm) / 1e6,
+        utilization: f64::from(metrics.utilization_permille) / 1e3,
         admin: metrics.admin,
     }
 }
