@@ -4,11 +4,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::process::{Node, wait_for};
-use crate::triangle::{Triangle, nodes_of};
+use crate::triangle::{Triangle, nodes_of, paths_to};
 
 /// The paths of `node` to C.
 fn to_c(node: &Node) -> Value {
-    node.json(&["route", "ls", "c"])
+    paths_to(node, "c")
 }
 
 /// What operators have set of the rows: its nodes, its share, and why it is not taken.
@@ -57,7 +57,7 @@ fn a_route_that_is_set_is_taken_shown_explained_and_kept() {
     assert_eq!((shared(&rows), nodes_of(&rows[0])), (vec!["a b c".to_owned()], "a b c".to_owned()));
     until_sent_over(&mesh, "b");
     // What another node sends there is not touched.
-    assert_eq!(set_of(&mesh.b.json(&["route", "ls", "c"])), []);
+    assert_eq!(set_of(&to_c(&mesh.b)), []);
 
     let explained = mesh.a.json(&["route", "explain", "a", "c"]);
     assert_eq!(explained["operator_route"], json!({"nodes": ["a", "b", "c"], "obstacle": null}));

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::process::{Done, Node, Spec, run, wait_for};
-use crate::triangle::{Triangle, ways};
+use crate::triangle::{Triangle, paths_to, ways};
 
 /// A triangle, and D, which has a link to B alone.
 fn triangle_with_tail() -> (Node, Triangle) {
@@ -15,9 +15,7 @@ fn triangle_with_tail() -> (Node, Triangle) {
     let token = mesh.b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
     d.run(&["mesh", "join", &token]).ok();
     for (node, other) in [(&mesh.a, "d"), (&d, "a"), (&d, "c")] {
-        wait_for("both paths", || {
-            (ways(&node.json(&["route", "ls", other])).len() == 2).then_some(())
-        });
+        wait_for("both paths", || (ways(&paths_to(node, other)).len() == 2).then_some(()));
     }
     (d, mesh)
 }

@@ -38,12 +38,17 @@ impl Triangle {
         }
         let mesh = Self { a, b, c, spec_a, spec_b, directory };
         for (node, other) in [(&mesh.a, "c"), (&mesh.a, "b"), (&mesh.c, "a"), (&mesh.c, "b")] {
-            wait_for("both paths", || {
-                (ways(&node.json(&["route", "ls", other])).len() == 2).then_some(())
-            });
+            wait_for("both paths", || (ways(&paths_to(node, other)).len() == 2).then_some(()));
         }
         mesh
     }
+}
+
+/// The paths of a node to another one; none while it has not heard of that one.
+pub(crate) fn paths_to(node: &Node, other: &str) -> Value {
+    let rows = node.json(&["route", "ls"]);
+    let rows = rows.as_array().unwrap().iter();
+    rows.filter(|row| row["destination_name"] == other).cloned().collect()
 }
 
 /// The nodes on the way of a row, with blanks between.
