@@ -93,7 +93,7 @@ enum Command {
     /// What happens in the mesh.
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// Paths in a mesh that is described in a file, and what would be lost with some of it.
+    /// Paths in a mesh, of a file or of a running node, and what would be lost with some of it.
     Plan(plan::PlanArgs),
     /// The configuration.
     #[command(subcommand)]
@@ -145,7 +145,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Lane(command) => block_on(lane::run(command, target()?, out)),
         Command::Route(command) => block_on(route::run(command, target()?, out)),
         Command::Events(command) => block_on(events::run(command, target()?, out)),
-        Command::Plan(args) => plan::run(&args, out),
+        Command::Plan(args) => plan::run(&args, target, out),
         Command::Config(command) => config::run(command, data_dir.as_deref(), out),
         Command::Sim(command) => sim::run(command, out),
         Command::Demo(args) => crate::demo::run(args, out),

@@ -1,4 +1,5 @@
-//! `hawser plan`: paths in a topology file, and what would be lost with some of it.
+//! `hawser plan`: paths in a mesh, of a file or of a running node, and what would be lost with some of
+//! it.
 
 use std::path::PathBuf;
 
@@ -7,18 +8,28 @@ use hawser_routing::{GraphError, K_MAX, NodePair, PlannedPath, Topology, plan_im
 use hawser_wire::TrafficClass;
 use serde::Serialize;
 
+use super::client::Target;
 use super::failure::{Exit, Failure};
 use super::output::Output;
+use super::runtime::block_on;
 use super::table::{Align, Table};
-use topology_file::TopologyFile;
+use mesh::PlanMesh;
 
+mod live;
+mod mesh;
 mod topology_file;
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
     /// The mesh, as JSON.
-    #[arg(long, value_name = "FILE")]
-    topology: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "live", conflicts_with = "live")]
+    topology: Option<PathBuf>,
+    /// The mesh as a running node knows it.
+    #[arg(long)]
+    live: bool,
+    /// Print the mesh, as it is or with what --cut and --drain take away, as a topology file.
+    #[arg(long, conflicts_with_all = ["from", "to", "k"])]
+    export: bool,
     /// Where the paths begin.
     #[arg(long, value_name = "NODE", requires = "to")]
     from: Option<String>,
@@ -76,7 +87,7 @@ struct PathsRow<'a> {
     paths: Vec<PathRow<'a>>,
     /// None, or two.
     disjoint: Vec<PathRow<'a>>,
-    /// Of the link-state database; a file has 0.
+    /// Of the node's routes; a file has 0.
     generation: u64,
 }
 
@@ -91,50 +102,65 @@ struct ImpactRow<'a> {
 
 /// # Errors
 /// [`Exit::NotFound`] if there is no such node, link or path; [`Exit::Unreachable`] if a cut or a
-/// drained node takes something away.
-pub(crate) fn run(args: &PlanArgs, out: Output) -> Result<(), Failure> {
-    let file = TopologyFile::read(&args.topology)?;
-    let mut changed = file.topology.clone();
+/// drained node takes something away; whatever the node answers.
+pub(crate) fn run(
+    args: &PlanArgs,
+    target: impl FnOnce() -> Result<Target, Failure>,
+    out: Output,
+) -> Result<(), Failure> {
+    let mesh = match &args.topology {
+        Some(path) => topology_file::read(path)?,
+        None => {
+            let target = target()?;
+            block_on(live::fetch(&target))?
+        }
+    };
+    let mut changed = mesh.topology.clone();
     for link in &args.cut {
-        let (a, b) = file.pair(link)?;
+        let (a, b) = mesh.pair(link)?;
         // The same link may be named twice.
-        if !changed.cut(a, b) && file.topology.metrics(a, b).is_none() {
-            let (a, b) = (file.id(a), file.id(b));
+        if !changed.cut(a, b) && mesh.topology.metrics(a, b).is_none() {
+            let (a, b) = (mesh.id(a), mesh.id(b));
             return Err(Failure::new(Exit::NotFound, format!("there is no link {a:?} - {b:?}")));
         }
     }
     for node in &args.drain {
-        changed.drain(file.node(node)?);
+        changed.drain(mesh.node(node)?);
+    }
+    if args.export {
+        let exported = mesh.file(&changed);
+        return out.value(&exported, || format!("{exported:#}\n"));
     }
     match (&args.from, &args.to) {
-        (Some(from), Some(to)) => paths(&file, &changed, (from, to), args, out),
+        (Some(from), Some(to)) => paths(&mesh, &changed, (from, to), args, out),
         _ if args.cut.is_empty() && args.drain.is_empty() => Err(Failure::usage(
-            "nothing is asked: name two nodes with --from and --to, or a change with --cut or --drain",
+            "nothing is asked: name two nodes with --from and --to, or a change with --cut or --drain, \
+             or --export",
         )),
-        _ => impact(&file, &changed, args.class.into(), out),
+        _ => impact(&mesh, &changed, args.class.into(), out),
     }
 }
 
 fn paths(
-    file: &TopologyFile,
+    mesh: &PlanMesh,
     topology: &Topology,
     (from, to): (&str, &str),
     args: &PlanArgs,
     out: Output,
 ) -> Result<(), Failure> {
-    let ends = (file.node(from)?, file.node(to)?);
+    let ends = (mesh.node(from)?, mesh.node(to)?);
     if ends.0 == ends.1 {
         return Err(Failure::usage(format!("{from:?} is both ends: no path leads there")));
     }
     let plan = plan_paths(topology, args.class.into(), ends, args.k.into()).map_err(too_large)?;
     let path = |path: &PlannedPath| PathRow {
-        nodes: path.nodes.iter().map(|&node| file.id(node)).collect(),
+        nodes: path.nodes.iter().map(|&node| mesh.id(node)).collect(),
         cost: path.cost,
     };
     let row = PathsRow {
         paths: plan.paths.iter().map(path).collect(),
         disjoint: plan.disjoint.iter().flatten().map(path).collect(),
-        generation: 0,
+        generation: mesh.generation,
     };
     out.value(&row, || {
         let columns = [("PATH", Align::Left), ("COST", Align::Right), ("NODES", Align::Left)];
@@ -154,15 +180,15 @@ fn paths(
 }
 
 fn impact(
-    file: &TopologyFile,
+    mesh: &PlanMesh,
     changed: &Topology,
     class: TrafficClass,
     out: Output,
 ) -> Result<(), Failure> {
-    let demands = file.demands.as_deref();
-    let impact = plan_impact(&file.topology, changed, class, demands).map_err(too_large)?;
+    let demands = mesh.demands.as_deref();
+    let impact = plan_impact(&mesh.topology, changed, class, demands).map_err(too_large)?;
     let named = |pairs: &[NodePair]| -> Vec<IdPair<'_>> {
-        pairs.iter().map(|&(a, b)| [file.id(a), file.id(b)]).collect()
+        pairs.iter().map(|&(a, b)| [mesh.id(a), mesh.id(b)]).collect()
     };
     let row = ImpactRow {
         unreachable: named(&impact.unreachable),

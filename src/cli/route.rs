@@ -1,24 +1,39 @@
-//! `hawser route`: the paths that a node uses, and why others are not.
+//! `hawser route`: the paths that a node uses, those that operators set, and why others are not used.
 
 use clap::{Args, Subcommand};
+use hawser_proto::v1::operator_route::Obstacle;
 use hawser_proto::v1::{
-    ExplainRouteReq, ListRoutesReq, RouteCandidate, RouteExplanation, RouteHop, RouteNode,
-    RouteStatus,
+    AddRouteReq, DropRouteReq, ListRoutesReq, OperatorRoute, RouteNode, RouteStatus,
 };
 use serde::Serialize;
 
 use super::client::Target;
-use super::failure::{Exit, Failure};
-use super::output::{Output, counted};
+use super::failure::Failure;
+use super::output::Output;
 use super::plan::Class;
 use super::table::{Align, Table};
 
+mod coverage;
+mod drill;
+mod explain;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteCommand {
-    /// List the paths that this node uses.
+    /// List the paths that this node uses, and those that operators have set.
     Ls(ListArgs),
+    /// Set the path that this node's traffic to another node takes before any that is computed. While a
+    /// link of it is not there, paths are taken as if none were set. It holds over restarts.
+    Add(AddArgs),
+    /// Drop the path that `route add` has set.
+    Drop(DropArgs),
     /// Show the best paths between two nodes, what each costs, and why it is not the first.
-    Explain(ExplainArgs),
+    Explain(explain::ExplainArgs),
+    /// Show how much of the traffic goes on when a link breaks: to which share of the destinations there
+    /// is a backup, and to which there is none.
+    Coverage(coverage::CoverageArgs),
+    /// Cut a link of this node for a while, measure what becomes of traffic to its far end, and restore
+    /// it. The node restores it also if this command ends before.
+    Drill(drill::DrillArgs),
 }
 
 #[derive(Args, Debug)]
@@ -31,30 +46,34 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ExplainArgs {
-    /// Where the paths begin: a node by name or id.
-    #[arg(value_name = "SRC")]
-    source: String,
-    /// Where they end.
+pub(crate) struct AddArgs {
+    /// Where the path leads: a node by name or id.
     #[arg(value_name = "DST")]
     destination: String,
-    /// How many paths that may be taken.
-    #[arg(short, long = "paths", value_name = "K", default_value_t = 4,
-        value_parser = clap::value_parser!(u16).range(1..=hawser_routing::K_MAX as i64))]
-    k: u16,
-    /// Whose weights count.
-    #[arg(long, value_enum, default_value = "bulk")]
-    class: Class,
+    /// The nodes between, in order, each with a link to the next [default: none, the link to DST]
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    via: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DropArgs {
+    /// Where the path leads: a node by name or id.
+    #[arg(value_name = "DST")]
+    destination: String,
 }
 
 #[derive(Serialize)]
 struct RouteRow<'a> {
     destination: &'a str,
     destination_name: &'a str,
-    path_id: u32,
-    cost: u64,
+    /// None, as the cost, of a path that is not taken.
+    path_id: Option<u32>,
+    cost: Option<u64>,
     weight: u32,
     disjoint: bool,
+    operator: bool,
+    /// Why what an operator has set is not taken.
+    obstacle: Option<String>,
     nodes: Vec<&'a str>,
 }
 
@@ -63,88 +82,67 @@ impl<'a> From<&'a RouteStatus> for RouteRow<'a> {
         Self {
             destination: &route.destination,
             destination_name: &route.destination_name,
-            path_id: route.path_id,
-            cost: route.cost,
+            path_id: Some(route.path_id),
+            cost: Some(route.cost),
             weight: route.weight,
             disjoint: route.disjoint,
+            operator: route.operator,
+            obstacle: None,
             nodes: route.nodes.iter().map(shown).collect(),
         }
     }
 }
 
-#[derive(Serialize)]
-struct ExplanationRow<'a> {
-    generation: u64,
-    lsdb_digest: &'a str,
-    class: &'a str,
-    candidates: Vec<CandidateRow<'a>>,
-}
+impl<'a> RouteRow<'a> {
+    /// A path that an operator has set and that is not taken at present.
+    fn not_taken(route: &'a OperatorRoute) -> Option<Self> {
+        Some(Self {
+            destination: &route.destination,
+            destination_name: &route.destination_name,
+            path_id: None,
+            cost: None,
+            weight: 0,
+            disjoint: false,
+            operator: true,
+            obstacle: Some(obstacle_of(route)?),
+            nodes: route.nodes.iter().map(shown).collect(),
+        })
+    }
 
-#[derive(Serialize)]
-struct CandidateRow<'a> {
-    nodes: Vec<&'a str>,
-    cost: u64,
-    verdict: &'a str,
-    by: u64,
-    no_transit: Option<&'a str>,
-    path_id: Option<u32>,
-    weight: Option<u32>,
-    hops: Vec<HopRow<'a>>,
-}
-
-#[derive(Serialize)]
-struct HopRow<'a> {
-    from: &'a str,
-    to: &'a str,
-    cost: u32,
-    latency_cost: u32,
-    bandwidth_cost: u32,
-    loss_cost: u32,
-    hop_cost: u32,
-}
-
-impl<'a> From<&'a RouteHop> for HopRow<'a> {
-    fn from(hop: &'a RouteHop) -> Self {
-        Self {
-            from: hop.from.as_ref().map_or("", shown),
-            to: hop.to.as_ref().map_or("", shown),
-            cost: hop.cost,
-            latency_cost: hop.latency_cost,
-            bandwidth_cost: hop.bandwidth_cost,
-            loss_cost: hop.loss_cost,
-            hop_cost: hop.hop_cost,
-        }
+    fn cells(&self) -> [String; 7] {
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let operator = match &self.obstacle {
+            Some(obstacle) => format!("not taken: {obstacle}"),
+            None if self.operator => "yes".to_owned(),
+            None => "-".to_owned(),
+        };
+        let destination = match self.destination_name {
+            "" => self.destination,
+            name => name,
+        };
+        [
+            destination.to_owned(),
+            number(self.path_id.map(u64::from)),
+            number(self.cost),
+            self.weight.to_string(),
+            if self.disjoint { "yes" } else { "-" }.to_owned(),
+            operator,
+            self.nodes.join(" "),
+        ]
     }
 }
 
-impl<'a> From<&'a RouteCandidate> for CandidateRow<'a> {
-    fn from(found: &'a RouteCandidate) -> Self {
-        let hops: Vec<HopRow<'a>> = found.hops.iter().map(HopRow::from).collect();
-        let first = hops.first().map(|hop| hop.from);
-        Self {
-            nodes: first.into_iter().chain(hops.iter().map(|hop| hop.to)).collect(),
-            cost: found.cost,
-            verdict: &found.verdict,
-            by: found.by,
-            no_transit: found.no_transit.as_ref().map(shown),
-            path_id: found.path_id,
-            weight: found.weight,
-            hops,
+/// Why a path that an operator has set is not taken, for people; `None` if it is.
+fn obstacle_of(route: &OperatorRoute) -> Option<String> {
+    Some(match route.obstacle.as_ref()? {
+        Obstacle::NoLink(link) => {
+            let end = |node: &Option<RouteNode>| {
+                node.as_ref().map(|node| shown(node).to_owned()).unwrap_or_default()
+            };
+            format!("no link {} - {}", end(&link.from), end(&link.to))
         }
-    }
-}
-
-impl CandidateRow<'_> {
-    /// Why it is not the first, for people.
-    fn reason(&self) -> String {
-        match (self.verdict, self.no_transit) {
-            ("dearer", _) => format!("costs {} more", self.by),
-            ("longer", _) => format!("as cheap, {} longer", counted(self.by, "hop")),
-            ("later", _) => "as good, later in order of ids".to_owned(),
-            (_, Some(node)) => format!("{node} is no transit"),
-            (verdict, None) => verdict.to_owned(),
-        }
-    }
+        Obstacle::NoTransit(node) => format!("{} is no transit", shown(node)),
+    })
 }
 
 /// A node's name, or its id if it has none that is known.
@@ -153,21 +151,46 @@ fn shown(node: &RouteNode) -> &str {
 }
 
 /// # Errors
-/// Whatever the node answers; [`Exit::NotFound`] if no path leads from the one node to the other.
+/// Whatever the node answers; that nothing is found, if no path leads from the one node to the other.
 pub(crate) async fn run(command: RouteCommand, target: Target, out: Output) -> Result<(), Failure> {
     match command {
-        RouteCommand::Ls(args) => list(args, target, out).await,
-        RouteCommand::Explain(args) => explain(args, target, out).await,
+        RouteCommand::Ls(ListArgs { destination, class }) => {
+            list(destination.unwrap_or_default(), class, &target, out).await
+        }
+        RouteCommand::Add(AddArgs { destination: to, via }) => {
+            let request = AddRouteReq { from: String::new(), to: to.clone(), via };
+            target.mesh().await?.add_route(request).await?;
+            list(to, Class::Bulk, &target, out).await
+        }
+        RouteCommand::Drop(DropArgs { destination: to }) => {
+            let request = DropRouteReq { from: String::new(), to: to.clone() };
+            target.mesh().await?.drop_route(request).await?;
+            // It may be an id of a node that is gone.
+            match list(to, Class::Bulk, &target, out).await {
+                Err(failure) if failure.exit == super::failure::Exit::NotFound => {
+                    list(String::new(), Class::Bulk, &target, out).await
+                }
+                listed => listed,
+            }
+        }
+        RouteCommand::Explain(args) => explain::run(args, target, out).await,
+        RouteCommand::Coverage(args) => coverage::run(args, target, out).await,
+        RouteCommand::Drill(args) => drill::run(args, target, out).await,
     }
 }
 
-async fn list(args: ListArgs, target: Target, out: Output) -> Result<(), Failure> {
-    let request = ListRoutesReq {
-        traffic_class: args.class.name().to_owned(),
-        destination: args.destination.unwrap_or_default(),
-    };
-    let routes = target.mesh().await?.list_routes(request).await?.into_inner().routes;
-    let rows: Vec<RouteRow<'_>> = routes.iter().map(RouteRow::from).collect();
+/// The paths to one node, or to all if none is named: those that are used, by destination the best one
+/// first, then those that are set and not taken.
+async fn list(
+    destination: String,
+    class: Class,
+    target: &Target,
+    out: Output,
+) -> Result<(), Failure> {
+    let request = ListRoutesReq { traffic_class: class.name().to_owned(), destination };
+    let routes = target.mesh().await?.list_routes(request).await?.into_inner();
+    let mut rows: Vec<RouteRow<'_>> = routes.routes.iter().map(RouteRow::from).collect();
+    rows.extend(routes.operator_routes.iter().filter_map(RouteRow::not_taken));
     out.rows(&rows, || {
         let columns = [
             ("DESTINATION", Align::Left),
@@ -175,85 +198,13 @@ async fn list(args: ListArgs, target: Target, out: Output) -> Result<(), Failure
             ("COST", Align::Right),
             ("WEIGHT", Align::Right),
             ("DISJOINT", Align::Left),
+            ("OPERATOR", Align::Left),
             ("NODES", Align::Left),
         ];
         let mut table = Table::new(&columns, "no routes");
-        for (row, route) in rows.iter().zip(&routes) {
-            let destination = RouteNode {
-                node_id: route.destination.clone(),
-                name: route.destination_name.clone(),
-            };
-            table.row([
-                shown(&destination).to_owned(),
-                row.path_id.to_string(),
-                row.cost.to_string(),
-                row.weight.to_string(),
-                if row.disjoint { "yes" } else { "-" }.to_owned(),
-                row.nodes.join(" "),
-            ]);
+        for row in &rows {
+            table.row(row.cells());
         }
         table
     })
-}
-
-async fn explain(args: ExplainArgs, target: Target, out: Output) -> Result<(), Failure> {
-    let ExplainArgs { source, destination, k, class } = args;
-    let request = ExplainRouteReq {
-        source: source.clone(),
-        destination: destination.clone(),
-        paths: k.into(),
-        traffic_class: class.name().to_owned(),
-    };
-    let found = target.mesh().await?.explain_route(request).await?.into_inner();
-    let RouteExplanation { generation, ref lsdb_digest, ref traffic_class, ref candidates } = found;
-    let candidates = candidates.iter().map(CandidateRow::from).collect();
-    let row = ExplanationRow { generation, lsdb_digest, class: traffic_class, candidates };
-    out.value(&row, || text_of(&row))?;
-    if row.candidates.iter().all(|candidate| candidate.no_transit.is_some()) {
-        let why = format!("no path from {source:?} to {destination:?}");
-        return Err(Failure::new(Exit::NotFound, why));
-    }
-    Ok(())
-}
-
-/// The paths, then the hops of each.
-fn text_of(row: &ExplanationRow<'_>) -> String {
-    let columns = [
-        ("PATH", Align::Right),
-        ("COST", Align::Right),
-        ("HOPS", Align::Right),
-        ("WEIGHT", Align::Right),
-        ("WHY", Align::Left),
-        ("NODES", Align::Left),
-    ];
-    let mut paths = Table::new(&columns, "no path");
-    let columns = [
-        ("PATH", Align::Right),
-        ("FROM", Align::Left),
-        ("TO", Align::Left),
-        ("COST", Align::Right),
-        ("LATENCY", Align::Right),
-        ("BANDWIDTH", Align::Right),
-        ("LOSS", Align::Right),
-        ("HOP", Align::Right),
-    ];
-    let mut hops = Table::new(&columns, "");
-    for (number, path) in (1..).zip(&row.candidates) {
-        paths.row([
-            number.to_string(),
-            path.cost.to_string(),
-            path.hops.len().to_string(),
-            path.weight.map_or_else(|| "-".to_owned(), |weight| weight.to_string()),
-            path.reason(),
-            path.nodes.join(" "),
-        ]);
-        for hop in &path.hops {
-            let terms =
-                [hop.cost, hop.latency_cost, hop.bandwidth_cost, hop.loss_cost, hop.hop_cost];
-            let ends = [number.to_string(), hop.from.to_owned(), hop.to.to_owned()];
-            hops.row(ends.into_iter().chain(terms.map(|term| term.to_string())));
-        }
-    }
-    let (class, generation, digest) = (row.class, row.generation, row.lsdb_digest);
-    format!("class {class}, routes {generation}, link-state database {digest}\n\n{paths}\n{hops}")
 }

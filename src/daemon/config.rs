@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hawser_routing::Weights;
 use hawser_runtime::LanePolicyMode;
+use hawser_wire::TrafficClass;
 
 use crate::cli::failure::Failure;
 use crate::daemon::profile::{CoreWish, Profile};
@@ -11,6 +13,7 @@ use crate::daemon::profile::{CoreWish, Profile};
 pub(crate) mod key;
 pub(crate) mod settings;
 pub(crate) mod value;
+mod weights;
 
 use settings::Settings;
 
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) lane_policy: LanePolicyMode,
     /// Paths to each node.
     pub(crate) paths: usize,
+    /// In the order of [`TrafficClass::ALL`].
+    pub(crate) weights: [Weights; TrafficClass::ALL.len()],
     pub(crate) handshake_timeout: Duration,
     pub(crate) handshakes_max: usize,
     pub(crate) accepts_per_second_per_address: u32,
@@ -111,6 +116,11 @@ impl Config {
                 _ => LanePolicyMode::On,
             },
             paths: small("routing.paths"),
+            weights: TrafficClass::ALL.map(|class| {
+                let text = settings.text(&format!("routing.weights_{}", class.name()));
+                // What is no weights has been refused.
+                text.and_then(|text| weights::parse(&text)).unwrap_or_default()
+            }),
             handshake_timeout: Duration::from_millis(number("admission.handshake_timeout_ms")),
             handshakes_max: small("admission.handshakes_max"),
             accepts_per_second_per_address: u32::try_from(number(

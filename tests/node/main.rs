@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod demo;
+mod drill;
 mod events;
 mod files;
 mod lane_policy;
@@ -10,6 +11,7 @@ mod lifecycle;
 mod link_faults;
 mod liveness;
 mod namespaces;
+mod operator_route;
 mod output;
 mod plan;
 mod process;
@@ -17,4 +19,6 @@ mod refused;
 mod ring;
 mod route;
 mod stream;
+mod survey;
+mod triangle;
 mod violations;

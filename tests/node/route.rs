@@ -3,34 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::process::{Node, Spec, wait_for};
-
-fn nodes_of(row: &Value) -> String {
-    let nodes = row["nodes"].as_array().unwrap().iter();
-    nodes.map(|node| node.as_str().unwrap()).collect::<Vec<_>>().join(" ")
-}
-
-/// The ways of the rows, in order of the alphabet: what was measured says which is the best.
-fn ways(rows: &Value) -> Vec<String> {
-    let mut ways: Vec<String> = rows.as_array().unwrap().iter().map(nodes_of).collect();
-    ways.sort();
-    ways
-}
+use crate::triangle::{Triangle, nodes_of, ways};
 
 #[test]
 fn each_path_is_shown_and_explained() {
-    let directory = tempfile::tempdir().unwrap();
-    let b = Node::start(directory.path(), &Spec::listening("b"));
-    let listening = Spec::listening("c");
-    // A and C dial B, where they join; A dials C, too.
-    let config: &'static str = format!("[lanes]\ndial = [\"{}\"]\n", listening.listen).leak();
-    let c = Node::start(directory.path(), &listening);
-    let a = Node::start(directory.path(), &Spec { config, ..Spec::dialling("a") });
-    b.run(&["mesh", "seed", "test"]).ok();
-    for node in [&c, &a] {
-        let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
-        node.run(&["mesh", "join", &token]).ok();
-    }
-
+    let mesh = Triangle::start();
+    let (a, b) = (&mesh.a, &mesh.b);
     let rows = wait_for("both paths", || {
         let rows = a.json(&["route", "ls", "c"]);
         (ways(&rows) == ["a b c", "a c"]).then_some(rows)
@@ -85,6 +63,48 @@ fn each_path_is_shown_and_explained() {
     assert_eq!((lost.len(), lost[0]["verdict"].as_str()), (1, Some("no-transit")), "{explained}");
     assert_eq!((nodes_of(lost[0]), &lost[0]["path_id"]), ("a b c".to_owned(), &json!(null)));
     wait_for("its end", || (ways(&a.json(&["route", "ls", "c"])) == ["a c"]).then_some(()));
+}
+
+#[test]
+fn each_class_has_paths_by_its_own_weights() {
+    let config = "[routing]\nweights_control = \"hop=7\"\nweights_bulk = \"latency=2,hop=1\"\n";
+    let mesh = Triangle::start_with(config);
+    let a = &mesh.a;
+    // Counted in hops the link to C is the better way, whatever is measured.
+    let costs = |rows: &Value| -> Vec<(String, u64)> {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| (nodes_of(row), row["cost"].as_u64().unwrap())).collect()
+    };
+    let by_hops = [("a c".to_owned(), 7), ("a b c".to_owned(), 14)];
+    assert_eq!(costs(&a.json(&["route", "ls", "c", "--class", "control"])), by_hops);
+    let control = a.json(&["route", "explain", "a", "c", "--class", "control"]);
+    assert_eq!(
+        (&control["class"], costs(&control["candidates"])),
+        (&"control".into(), by_hops.into())
+    );
+    let hop = &control["candidates"][0]["hops"][0];
+    assert_eq!((&hop["hop_cost"], &hop["latency_cost"]), (&7.into(), &0.into()), "{control}");
+    let bulk = wait_for("latency that is measured", || {
+        let bulk = a.json(&["route", "explain", "a", "c"]);
+        let hop = &bulk["candidates"][0]["hops"][0];
+        (hop["latency_cost"].as_u64() > Some(0)).then_some(bulk)
+    });
+    for candidate in bulk["candidates"].as_array().unwrap() {
+        for hop in candidate["hops"].as_array().unwrap() {
+            let latency = hop["latency_cost"].as_u64().unwrap();
+            assert_eq!((latency % 2, &hop["hop_cost"]), (0, &1.into()), "twice the latency: {hop}");
+            assert_eq!(hop["cost"], latency + 1, "{hop}");
+        }
+    }
+    // What is not named has the default.
+    let exported = a.json(&["plan", "--live", "--export"]);
+    assert_eq!(
+        (&exported["weights"]["priority"]["latency"], &exported["weights"]["bulk"]["latency"]),
+        (&1.0.into(), &2.0.into())
+    );
+    // Other nodes have their own.
+    let theirs = mesh.b.json(&["route", "explain", "a", "c", "--class", "control"]);
+    assert_eq!(theirs["candidates"][0]["hops"][0]["hop_cost"], 0, "{theirs}");
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Member {
             incarnation: Incarnation(1),
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
+            barred: Default::default(),
         };
         Self { local, address: address.to_owned(), runtime }
     }

@@ -14,6 +14,7 @@
 mod accept;
 mod address;
 mod backoff;
+mod barred;
 mod connection;
 mod dial;
 mod error;
@@ -34,6 +35,7 @@ use hawser_session::LaneSession;
 pub use accept::{Accepted, Acceptor, JoinAttempt};
 pub use address::check_address;
 pub use backoff::Backoff;
+pub use barred::BarredPeers;
 pub use dial::{DialOptions, dial};
 pub use error::AdmissionError;
 pub use fault::{Fault, Stage};

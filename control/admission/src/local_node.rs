@@ -4,6 +4,8 @@ use std::sync::Arc;
 use hawser_wire::{Incarnation, MeshId, NodeId};
 use rustls::{ClientConfig, ServerConfig};
 
+use crate::BarredPeers;
+
 /// This node, as it presents itself to its peers.
 #[derive(Clone)]
 pub struct LocalNode {
@@ -19,6 +21,8 @@ pub struct LocalNode {
     pub client: Arc<ClientConfig>,
     /// TLS for accepting.
     pub server: Arc<ServerConfig>,
+    /// Who gets no lane for a while.
+    pub barred: Arc<BarredPeers>,
 }
 
 impl fmt::Debug for LocalNode {

@@ -126,6 +126,10 @@ async fn serve_lane(
     let hello =
         Hello::decode(&body).map_err(|source| Fault::Decode { stage: Stage::Hello, source })?;
     let frame_body_max = check_hello(&hello, peer, local)?;
+    if local.barred.is_barred(peer.node) {
+        let detail = "the link comes back by itself".to_owned();
+        return Err(LaneClose { reason: CloseReason::Barred, detail }.into());
+    }
     let mut answer = Vec::new();
     own_hello(local, LaneName::of(&hello)).encode(&mut answer);
     connection.send_frame(FrameKind::Hello, &answer).await?;

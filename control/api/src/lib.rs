@@ -32,6 +32,7 @@ mod route_status;
 mod server;
 mod session;
 mod subscription;
+mod survey_status;
 mod unix_socket;
 
 pub use listener::ApiListeners;

@@ -3,11 +3,12 @@ use std::time::Duration;
 use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
-    AddRouteReq, BroadcastResult, Chunk, DbUpdate, DrainNodeReq, DropRouteReq, EvictNodeReq,
-    ExplainRouteReq, Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq,
-    LaneList, LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate,
-    OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService, RouteExplanation,
-    RouteList, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus,
+    AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
+    DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainRouteReq, Filter, IssueTokenReq,
+    JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq, LinkList,
+    ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq,
+    PublishBatch, PublishResult, QualityOfService, RouteExplanation, RouteList, SeedMeshReq,
+    StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq,
     TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
@@ -26,9 +27,12 @@ use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
 use crate::route_status::{class_of, route_explanation, route_list};
+use crate::survey_status::{coverage_report, drill_report, topology};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
 const RESULTS_WAITING: usize = 2;
+/// A drill cuts its link for so long unless the caller wants another time.
+const CUT_MS_DEFAULT: u64 = 2000;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -124,12 +128,20 @@ impl MeshService for MeshApi {
         Ok(Response::new(JoinToken { token, expires_unix_s }))
     }
 
-    async fn add_route(&self, _: Request<AddRouteReq>) -> Answer<TopologyStatus> {
-        not_yet("AddRoute", "operator routes in the path computation")
+    async fn add_route(&self, request: Request<AddRouteReq>) -> Answer<TopologyStatus> {
+        note_call(&request, "AddRoute");
+        let AddRouteReq { from, to, via } = request.into_inner();
+        let generation = self.plane.add_route(given(from), to, via).await;
+        let generation = generation.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(TopologyStatus { generation }))
     }
 
-    async fn drop_route(&self, _: Request<DropRouteReq>) -> Answer<TopologyStatus> {
-        not_yet("DropRoute", "operator routes in the path computation")
+    async fn drop_route(&self, request: Request<DropRouteReq>) -> Answer<TopologyStatus> {
+        note_call(&request, "DropRoute");
+        let DropRouteReq { from, to } = request.into_inner();
+        let generation = self.plane.drop_route(given(from), to).await;
+        let generation = generation.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(TopologyStatus { generation }))
     }
 
     async fn send_node_update(&self, _: Request<NodeUpdate>) -> Answer<BroadcastResult> {
@@ -236,6 +248,27 @@ impl MeshService for MeshApi {
         let class = class_of(&traffic_class)?;
         let view = self.routes(vec![source, destination]).await?;
         computed(move || route_explanation(&view, class, paths)).await
+    }
+
+    async fn get_coverage(&self, request: Request<CoverageReq>) -> Answer<CoverageReport> {
+        let CoverageReq { traffic_class, all_nodes } = request.into_inner();
+        let class = class_of(&traffic_class)?;
+        let view = self.routes(Vec::new()).await?;
+        computed(move || coverage_report(&view, class, all_nodes)).await
+    }
+
+    async fn get_topology(&self, _: Request<TopologyReq>) -> Answer<Topology> {
+        let view = self.routes(Vec::new()).await?;
+        computed(move || Ok(topology(&view))).await
+    }
+
+    async fn drill_link(&self, request: Request<DrillLinkReq>) -> Answer<DrillReport> {
+        note_call(&request, "DrillLink");
+        let DrillLinkReq { a, b, cut_ms, force } = request.into_inner();
+        let cut_for =
+            Duration::from_millis(if cut_ms == 0 { CUT_MS_DEFAULT } else { cut_ms.into() });
+        let found = self.plane.drill([a, b], cut_for, force).await;
+        Ok(Response::new(drill_report(found.map_err(|error| plane_status(&error))?)))
     }
 
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {

@@ -11,11 +11,19 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         | PlaneError::NoAuthority { .. }
         | PlaneError::StreamClosing { .. }
         | PlaneError::NotSource { .. }
+        | PlaneError::RouteOfOther { .. }
+        | PlaneError::NotLinkEnd { .. }
+        | PlaneError::DrillRefused { .. }
         | PlaneError::NoAddress
         | PlaneError::Listen { .. }
         | PlaneError::NameFixed { .. } => Code::FailedPrecondition,
-        PlaneError::AlreadyInMesh { .. } | PlaneError::StreamDiffers { .. } => Code::AlreadyExists,
-        PlaneError::UnknownNode { .. } | PlaneError::UnknownStream { .. } => Code::NotFound,
+        PlaneError::AlreadyInMesh { .. }
+        | PlaneError::StreamDiffers { .. }
+        | PlaneError::RouteExists { .. } => Code::AlreadyExists,
+        PlaneError::UnknownNode { .. }
+        | PlaneError::UnknownStream { .. }
+        | PlaneError::NoRoute { .. }
+        | PlaneError::NoLink { .. } => Code::NotFound,
         PlaneError::AmbiguousName { .. }
         | PlaneError::AmbiguousStream { .. }
         | PlaneError::NameInvalid { .. } => Code::InvalidArgument,

@@ -1,7 +1,8 @@
 //! Routes as the API's messages: the paths in use, and why others are not.
 
 use hawser_plane::{
-    CandidateView, K_MAX, NodeRef, RouteHopView, RouteView, RoutesView, VerdictView,
+    CandidateView, K_MAX, NodeRef, ObstacleView, OperatorRouteView, RouteHopView, RouteView,
+    RoutesView, VerdictView,
 };
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
@@ -27,12 +28,31 @@ pub(crate) fn class_of(name: &str) -> Result<TrafficClass, Status> {
 
 /// The paths that the node uses, to all destinations or to the one that was named.
 pub(crate) fn route_list(view: &RoutesView, class: TrafficClass) -> v1::RouteList {
-    let routes = view.routes(class, view.resolved().first().copied());
+    let only = view.resolved().first().copied();
+    let (routes, set) = (view.routes(class, only), view.operator_routes(view.node(), only));
     v1::RouteList {
         generation: view.generation(),
         lsdb_digest: digest_text(view.snapshot_digest()),
         routes: routes.into_iter().map(route_status).collect(),
         complete: view.is_complete(),
+        operator_routes: set.into_iter().map(operator_route).collect(),
+    }
+}
+
+fn operator_route(view: OperatorRouteView) -> v1::OperatorRoute {
+    use v1::operator_route::Obstacle;
+    let obstacle = view.obstacle.map(|obstacle| match obstacle {
+        ObstacleView::NoLink(from, to) => Obstacle::NoLink(v1::RouteLink {
+            from: Some(route_node(from)),
+            to: Some(route_node(to)),
+        }),
+        ObstacleView::NoTransit(node) => Obstacle::NoTransit(route_node(node)),
+    });
+    v1::OperatorRoute {
+        destination: view.destination.node.to_string(),
+        destination_name: view.destination.name,
+        nodes: view.nodes.into_iter().map(route_node).collect(),
+        obstacle,
     }
 }
 
@@ -44,6 +64,7 @@ fn route_status(view: RouteView) -> v1::RouteStatus {
         cost: view.cost,
         weight: view.weight,
         disjoint: view.is_disjoint,
+        operator: view.is_operators,
         nodes: view.nodes.into_iter().map(route_node).collect(),
     }
 }
@@ -76,11 +97,14 @@ pub(crate) fn route_explanation(
         lsdb_digest: digest_text(view.lsdb_digest()),
         traffic_class: class.name().to_owned(),
         candidates: view.explain(class, (from, to), paths).into_iter().map(candidate).collect(),
+        operator_route: view.operator_routes(from, Some(to)).pop().map(operator_route),
     })
 }
 
 fn candidate(view: CandidateView) -> v1::RouteCandidate {
     let (verdict, by, no_transit) = match view.verdict {
+        VerdictView::Operator => ("operator", 0, None),
+        VerdictView::Overruled => ("overruled", 0, None),
         VerdictView::Best => ("best", 0, None),
         VerdictView::Dearer(by) => ("dearer", by, None),
         VerdictView::Longer(by) => ("longer", by, None),
@@ -111,10 +135,10 @@ fn route_hop(view: RouteHopView) -> v1::RouteHop {
     }
 }
 
-fn route_node(node: NodeRef) -> v1::RouteNode {
+pub(crate) fn route_node(node: NodeRef) -> v1::RouteNode {
     v1::RouteNode { node_id: node.node.to_string(), name: node.name }
 }
 
-fn digest_text(digest: u64) -> String {
+pub(crate) fn digest_text(digest: u64) -> String {
     format!("{digest:016x}")
 }

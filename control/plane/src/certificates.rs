@@ -106,6 +106,8 @@ fn judge_member(lsa: &Lsa, identity: &PeerIdentity, now_unix_s: u64) -> Judgemen
         Refusal::NameOfOther
     } else if !lsa.address.is_empty() && check_address(&lsa.address).is_err() {
         Refusal::AddressInvalid
+    } else if !lsa.steers_soundly() {
+        Refusal::RouteInvalid
     } else {
         return Judgement::Accept;
     };
@@ -117,7 +119,7 @@ mod tests {
     use std::time::Duration;
 
     use hawser_identity::{MeshAuthority, NodeKey};
-    use hawser_routing::LsaFlags;
+    use hawser_routing::{LsaFlags, OperatorRoute};
     use hawser_wire::{Incarnation, MeshId};
 
     use super::*;
@@ -209,6 +211,12 @@ mod tests {
             let lsa = fixture.sign(Lsa { address: address.to_owned(), ..good.clone() });
             fixture.check(&lsa, NOW, refuse(Refusal::AddressInvalid));
         }
+        let route = OperatorRoute { from: good.origin, to: LOCAL, via: Vec::new() };
+        let steered = Lsa { routes: vec![route.clone()], ..good.clone() };
+        fixture.check(&fixture.sign(steered), NOW, Judgement::Accept);
+        let steers_others = OperatorRoute { from: LOCAL, to: good.origin, ..route };
+        let lsa = fixture.sign(Lsa { routes: vec![steers_others], ..good.clone() });
+        fixture.check(&lsa, NOW, refuse(Refusal::RouteInvalid));
         let other = NodeKey::generate().expect("key");
         let theirs = issue(&fixture.authority, &other, "c");
         let hash = certificate_hash(&theirs);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
+use hawser_routing::Weights;
 use hawser_wire::{LaneId, TrafficClass};
 
 /// The first bulk lane; others follow it without gaps.
@@ -70,6 +71,9 @@ pub struct PlaneConfig {
     pub lanes: LanePlan,
     /// Paths that are computed to each node, at least one.
     pub paths: usize,
+    /// What the cost of a path is made of, for each class in the order of [`TrafficClass::ALL`]. Nodes
+    /// need not agree on it: who sends writes the whole way.
+    pub weights: [Weights; TrafficClass::ALL.len()],
     /// Bounds of handshakes.
     pub limits: AdmissionLimits,
     /// Options of lane sockets.

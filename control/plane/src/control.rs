@@ -22,6 +22,7 @@ use crate::commits::Commits;
 use crate::config::PlaneConfig;
 use crate::dial_back_guard::DialBackGuard;
 use crate::dialler::Dialler;
+use crate::drills::Drills;
 use crate::events::Events;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
@@ -29,6 +30,7 @@ use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::opens::Opens;
+use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
 use crate::reports::Reports;
 use crate::settling::Settling;
@@ -97,6 +99,7 @@ pub(crate) struct Control {
     pub(crate) dial_backs_sent: u64,
     pub(crate) dial_back_guard: DialBackGuard,
     pub(crate) lane_events: LaneEvents,
+    pub(crate) drills: Drills,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -110,6 +113,8 @@ pub(crate) struct Control {
     pub(crate) evicted: BTreeSet<NodeId>,
     /// The operator has drained this node: it is no transit.
     pub(crate) drained: bool,
+    /// Paths that operators have set for what this node sends.
+    pub(crate) operator_routes: OperatorRoutes,
     pub(crate) lsdb_changed: bool,
     /// How often this node was overtaken when that was told last.
     pub(crate) overtaken_told: u64,
@@ -154,6 +159,7 @@ pub(crate) struct Parts {
     pub(crate) paths: PathWorker,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) drained: bool,
+    pub(crate) operator_routes: OperatorRoutes,
     pub(crate) peers: Vec<String>,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
@@ -163,7 +169,7 @@ pub(crate) struct Parts {
 impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
         let node = parts.key.node_id();
-        let plan = parts.config.lanes;
+        let (plan, weights) = (parts.config.lanes, parts.config.weights);
         Self {
             config: parts.config,
             key: Arc::new(parts.key),
@@ -190,6 +196,7 @@ impl Control {
             dial_backs_sent: 0,
             dial_back_guard: DialBackGuard::default(),
             lane_events: LaneEvents::new(),
+            drills: Drills::default(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),
@@ -198,13 +205,14 @@ impl Control {
             certificates: Certificates::default(),
             evicted: BTreeSet::new(),
             drained: parts.drained,
+            operator_routes: parts.operator_routes,
             lsdb_changed: false,
             overtaken_told: 0,
             routes_computed: MonoTime::ZERO,
             refresh_due: None,
             metrics_due: None,
             paths: parts.paths,
-            mesh_known: mesh_of(&Lsdb::new(), node),
+            mesh_known: mesh_of(&Lsdb::new(), node, weights),
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),

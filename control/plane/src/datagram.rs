@@ -69,6 +69,20 @@ pub(crate) enum Datagram {
     StreamGone(StreamId),
     /// The sender wants a lane and cannot dial.
     DialBack(DialBackRequest),
+    /// To be sent back as an answer with the same numbers.
+    Probe {
+        /// The sender's number of what it measures.
+        drill: u64,
+        /// Counts the probes of it, from 1.
+        probe: u64,
+    },
+    /// A probe of the receiver.
+    ProbeAnswer {
+        /// As in the probe.
+        drill: u64,
+        /// As in the probe.
+        probe: u64,
+    },
 }
 
 const STREAM_ANNOUNCE: u8 = 1;
@@ -77,6 +91,8 @@ const STREAM_REFUSE: u8 = 3;
 const STREAM_GONE: u8 = 4;
 const DIAL_BACK: u8 = 5;
 const MEMBERSHIP: u8 = 6;
+const PROBE: u8 = 7;
+const PROBE_ANSWER: u8 = 8;
 
 /// A datagram that carries a message of the membership machine.
 pub(crate) fn membership_envelope(message: &[u8]) -> Vec<u8> {
@@ -135,6 +151,10 @@ impl Datagram {
                 out.push(DIAL_BACK);
                 request.encode(&mut out);
             }
+            Self::Probe { drill, probe } => put_probe(&mut out, PROBE, *drill, *probe),
+            Self::ProbeAnswer { drill, probe } => {
+                put_probe(&mut out, PROBE_ANSWER, *drill, *probe);
+            }
         }
         out
     }
@@ -155,10 +175,18 @@ impl Datagram {
             },
             STREAM_GONE => Self::StreamGone(StreamId::from_bytes(reader.array()?)),
             DIAL_BACK => Self::DialBack(DialBackRequest::decode(&mut reader)?),
+            PROBE => Self::Probe { drill: reader.u64()?, probe: reader.u64()? },
+            PROBE_ANSWER => Self::ProbeAnswer { drill: reader.u64()?, probe: reader.u64()? },
             _ => return Ok(None),
         };
         Ok(Some(message))
     }
+}
+
+fn put_probe(out: &mut Vec<u8>, kind: u8, drill: u64, probe: u64) {
+    out.push(kind);
+    out.extend_from_slice(&drill.to_le_bytes());
+    out.extend_from_slice(&probe.to_le_bytes());
 }
 
 fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, DecodeError> {
@@ -311,6 +339,8 @@ mod tests {
             },
             Datagram::StreamGone(stream),
             Datagram::DialBack(request()),
+            Datagram::Probe { drill: 3, probe: 1 << 40 },
+            Datagram::ProbeAnswer { drill: u64::MAX, probe: 1 },
         ] {
             let bytes = message.encode();
             assert_eq!(Datagram::decode(&bytes), Ok(Some(message.clone())));

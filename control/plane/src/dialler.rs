@@ -124,7 +124,7 @@ impl Address {
         let first = lane == LanePlan::FIRST;
         match self.peer {
             None => first,
-            Some(peer) if links.is_served(peer, lane) => false,
+            Some(peer) if links.is_served(peer, lane) || links.is_barred(peer) => false,
             Some(_) if first => true,
             Some(peer) if links.is_collapsed(peer) => false,
             Some(peer) => self.lent_until.is_some() || links.is_link_up(peer),

@@ -86,6 +86,59 @@ pub enum PlaneError {
         /// Where it begins.
         source_node: NodeId,
     },
+    /// A node steers its own traffic alone.
+    #[error("this node steers what it sends itself: what {node} sends is steered there")]
+    RouteOfOther {
+        /// Where the path was to begin.
+        node: String,
+    },
+    /// There is an operator's path to that node already.
+    #[error("a route to {to} is set already, {path}: drop it first (`hawser route drop {to}`)")]
+    RouteExists {
+        /// Where it leads.
+        to: String,
+        /// What it is.
+        path: String,
+    },
+    /// No operator has set a path to that node.
+    #[error("no route to {to} is set at this node{}", those_set(others))]
+    NoRoute {
+        /// As the caller wrote it.
+        to: String,
+        /// Where those lead that are set.
+        others: Vec<String>,
+    },
+    /// A path takes a link that is not there.
+    #[error(
+        "there is no link {from} - {to} now; {from} has links to {}",
+        if neighbours.is_empty() { "none".to_owned() } else { neighbours.join(", ") }
+    )]
+    NoLink {
+        /// Where it would begin.
+        from: String,
+        /// Where it would end.
+        to: String,
+        /// The nodes that there is a link to from there.
+        neighbours: Vec<String>,
+    },
+    /// Only a link's ends can cut it.
+    #[error("the link {a} - {b} can be cut at its ends alone: ask {a} or {b}")]
+    NotLinkEnd {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// The link is not cut.
+    #[error("the link {a} - {b} is not cut: {why}")]
+    DrillRefused {
+        /// One end.
+        a: String,
+        /// The other.
+        b: String,
+        /// Why.
+        why: String,
+    },
     /// A name or a number that breaks its rule.
     #[error("{what} {value:?} is not allowed: {rule}")]
     NameInvalid {
@@ -176,6 +229,14 @@ pub enum PlaneError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+fn those_set(others: &[String]) -> String {
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!("; routes lead to {}", others.join(", "))
+    }
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::routes::RoutesView;
 use crate::{
-    EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
+    DrillView, EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
     StatusView, StreamStatusView, StreamView,
 };
 
@@ -65,6 +65,23 @@ pub(crate) enum Command {
     Routes {
         named: Vec<String>,
         answer: Answer<RoutesView>,
+    },
+    AddRoute {
+        from: Option<String>,
+        to: String,
+        via: Vec<String>,
+        answer: Answer<u64>,
+    },
+    DropRoute {
+        from: Option<String>,
+        to: String,
+        answer: Answer<u64>,
+    },
+    Drill {
+        ends: [String; 2],
+        cut_for: Duration,
+        force: bool,
+        answer: Answer<DrillView>,
     },
     OpenStream {
         request: OpenStream,
@@ -258,6 +275,54 @@ impl PlaneHandle {
     /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`].
     pub async fn routes(&self, named: Vec<String>) -> Result<RoutesView, PlaneError> {
         self.ask(|answer| Command::Routes { named, answer }).await
+    }
+
+    /// Sets the path that this node's traffic to `to` takes from now on, over restarts, whenever it
+    /// can be taken: over the nodes `via`, in order, or over the link to `to` if there are none between.
+    /// Answers with the generation of the routes in force, which the path is part of unless that takes
+    /// more than 5 s.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless `from` is this node or none,
+    /// [`PlaneError::NameInvalid`] if it leads to this node or names one twice,
+    /// [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
+    /// [`PlaneError::Store`].
+    pub async fn add_route(
+        &self,
+        from: Option<String>,
+        to: String,
+        via: Vec<String>,
+    ) -> Result<u64, PlaneError> {
+        self.ask(|answer| Command::AddRoute { from, to, via, answer }).await
+    }
+
+    /// Drops the path that [`Self::add_route`] has set to `to`; answers as it does.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
+    /// [`PlaneError::RouteOfOther`], [`PlaneError::NoRoute`], [`PlaneError::Store`].
+    pub async fn drop_route(&self, from: Option<String>, to: String) -> Result<u64, PlaneError> {
+        self.ask(|answer| Command::DropRoute { from, to, answer }).await
+    }
+
+    /// Cuts the link between two nodes, of which this is one, for `cut_for` (60 s at most), measures
+    /// what becomes of traffic to the other one, and restores the link, whatever becomes of the call.
+    /// Answers some seconds after that. Without `force` only if all that this node sends over the link
+    /// has another way.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`] (the link is restored, too, if the mesh is
+    /// stopped meanwhile), [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
+    /// [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`], [`PlaneError::NoLink`],
+    /// [`PlaneError::DrillRefused`].
+    pub async fn drill(
+        &self,
+        ends: [String; 2],
+        cut_for: Duration,
+        force: bool,
+    ) -> Result<DrillView, PlaneError> {
+        self.ask(|answer| Command::Drill { ends, cut_for, force, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

@@ -119,7 +119,12 @@ impl Control {
                 true
             }
             Verdict::Refuse => {
-                refuse(*handover, CloseReason::Superseded, "another connection serves this lane");
+                let (reason, detail) = if self.links.is_barred(peer) {
+                    (CloseReason::Barred, "the link comes back by itself")
+                } else {
+                    (CloseReason::Superseded, "another connection serves this lane")
+                };
+                refuse(*handover, reason, detail);
                 false
             }
         }
@@ -139,6 +144,7 @@ impl Control {
         if change == LinkChange::Link {
             self.events.emit(EventKind::LinkUp, Some(peer), format!("link to {name}"));
             self.handle_link_up(peer);
+            self.tell_drill_of_link(peer);
         }
     }
 

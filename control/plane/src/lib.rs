@@ -3,9 +3,9 @@
 //!
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
 //! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `link_metrics`, `certificates`, `catalogue`, `announcements`, `opens`,
-//! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`. Beside them stand the parts that
+//! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`, `drill`. Beside them stand the parts that
 //! act: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
-//! `settling`, `status`, `routes` move what the machines say between the rings, the sockets of admission and the
+//! `settling`, `status`, `routes`, `operator_routes`, `drills` move what the machines say between the rings, the sockets of admission and the
 //! store.
 //!
 //! **Invariant:** no payload passes here, and nothing in the loop waits for a disk or a socket.
@@ -25,6 +25,8 @@ mod dial_back_guard;
 mod dial_back_request;
 mod dialler;
 mod directory;
+mod drill;
+mod drills;
 mod error;
 mod events;
 mod handle;
@@ -37,6 +39,7 @@ mod link_state;
 mod links;
 mod liveness;
 mod opens;
+mod operator_routes;
 mod path_worker;
 mod plane;
 mod reports;
@@ -46,19 +49,25 @@ mod shards;
 mod status;
 mod store_queue;
 mod streams;
+mod survey;
 mod topology;
 mod view;
 mod wanted_lanes;
 mod wishes;
 
 pub use config::{LanePlan, PlaneConfig};
+pub use drills::DrillView;
 pub use error::PlaneError;
 pub use handle::PlaneHandle;
 pub use hawser_membership::Liveness;
-pub use hawser_routing::{CostTerms, K_MAX};
+pub use hawser_routing::{CostTerms, K_MAX, LinkMetrics};
 pub use hawser_store::StreamState;
 pub use plane::Plane;
-pub use routes::{CandidateView, RouteHopView, RouteView, RoutesView, VerdictView};
+pub use routes::{
+    CandidateView, ObstacleView, OperatorRouteView, RouteHopView, RouteView, RoutesView,
+    VerdictView,
+};
+pub use survey::{CoverageView, TopologyNodeView, TopologyView};
 pub use view::{
     EventKind, EventView, LaneEventView, LaneEventsView, LaneView, LinkView, MeshState, MeshView,
     NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole, StreamStatusView,

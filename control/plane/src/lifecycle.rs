@@ -43,6 +43,7 @@ impl Mesh {
             incarnation,
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
+            barred: Arc::default(),
         };
         Ok(Self { record, credentials, local: Arc::new(local) })
     }
@@ -349,6 +350,7 @@ impl Control {
         self.withdraw();
         self.clear_streams();
         self.certificates.clear();
+        self.operator_routes.clear();
         self.mesh = None;
         self.peers.clear();
         self.entering = true;

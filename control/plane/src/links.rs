@@ -4,7 +4,7 @@
 //! **Invariant:** per neighbour and lane at most one connection is registered, and all connections
 //! of a neighbour belong to the newest life of it that was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_wire::{Incarnation, LaneId, LinkEpoch, LinkMode, NodeId};
 
@@ -42,7 +42,7 @@ pub(crate) enum Verdict {
         /// The link was up in an older life of the neighbour, and is down now.
         link_ended: bool,
     },
-    /// Another one serves the lane, or the neighbour has begun a newer life.
+    /// Another one serves the lane, or the neighbour has begun a newer life, or gets none for a while.
     Refuse,
 }
 
@@ -79,11 +79,13 @@ struct Link {
 pub(crate) struct Links {
     local: NodeId,
     links: BTreeMap<NodeId, Link>,
+    /// Neighbours that get no lane for a while.
+    barred: BTreeSet<NodeId>,
 }
 
 impl Links {
     pub(crate) const fn new(local: NodeId) -> Self {
-        Self { local, links: BTreeMap::new() }
+        Self { local, links: BTreeMap::new(), barred: BTreeSet::new() }
     }
 
     /// Decides about a connection and registers it if it is to serve.
@@ -92,6 +94,9 @@ impl Links {
     /// two connections that crossed, the one that the smaller id dialled lives; of two that the
     /// same side dialled, the newer. Both ends come to the same verdict.
     pub(crate) fn offer(&mut self, offered: &Connection) -> Verdict {
+        if self.is_barred(offered.peer) {
+            return Verdict::Refuse;
+        }
         let link = self.links.entry(offered.peer).or_default();
         if offered.incarnation < link.incarnation {
             return Verdict::Refuse;
@@ -192,6 +197,24 @@ impl Links {
         self.links.get(&peer).is_some_and(|link| link.up)
     }
 
+    /// No connection with `peer` is to serve a lane from now on; answers with those that do, to be
+    /// closed.
+    pub(crate) fn bar(&mut self, peer: NodeId) -> Vec<Superseded> {
+        self.barred.insert(peer);
+        let lanes = self.links.get(&peer).into_iter().flat_map(|link| &link.lanes);
+        lanes.map(|(&lane, entry)| Superseded { lane, epoch: entry.epoch }).collect()
+    }
+
+    /// Ends [`Self::bar`]; answers whether it was so.
+    pub(crate) fn admit(&mut self, peer: NodeId) -> bool {
+        self.barred.remove(&peer)
+    }
+
+    /// The neighbour gets no lane for a while.
+    pub(crate) fn is_barred(&self, peer: NodeId) -> bool {
+        self.barred.contains(&peer)
+    }
+
     /// Forgets every connection and returns them all, to be closed.
     pub(crate) fn take_all(&mut self) -> Vec<(NodeId, Superseded)> {
         let mut all = Vec::new();
@@ -254,6 +277,22 @@ mod tests {
                 assert!(links.is_link_up(peer));
             }
         }
+    }
+
+    #[test]
+    fn who_is_barred_gets_no_lane_until_the_end_of_it() {
+        let mut links = Links::new(SMALL);
+        assert_eq!(links.offer(&connection(LARGE, 1, 10, true)), serves(vec![]));
+        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(10));
+        let up = Superseded { lane: LaneId(0), epoch: LinkEpoch(10) };
+        assert_eq!(links.bar(LARGE), [up]);
+        // It is up until the shard says that it is not.
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10)), LinkChange::Link);
+        assert_eq!(links.offer(&connection(LARGE, 1, 20, false)), Verdict::Refuse);
+        assert_eq!(links.offer(&connection(LARGE, 2, 20, false)), Verdict::Refuse);
+        assert_eq!(links.bar(LARGE), []);
+        assert!(links.admit(LARGE) && !links.admit(LARGE));
+        assert_eq!(links.offer(&connection(LARGE, 2, 30, false)), serves(vec![]));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::handle::Command;
 use crate::lifecycle::plane_error;
 use crate::liveness::LivenessWatch;
+use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
 use crate::reports::ReportUse;
 use crate::settling::Settling;
@@ -57,6 +58,7 @@ struct Kept {
     peers: Vec<String>,
     adjacencies: Vec<(AdjacencyIndex, NodeId)>,
     drained: bool,
+    operator_routes: Vec<(NodeId, Vec<NodeId>)>,
     streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
 }
 
@@ -111,6 +113,7 @@ impl Plane {
             paths,
             adjacencies: Adjacencies::new(kept.adjacencies),
             drained: kept.drained,
+            operator_routes: OperatorRoutes::new(kept.operator_routes),
             peers: kept.peers,
             api_credentials: credentials_sender,
             continuations: continuation_sender,
@@ -245,7 +248,9 @@ impl Control {
         self.dial_due();
         self.advance_topology();
         self.advance_liveness();
+        self.advance_drill();
         self.settle_due();
+        self.answer_route_changes();
         self.announce_due();
         self.answer_overdue_opens();
         self.write_commits();
@@ -267,6 +272,8 @@ impl Control {
             self.routes_due().filter(|_| running),
             self.liveness.as_ref().and_then(LivenessWatch::poll_timeout).filter(|_| running),
             self.settling.as_ref().map(Settling::poll_timeout),
+            self.operator_routes.poll_timeout(),
+            self.drills.poll_timeout(),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
             self.commits.poll_timeout(),
@@ -301,6 +308,15 @@ impl Control {
             Command::Streams { answer } => self.reports.ask(ReportUse::Streams(answer)),
             Command::Routes { named, answer } => {
                 let _caller_gone = answer.send(self.routes_view(&named));
+            }
+            Command::AddRoute { from, to, via, answer } => {
+                self.add_route(from.as_deref(), &to, &via, answer);
+            }
+            Command::DropRoute { from, to, answer } => {
+                self.drop_route(from.as_deref(), &to, answer);
+            }
+            Command::Drill { ends: [a, b], cut_for, force, answer } => {
+                self.start_drill([&a, &b], cut_for, force, answer);
             }
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
@@ -367,13 +383,13 @@ async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
                 streams.push((record, consumers));
             }
             let boot = store.next_boot()?;
-            let adjacencies = (store.adjacencies()?, store.drained()?);
-            Ok((pkcs8, (boot, mesh, store.peers()?, adjacencies, streams)))
+            let own = (store.adjacencies()?, store.drained()?, store.operator_routes()?);
+            Ok((pkcs8, (boot, mesh, store.peers()?, own, streams)))
         })
         .await?;
-    let (boot, mesh, peers, (adjacencies, drained), streams) = kept;
+    let (boot, mesh, peers, (adjacencies, drained, operator_routes), streams) = kept;
     let key = NodeKey::from_pkcs8(&pkcs8)?;
-    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, streams })
+    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, operator_routes, streams })
 }
 
 /// The node's key as kept, else `fresh`, kept from now on. A node in no mesh takes the name of its

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hawser_routing::{
-    Candidate, CostTerms, MeshTopology, NodeNumber, Route, RouteSet, RouteSnapshot, Verdict,
-    explain,
+    Candidate, CostTerms, MeshTopology, NodeNumber, Obstacle, Route, RouteSet, RouteSnapshot,
+    Verdict, explain,
 };
 use hawser_wire::{NodeId, PathId, TrafficClass};
 
@@ -41,7 +41,7 @@ impl Control {
 #[derive(Clone, Debug)]
 pub struct RoutesView {
     node: NodeId,
-    mesh: Arc<MeshTopology>,
+    pub(crate) mesh: Arc<MeshTopology>,
     lsdb_digest: u64,
     /// For a moment after a change it is that of an earlier database.
     snapshot: Arc<RouteSnapshot>,
@@ -63,8 +63,30 @@ pub struct RouteView {
     pub weight: u32,
     /// One of the two paths of least total cost that have no link in common.
     pub is_disjoint: bool,
+    /// An operator has set it: it goes before all others.
+    pub is_operators: bool,
     /// From this node to the destination, both included.
     pub nodes: Vec<NodeRef>,
+}
+
+/// A path that an operator has set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OperatorRouteView {
+    /// Where it leads.
+    pub destination: NodeRef,
+    /// From its begin to the destination, both included.
+    pub nodes: Vec<NodeRef>,
+    /// Why it is not taken at present.
+    pub obstacle: Option<ObstacleView>,
+}
+
+/// Why a path that an operator has set is not taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ObstacleView {
+    /// One of its links is not there, the first such one: where it would begin and end.
+    NoLink(NodeRef, NodeRef),
+    /// It leads through this node, which is a stub or drained; the first such one.
+    NoTransit(NodeRef),
 }
 
 /// A path that was considered.
@@ -83,6 +105,10 @@ pub struct CandidateView {
 /// What became of a candidate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum VerdictView {
+    /// An operator has set it: it goes before all others.
+    Operator,
+    /// It would be the best path if an operator had not set another one.
+    Overruled,
     /// The best path.
     Best,
     /// It costs so much more than the best path.
@@ -107,6 +133,12 @@ pub struct RouteHopView {
 }
 
 impl RoutesView {
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Of the snapshot that shards follow.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -156,12 +188,42 @@ impl RoutesView {
             cost: route.cost,
             weight: route.weight,
             is_disjoint: set.disjoint().is_some_and(in_pair),
+            is_operators: set.operator().is_some_and(|set| set.path == route.path),
             nodes: nodes.map(|&node| self.node_ref(node)).collect(),
         }
     }
 
+    /// The paths that operators have set for what `from` sends, to all destinations or to one; in the
+    /// order of the destinations' ids. Those of another node are as it has announced them.
+    #[must_use]
+    pub fn operator_routes(&self, from: NodeId, only: Option<NodeId>) -> Vec<OperatorRouteView> {
+        let Some(number) = self.mesh.number(from) else { return Vec::new() };
+        let all = self.mesh.operator_routes(number);
+        let wanted = all.filter(|(to, _)| only.is_none_or(|only| only == *to));
+        let view = |(to, via): (NodeId, &[NodeId])| {
+            let nodes = std::iter::once(&from).chain(via).chain(std::iter::once(&to));
+            let path = self.mesh.operator_path(number, to);
+            OperatorRouteView {
+                destination: self.node_ref(to),
+                nodes: nodes.map(|&node| self.node_ref(node)).collect(),
+                obstacle: path.and_then(Result::err).map(|obstacle| self.obstacle(obstacle)),
+            }
+        };
+        wanted.map(view).collect()
+    }
+
+    fn obstacle(&self, obstacle: Obstacle) -> ObstacleView {
+        match obstacle {
+            Obstacle::NoLink { from, to } => {
+                ObstacleView::NoLink(self.node_ref(from), self.node_ref(to))
+            }
+            Obstacle::NoTransit { node } => ObstacleView::NoTransit(self.node_ref(node)),
+        }
+    }
+
     /// The best `paths` paths from one node to another, best first; among them, where they would stand,
-    /// those that only a stub or a drained node forbids. Empty if none leads there, or both are one node,
+    /// those that only a stub or a drained node forbids. Before them the one that an operator has set,
+    /// if it can be taken. Empty if none leads there, or both are one node,
     /// or nothing is known of one of them yet.
     #[must_use]
     pub fn explain(
@@ -176,7 +238,8 @@ impl RoutesView {
         if ends.0 == ends.1 {
             return Vec::new();
         }
-        let candidates = explain(self.mesh.topology(), class, ends, paths);
+        let set = self.mesh.operator_path(ends.0, to).and_then(Result::ok);
+        let candidates = explain(self.mesh.topology(), class, ends, paths, set.as_deref());
         // A mesh that is too large for paths has none.
         let candidates = candidates.unwrap_or_default();
         candidates.iter().map(|found| self.candidate(class, found)).collect()
@@ -184,6 +247,8 @@ impl RoutesView {
 
     fn candidate(&self, class: TrafficClass, found: &Candidate) -> CandidateView {
         let verdict = match found.verdict {
+            Verdict::Operator => VerdictView::Operator,
+            Verdict::Overruled => VerdictView::Overruled,
             Verdict::Best => VerdictView::Best,
             Verdict::Dearer { by } => VerdictView::Dearer(by),
             Verdict::Longer { by } => VerdictView::Longer(by),
@@ -210,11 +275,11 @@ impl RoutesView {
         set.routes().iter().find(|route| route.hops == hops)
     }
 
-    fn numbered(&self, number: NodeNumber) -> NodeRef {
+    pub(crate) fn numbered(&self, number: NodeNumber) -> NodeRef {
         self.node_ref(self.mesh.id(number).unwrap_or_default())
     }
 
-    fn node_ref(&self, node: NodeId) -> NodeRef {
+    pub(crate) fn node_ref(&self, node: NodeId) -> NodeRef {
         NodeRef { node, name: self.names.get(&node).cloned().unwrap_or_default() }
     }
 }

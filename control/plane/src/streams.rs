@@ -228,6 +228,10 @@ impl Control {
                 self.handle_refuse(from, stream, reason, &detail);
             }
             Ok(Some(Datagram::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(Some(Datagram::Probe { drill, probe })) => self.handle_probe(from, drill, probe),
+            Ok(Some(Datagram::ProbeAnswer { drill, probe })) => {
+                self.handle_probe_answer(from, drill, probe);
+            }
             Ok(None) => tracing::debug!(%from, "datagram of unknown kind"),
             Err(error) => {
                 let detail = format!("datagram: {error}");

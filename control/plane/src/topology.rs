@@ -24,9 +24,12 @@ const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// While many advertisements come at once, paths are computed no more often than so.
 const ROUTES_EVERY: Duration = Duration::from_millis(50);
 
-/// The mesh as the database has it, and the digest of that. All classes weigh latency alone.
-pub(crate) fn mesh_of(lsdb: &Lsdb, node: NodeId) -> (Arc<MeshTopology>, u64) {
-    let weights = [Weights::default(); TrafficClass::ALL.len()];
+/// The mesh as the database has it with the weights of the classes, and the digest of the database.
+pub(crate) fn mesh_of(
+    lsdb: &Lsdb,
+    node: NodeId,
+    weights: [Weights; TrafficClass::ALL.len()],
+) -> (Arc<MeshTopology>, u64) {
     (Arc::new(MeshTopology::new(lsdb, node, weights)), lsdb.digest())
 }
 
@@ -68,9 +71,9 @@ impl Control {
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
         // Who leaves has no links any more: paths through it end before its lanes do.
         let drained = if self.drained { LsaFlags::OVERLOADED } else { LsaFlags::default() };
-        let (flags, adjacencies) = match self.leaving {
-            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new()),
-            None => (drained, self.adjacencies.told()),
+        let (flags, adjacencies, routes) = match self.leaving {
+            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new(), Vec::new()),
+            None => (drained, self.adjacencies.told(), self.operator_routes.told(self.node)),
         };
         let Some(mesh) = &self.mesh else { return };
         let certificate = certificate_hash(&mesh.record.certificate);
@@ -84,7 +87,7 @@ impl Control {
             name: self.config.node_name.clone(),
             address: self.advertised_address().unwrap_or_default(),
             adjacencies,
-            routes: Vec::new(),
+            routes,
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
@@ -138,7 +141,7 @@ impl Control {
         self.lsdb_changed = false;
         self.routes_computed = self.now();
         let lsdb = self.flooding.lsdb();
-        self.mesh_known = mesh_of(lsdb, self.node);
+        self.mesh_known = mesh_of(lsdb, self.node, self.config.weights);
         let (mesh, lsdb_digest) = &self.mesh_known;
         self.paths.give(Task::Mesh {
             lsdb_digest: *lsdb_digest,
@@ -201,7 +204,7 @@ impl Control {
         self.known.clear();
         self.refused_link_state.clear();
         self.hops.clear();
-        self.mesh_known = mesh_of(self.flooding.lsdb(), self.node);
+        self.mesh_known = mesh_of(self.flooding.lsdb(), self.node, self.config.weights);
         self.paths.give(Task::Clear);
         self.tell_members();
     }

@@ -16,7 +16,8 @@ use crate::wishes::{Ask, Wishes};
 impl Control {
     /// A shard misses a lane.
     pub(crate) fn handle_want_lane(&mut self, peer: NodeId, lane: LaneId, class: TrafficClass) {
-        if !self.is_running() || self.leaving.is_some() {
+        // A link that was cut on purpose comes back when that is over.
+        if !self.is_running() || self.leaving.is_some() || self.links.is_barred(peer) {
             return;
         }
         if self.config.lanes.class_of(lane) != Some(class) {
@@ -88,7 +89,7 @@ impl Control {
 
     /// Another node wants to be dialled.
     pub(crate) fn handle_dial_back(&mut self, from: NodeId, request: &DialBackRequest) {
-        if !self.is_running() || self.leaving.is_some() {
+        if !self.is_running() || self.leaving.is_some() || self.links.is_barred(from) {
             return;
         }
         let mut inputs = vec![

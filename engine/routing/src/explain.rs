@@ -10,6 +10,10 @@ use crate::topology::{CostTerms, Topology};
 /// What became of a candidate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
+    /// An operator has set it: it goes before all others.
+    Operator,
+    /// It would be the best path if an operator had not set another one.
+    Overruled,
     /// The best path.
     Best,
     /// It costs so much more than the best path.
@@ -54,7 +58,8 @@ pub struct Candidate {
 }
 
 /// The best `k` paths from `source` to `destination` in `class`, best first; among them, where they
-/// would stand, those that only a node's flags forbid.
+/// would stand, those that only a node's flags forbid. Before them `operator`, the list of nodes of
+/// the path that an operator has set and that can be taken, if there is one.
 ///
 /// # Errors
 /// [`GraphError`] if the topology is too large, or one of the nodes is not in it.
@@ -63,6 +68,7 @@ pub fn explain(
     class: TrafficClass,
     (source, destination): (NodeNumber, NodeNumber),
     k: usize,
+    operator: Option<&[NodeNumber]>,
 ) -> Result<Vec<Candidate>, GraphError> {
     let graph = topology.graph(class)?;
     let allowed = best_paths(&graph, source, destination, k)?;
@@ -74,6 +80,7 @@ pub fn explain(
     });
     let best = allowed.key(0).unwrap_or_default();
     let verdict = |at: usize, key: PathKey| match () {
+        () if at == 0 && operator.is_some() => Verdict::Overruled,
         () if at == 0 => Verdict::Best,
         () if key.cost() > best.cost() => {
             Verdict::Dearer { by: key.cost().saturating_sub(best.cost()) }
@@ -83,23 +90,34 @@ pub fn explain(
         }
         () => Verdict::LaterInOrder,
     };
-    let candidate = |list: &PathList, path: usize, verdict: Verdict| {
-        let nodes: Vec<NodeNumber> = list.nodes(path).collect();
+    let candidate = |key: PathKey, nodes: &[NodeNumber], verdict: Verdict| {
         let hops = nodes.iter().zip(nodes.iter().skip(1)).map(|(&from, &to)| {
             let metrics = topology.metrics(from, to).copied().unwrap_or_default();
             let terms = CostTerms::new(&metrics, topology.weights(class));
             ExplainedHop { from, to, terms }
         });
-        Candidate { key: list.key(path).unwrap_or_default(), hops: hops.collect(), verdict }
+        Candidate { key, hops: hops.collect(), verdict }
     };
+    let of_list = |list: &PathList, path: usize, verdict: &dyn Fn(PathKey) -> Verdict| {
+        let (key, nodes) = (list.key(path).unwrap_or_default(), list.nodes(path));
+        candidate(key, &nodes.collect::<Vec<_>>(), verdict(key))
+    };
+    let is_operators =
+        |path: &usize| operator.is_some_and(|nodes| allowed.nodes(*path).eq(nodes.iter().copied()));
     let mut candidates: Vec<Candidate> = (0..allowed.len())
-        .map(|at| candidate(&allowed, at, verdict(at, allowed.key(at).unwrap_or_default())))
+        .filter(|path| !is_operators(path))
+        .map(|at| of_list(&allowed, at, &|key| verdict(at, key)))
         .collect();
     for (path, node) in forbidden {
-        candidates.push(candidate(&all, path, Verdict::NoTransit { node }));
+        candidates.push(of_list(&all, path, &|_| Verdict::NoTransit { node }));
     }
     // Stable: of equal ones the allowed stands first.
     candidates.sort_by_key(|candidate| candidate.key);
+    if let Some(nodes) = operator
+        && let Some(key) = topology.path_key(class, nodes)
+    {
+        candidates.insert(0, candidate(key, nodes, Verdict::Operator));
+    }
     Ok(candidates)
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Each class sees a [`Topology`] as a [`Graph`], in which the [`Rib`] keeps a [`ShortestPathTree`],
 //! the [`Backups`] of this node's links and the K best paths ([`KPaths`]) up to date. [`explain()`],
-//! [`plan_paths`] and [`plan_impact`] answer the operator's questions with the same code.
+//! [`plan_paths`], [`plan_impact`] and [`CoverageSurvey`] answer the operator's questions with the same code.
 //!
 //! **Invariant:** paths are in a total order: cost, then hops, then the bytewise list of nodes; what
 //! is computed is the first in it, on ties too.
@@ -19,6 +19,7 @@
 mod adjacency;
 mod backup;
 mod candidates;
+mod coverage;
 mod delta;
 mod deviation;
 mod disjoint;
@@ -52,6 +53,7 @@ mod topology;
 
 pub use adjacency::{Adjacency, AdjacencyMetrics};
 pub use backup::Backups;
+pub use coverage::{Coverage, CoverageSurvey};
 pub use disjoint::{LinkDisjointPairs, NodeDisjointPairs};
 pub use explain::{Candidate, ExplainedHop, Verdict, best_paths, explain};
 pub use flooding::{Flooding, OriginateError};
@@ -63,7 +65,7 @@ pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
 pub use multipath::SmoothRoundRobin;
-pub use operator_route::{OPERATOR_ROUTES_MAX, OperatorRoute, VIA_MAX};
+pub use operator_route::{OPERATOR_ROUTES_MAX, Obstacle, OperatorRoute, VIA_MAX};
 pub use path_computer::{PathComputer, Step};
 pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
 pub use reject::{CertificateEvent, CertificateFault, Judgement, Refusal, RejectReason};

@@ -77,7 +77,7 @@ pub struct Lsa {
     pub address: String,
     /// Its links that are up.
     pub adjacencies: Vec<Adjacency>,
-    /// Paths that operators have set by way of this node; at most [`OPERATOR_ROUTES_MAX`].
+    /// Paths that operators have set for what `origin` sends; at most [`OPERATOR_ROUTES_MAX`].
     pub routes: Vec<OperatorRoute>,
     /// Ed25519, over [`Lsa::signed_bytes`].
     pub signature: [u8; 64],
@@ -170,6 +170,17 @@ impl Lsa {
     #[must_use]
     pub const fn is_transit(&self) -> bool {
         self.flags.0 & (LsaFlags::STUB.0 | LsaFlags::OVERLOADED.0 | LsaFlags::LEFT.0) == 0
+    }
+
+    /// The operator's routes in it steer its origin's own traffic, lead to other nodes, one to each,
+    /// and name no node twice. What does not is refused by whoever hears it.
+    #[must_use]
+    pub fn steers_soundly(&self) -> bool {
+        let one_each = self.routes.windows(2).all(|pair| match pair {
+            [one, other] => one.to != other.to,
+            _ => true,
+        });
+        one_each && self.routes.iter().all(|route| route.is_sound_at(self.origin))
     }
 
     /// What it says of its link to `neighbour`. As in the database: adjacencies are in the order of

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
-use crate::{Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Topology, Weights};
+use crate::{Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weights};
 
 /// A [`Topology`] with the names of its nodes and links.
 ///
@@ -20,6 +20,8 @@ pub struct MeshTopology {
     indices: BTreeMap<(NodeNumber, NodeNumber), AdjacencyIndex>,
     topology: Topology,
     source: NodeNumber,
+    /// Of the paths that operators have set the nodes between, by both ends.
+    operator_routes: BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>,
 }
 
 impl MeshTopology {
@@ -34,8 +36,12 @@ impl MeshTopology {
         let number = |id: NodeId| ids.binary_search(&id).ok().and_then(|at| at.try_into().ok());
         let flags = ids.iter().map(|&id| lsdb.get(id).map_or_else(NodeFlags::default, node_flags));
         let mut topology = Topology::new(flags.collect(), weights);
-        let mut indices = BTreeMap::new();
+        let (mut indices, mut operator_routes) = (BTreeMap::new(), BTreeMap::new());
         for lsa in lsdb.iter() {
+            if let Some(origin) = number(lsa.origin) {
+                let routes = lsa.routes.iter().map(|route| ((origin, route.to), route.via.clone()));
+                operator_routes.extend(routes);
+            }
             for near in &lsa.adjacencies {
                 // Each link once, from its smaller end.
                 let far = lsdb.get(near.neighbour).filter(|_| lsa.origin < near.neighbour);
@@ -50,7 +56,61 @@ impl MeshTopology {
             }
         }
         let source = number(source).unwrap_or_default();
-        Self { ids, indices, topology, source }
+        Self { ids, indices, topology, source, operator_routes }
+    }
+
+    /// The nodes between the ends of the path that an operator has set from `from` to `to`, in order,
+    /// be it taken or not.
+    #[must_use]
+    pub fn operator_via(&self, from: NodeNumber, to: NodeId) -> Option<&[NodeId]> {
+        self.operator_routes.get(&(from, to)).map(Vec::as_slice)
+    }
+
+    /// The paths that an operator has set from `from`: where each leads, and the nodes between.
+    pub fn operator_routes(
+        &self,
+        from: NodeNumber,
+    ) -> impl Iterator<Item = (NodeId, &[NodeId])> + '_ {
+        let all = (from, NodeId::from_bytes([0; 16]))..=(from, NodeId::from_bytes([0xff; 16]));
+        self.operator_routes.range(all).map(|(&(_, to), via)| (to, via.as_slice()))
+    }
+
+    /// The path that an operator has set from `from` to `to`, as the list of its nodes with both ends;
+    /// `None` if none is set.
+    ///
+    /// # Errors
+    /// [`Obstacle`], while it cannot be taken.
+    pub fn operator_path(
+        &self,
+        from: NodeNumber,
+        to: NodeId,
+    ) -> Option<Result<Vec<NodeNumber>, Obstacle>> {
+        self.operator_via(from, to).map(|via| self.walk(from, via, to))
+    }
+
+    /// The list of nodes from `from` over `via` to `to`.
+    ///
+    /// # Errors
+    /// [`Obstacle`], if nothing can go that way.
+    fn walk(
+        &self,
+        from: NodeNumber,
+        via: &[NodeId],
+        to: NodeId,
+    ) -> Result<Vec<NodeNumber>, Obstacle> {
+        let mut nodes = vec![from];
+        let mut at = (from, self.id(from).unwrap_or_default());
+        for &next in via.iter().chain([&to]) {
+            let number = self.number(next).filter(|&number| self.index(at.0, number).is_some());
+            let number = number.ok_or(Obstacle::NoLink { from: at.1, to: next })?;
+            nodes.push(number);
+            at = (number, next);
+        }
+        let within = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
+        match within.iter().zip(via).find(|(number, _)| !self.topology.transits(**number)) {
+            Some((_, &node)) => Err(Obstacle::NoTransit { node }),
+            None => Ok(nodes),
+        }
     }
 
     /// What paths are computed from.

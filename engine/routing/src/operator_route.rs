@@ -8,7 +8,12 @@ pub const OPERATOR_ROUTES_MAX: usize = 32;
 /// Most nodes between the ends of a path.
 pub const VIA_MAX: usize = HOPS_MAX - 1;
 
-/// Traffic of `from` to `to` takes this path before any that is computed.
+/// Traffic of `from` to `to`, of whatever class, takes this path before any that is computed, as long
+/// as all its links are there and all nodes between are transit. While they are not it takes those
+/// that are computed, as if no route were set.
+///
+/// **Invariant:** a node steers its own traffic alone: in an advertisement that is taken, `from` is
+/// its origin, see [`Lsa::steers_soundly`](crate::Lsa::steers_soundly).
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct OperatorRoute {
     /// Where the path begins.
@@ -22,6 +27,14 @@ pub struct OperatorRoute {
 impl OperatorRoute {
     /// Longest encoding, in bytes.
     pub(crate) const BYTES_MAX: usize = 2 * NodeId::LEN + 1 + VIA_MAX * NodeId::LEN;
+
+    /// It is a path of `origin` that leads elsewhere, and names no node twice.
+    pub(crate) fn is_sound_at(&self, origin: NodeId) -> bool {
+        let mut nodes: Vec<NodeId> = self.via.clone();
+        nodes.extend([self.from, self.to]);
+        nodes.sort_unstable();
+        self.from == origin && !nodes.windows(2).any(|pair| pair.first() == pair.last())
+    }
 
     /// The routes as they are encoded: in ascending order, each once, within the bounds.
     pub(crate) fn ordered(routes: &[Self]) -> Vec<Self> {
@@ -65,6 +78,23 @@ impl OperatorRoute {
         }
         Ok(routes)
     }
+}
+
+/// Why a path that an operator has set is not taken at present.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Obstacle {
+    /// One of its links is not there; the first such one.
+    NoLink {
+        /// Where the link would begin.
+        from: NodeId,
+        /// Where it would end.
+        to: NodeId,
+    },
+    /// One of the nodes between carries nothing for others; the first such one.
+    NoTransit {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 fn bounded(count: u8, what: &'static str, max: usize) -> Result<u8, DecodeError> {

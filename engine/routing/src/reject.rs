@@ -41,6 +41,9 @@ pub enum Refusal {
     /// Nobody can dial what it says.
     #[error("its address is none")]
     AddressInvalid,
+    /// It steers what is not its own, or along what is no path.
+    #[error("its operator routes are not for its own traffic, or are no paths")]
+    RouteInvalid,
 }
 
 /// What is wrong with a certificate that a neighbour has sent.
@@ -163,6 +166,7 @@ impl RejectReason {
                 Refusal::CertificateInvalid => "certificate-invalid",
                 Refusal::NameOfOther => "name-of-other",
                 Refusal::AddressInvalid => "address-invalid",
+                Refusal::RouteInvalid => "route-invalid",
             },
             Self::FarFuture { .. } => "far-future",
             Self::Expired { .. } => "expired",

@@ -48,6 +48,7 @@ struct Named {
 struct Computed<'a> {
     mesh: &'a MeshTopology,
     class: TrafficClass,
+    to: NodeId,
     list: &'a PathList,
     pair: &'a PathList,
     /// The list is not whole: earlier paths that still exist stay.
@@ -153,11 +154,15 @@ impl RouteTable {
             };
             let pair_is_same =
                 same(&named.pairs, pair) || (named.pairs.is_empty() && pair.is_empty());
-            if same(&named.lists, list) && pair_is_same && !relabelled {
+            let to = self.nodes[number];
+            // Whether such a path can be taken may change with any link.
+            let operated =
+                named.sets[number].is_set || mesh.operator_via(mesh.source(), to).is_some();
+            if same(&named.lists, list) && pair_is_same && !relabelled && !operated {
                 continue;
             }
             let set =
-                self.name_set(&Computed { mesh, class, list, pair, keep }, &named.sets[number]);
+                self.name_set(&Computed { mesh, class, to, list, pair, keep }, &named.sets[number]);
             if *named.sets[number] != set {
                 named.sets[number] = Arc::new(set);
             }
@@ -173,10 +178,15 @@ impl RouteTable {
 
     /// Names the paths to one destination.
     fn name_set(&mut self, computed: &Computed<'_>, old: &RouteSet) -> RouteSet {
-        let &Computed { mesh, class, list, pair, keep } = computed;
+        let &Computed { mesh, class, to, list, pair, keep } = computed;
         let mut set = RouteSet::default();
+        if let Some(Ok(nodes)) = mesh.operator_path(mesh.source(), to)
+            && let Some(key) = mesh.topology().path_key(class, &nodes)
+        {
+            set.is_set = self.add(&mut set, old, mesh, &nodes, key.cost()).is_some();
+        }
         for path in 0..list.len() {
-            self.add(&mut set, old, computed, list, path);
+            self.add_listed(&mut set, old, mesh, list, path);
         }
         for route in &old.routes {
             let known = set.routes.iter().any(|other| other.hops == route.hops);
@@ -185,7 +195,7 @@ impl RouteTable {
             }
         }
         share(mesh, class, &mut set);
-        let mut at = [0, 1].map(|path| self.add(&mut set, old, computed, pair, path));
+        let mut at = [0, 1].map(|path| self.add_listed(&mut set, old, mesh, pair, path));
         at.sort_unstable();
         set.disjoint = match at {
             [Some(one), Some(other)] => Some([one, other]),
@@ -194,25 +204,37 @@ impl RouteTable {
         set
     }
 
-    /// Adds a path, with the id that it had; where it stands. None if there is no such path.
+    /// Adds a path of a list; where it stands. None if there is no such path.
+    fn add_listed(
+        &mut self,
+        set: &mut RouteSet,
+        old: &RouteSet,
+        mesh: &MeshTopology,
+        list: &PathList,
+        path: usize,
+    ) -> Option<usize> {
+        let nodes: Vec<NodeNumber> = list.nodes(path).collect();
+        self.add(set, old, mesh, &nodes, list.key(path)?.cost())
+    }
+
+    /// Adds the path over `nodes`, with the id that it had; where it stands. None if there is no such
+    /// path.
     fn add(
         &mut self,
         set: &mut RouteSet,
         old: &RouteSet,
-        &Computed { mesh, .. }: &Computed<'_>,
-        list: &PathList,
-        path: usize,
+        mesh: &MeshTopology,
+        nodes: &[NodeNumber],
+        cost: u64,
     ) -> Option<usize> {
-        let cost = list.key(path)?.cost();
-        let numbers: Vec<NodeNumber> = list.nodes(path).collect();
         // A pair may be older than the mesh.
-        let hops = mesh.hops(&numbers)?;
+        let hops = mesh.hops(nodes)?;
         if let Some(at) = set.routes.iter().position(|route| route.hops == hops) {
             return Some(at);
         }
         let known = old.routes.iter().find(|route| route.hops == hops).map(|route| route.path);
         let path = known.unwrap_or_else(|| self.next_path());
-        let nodes = numbers.iter().skip(1).filter_map(|&number| mesh.id(number)).collect();
+        let nodes = nodes.iter().skip(1).filter_map(|&number| mesh.id(number)).collect();
         set.routes.push(Route { path, hops, nodes, cost, weight: 0 });
         Some(set.routes.len().saturating_sub(1))
     }
@@ -234,9 +256,14 @@ fn exists(mesh: &MeshTopology, route: &Route) -> bool {
     })
 }
 
-/// Gives the paths that are about as good as the best one their shares.
+/// Gives the paths that are about as good as the best one their shares; all of it to an operator's.
 fn share(mesh: &MeshTopology, class: TrafficClass, set: &mut RouteSet) {
-    let Some(best) = set.routes.first() else { return };
+    let is_set = set.is_set;
+    let Some(best) = set.routes.first_mut() else { return };
+    if is_set {
+        best.weight = WEIGHT_FULL as u32;
+        return;
+    }
     let cost_max = best.cost.saturating_add(best.cost.checked_div(STRETCH_DIVISOR).unwrap_or(0));
     let hops_max = best.hops.len().saturating_add(STRETCH_HOPS);
     for route in &mut set.routes {

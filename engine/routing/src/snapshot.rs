@@ -24,16 +24,25 @@ pub struct Route {
 /// The paths to one destination.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RouteSet {
-    /// Best first; the last one or two may be there for the pair's sake alone.
+    /// An operator's, then the best first; the last one or two may be there for the pair's sake alone.
     pub(crate) routes: Vec<Route>,
     pub(crate) disjoint: Option<[usize; 2]>,
+    /// The first one is an operator's.
+    pub(crate) is_set: bool,
 }
 
 impl RouteSet {
-    /// All paths, the best one first.
+    /// All paths: the one that an operator has set, if there is one that can be taken, then the best
+    /// one first.
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The path that an operator has set, which goes before all others.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Route> {
+        self.routes.first().filter(|_| self.is_set)
     }
 
     /// The path with this id.
@@ -106,9 +115,9 @@ impl RouteSnapshot {
         let mut routes: Vec<(NodeId, Vec<Route>)> = routes.into_iter().collect();
         routes.sort_by_key(|(destination, _)| *destination);
         let nodes = routes.iter().map(|(destination, _)| *destination).collect();
-        let sets =
-            routes.into_iter().map(|(_, routes)| Arc::new(RouteSet { routes, disjoint: None }));
-        let table = Arc::new(ClassTable { sets: sets.collect(), protection: None });
+        let sets = routes.into_iter().map(|(_, routes)| RouteSet { routes, ..RouteSet::default() });
+        let sets = sets.map(Arc::new).collect();
+        let table = Arc::new(ClassTable { sets, protection: None });
         Self {
             generation,
             lsdb_digest,

@@ -3,6 +3,7 @@
 mod bad_input;
 mod certificates;
 mod codec;
+mod coverage;
 mod delta;
 mod disjoint;
 mod flooding;
@@ -11,6 +12,7 @@ mod incremental_spf;
 mod k_paths;
 mod mesh;
 mod mesh_topology;
+mod operator_routes;
 mod path_computer;
 mod paths;
 mod plan;

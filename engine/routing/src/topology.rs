@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use hawser_wire::TrafficClass;
 
-use crate::graph::{COST_MAX, Graph, GraphArc, GraphError, NodeNumber};
+use crate::graph::{COST_MAX, Graph, GraphArc, GraphError, HalfArc, NodeNumber, PathKey};
 
 /// What a node does not do for others.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -181,6 +181,24 @@ impl Topology {
     #[must_use]
     pub fn metrics(&self, from: NodeNumber, to: NodeNumber) -> Option<&LinkMetrics> {
         self.arcs.get(&(from, to))
+    }
+
+    /// Cost and hops of a path in `class`, given as the list of its nodes; `None` if it takes a link
+    /// that there is not.
+    #[must_use]
+    pub fn path_key(&self, class: TrafficClass, nodes: &[NodeNumber]) -> Option<PathKey> {
+        let arcs = nodes.iter().zip(nodes.iter().skip(1));
+        let keys = arcs.map(|(&from, &to)| {
+            let terms = CostTerms::new(self.metrics(from, to)?, self.weights(class));
+            Some(HalfArc { node: to, cost: terms.total() }.key())
+        });
+        keys.sum::<Option<u64>>().map(PathKey)
+    }
+
+    /// Whether a node carries what neither begins nor ends there.
+    #[must_use]
+    pub fn transits(&self, node: NodeNumber) -> bool {
+        self.nodes.get(node as usize).is_some_and(|flags| !(flags.stub || flags.overload))
     }
 
     /// Weights of a class.

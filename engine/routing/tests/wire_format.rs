@@ -44,9 +44,10 @@ fn the_documented_advertisement() {
     };
     let adjacency =
         |neighbour, index, metrics| Adjacency { neighbour, index: AdjacencyIndex(index), metrics };
-    let route = OperatorRoute { from: node(0xb0), to: node(0xc0), via: vec![node(0xd0)] };
+    let origin = NodeId::from_bytes(bytes[1..17].try_into().unwrap());
+    let route = OperatorRoute { from: origin, to: node(0xc0), via: vec![node(0xd0)] };
     let lsa = Lsa {
-        origin: NodeId::from_bytes(bytes[1..17].try_into().unwrap()),
+        origin,
         incarnation: Incarnation(3),
         sequence: 2,
         name: "athens".to_owned(),
@@ -60,6 +61,7 @@ fn the_documented_advertisement() {
     };
     assert_eq!(Lsa::decode(bytes), Ok(lsa.clone()));
     assert_eq!(encoded(&lsa), bytes);
+    assert!(lsa.steers_soundly());
     assert_eq!(lsa.signed_bytes(), [b"hawser lsa v2\0", &bytes[..bytes.len() - 64]].concat());
 }
 

@@ -147,12 +147,14 @@ pub enum CloseReason {
     ReorderOverrun,
     /// A striped record whose place was taken or given up.
     StripeSequence,
+    /// An operator has cut the link for a while. The peer may dial again.
+    Barred,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 24] = [
+    const TABLE: [(Self, u16, &'static str); 25] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -177,6 +179,7 @@ impl CloseReason {
         (Self::NotNeeded, 22, "not needed any more"),
         (Self::ReorderOverrun, 23, "more striped records came before their turn than may"),
         (Self::StripeSequence, 24, "a striped record whose place was taken"),
+        (Self::Barred, 25, "link cut by an operator for a while"),
     ];
 
     /// Its number on the wire.

@@ -4,19 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hawser_routing::{Demand, LinkMetrics, NodeFlags, NodeNumber, Topology, Weights};
+use hawser_routing::{Demand, LinkMetrics, NodeFlags, Topology, Weights};
 use serde::Deserialize;
 
-use crate::cli::failure::{Exit, Failure};
-
-/// A topology and the ids of its nodes.
-#[derive(Debug)]
-pub(super) struct TopologyFile {
-    /// In bytewise order: a node's number is its place.
-    pub(super) ids: Vec<String>,
-    pub(super) topology: Topology,
-    pub(super) demands: Option<Vec<Demand>>,
-}
+use super::mesh::PlanMesh;
+use crate::cli::failure::Failure;
 
 #[derive(Deserialize)]
 struct File {
@@ -89,98 +81,63 @@ struct DemandEntry {
     mbps: f64,
 }
 
-impl TopologyFile {
-    /// # Errors
-    /// If the file cannot be read or does not describe a topology: says what is wrong with it.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read(path).map_err(|error| Failure::file("read", path.display(), &error))?;
-        Self::parse(&text).map_err(|wrong| Failure::plain(format!("{}: {wrong}", path.display())))
-    }
+/// # Errors
+/// If the file cannot be read or does not describe a topology: says what is wrong with it.
+pub(super) fn read(path: &Path) -> Result<PlanMesh, Failure> {
+    let text = fs::read(path).map_err(|error| Failure::file("read", path.display(), &error))?;
+    parse(&text).map_err(|wrong| Failure::plain(format!("{}: {wrong}", path.display())))
+}
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
-        let file: File = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let mut flags = BTreeMap::new();
-        for NodeEntry { id, stub, overload } in file.nodes {
-            if let Some((id, _)) = flags.get_key_value(&id) {
-                return Err(format!("node {id:?} is there twice"));
-            }
-            flags.insert(id, NodeFlags { stub, overload });
+/// Nodes get their numbers in the bytewise order of their ids.
+fn parse(text: &[u8]) -> Result<PlanMesh, String> {
+    let file: File = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let mut flags = BTreeMap::new();
+    for NodeEntry { id, stub, overload } in file.nodes {
+        if let Some((id, _)) = flags.get_key_value(&id) {
+            return Err(format!("node {id:?} is there twice"));
         }
-        let weights = [file.weights.control, file.weights.priority, file.weights.bulk];
-        let mut classes = [Weights::default(); 3];
-        for (class, entry) in classes.iter_mut().zip(weights) {
-            if let Some(entry) = entry {
-                *class = entry.weights()?;
-            }
+        flags.insert(id, NodeFlags { stub, overload });
+    }
+    let weights = [file.weights.control, file.weights.priority, file.weights.bulk];
+    let mut classes = [Weights::default(); 3];
+    for (class, entry) in classes.iter_mut().zip(weights) {
+        if let Some(entry) = entry {
+            *class = entry.weights()?;
         }
-        let topology = Topology::new(flags.values().copied().collect(), classes);
-        let ids = flags.into_keys().collect();
-        let mut read = Self { ids, topology, demands: None };
-        for link in file.links {
-            read.add_link(&link)
-                .map_err(|wrong| format!("link {:?} - {:?}: {wrong}", link.a, link.b))?;
-        }
-        if let Some(demands) = file.demands {
-            let demands: Result<_, String> =
-                demands.iter().map(|demand| read.demand(demand)).collect();
-            read.demands = Some(demands?);
-        }
-        Ok(read)
     }
+    let topology = Topology::new(flags.values().copied().collect(), classes);
+    let ids: Vec<String> = flags.into_keys().collect();
+    let numbers = (0..).zip(&ids).map(|(number, id)| (id.clone(), number)).collect();
+    let mut mesh = PlanMesh { ids, numbers, topology, demands: None, generation: 0 };
+    for link in file.links {
+        add_link(&mut mesh, &link)
+            .map_err(|wrong| format!("link {:?} - {:?}: {wrong}", link.a, link.b))?;
+    }
+    if let Some(demands) = file.demands {
+        let demands = demands.iter().map(|entry| demand(&mesh, entry));
+        mesh.demands = Some(demands.collect::<Result<_, String>>()?);
+    }
+    Ok(mesh)
+}
 
-    fn add_link(&mut self, link: &LinkEntry) -> Result<(), String> {
-        let LinkEntry { latency_us, bandwidth_mbps, loss, utilization, admin, ba, .. } = *link;
-        let ab = MetricsEntry { latency_us, bandwidth_mbps, loss, utilization, admin };
-        let ends = (self.known(&link.a)?, self.known(&link.b)?);
-        if ends.0 == ends.1 {
-            return Err("both ends are the same node".to_owned());
-        }
-        let (ab, ba) = (ab.metrics()?, ba.or(ab).metrics()?);
-        // Both ends are known and different.
-        self.topology.add_link(ends, ab, ba).map_err(|_twice| "is there twice".to_owned())
+fn add_link(mesh: &mut PlanMesh, link: &LinkEntry) -> Result<(), String> {
+    let LinkEntry { latency_us, bandwidth_mbps, loss, utilization, admin, ba, .. } = *link;
+    let ab = MetricsEntry { latency_us, bandwidth_mbps, loss, utilization, admin };
+    let ends = (mesh.known(&link.a)?, mesh.known(&link.b)?);
+    if ends.0 == ends.1 {
+        return Err("both ends are the same node".to_owned());
     }
+    let (ab, ba) = (ab.metrics()?, ba.or(ab).metrics()?);
+    // Both ends are known and different.
+    mesh.topology.add_link(ends, ab, ba).map_err(|_twice| "is there twice".to_owned())
+}
 
-    fn demand(&self, entry: &DemandEntry) -> Result<Demand, String> {
-        let DemandEntry { from, to, mbps } = entry;
-        let of = |wrong| format!("demand {from:?} - {to:?}: {wrong}");
-        let known = |id| self.known(id).map_err(of);
-        let mbps = within("mbps", *mbps, 0.0, f64::MAX).map_err(of)?;
-        Ok(Demand { from: known(from)?, to: known(to)?, mbps })
-    }
-
-    fn known(&self, id: &str) -> Result<NodeNumber, String> {
-        self.find(id).ok_or_else(|| format!("there is no node {id:?}"))
-    }
-
-    fn find(&self, id: &str) -> Option<NodeNumber> {
-        let at = self.ids.binary_search_by(|other| other.as_str().cmp(id)).ok()?;
-        NodeNumber::try_from(at).ok()
-    }
-
-    /// # Errors
-    /// [`Exit::NotFound`].
-    pub(super) fn node(&self, id: &str) -> Result<NodeNumber, Failure> {
-        self.known(id).map_err(|wrong| Failure::new(Exit::NotFound, wrong))
-    }
-
-    /// The two nodes that `text` names, with a comma between them. Ids may have commas, too.
-    ///
-    /// # Errors
-    /// [`Exit::NotFound`], and [`Exit::Usage`] without a comma.
-    pub(super) fn pair(&self, text: &str) -> Result<(NodeNumber, NodeNumber), Failure> {
-        let splits = || text.match_indices(',').map(|(at, _)| (&text[..at], &text[at + 1..]));
-        if let Some(pair) = splits().find_map(|(a, b)| Some((self.find(a)?, self.find(b)?))) {
-            return Ok(pair);
-        }
-        let (a, b) = splits().next().ok_or_else(|| {
-            Failure::usage(format!("{text:?} is no link: name its two nodes, as in A,B"))
-        })?;
-        Ok((self.node(a)?, self.node(b)?))
-    }
-
-    pub(super) fn id(&self, node: NodeNumber) -> &str {
-        usize::try_from(node).ok().and_then(|at| self.ids.get(at)).map_or("", String::as_str)
-    }
+fn demand(mesh: &PlanMesh, entry: &DemandEntry) -> Result<Demand, String> {
+    let DemandEntry { from, to, mbps } = entry;
+    let of = |wrong| format!("demand {from:?} - {to:?}: {wrong}");
+    let known = |id| mesh.known(id).map_err(of);
+    let mbps = within("mbps", *mbps, 0.0, f64::MAX).map_err(of)?;
+    Ok(Demand { from: known(from)?, to: known(to)?, mbps })
 }
 
 impl MetricsEntry {
@@ -241,9 +198,10 @@ mod tests {
     use hawser_wire::TrafficClass;
 
     use super::*;
+    use crate::cli::failure::Exit;
 
-    fn parse(text: &str) -> Result<TopologyFile, String> {
-        TopologyFile::parse(text.as_bytes())
+    fn parse(text: &str) -> Result<PlanMesh, String> {
+        super::parse(text.as_bytes())
     }
 
     #[test]
@@ -274,6 +232,19 @@ mod tests {
         assert_eq!(file.pair("B,a,1").unwrap(), (0, 1));
         assert_eq!(file.pair("B,c").unwrap_err().exit, Exit::NotFound);
         assert_eq!(file.pair("B").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let text = r#"{"nodes":[{"id":"a"},{"id":"b","stub":true},{"id":"c","overload":true}],
+            "links":[{"a":"b","b":"a","latency_us":5,"loss":0.5,"ba":{"latency_us":7}},
+                     {"a":"b","b":"c","bandwidth_mbps":10,"utilization":0.25,"admin":2}],
+            "weights":{"control":{"hop":1},"bulk":{"latency":0.5,"loss":3}},
+            "demands":[{"from":"c","to":"a","mbps":2.5}]}"#;
+        let mesh = parse(text).unwrap();
+        let again = parse(&mesh.file(&mesh.topology).to_string()).unwrap();
+        assert_eq!((&again.ids, &again.topology), (&mesh.ids, &mesh.topology));
+        assert_eq!(again.demands, mesh.demands);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Processors,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Weights of a class: `latency=1,hop=50`.
+    Weights,
     /// A level, or levels by target: `info,hawser_plane=debug`.
     LogLevel,
 }
@@ -148,6 +150,19 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Number { min: 1, max: 16 },
         "4",
         "Best paths that are computed to each node. Those that are about as good as the best one share the traffic: streams spread over them, each on one at a time; the others are for when those are down. 1: no spreading; the path that shares no link with the best one is known all the same.",
+    ),
+    key(
+        "routing.weights_control",
+        Kind::Weights,
+        "latency=1",
+        "What the cost of a path is made of for control traffic, as `latency=1,hop=50`; see Weights.",
+    ),
+    key("routing.weights_priority", Kind::Weights, "latency=1", "The same for priority traffic."),
+    key(
+        "routing.weights_bulk",
+        Kind::Weights,
+        "latency=1",
+        "The same for bulk traffic, which is what streams carry.",
     ),
     key(
         "admission.handshake_timeout_ms",

@@ -97,6 +97,7 @@ impl Value {
             (Self::Text(text), Kind::AddressOrNone) => text == "none" || is_address(text),
             (Self::Text(text), Kind::Choice(words)) => words.contains(&text.as_str()),
             (Self::Text(text), Kind::LogLevel) => is_log_level(text),
+            (Self::Text(text), Kind::Weights) => super::weights::parse(text).is_some(),
             (Self::Text(text), Kind::Text) => !text.is_empty() && !text.contains('\0'),
             (Self::Texts(texts), Kind::Addresses) => texts.iter().all(|text| is_address(text)),
             (Self::Processors(list), Kind::Processors) => {
@@ -133,6 +134,9 @@ fn expected(kind: Kind, found: &str) -> String {
             format!("a processor or a list of different ones, each from 0 to {PROCESSOR_MAX}")
         }
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        Kind::Weights => "latency, bandwidth, loss, utilization, hop, each at most once with a weight from 0 to \
+                          1e9, and one but utilization above 0, as in latency=1,hop=50"
+            .to_owned(),
         Kind::LogLevel => "error, warn, info, debug, trace, or target=level with commas".to_owned(),
     };
     format!("expected {wanted}; found {found}")

@@ -17,7 +17,8 @@ fn local() -> LocalNode {
     let credentials = Credentials::new(&key, &der, authority.certificate_der()).unwrap();
     let (client, server) = (credentials.lane_client_config(), credentials.lane_server_config());
     let name = "a".to_owned();
-    LocalNode { node, name, mesh, incarnation: Incarnation(3), client, server }
+    let barred = Arc::default();
+    LocalNode { node, name, mesh, incarnation: Incarnation(3), client, server, barred }
 }
 
 fn peer() -> PeerIdentity {

@@ -92,6 +92,7 @@ async fn from_token_to_lane() {
         incarnation: Incarnation(1),
         client: credentials.lane_client_config(),
         server: credentials.lane_server_config(),
+        barred: Default::default(),
     };
     let lane = within(dial(&local, &token.address, &crate::mesh::options())).await.unwrap();
     assert_eq!(lane.peer, seed.node);

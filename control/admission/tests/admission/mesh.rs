@@ -58,6 +58,7 @@ impl Mesh {
             incarnation: Incarnation(11),
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
+            barred: Default::default(),
         }
     }
 

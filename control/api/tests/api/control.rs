@@ -1,8 +1,8 @@
 use hawser_proto::client;
 use hawser_proto::v1::{
-    AddRouteReq, DrainNodeReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq, LaneEventsReq,
-    LeaveMeshReq, MeshStatus, NodeUpdate, OpenClientDataStreamReq, SeedMeshReq, StreamHandle,
-    SubscribeReq, UndrainNodeReq,
+    AddRouteReq, DrainNodeReq, DropRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq,
+    LaneEventsReq, LeaveMeshReq, MeshStatus, NodeUpdate, OpenClientDataStreamReq, SeedMeshReq,
+    StreamHandle, SubscribeReq, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,12 +98,31 @@ async fn a_node_is_drained_and_undrained() {
 }
 
 #[tokio::test]
+async fn routes_that_cannot_be_are_refused() {
+    let (node, _stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    let route = |from: &str, to: &str| AddRouteReq {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        via: Vec::new(),
+    };
+    let own = mesh.add_route(route("", NAME)).await.unwrap_err();
+    check(&own, Code::InvalidArgument, &[NAME, "another node"]);
+    let unknown = mesh.add_route(route(NAME, "nobody")).await.unwrap_err();
+    check(&unknown, Code::NotFound, &["nobody"]);
+    let unknown = mesh.add_route(route("nobody", NAME)).await.unwrap_err();
+    check(&unknown, Code::NotFound, &["nobody"]);
+    let drop_route = DropRouteReq { from: String::new(), to: NAME.to_owned() };
+    let none = mesh.drop_route(drop_route).await.unwrap_err();
+    check(&none, Code::NotFound, &["no route", NAME]);
+}
+
+#[tokio::test]
 async fn what_is_not_built_yet_says_so() {
     let (node, stream) = Node::with_stream().await;
     let (mut mesh, mut data) = (node.mesh().await, node.data().await);
     for (answer, what) in [
         (mesh.evict_node(EvictNodeReq::default()).await.map(drop), "EvictNode"),
-        (mesh.add_route(AddRouteReq::default()).await.map(drop), "AddRoute"),
         (mesh.send_node_update(NodeUpdate::default()).await.map(drop), "SendNodeUpdate"),
         (
             data.subscribe_node_updates(SubscribeReq::default()).await.map(drop),

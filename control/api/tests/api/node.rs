@@ -154,6 +154,7 @@ fn config() -> PlaneConfig {
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         paths: 4,
+        weights: Default::default(),
         limits: Default::default(),
         sockets: Default::default(),
         io_driver: "none".to_owned(),

@@ -6,7 +6,7 @@ use hawser_admission::{AdmissionLimits, JoinOptions, SocketOptions, join};
 use hawser_exchange::ShardToControl;
 use hawser_identity::{JoinToken, MeshAuthority, NodeKey, fingerprint};
 use hawser_plane::{EventKind, StatusView};
-use hawser_routing::{CertificateHash, Lsa, LsaFlags};
+use hawser_routing::{CertificateHash, Lsa, LsaFlags, OperatorRoute};
 use hawser_wire::{Incarnation, MeshId, NodeId, StreamId};
 
 use crate::node::{Node, chain, event, try_start};
@@ -36,6 +36,11 @@ impl Member {
     /// What a neighbour's control plane says when it floods what the member says of itself: the
     /// advertisement, then the certificate that it is asked for.
     pub(crate) fn flooded(&self, name: &str, address: &str) -> [Vec<u8>; 2] {
+        self.flooded_with(name, address, Vec::new())
+    }
+
+    /// The same, with routes that an operator has set.
+    fn flooded_with(&self, name: &str, address: &str, routes: Vec<OperatorRoute>) -> [Vec<u8>; 2] {
         let hash = fingerprint(&self.certificate);
         let mut lsa = Lsa {
             origin: self.key.node_id(),
@@ -47,7 +52,7 @@ impl Member {
             name: name.to_owned(),
             address: address.to_owned(),
             adjacencies: Vec::new(),
-            routes: Vec::new(),
+            routes,
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
@@ -73,7 +78,7 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
         }
     };
     let mut members = Vec::new();
-    for name in ["d", "e", "f"] {
+    for name in ["d", "e", "f", "g"] {
         members.push(Member::admit(&b, name).await);
     }
     let foreign = MeshAuthority::generate(MeshId::from_bytes([9; 16]), "other", 1_700_000_000)
@@ -88,6 +93,9 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
     }
     say(members[1].flooded("e", "e\x07:7480"));
     say(stranger.flooded("s", ""));
+    // What another node sends is not to be steered.
+    let steered = OperatorRoute { from: c.id(), to: a.id(), via: vec![members[3].key.node_id()] };
+    say(members[3].flooded_with("g", "", vec![steered]));
     say(members[2].flooded("f", "f.example:7480"));
     // All of it is handled in this order: what has been said by then is all that is said.
     let mut refused = Vec::new();
@@ -102,16 +110,22 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
             _ => {}
         }
     }
-    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert_eq!(refused.len(), 4, "{refused:?}");
     assert!(refused[0].ends_with("its name is not its certificate's"), "{refused:?}");
     assert!(refused[1].ends_with("its address is none"), "{refused:?}");
     assert!(refused[2].ends_with("its certificate is not one of this mesh"), "{refused:?}");
+    assert!(refused[3].contains("its operator routes are not for its own traffic"), "{refused:?}");
     let status = a.handle.status().await.expect("status");
     let known = |member: &Member| knows(&status, member.key.node_id());
-    assert_eq!(members.iter().map(known).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(members.iter().map(known).collect::<Vec<_>>(), [false, false, true, false]);
     assert!(!known(&stranger));
     let rejects = &status.link_state_rejects;
-    let counts = [("address-invalid", 1), ("certificate-invalid", 1), ("name-of-other", 3)];
+    let counts = [
+        ("address-invalid", 1),
+        ("certificate-invalid", 1),
+        ("name-of-other", 3),
+        ("route-invalid", 1),
+    ];
     assert_eq!(rejects[..], counts, "{rejects:?}");
 
     // Whoever says it, and whatever for.

@@ -68,6 +68,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         paths: 4,
+        weights: Default::default(),
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
         io_driver: "stand-in".into(),

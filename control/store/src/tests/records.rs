@@ -17,6 +17,9 @@ fn fill(store: &Store) {
     assert_eq!(store.put_member(&member_record(1)).unwrap(), MemberPut::Inserted);
     store.put_peer("b.example:7480").unwrap();
     store.put_peer("a.example:7480").unwrap();
+    store.put_operator_route(node(5), &[node(7), node(6)]).unwrap();
+    store.put_operator_route(node(4), &[node(9)]).unwrap();
+    store.put_operator_route(node(4), &[]).unwrap();
     store.put_stream(&stream_record(4)).unwrap();
     store.put_stream(&stream_record(3)).unwrap();
     let confirmed =
@@ -31,6 +34,8 @@ fn check_filled(store: &Store) {
     assert_eq!(store.mesh().unwrap(), Some(mesh_record()));
     assert_eq!(store.members().unwrap(), [member_record(1), member_record(2)]);
     assert_eq!(store.peers().unwrap(), ["a.example:7480", "b.example:7480"]);
+    let routes = [(node(4), vec![]), (node(5), vec![node(7), node(6)])];
+    assert_eq!(store.operator_routes().unwrap(), routes);
     assert_eq!(store.streams().unwrap(), [stream_record(3), stream_record(4)]);
     let offsets = [("a".to_owned(), StreamOffset(5)), ("b".to_owned(), StreamOffset(9))];
     assert_eq!(store.consumers(stream(3)).unwrap(), offsets);
@@ -41,6 +46,7 @@ fn check_no_mesh(store: &Store) {
     assert_eq!(store.mesh().unwrap(), None);
     assert_eq!(store.members().unwrap(), []);
     assert_eq!(store.peers().unwrap(), [""; 0]);
+    assert_eq!(store.operator_routes().unwrap(), []);
     assert_eq!(store.streams().unwrap(), []);
     assert_eq!(store.consumers(stream(3)).unwrap(), []);
     assert_eq!(store.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::TokenUnknown);

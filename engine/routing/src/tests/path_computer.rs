@@ -117,6 +117,36 @@ fn only_paths_about_as_good_as_the_best_one_have_a_share() {
 }
 
 #[test]
+fn each_class_has_the_paths_of_its_own_weights() {
+    // By latency over 2 and 5, by hops over the direct link.
+    let links = both(&[(1, 4, 90), (1, 2, 10), (2, 5, 10), (5, 4, 10)]);
+    let lists = links.iter().map(|(&origin, links)| {
+        lsa(origin, 1, 1, &links.iter().map(|(&to, &latency)| (to, latency)).collect::<Vec<_>>())
+    });
+    let mut lsdb = Lsdb::new();
+    for lsa in lists {
+        let _newest = lsdb.insert(lsa);
+    }
+    let by_hops = Weights { latency: 0.0, hop: 3.0, ..Weights::default() };
+    let weights = [by_hops, Weights::default(), Weights::default()];
+    let mesh = Arc::new(MeshTopology::new(&lsdb, node(1), weights));
+    let snapshot =
+        PathComputer::new(2).handle_mesh(7, mesh, vec![(AdjacencyIndex(2), node(2))]).unwrap();
+    let of = |class| {
+        let set = snapshot.routes_to(class, node(4)).unwrap();
+        set.routes().iter().map(|route| (nodes(route), route.cost)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(TrafficClass::Control), [(vec![4], 3), (vec![2, 5, 4], 9)]);
+    let by_latency = [(vec![2, 5, 4], 30), (vec![4], 90)];
+    assert_eq!((of(TrafficClass::Priority), of(BULK)), (by_latency.to_vec(), by_latency.to_vec()));
+    assert_eq!(nodes(snapshot.route_to(node(4)).unwrap()), [4], "control takes its own");
+    // And so do backups: where the first link breaks, the other way.
+    let backup =
+        |class, first: u8| snapshot.backup(class, node(first), node(4)).map(|hops| hops.len());
+    assert_eq!((backup(TrafficClass::Control, 4), backup(BULK, 2)), (Some(3), Some(1)));
+}
+
+#[test]
 fn the_pair_without_a_common_link_is_known_even_if_it_is_not_among_the_best() {
     // The best two share the link from 1 to 2.
     let links = both(&[(1, 2, 1), (2, 3, 1), (3, 4, 1), (2, 4, 3), (1, 5, 90), (5, 4, 90)]);

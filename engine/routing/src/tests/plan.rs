@@ -118,7 +118,7 @@ fn each_candidate_is_told_why_it_lost() {
         topology(5, &[(0, 1, 1), (1, 4, 1), (0, 2, 1), (2, 4, 1), (0, 3, 2), (3, 4, 1), (0, 4, 5)]);
     topology.drain(1);
     topology.add_link((2, 3), LinkMetrics::default(), LinkMetrics::default()).unwrap();
-    let candidates = explain(&topology, BULK, (0, 4), 5).unwrap();
+    let candidates = explain(&topology, BULK, (0, 4), 5, None).unwrap();
     let told: Vec<_> = candidates
         .iter()
         .map(|candidate| {

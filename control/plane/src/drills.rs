@@ -1,0 +1,254 @@
+//! Drills: the link is cut, traffic to its far end is measured, the link is restored.
+
+use std::time::Duration;
+
+use hawser_exchange::ControlToShard;
+use hawser_wire::{CloseReason, MonoTime, NodeId, TrafficClass};
+
+use crate::control::Control;
+use crate::datagram::Datagram;
+use crate::directory::resolve_node;
+use crate::drill::{Drill, Measured, Step};
+use crate::handle::Answer;
+use crate::{NodeRef, PlaneError};
+
+/// The longest cut.
+const CUT_MAX: Duration = Duration::from_secs(60);
+/// Probes are not sent, and not sent back, while more messages than this wait for room in the rings. They
+/// count as lost.
+const WAITING_MAX: usize = 1024;
+/// Destinations that are named to who would cut them off.
+const NAMED_MAX: usize = 8;
+
+/// What a drill has found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DrillView {
+    /// The far end of the link.
+    pub peer: NodeRef,
+    /// How long it was cut.
+    pub cut_for: Duration,
+    /// The longest time between two answers from just before the cut until its end.
+    pub pause: Duration,
+    /// The same from then on.
+    pub pause_at_return: Duration,
+    /// From the end of the cut until the link was up; `None` if that took more than 30 s.
+    pub back_after: Option<Duration>,
+    /// Probes that were sent, one every 5 ms.
+    pub probes: usize,
+    /// Those without an answer.
+    pub lost: usize,
+    /// Answers beyond the first to a probe.
+    pub duplicated: usize,
+}
+
+/// The drill that runs, and the last one's number.
+#[derive(Debug, Default)]
+pub(crate) struct Drills {
+    running: Option<Running>,
+    number_last: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    drill: Drill,
+    cut_for: Duration,
+    answer: Answer<DrillView>,
+}
+
+impl Drills {
+    pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
+        self.running.as_ref().map(|running| running.drill.poll_timeout())
+    }
+}
+
+impl Control {
+    /// Begins a drill of the link between two nodes, of which this is one.
+    pub(crate) fn start_drill(
+        &mut self,
+        ends: [&str; 2],
+        cut_for: Duration,
+        force: bool,
+        answer: Answer<DrillView>,
+    ) {
+        match self.prepare_drill(ends, cut_for, force) {
+            Ok(peer) => {
+                let now = self.now();
+                self.drills.number_last = self.drills.number_last.saturating_add(1);
+                let drill = Drill::new(now, self.drills.number_last, peer, cut_for);
+                self.drills.running = Some(Running { drill, cut_for, answer });
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// The far end of the link, if it can be cut.
+    fn prepare_drill(
+        &self,
+        ends: [&str; 2],
+        cut_for: Duration,
+        force: bool,
+    ) -> Result<NodeId, PlaneError> {
+        let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
+        if mesh.record.stopped {
+            return Err(PlaneError::MeshStopped);
+        }
+        let resolve = |name: &str| {
+            resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name)
+        };
+        let [a, b] = [resolve(ends[0])?, resolve(ends[1])?];
+        let [a_name, b_name] = [a, b].map(|node| self.called(node));
+        let peer = match self.node {
+            _ if a == b => {
+                let rule = "a link has two ends";
+                return Err(PlaneError::NameInvalid {
+                    what: "link to itself,",
+                    value: a_name,
+                    rule,
+                });
+            }
+            node if node == a => b,
+            node if node == b => a,
+            _ => return Err(PlaneError::NotLinkEnd { a: a_name, b: b_name }),
+        };
+        if cut_for.is_zero() || cut_for > CUT_MAX {
+            let (what, value) = ("cut of", format!("{} ms", cut_for.as_millis()));
+            let rule = "from 1 to 60000 ms";
+            return Err(PlaneError::NameInvalid { what, value, rule });
+        }
+        self.check_links(&[], peer)?;
+        let refused = |why: String| Err(PlaneError::DrillRefused { a: a_name, b: b_name, why });
+        if let Some(running) = &self.drills.running {
+            let of = self.called(running.drill.peer());
+            return refused(format!("a drill of the link to {of} runs"));
+        }
+        let begins_there = |class: TrafficClass, to: NodeId| {
+            let first = self.routes.routes_to(class, to)?.routes().first()?.nodes.first()?;
+            (*first == peer).then_some(())
+        };
+        if begins_there(TrafficClass::Control, peer).is_none() {
+            return refused("what this node sends there takes another way now".to_owned());
+        }
+        if !force {
+            let alone = self.hops.keys().copied().filter(|&to| {
+                [TrafficClass::Control, TrafficClass::Bulk].into_iter().any(|class| {
+                    let backup = || self.routes.backup(class, peer, to);
+                    begins_there(class, to).is_some() && backup().is_none()
+                })
+            });
+            let alone: Vec<String> = alone.take(NAMED_MAX).map(|to| self.called(to)).collect();
+            if !alone.is_empty() {
+                let names = alone.join(", ");
+                return refused(format!("there is no other way to {names}; force it to see"));
+            }
+        }
+        Ok(peer)
+    }
+
+    /// Does what is due of a drill. One whose mesh is gone ends.
+    pub(crate) fn advance_drill(&mut self) {
+        let now = self.now();
+        if !self.is_running()
+            && let Some(ended) = self.drills.running.take()
+        {
+            self.restore_link(ended.drill.peer());
+            let _caller_gone = ended.answer.send(Err(PlaneError::MeshStopped));
+        }
+        while let Some(running) = &mut self.drills.running {
+            let peer = running.drill.peer();
+            match running.drill.poll_step(now) {
+                None => return,
+                Some(Step::Probe(probe)) => {
+                    let drill = running.drill.number();
+                    self.send_probe(peer, &Datagram::Probe { drill, probe });
+                }
+                Some(Step::Cut) => {
+                    let cut_for = running.cut_for;
+                    self.cut_link(peer, cut_for);
+                }
+                Some(Step::Restore) => self.restore_link(peer),
+                Some(Step::NoAnswer) => {
+                    self.end_drill(Err("the far end does not answer probes"));
+                }
+                Some(Step::Done(measured)) => self.end_drill(Ok(measured)),
+            }
+        }
+    }
+
+    fn end_drill(&mut self, outcome: Result<Measured, &str>) {
+        let Some(Running { drill, cut_for, answer }) = self.drills.running.take() else { return };
+        let peer = self.node_ref(drill.peer());
+        let view = match outcome {
+            Ok(measured) => Ok(DrillView {
+                peer,
+                cut_for,
+                pause: measured.pause,
+                pause_at_return: measured.pause_at_return,
+                back_after: measured.back_after,
+                probes: measured.probes,
+                lost: measured.lost,
+                duplicated: measured.duplicated,
+            }),
+            Err(why) => {
+                let [a, b] = [self.node, peer.node].map(|node| self.called(node));
+                Err(PlaneError::DrillRefused { a, b, why: why.to_owned() })
+            }
+        };
+        let _caller_gone = answer.send(view);
+    }
+
+    /// Closes the lanes to a neighbour and lets no new ones come up.
+    fn cut_link(&mut self, peer: NodeId, cut_for: Duration) {
+        let inputs = vec![("cut_ms", cut_for.as_millis().to_string())];
+        self.note_lane_event(peer, "drill-cut", inputs);
+        if let Some(mesh) = &self.mesh {
+            mesh.local.barred.bar(peer);
+        }
+        for cut in self.links.bar(peer) {
+            let (lane, epoch) = (cut.lane, cut.epoch);
+            let reason = CloseReason::Barred;
+            let close = ControlToShard::CloseLane { peer, lane, epoch, reason };
+            self.shards.send_to_link(peer, close);
+        }
+    }
+
+    /// Lets lanes to a neighbour come up again, and has them dialled. Nothing happens if they may.
+    fn restore_link(&mut self, peer: NodeId) {
+        if let Some(mesh) = &self.mesh {
+            mesh.local.barred.admit(peer);
+        }
+        if !self.links.admit(peer) {
+            return;
+        }
+        self.note_lane_event(peer, "drill-restored", Vec::new());
+        for &(lane, class) in self.config.lanes.standing() {
+            self.handle_want_lane(peer, lane, class);
+        }
+    }
+
+    /// A neighbour of a drill, or any other node, wants its probe back.
+    pub(crate) fn handle_probe(&mut self, from: NodeId, drill: u64, probe: u64) {
+        self.send_probe(from, &Datagram::ProbeAnswer { drill, probe });
+    }
+
+    fn send_probe(&mut self, to: NodeId, message: &Datagram) {
+        if self.shards.waiting() < WAITING_MAX {
+            self.send_datagram(to, message);
+        }
+    }
+
+    /// A probe has come back.
+    pub(crate) fn handle_probe_answer(&mut self, from: NodeId, drill: u64, probe: u64) {
+        let now = self.now();
+        if let Some(running) = &mut self.drills.running {
+            running.drill.handle_answer(now, from, drill, probe);
+        }
+    }
+
+    /// A link is up: perhaps the one that was cut.
+    pub(crate) fn tell_drill_of_link(&mut self, peer: NodeId) {
+        let now = self.now();
+        if let Some(running) = &mut self.drills.running {
+            running.drill.handle_link_up(now, peer);
+        }
+    }
+}
