@@ -1,6 +1,6 @@
 //! What flooding keeps for one neighbour: what it must be sent, and what it has not acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub(crate) struct Neighbour {
     /// Sent and not acknowledged; never also in `unsent`.
     unacked: BTreeMap<NodeId, Unacked>,
     unacked_bytes: usize,
+    /// What was sent when, in this order; the first of it is still in `unacked`.
+    sent: VecDeque<(MonoTime, NodeId)>,
     /// Acknowledgements that are due.
     acks: BTreeMap<NodeId, LsaVersion>,
     /// Origins whose advertisement the neighbour is to be asked for.
@@ -79,6 +81,7 @@ impl Neighbour {
             unsent: BTreeMap::new(),
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
+            sent: VecDeque::new(),
             acks: BTreeMap::new(),
             wanted: BTreeSet::new(),
             summary_next: None,
@@ -169,6 +172,11 @@ impl Neighbour {
         if let Some(unacked) = self.unacked.remove(&origin) {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(unacked.bytes);
         }
+        while let Some((sent, first)) = self.sent.front()
+            && self.unacked.get(first).is_none_or(|unacked| unacked.sent != *sent)
+        {
+            self.sent.pop_front();
+        }
     }
 
     /// The neighbour is to be told that this version arrived.
@@ -205,13 +213,9 @@ impl Neighbour {
 
     /// Moves what was not acknowledged in time back to what must be sent.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
-        let late: Vec<NodeId> = self
-            .unacked
-            .iter()
-            .filter(|(_, unacked)| unacked.sent.saturating_add(RETRANSMIT_AFTER) <= now)
-            .map(|(origin, _)| *origin)
-            .collect();
-        for origin in late {
+        while let Some(&(sent, origin)) = self.sent.front()
+            && sent.saturating_add(RETRANSMIT_AFTER) <= now
+        {
             self.forget_unacked(origin);
             self.unsent.insert(origin, false);
         }
@@ -219,10 +223,8 @@ impl Neighbour {
 
     /// When [`Neighbour::handle_timeout`] or [`Neighbour::poll_transmit`] has something to do next.
     pub(crate) fn poll_timeout(&self) -> MonoTime {
-        self.unacked
-            .values()
-            .map(|unacked| unacked.sent.saturating_add(RETRANSMIT_AFTER))
-            .fold(self.digest_due, MonoTime::min)
+        let late = self.sent.front().map(|(sent, _)| sent.saturating_add(RETRANSMIT_AFTER));
+        late.map_or(self.digest_due, |late| late.min(self.digest_due))
     }
 
     /// The next message for the neighbour.
@@ -265,6 +267,7 @@ impl Neighbour {
                 let unacked = Unacked { sent: now, bytes, delta: delta.is_some() };
                 self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
                 self.unacked.insert(origin, unacked);
+                self.sent.push_back((now, origin));
                 return Some(match delta {
                     Some(delta) => Message::encode_delta(lifetime, delta),
                     None => Message::encode_lsa(lifetime, encoding),
