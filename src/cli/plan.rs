@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table::{Align, Table};
-use topology_file::TopologyFile;
+pub(super) use topology_file::TopologyFile;
 
 mod topology_file;
 

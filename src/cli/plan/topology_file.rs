@@ -11,10 +11,10 @@ use crate::cli::failure::{Exit, Failure};
 
 /// A topology and the ids of its nodes.
 #[derive(Debug)]
-pub(super) struct TopologyFile {
+pub(in crate::cli) struct TopologyFile {
     /// In bytewise order: a node's number is its place.
-    pub(super) ids: Vec<String>,
-    pub(super) topology: Topology,
+    pub(in crate::cli) ids: Vec<String>,
+    pub(in crate::cli) topology: Topology,
     pub(super) demands: Option<Vec<Demand>>,
 }
 
@@ -92,7 +92,7 @@ struct DemandEntry {
 impl TopologyFile {
     /// # Errors
     /// If the file cannot be read or does not describe a topology: says what is wrong with it.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(in crate::cli) fn read(path: &Path) -> Result<Self, Failure> {
         let text = fs::read(path).map_err(|error| Failure::file("read", path.display(), &error))?;
         Self::parse(&text).map_err(|wrong| Failure::plain(format!("{}: {wrong}", path.display())))
     }
