@@ -15,6 +15,7 @@ mod row;
 mod runtimes;
 mod timing;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,8 +50,23 @@ enum What {
     Aead,
     /// TLS and WebSocket of a lane, without sockets; masking is what the client pays more.
     Lane,
-    /// Path computation beside petgraph's Dijkstra, on five families of graphs.
-    Routing,
+    /// Path computation beside petgraph's Dijkstra, on five families of graphs; beside pathfinding
+    /// where it is built in.
+    Routing {
+        /// Graphs of so many nodes [default: 1000 and 10000]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..=16_384))]
+        nodes: Option<u32>,
+        /// Graphs of this family [default: all]
+        #[arg(long)]
+        family: Option<routing::Family>,
+    },
+    /// One of these graphs as a topology file, for programs that are measured beside this one.
+    Graph {
+        #[arg(long)]
+        family: routing::Family,
+        #[arg(long)]
+        nodes: u32,
+    },
     /// Membership of 1,000 simulated nodes: deaths, loss, rest; beside foca where it is built in.
     Membership,
     /// TCP over loopback: blocking sockets, tokio, monoio, and glommio where it is built in.
@@ -61,6 +77,10 @@ enum What {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if let What::Graph { family, nodes } = arguments.what {
+        writeln!(std::io::stdout().lock(), "{}", routing::topology_file(family, nodes))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let sample = Duration::from_millis(arguments.sample_ms);
     let mut rows = Rows::new(arguments.json, arguments.runs);
     let all = matches!(arguments.what, What::All);
@@ -76,8 +96,10 @@ fn main() -> Result<ExitCode> {
     if all || matches!(arguments.what, What::Lane) {
         lane::measure(&mut rows, sample)?;
     }
-    if all || matches!(arguments.what, What::Routing) {
-        routing::measure(&mut rows)?;
+    if let What::Routing { nodes, family } = arguments.what {
+        routing::measure(&mut rows, nodes, family)?;
+    } else if all {
+        routing::measure(&mut rows, None, None)?;
     }
     if all || matches!(arguments.what, What::Membership) {
         membership::measure(&mut rows)?;

@@ -16,19 +16,32 @@ use crate::row::{Case, Rows};
 const K: usize = 4;
 
 /// The tables of one source on five families of graphs, beside petgraph's Dijkstra on the same
-/// graph in the same run.
-pub(crate) fn measure(rows: &mut Rows) -> Result<()> {
-    for nodes in [1_000, 10_000] {
-        for family in Family::ALL {
-            let mesh = Mesh::new(family, nodes, 1)?;
+/// graph in the same run; all of them, or those that are named.
+pub(crate) fn measure(rows: &mut Rows, nodes: Option<u32>, family: Option<Family>) -> Result<()> {
+    for nodes in nodes.map_or_else(|| vec![1_000, 10_000], |nodes| vec![nodes]) {
+        for family in Family::ALL.into_iter().filter(|&known| family.is_none_or(|f| f == known)) {
+            let mesh = Mesh::new(family, nodes, SEED)?;
             rows.alternate("routing", &mut mesh.cases())?;
         }
     }
     Ok(())
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Family {
+/// A graph that [`measure`] takes, as `hawser plan` reads it: ids are the numbers, with leading
+/// zeros, so that their order is that of the numbers.
+pub(crate) fn topology_file(family: Family, nodes: u32) -> serde_json::Value {
+    let id = |node: u32| format!("{node:05}");
+    let ids: Vec<_> = (0..nodes).map(|node| serde_json::json!({ "id": id(node) })).collect();
+    let link = |(&(a, b), &latency_us): (&(u32, u32), &u32)| serde_json::json!({ "a": id(a), "b": id(b), "latency_us": latency_us });
+    let links = family.links(nodes, &mut Random(SEED));
+    serde_json::json!({ "nodes": ids, "links": links.iter().map(link).collect::<Vec<_>>() })
+}
+
+/// Draws the graphs.
+const SEED: u64 = 1;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum Family {
     /// Random points, near ones linked rather than far ones (Waxman 1988), about 5 links a node.
     Waxman,
     /// Each new node links to 2 old ones, many-linked ones rather than others.
@@ -183,7 +196,51 @@ impl Mesh {
     }
 
     fn cases(&self) -> Vec<Case<'_>> {
-        vec![self.table(), self.disjoint(), self.change()]
+        let cases = vec![self.table(), self.disjoint(), self.change()];
+        #[cfg(feature = "pathfinding")]
+        let cases = cases.into_iter().chain([self.pathfinding()]).collect();
+        cases
+    }
+
+    /// What pathfinding takes: its Dijkstra to all, and its Yen to a few destinations, of which
+    /// ours are computed, too. Where it does not find the K best, that is counted and no failure.
+    #[cfg(feature = "pathfinding")]
+    fn pathfinding(&self) -> Case<'_> {
+        const UNITS: &[&str] =
+            &["ms Dijkstra to all", "ms Yen a destination", "times ours", "wrong, of 8"];
+        const DESTINATIONS: usize = 8;
+        let successors: Vec<Vec<(u32, u64)>> = (0..self.graph.nodes() as u32)
+            .map(|node| {
+                let cost = |to| u64::from(self.graph.cost(node, to).unwrap_or_default());
+                self.graph.neighbours(node).map(|to| (to, cost(to))).collect()
+            })
+            .collect();
+        let (mut tree, mut workspace) = (ShortestPathTree::default(), SpfWorkspace::default());
+        tree.compute(&self.graph, 0, &mut workspace);
+        self.case("pathfinding", UNITS, move || {
+            let of = |&node: &u32| successors[node as usize].iter().copied();
+            let begin = Instant::now();
+            let all = pathfinding::directed::dijkstra::dijkstra_all(&0_u32, of);
+            let all_ms = millis(begin);
+            anyhow::ensure!(all.len() == successors.len() - 1);
+            let (mut yen_ms, mut own_ms, mut wrong) = (0.0, 0.0, 0);
+            let (mut paths, mut list) = (KPaths::default(), PathList::default());
+            for part in 1..=DESTINATIONS {
+                let to = (successors.len() - 1) * part / DESTINATIONS;
+                let begin = Instant::now();
+                let found =
+                    pathfinding::directed::yen::yen(&0_u32, of, |node| *node as usize == to, K);
+                yen_ms += millis(begin);
+                let begin = Instant::now();
+                paths.reset(&self.graph);
+                paths.compute(&self.graph, &tree, to as u32, PathLimits::paths(K), &mut list);
+                own_ms += millis(begin);
+                let costs = (0..list.len()).filter_map(|path| Some(list.key(path)?.cost()));
+                wrong += u32::from(!costs.eq(found.iter().map(|(_, cost)| *cost)));
+            }
+            let each = DESTINATIONS as f64;
+            Ok(vec![all_ms, yen_ms / each, yen_ms / own_ms, f64::from(wrong)])
+        })
     }
 
     /// The tree, the backups and the best paths to all, from nothing.

@@ -91,6 +91,17 @@ impl Output {
         bar.set_message(what);
         bar
     }
+
+    /// A count of steps on standard error, under the same conditions; how many there are is set once
+    /// it is known.
+    pub(crate) fn steps(self) -> ProgressBar {
+        let bar = self.progress(None, "");
+        if let Ok(style) = ProgressStyle::with_template("{pos}/{len} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(std::time::Duration::from_millis(500));
+        bar
+    }
 }
 
 /// Writes and flushes, so that a reader sees whole lines as they come.

@@ -1,7 +1,7 @@
 //! `hawser plan`: paths in a mesh, of a file or of a running node, and what would be lost with some of
 //! it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use hawser_routing::{GraphError, K_MAX, NodePair, PlannedPath, Topology, plan_impact, plan_paths};
@@ -98,6 +98,14 @@ struct ImpactRow<'a> {
     unreachable: Vec<IdPair<'a>>,
     unprotected: Vec<IdPair<'a>>,
     overloaded: Option<Vec<IdPair<'a>>>,
+}
+
+/// The topology that a file describes.
+///
+/// # Errors
+/// If it cannot be read or does not describe one: says what is wrong with it.
+pub(super) fn read_topology(path: &Path) -> Result<Topology, Failure> {
+    topology_file::read(path).map(|mesh| mesh.topology)
 }
 
 /// # Errors

@@ -23,7 +23,9 @@ mod probe;
 mod random;
 mod reject;
 mod relays;
+mod roster;
 mod running_clock;
+mod shared_slots;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -36,4 +38,5 @@ pub use members::MEMBERS_MAX;
 pub use membership::{MembersFull, Membership};
 pub use message::{CLAIMS_MAX, MEMBERSHIP_MESSAGE_BYTES_MAX, Message, MessageBody};
 pub use reject::{RejectReason, Rejected};
+pub use roster::Roster;
 pub use version::Version;

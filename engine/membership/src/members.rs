@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
-use hawser_wire::NodeId;
+use hawser_wire::{Incarnation, NodeId};
 
+use crate::shared_slots::SharedSlots;
 use crate::suspicion::Suspicion;
 use crate::{Claim, ClaimState, Liveness, Version};
 
@@ -14,9 +16,6 @@ pub const MEMBERS_MAX: usize = 16_384;
 /// A place in the table. Given to another member once its own is removed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Slot(u32);
-
-/// This node's place.
-pub(crate) const OWN: Slot = Slot(0);
 
 /// One member.
 #[derive(Clone, Debug)]
@@ -78,8 +77,10 @@ impl Hasher for NodeIdHasher {
 /// Members by id and by place. Lists are in the order of ids, so that nothing depends on a hash.
 #[derive(Clone, Debug)]
 pub(crate) struct Members {
-    index: HashMap<NodeId, Slot, BuildHasherDefault<NodeIdHasher>>,
-    slots: Vec<Option<Member>>,
+    /// This node's place.
+    own: Slot,
+    index: Arc<HashMap<NodeId, Slot, BuildHasherDefault<NodeIdHasher>>>,
+    slots: SharedSlots<Option<Member>>,
     free: Vec<Slot>,
     /// Alive and suspect ones, without this node.
     ring: Vec<Slot>,
@@ -90,9 +91,47 @@ pub(crate) struct Members {
 impl Members {
     pub(crate) fn new(own: NodeId, version: Version) -> Self {
         let mut index = HashMap::default();
-        index.insert(own, OWN);
-        let slots = vec![Some(Member::new(own, version))];
-        Self { index, slots, free: Vec::new(), ring: Vec::new(), dead: Vec::new() }
+        index.insert(own, Slot(0));
+        let mut slots = SharedSlots::default();
+        slots.push(Some(Member::new(own, version)));
+        let index = Arc::new(index);
+        Self { own: Slot(0), index, slots, free: Vec::new(), ring: Vec::new(), dead: Vec::new() }
+    }
+
+    /// All of a roster, in which nobody is this node yet; `None` if there is no room.
+    pub(crate) fn of_roster(
+        members: impl IntoIterator<Item = (NodeId, Incarnation)>,
+    ) -> Option<Self> {
+        let mut members: Vec<(NodeId, Incarnation)> = members.into_iter().collect();
+        members.sort_by_key(|(node, _)| *node);
+        members.dedup_by_key(|(node, _)| *node);
+        if members.len() > MEMBERS_MAX {
+            return None;
+        }
+        let (mut index, mut slots) = (HashMap::default(), SharedSlots::default());
+        let mut ring = Vec::with_capacity(members.len());
+        for ((node, incarnation), number) in members.into_iter().zip(0..) {
+            index.insert(node, Slot(number));
+            slots.push(Some(Member::new(node, Version::first(incarnation))));
+            ring.push(Slot(number));
+        }
+        let index = Arc::new(index);
+        Some(Self { own: Slot(0), index, slots, free: Vec::new(), ring, dead: Vec::new() })
+    }
+
+    /// The same members as `node` sees them, whose version is `version`; `None` if it is none of
+    /// them.
+    pub(crate) fn seen_by(&self, node: NodeId, version: Version) -> Option<Self> {
+        let own = self.slot(node)?;
+        let mut members = Self { own, ..self.clone() };
+        members.ring.retain(|slot| *slot != own);
+        members.get_mut(own)?.version = version;
+        Some(members)
+    }
+
+    /// This node's place.
+    pub(crate) const fn own(&self) -> Slot {
+        self.own
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -125,32 +164,32 @@ impl Members {
             self.slots.push(member);
             slot
         };
-        self.index.insert(node, slot);
+        Arc::make_mut(&mut self.index).insert(node, slot);
         self.list(slot);
         Some(slot)
     }
 
     /// Removes a member, but not this node.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<Member> {
-        if slot == OWN {
+        if slot == self.own {
             return None;
         }
         self.unlist(slot);
         let member = self.slots.get_mut(position(slot))?.take()?;
-        self.index.remove(&member.node);
+        Arc::make_mut(&mut self.index).remove(&member.node);
         self.free.push(slot);
         Some(member)
     }
 
     /// Changes the liveness of a member, and the list that it stands in. This node stands in none.
     pub(crate) fn set_liveness(&mut self, slot: Slot, liveness: Liveness) {
-        if slot != OWN {
+        if slot != self.own {
             self.unlist(slot);
         }
         if let Some(member) = self.get_mut(slot) {
             member.liveness = liveness;
         }
-        if slot != OWN {
+        if slot != self.own {
             self.list(slot);
         }
     }
@@ -193,7 +232,7 @@ impl Members {
 
     /// The member in the ring that stands `offset` behind the one which follows this node.
     pub(crate) fn behind_own(&self, offset: u32) -> Option<Slot> {
-        let own = self.get(OWN)?.node;
+        let own = self.get(self.own)?.node;
         let first = rank(&self.ring, &self.slots, own);
         let offset = usize::try_from(offset).unwrap_or(0).checked_rem(self.ring.len())?;
         let at = first.checked_add(offset)?.checked_rem(self.ring.len())?;
@@ -211,7 +250,7 @@ fn position(slot: Slot) -> usize {
 }
 
 /// How many of `list` stand before `node`.
-fn rank(list: &[Slot], slots: &[Option<Member>], node: NodeId) -> usize {
+fn rank(list: &[Slot], slots: &SharedSlots<Option<Member>>, node: NodeId) -> usize {
     list.partition_point(|slot| {
         let member = slots.get(position(*slot)).and_then(Option::as_ref);
         member.is_some_and(|member| member.node < node)

@@ -12,14 +12,14 @@ use thiserror::Error;
 
 use crate::awareness::Awareness;
 use crate::broadcasts::Broadcasts;
-use crate::members::{Members, OWN, Slot};
+use crate::members::{Members, Slot};
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::relays::Relays;
 use crate::running_clock::RunningClock;
 use crate::{
     Claim, ClaimState, Config, Event, Liveness, MEMBERS_MAX, Message, MessageBody, RejectReason,
-    Rejected, Version,
+    Rejected, Roster, Version,
 };
 
 /// Messages that wait for [`Membership::poll_transmit`]; more than the driver lets come together.
@@ -117,6 +117,28 @@ impl Membership {
         }
     }
 
+    /// As [`new`](Self::new), with the members of `roster` admitted. If `node` is not one of them it
+    /// knows nobody. They are taken for what all others know, too: it compares what it knows with
+    /// another member's only when that is due in any case.
+    #[must_use]
+    pub fn with_roster(
+        now: MonoTime,
+        node: NodeId,
+        incarnation: Incarnation,
+        config: Config,
+        seed: u64,
+        roster: &Roster,
+    ) -> Self {
+        let mut machine = Self::new(now, node, incarnation, config, seed);
+        if let Some(members) = roster.0.seen_by(node, Version::first(incarnation)) {
+            machine.members = members;
+            machine.start_timers(true, true);
+            machine.sync_due = machine.within(machine.config.sync_interval);
+            machine.synced = true;
+        }
+        machine
+    }
+
     /// The mesh admits `node`, whose life is `incarnation` at least. One that is new is taken to be
     /// alive until probes say otherwise; one that is known in an earlier life is alive again. No
     /// event for the first, an event for the second; nothing for this node.
@@ -172,8 +194,9 @@ impl Membership {
             return;
         }
         self.probe = None;
-        self.members.set_liveness(OWN, Liveness::Left);
-        self.broadcasts.add(&mut self.members, OWN);
+        let own = self.members.own();
+        self.members.set_liveness(own, Liveness::Left);
+        self.broadcasts.add(&mut self.members, own);
         self.gossip();
     }
 

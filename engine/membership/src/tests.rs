@@ -6,6 +6,7 @@ mod faults;
 mod intruders;
 mod mesh;
 mod probes;
+mod roster;
 
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 

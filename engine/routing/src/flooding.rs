@@ -17,7 +17,8 @@ use crate::message::CERTIFICATE_BYTES_MAX;
 use crate::neighbour::Neighbour;
 use crate::reject::Rejects;
 use crate::{
-    CertificateEvent, CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, RejectReason, TokenBucket,
+    CertificateEvent, CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, RejectReason, StoredLsa,
+    TokenBucket,
 };
 
 /// Why an own advertisement cannot be sent; nothing changed.
@@ -91,6 +92,21 @@ impl Flooding {
             rejects: Rejects::default(),
             events: VecDeque::new(),
         }
+    }
+
+    /// As [`new`](Self::new), with a database that is there already. What it has of `node` is taken
+    /// for its last word.
+    #[must_use]
+    pub fn with_lsdb(node: NodeId, mut lsdb: Lsdb) -> Self {
+        lsdb.keep_for_good(node);
+        let own_version = lsdb.version(node);
+        Self { lsdb, own_version, ..Self::new(node) }
+    }
+
+    /// Shares an advertisement with another database of this process, if it is equal to the one here;
+    /// whether it is.
+    pub fn adopt(&mut self, stored: &StoredLsa) -> bool {
+        self.lsdb.adopt(stored)
     }
 
     /// The database.

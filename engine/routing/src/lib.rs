@@ -42,6 +42,7 @@ mod protection;
 mod reject;
 mod rib;
 mod route_table;
+mod shared_map;
 #[cfg(test)]
 mod shortest_paths;
 mod snapshot;
@@ -61,7 +62,7 @@ pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, Pa
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
 pub use k_paths::{K_MAX, KPaths, PathLimits, PathList};
 pub use lsa::{ADJACENCIES_MAX, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
-pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX};
+pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX, StoredLsa};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
 pub use multipath::SmoothRoundRobin;

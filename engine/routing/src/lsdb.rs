@@ -1,13 +1,15 @@
 //! The link-state database: the newest advertisement of each origin.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::RangeBounds;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::delta::LsaDelta;
+use crate::shared_map::SharedMap;
 use crate::{Lsa, LsaVersion};
 
 /// Most origins in a database. Further ones are refused, known ones still renewed.
@@ -38,20 +40,32 @@ pub enum Inserted {
 /// The newest advertisement of each origin, by incarnation, then sequence, then hash.
 ///
 /// **Invariant:** the result does not depend on the order of insertion, unless a bound is hit.
+///
+/// A clone shares with the database that it was made of what neither has changed since.
 #[derive(Clone, Debug, Default)]
 pub struct Lsdb {
-    entries: BTreeMap<NodeId, Entry>,
+    entries: SharedMap<NodeId, Entry>,
     /// When each entry ends, soonest first; without those that do not.
     ends: BTreeSet<(MonoTime, NodeId)>,
     encoded_bytes: usize,
     digest: u64,
 }
 
+/// An advertisement as a database has it, to be [adopted](crate::Flooding::adopt) by others in the
+/// same process. Cheap to clone.
 #[derive(Clone, Debug)]
-struct Entry {
+pub struct StoredLsa(Arc<Stored>);
+
+#[derive(Debug)]
+struct Stored {
     lsa: Lsa,
     version: LsaVersion,
     encoding: Bytes,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    stored: StoredLsa,
     /// [`MonoTime::MAX`]: never.
     expires: MonoTime,
     /// The way here from the version before, if it is shorter than the whole.
@@ -82,13 +96,13 @@ impl Lsdb {
     /// What [`Lsdb::insert`] would say of an advertisement with this version and length.
     pub(crate) fn judge(&self, origin: NodeId, version: LsaVersion, len: usize) -> Inserted {
         let old = self.entries.get(&origin);
-        match old.map(|entry| version.cmp(&entry.version)) {
+        match old.map(|entry| version.cmp(&entry.stored.0.version)) {
             Some(std::cmp::Ordering::Equal) => return Inserted::Same,
             Some(std::cmp::Ordering::Less) => return Inserted::Older,
             None if self.entries.len() >= ORIGINS_MAX => return Inserted::Full,
             None | Some(std::cmp::Ordering::Greater) => {}
         }
-        let freed = old.map_or(0, |entry| entry.encoding.len());
+        let freed = old.map_or(0, |entry| entry.stored.0.encoding.len());
         if self.encoded_bytes.saturating_sub(freed).saturating_add(len) > LSDB_BYTES_MAX {
             return Inserted::Full;
         }
@@ -107,6 +121,7 @@ impl Lsdb {
         let old = self.remove(origin);
         let delta = old.and_then(|old| {
             let mut delta = Vec::new();
+            let old = old.stored.0;
             LsaDelta::between((&old.lsa, old.version), (&lsa, version))?.encode(&mut delta);
             // What saves less than half is not worth asking for the whole now and then.
             (delta.len() <= encoding.len() / 2).then(|| delta.into())
@@ -116,13 +131,40 @@ impl Lsdb {
         if expires != MonoTime::MAX {
             self.ends.insert((expires, origin));
         }
-        self.entries.insert(origin, Entry { lsa, version, encoding, expires, delta });
+        let stored = StoredLsa(Arc::new(Stored { lsa, version, encoding }));
+        self.entries.insert(origin, Entry { stored, expires, delta });
+    }
+
+    /// The newest advertisement of `origin`, to be shared.
+    #[must_use]
+    pub fn stored(&self, origin: NodeId) -> Option<&StoredLsa> {
+        self.entries.get(&origin).map(|entry| &entry.stored)
+    }
+
+    /// Keeps `stored` in the place of its equal; false if there is none.
+    pub(crate) fn adopt(&mut self, stored: &StoredLsa) -> bool {
+        let Some(entry) = self.entries.get_mut(&stored.0.lsa.origin) else { return false };
+        let equal = entry.stored.0.encoding == stored.0.encoding;
+        if equal {
+            entry.stored = stored.clone();
+        }
+        equal
+    }
+
+    /// The advertisement of `origin` ends only with a newer one.
+    pub(crate) fn keep_for_good(&mut self, origin: NodeId) {
+        let expires = self.entries.get(&origin).map_or(MonoTime::MAX, |entry| entry.expires);
+        if self.ends.remove(&(expires, origin))
+            && let Some(entry) = self.entries.get_mut(&origin)
+        {
+            entry.expires = MonoTime::MAX;
+        }
     }
 
     fn remove(&mut self, origin: NodeId) -> Option<Entry> {
         let old = self.entries.remove(&origin)?;
-        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.encoding.len());
-        self.digest = self.digest.wrapping_sub(spread(old.version.hash));
+        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.stored.0.encoding.len());
+        self.digest = self.digest.wrapping_sub(spread(old.stored.0.version.hash));
         self.ends.remove(&(old.expires, origin));
         Some(old)
     }
@@ -158,18 +200,18 @@ impl Lsdb {
     /// The newest advertisement of `origin`.
     #[must_use]
     pub fn get(&self, origin: NodeId) -> Option<&Lsa> {
-        self.entries.get(&origin).map(|entry| &entry.lsa)
+        self.entries.get(&origin).map(|entry| &entry.stored.0.lsa)
     }
 
     /// Its version.
     #[must_use]
     pub fn version(&self, origin: NodeId) -> Option<LsaVersion> {
-        self.entries.get(&origin).map(|entry| entry.version)
+        self.entries.get(&origin).map(|entry| entry.stored.0.version)
     }
 
     /// Its encoding.
     pub(crate) fn encoding(&self, origin: NodeId) -> Option<&Bytes> {
-        self.entries.get(&origin).map(|entry| &entry.encoding)
+        self.entries.get(&origin).map(|entry| &entry.stored.0.encoding)
     }
 
     /// Versions of the origins in `range`, in their order.
@@ -177,24 +219,24 @@ impl Lsdb {
         &self,
         range: impl RangeBounds<NodeId>,
     ) -> impl Iterator<Item = (NodeId, LsaVersion)> + '_ {
-        self.entries.range(range).map(|(origin, entry)| (*origin, entry.version))
+        self.entries.range(range).map(|(origin, entry)| (*origin, entry.stored.0.version))
     }
 
     /// Every advertisement, in the order of the origins' ids.
     pub fn iter(&self) -> impl Iterator<Item = &Lsa> + '_ {
-        self.entries.values().map(|entry| &entry.lsa)
+        self.entries.values().map(|entry| &entry.stored.0.lsa)
     }
 
     /// Origins.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// True if there is nothing in it.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.entries.len() == 0
     }
 
     /// Equal for equal databases, whatever the order in which they were filled; 0 if empty.

@@ -2,6 +2,7 @@
 //! how its numbers become ids and adjacency indices again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
@@ -12,14 +13,20 @@ use crate::{Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weig
 /// Every origin of the database is a node, whether it can be reached or not, and so is this node
 /// itself: a link that goes or a neighbour that dies renumbers nothing. An adjacency counts only if
 /// its far end lists it too (RFC 2328 §16.1 step 2b). Who has left, is overloaded or a stub is no
-/// transit.
+/// transit. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshTopology {
+    map: Arc<Map>,
+    source: NodeNumber,
+}
+
+/// What is the same whoever looks.
+#[derive(Debug, PartialEq)]
+struct Map {
     /// In ascending order; the position is the number.
     ids: Vec<NodeId>,
     indices: BTreeMap<(NodeNumber, NodeNumber), AdjacencyIndex>,
     topology: Topology,
-    source: NodeNumber,
     /// Of the paths that operators have set the nodes between, by both ends.
     operator_routes: BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>,
 }
@@ -56,14 +63,14 @@ impl MeshTopology {
             }
         }
         let source = number(source).unwrap_or_default();
-        Self { ids, indices, topology, source, operator_routes }
+        Self { map: Arc::new(Map { ids, indices, topology, operator_routes }), source }
     }
 
     /// The nodes between the ends of the path that an operator has set from `from` to `to`, in order,
     /// be it taken or not.
     #[must_use]
     pub fn operator_via(&self, from: NodeNumber, to: NodeId) -> Option<&[NodeId]> {
-        self.operator_routes.get(&(from, to)).map(Vec::as_slice)
+        self.map.operator_routes.get(&(from, to)).map(Vec::as_slice)
     }
 
     /// The paths that an operator has set from `from`: where each leads, and the nodes between.
@@ -72,7 +79,7 @@ impl MeshTopology {
         from: NodeNumber,
     ) -> impl Iterator<Item = (NodeId, &[NodeId])> + '_ {
         let all = (from, NodeId::from_bytes([0; 16]))..=(from, NodeId::from_bytes([0xff; 16]));
-        self.operator_routes.range(all).map(|(&(_, to), via)| (to, via.as_slice()))
+        self.map.operator_routes.range(all).map(|(&(_, to), via)| (to, via.as_slice()))
     }
 
     /// The path that an operator has set from `from` to `to`, as the list of its nodes with both ends;
@@ -107,16 +114,29 @@ impl MeshTopology {
             at = (number, next);
         }
         let within = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
-        match within.iter().zip(via).find(|(number, _)| !self.topology.transits(**number)) {
+        match within.iter().zip(via).find(|(number, _)| !self.map.topology.transits(**number)) {
             Some((_, &node)) => Err(Obstacle::NoTransit { node }),
             None => Ok(nodes),
         }
     }
 
+    /// The same mesh as `source` computes paths in it, if that is one of its nodes: what
+    /// [`new`](Self::new) makes of an equal database, without reading it again.
+    #[must_use]
+    pub fn seen_from(&self, source: NodeId) -> Option<Self> {
+        Some(Self { map: Arc::clone(&self.map), source: self.number(source)? })
+    }
+
+    /// Whether all is as in `other`, but for who looks.
+    #[must_use]
+    pub fn is_same_map(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.map, &other.map) || self.map == other.map
+    }
+
     /// What paths are computed from.
     #[must_use]
-    pub const fn topology(&self) -> &Topology {
-        &self.topology
+    pub fn topology(&self) -> &Topology {
+        &self.map.topology
     }
 
     /// This node.
@@ -128,32 +148,32 @@ impl MeshTopology {
     /// The nodes in the order of their numbers, which is that of their ids.
     #[must_use]
     pub fn ids(&self) -> &[NodeId] {
-        &self.ids
+        &self.map.ids
     }
 
     /// The number of a node.
     #[must_use]
     pub fn number(&self, id: NodeId) -> Option<NodeNumber> {
-        self.ids.binary_search(&id).ok()?.try_into().ok()
+        self.map.ids.binary_search(&id).ok()?.try_into().ok()
     }
 
     /// The node with this number.
     #[must_use]
     pub fn id(&self, number: NodeNumber) -> Option<NodeId> {
-        self.ids.get(usize::try_from(number).ok()?).copied()
+        self.map.ids.get(usize::try_from(number).ok()?).copied()
     }
 
     /// What `from` calls its link to `to`, if that counts.
     #[must_use]
     pub fn index(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
-        self.indices.get(&(from, to)).copied()
+        self.map.indices.get(&(from, to)).copied()
     }
 
     /// What every link that counts is called at each of its ends.
     pub(crate) fn indices(
         &self,
     ) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
-        self.indices.iter().map(|(&ends, &index)| (ends, index))
+        self.map.indices.iter().map(|(&ends, &index)| (ends, index))
     }
 
     /// The hops of a path, given as the list of its nodes with both ends, as a route header has

@@ -1,6 +1,6 @@
 //! What flooding keeps for one neighbour: what it must be sent, and what it has not acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,9 @@ const FAULTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
 /// for again.
 const CERTIFICATES_WAITING_MAX: usize = 1024;
 
+/// Of what was sent, so much that is answered is kept beside as much as is not.
+const SENT_SPARE: usize = 64;
+
 const FIRST_ID: NodeId = NodeId::from_bytes([0; 16]);
 const LAST_ID: NodeId = NodeId::from_bytes([0xff; 16]);
 
@@ -42,6 +45,10 @@ pub(crate) struct Neighbour {
     /// Sent and not acknowledged; never also in `unsent`.
     unacked: BTreeMap<NodeId, Unacked>,
     unacked_bytes: usize,
+    /// What was sent when, and as the how manieth, in this order; the first of it is still in `unacked`,
+    /// and not much of it is not.
+    sent: VecDeque<(MonoTime, u64, NodeId)>,
+    sent_count: u64,
     /// Acknowledgements that are due.
     acks: BTreeMap<NodeId, LsaVersion>,
     /// Origins whose advertisement the neighbour is to be asked for.
@@ -67,7 +74,8 @@ pub(crate) struct Neighbour {
 
 #[derive(Debug)]
 struct Unacked {
-    sent: MonoTime,
+    /// Its number in [`Neighbour::sent`].
+    number: u64,
     bytes: usize,
     delta: bool,
 }
@@ -79,6 +87,8 @@ impl Neighbour {
             unsent: BTreeMap::new(),
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
+            sent: VecDeque::new(),
+            sent_count: 0,
             acks: BTreeMap::new(),
             wanted: BTreeSet::new(),
             summary_next: None,
@@ -169,6 +179,27 @@ impl Neighbour {
         if let Some(unacked) = self.unacked.remove(&origin) {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(unacked.bytes);
         }
+        while let Some((_, number, first)) = self.sent.front()
+            && self.unacked.get(first).is_none_or(|unacked| unacked.number != *number)
+        {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Notes what was sent. A neighbour that leaves the first of it without an answer and has the rest
+    /// sent again and again makes nothing grow.
+    fn note_sent(&mut self, now: MonoTime, origin: NodeId, bytes: usize, delta: bool) {
+        self.sent_count = self.sent_count.saturating_add(1);
+        let number = self.sent_count;
+        self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
+        self.unacked.insert(origin, Unacked { number, bytes, delta });
+        self.sent.push_back((now, number, origin));
+        if self.sent.len() > self.unacked.len().saturating_mul(2).saturating_add(SENT_SPARE) {
+            let unacked = &self.unacked;
+            self.sent.retain(|(_, number, origin)| {
+                unacked.get(origin).is_some_and(|unacked| unacked.number == *number)
+            });
+        }
     }
 
     /// The neighbour is to be told that this version arrived.
@@ -205,13 +236,9 @@ impl Neighbour {
 
     /// Moves what was not acknowledged in time back to what must be sent.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
-        let late: Vec<NodeId> = self
-            .unacked
-            .iter()
-            .filter(|(_, unacked)| unacked.sent.saturating_add(RETRANSMIT_AFTER) <= now)
-            .map(|(origin, _)| *origin)
-            .collect();
-        for origin in late {
+        while let Some(&(sent, _, origin)) = self.sent.front()
+            && sent.saturating_add(RETRANSMIT_AFTER) <= now
+        {
             self.forget_unacked(origin);
             self.unsent.insert(origin, false);
         }
@@ -219,10 +246,8 @@ impl Neighbour {
 
     /// When [`Neighbour::handle_timeout`] or [`Neighbour::poll_transmit`] has something to do next.
     pub(crate) fn poll_timeout(&self) -> MonoTime {
-        self.unacked
-            .values()
-            .map(|unacked| unacked.sent.saturating_add(RETRANSMIT_AFTER))
-            .fold(self.digest_due, MonoTime::min)
+        let late = self.sent.front().map(|(sent, ..)| sent.saturating_add(RETRANSMIT_AFTER));
+        late.map_or(self.digest_due, |late| late.min(self.digest_due))
     }
 
     /// The next message for the neighbour.
@@ -261,10 +286,7 @@ impl Neighbour {
                     continue;
                 }
                 let delta = lsdb.delta(origin).filter(|_| has_version_before);
-                let bytes = delta.unwrap_or(encoding).len();
-                let unacked = Unacked { sent: now, bytes, delta: delta.is_some() };
-                self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
-                self.unacked.insert(origin, unacked);
+                self.note_sent(now, origin, delta.unwrap_or(encoding).len(), delta.is_some());
                 return Some(match delta {
                     Some(delta) => Message::encode_delta(lifetime, delta),
                     None => Message::encode_lsa(lifetime, encoding),
@@ -293,4 +315,33 @@ impl Neighbour {
 fn successor(id: NodeId) -> Option<NodeId> {
     let next = u128::from_be_bytes(*id.as_bytes()).checked_add(1)?;
     Some(NodeId::from_bytes(next.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::lsa;
+
+    #[test]
+    fn a_neighbour_that_answers_all_but_the_first_makes_nothing_grow() {
+        let mut lsdb = Lsdb::new();
+        for origin in [1, 2] {
+            let _newest = lsdb.insert(lsa(origin, 1, 1, &[]));
+        }
+        let now = MonoTime::from_nanos(5);
+        let id = |byte| NodeId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte]);
+        let mut neighbour = Neighbour::new(now);
+        neighbour.send(id(1));
+        for _ in 0..10_000 {
+            neighbour.send(id(2));
+            while neighbour.poll_transmit(now, &lsdb).is_some() {}
+            neighbour.settled(id(2));
+        }
+        assert!(neighbour.sent.len() <= 2 + SENT_SPARE + 1, "{}", neighbour.sent.len());
+        // The first one is still repeated in its time.
+        let due = now.saturating_add(RETRANSMIT_AFTER);
+        assert_eq!(neighbour.poll_timeout(), due);
+        neighbour.handle_timeout(due);
+        assert!(neighbour.unsent.contains_key(&id(1)) && neighbour.sent.is_empty());
+    }
 }

@@ -259,6 +259,9 @@ fn exists(mesh: &MeshTopology, route: &Route) -> bool {
 /// Gives the paths that are about as good as the best one their shares; all of it to an operator's.
 fn share(mesh: &MeshTopology, class: TrafficClass, set: &mut RouteSet) {
     let is_set = set.is_set;
+    for route in set.routes.iter_mut().filter(|_| is_set) {
+        route.weight = 0;
+    }
     let Some(best) = set.routes.first_mut() else { return };
     if is_set {
         best.weight = WEIGHT_FULL as u32;

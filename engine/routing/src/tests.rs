@@ -37,7 +37,7 @@ fn millis(ms: u64) -> MonoTime {
 }
 
 /// An advertisement that [`holds`] accepts. The index of a neighbour is its number.
-fn lsa(origin: u8, incarnation: u64, sequence: u64, links: &[(u8, u32)]) -> Lsa {
+pub(crate) fn lsa(origin: u8, incarnation: u64, sequence: u64, links: &[(u8, u32)]) -> Lsa {
     let link = |(neighbour, latency_us): &(u8, u32)| Adjacency {
         neighbour: node(*neighbour),
         index: AdjacencyIndex(u32::from(*neighbour)),

@@ -2,7 +2,8 @@
 //! delay, fail and fall silent, and checkers of what must hold whatever happens.
 //!
 //! Owns the world and no protocol: what a link or a stream does is decided by `hawser-link` and
-//! `hawser-delivery`, as in a daemon. One seed makes one history, which its hash proves.
+//! `hawser-delivery`, what a mesh does by `hawser-membership` and `hawser-routing`, as in a daemon.
+//! One seed makes one history, which its hash proves.
 //!
 //! **Invariant:** nothing here reads a clock, and nothing depends on the order of a hash map.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
@@ -16,6 +17,7 @@ mod flow;
 mod lanes;
 mod ledger;
 mod link_end;
+mod mesh;
 mod network;
 mod node;
 mod random;
@@ -29,6 +31,10 @@ mod worlds;
 #[cfg(test)]
 mod tests;
 
+pub use mesh::{
+    GraphKind, LOSS_PPM_MAX, MeshFaults, MeshGraph, MeshKeys, MeshMutation, MeshProgress,
+    MeshSimulation, MeshSummary, NODES_MAX,
+};
 pub use network::PathShape;
 pub use random::Random;
 pub use simulation::{Mutation, Simulation, Summary};

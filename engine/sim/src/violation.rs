@@ -39,6 +39,18 @@ pub enum Property {
     NoResend,
     /// Each minute has enough of messages and faults to say something.
     Load,
+    /// Nodes that are connected soon have equal databases and paths that know of the last event.
+    Convergence,
+    /// Published paths are those of the mesh as it is.
+    Paths,
+    /// No frame comes to a node twice by one list.
+    NoLoop,
+    /// Frames arrive where links lead, once the mesh has settled.
+    NoBlackHole,
+    /// No member that runs is declared dead by one that it is connected with.
+    NoFalseVerdict,
+    /// Members know in time who is dead, and who is not any more.
+    Membership,
 }
 
 impl Property {
@@ -61,6 +73,12 @@ impl Property {
             Self::Isolation => "isolation",
             Self::NoResend => "no resend",
             Self::Load => "load",
+            Self::Convergence => "convergence",
+            Self::Paths => "paths",
+            Self::NoLoop => "no loop",
+            Self::NoBlackHole => "no black hole",
+            Self::NoFalseVerdict => "no false verdict",
+            Self::Membership => "membership",
         }
     }
 }

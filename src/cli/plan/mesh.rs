@@ -67,10 +67,15 @@ impl PlanMesh {
             Value::Object(node)
         });
         let links = topology.arcs().filter(|((a, b), _)| a < b).map(|((a, b), there)| {
+            let back = topology.metrics(b, a).unwrap_or(there);
+            // What the way back leaves out is as on the way there, and no bandwidth is left out.
+            let turned = there.bandwidth_mbps.is_some() && back.bandwidth_mbps.is_none();
+            let ((a, b), (there, back)) =
+                if turned { ((b, a), (back, there)) } else { ((a, b), (there, back)) };
             let mut link = metrics(there);
             link.insert("a".to_owned(), json!(self.id(a)));
             link.insert("b".to_owned(), json!(self.id(b)));
-            if let Some(back) = topology.metrics(b, a).filter(|back| *back != there) {
+            if back != there {
                 link.insert("ba".to_owned(), Value::Object(metrics(back)));
             }
             Value::Object(link)

@@ -238,6 +238,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let text = r#"{"nodes":[{"id":"a"},{"id":"b","stub":true},{"id":"c","overload":true}],
             "links":[{"a":"b","b":"a","latency_us":5,"loss":0.5,"ba":{"latency_us":7}},
+                     {"a":"c","b":"a","ba":{"bandwidth_mbps":5}},
                      {"a":"b","b":"c","bandwidth_mbps":10,"utilization":0.25,"admin":2}],
             "weights":{"control":{"hop":1},"bulk":{"latency":0.5,"loss":3}},
             "demands":[{"from":"c","to":"a","mbps":2.5}]}"#;

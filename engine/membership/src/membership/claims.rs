@@ -1,7 +1,7 @@
 //! What is believed.
 
 use super::Membership;
-use crate::members::{Member, OWN, Slot};
+use crate::members::{Member, Slot};
 use crate::suspicion::{Suspicion, timeout};
 use crate::{Claim, ClaimState, Event, Liveness, MessageBody, Suspecters, Version};
 
@@ -69,7 +69,7 @@ impl Membership {
 
     /// Somebody claims something about this node.
     fn contradict(&mut self, claim: &Claim) {
-        let Some(own) = self.members.get(OWN).map(|own| own.version) else { return };
+        let Some(own) = self.members.get(self.members.own()).map(|own| own.version) else { return };
         if claim.version.is_far_ahead_of(own) {
             self.rejected.claims_far_ahead = self.rejected.claims_far_ahead.saturating_add(1);
             return;
@@ -86,13 +86,13 @@ impl Membership {
             }
             _ => return self.count_old(),
         };
-        if let Some(own) = self.members.get_mut(OWN) {
+        if let Some(own) = self.members.get_mut(self.members.own()) {
             own.version = version;
         }
         if liveness != Liveness::Alive {
             // It answers too slowly (Lifeguard §IV-A).
             self.awareness.worsen(1);
-            self.spread(OWN);
+            self.spread(self.members.own());
         }
     }
 

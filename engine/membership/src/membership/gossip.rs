@@ -3,7 +3,7 @@
 use hawser_wire::NodeId;
 
 use super::{Membership, OUTBOX_MAX};
-use crate::members::{OWN, Slot};
+use crate::members::Slot;
 use crate::suspicion::transmissions;
 use crate::{CLAIMS_MAX, Claim, Liveness, Message, MessageBody, RejectReason};
 
@@ -47,7 +47,8 @@ impl Membership {
             self.rejected.not_sent = self.rejected.not_sent.saturating_add(1);
             return;
         }
-        let sender = self.members.get(OWN).map(|own| own.version).unwrap_or_default();
+        let sender =
+            self.members.get(self.members.own()).map(|own| own.version).unwrap_or_default();
         let message = Message { sender, round: self.round, body, claims };
         self.outbox.push_back((to, message.encode()));
     }

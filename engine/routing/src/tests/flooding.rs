@@ -311,3 +311,35 @@ fn a_neighbour_that_repeats_its_digest_gets_one_summary_a_second() {
     hear(&mut flooding, millis(1001), node(2), &digest, &mut holds).unwrap();
     assert_eq!(summaries(&mut flooding), 1);
 }
+
+#[test]
+fn a_machine_with_a_database_goes_on_from_its_last_word() {
+    let mut lsdb = Lsdb::new();
+    for origin in [1, 2, 9] {
+        let _newest = lsdb.insert(lsa(origin, 1, 4, &[]));
+    }
+    let mut flooding = Flooding::with_lsdb(node(1), lsdb.clone());
+    assert_eq!(flooding.next_version(Incarnation(1)), (Incarnation(1), 5));
+    assert_eq!(flooding.originate(millis(1), lsa(1, 1, 5, &[(2, 1)])), Ok(()));
+    assert_eq!(flooding.lsdb().version(node(1)).unwrap().sequence, 5);
+    assert_eq!(lsdb.version(node(1)).unwrap().sequence, 4, "the other's is its own");
+    assert_ne!(flooding.lsdb().digest(), lsdb.digest());
+}
+
+#[test]
+fn equal_advertisements_are_shared_and_others_are_not() {
+    let with = |sequence| {
+        let mut lsdb = Lsdb::new();
+        let _newest = lsdb.insert(lsa(9, 1, sequence, &[]));
+        Flooding::with_lsdb(node(1), lsdb)
+    };
+    let (one, mut same, mut other) = (with(1), with(1), with(2));
+    let stored = one.lsdb().stored(node(9)).unwrap();
+    let place = |flooding: &Flooding| std::ptr::from_ref(flooding.lsdb().get(node(9)).unwrap());
+    assert_ne!(place(&one), place(&same));
+    assert!(same.adopt(stored));
+    assert_eq!(place(&one), place(&same));
+    assert!(!other.adopt(stored), "an older one does not come back");
+    assert_eq!(other.lsdb().version(node(9)).unwrap().sequence, 2);
+    assert!(!Flooding::new(node(1)).adopt(stored));
+}

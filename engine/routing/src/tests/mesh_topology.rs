@@ -43,6 +43,17 @@ fn only_links_that_both_ends_list_count_with_the_metrics_and_index_of_each_end()
 }
 
 #[test]
+fn a_mesh_that_is_looked_at_from_elsewhere_is_what_that_node_reads_itself() {
+    let lsdb = lsdb(&[(1, NONE, &[(2, 1)]), (2, NONE, &[(1, 2), (3, 3)]), (3, NONE, &[(2, 4)])]);
+    let mesh = MeshTopology::new(&lsdb, node(1), WEIGHTS);
+    for source in [1, 2, 3] {
+        let own = MeshTopology::new(&lsdb, node(source), WEIGHTS);
+        assert_eq!(mesh.seen_from(node(source)), Some(own));
+    }
+    assert_eq!(mesh.seen_from(node(4)), None);
+}
+
+#[test]
 fn a_node_that_has_said_nothing_yet_is_a_node_of_its_own_mesh() {
     let mesh = MeshTopology::new(&Lsdb::new(), node(5), WEIGHTS);
     assert_eq!((mesh.ids(), mesh.source()), (&[node(5)][..], 0));

@@ -22,7 +22,8 @@ fn database(links: &[(u8, u8, u32)], routes: &[OperatorRoute], drained: &[u8]) -
     let mut lsdb = Lsdb::new();
     let ends = links.iter().flat_map(|&(a, b, latency)| [(a, b, latency), (b, a, latency)]);
     let ends: Vec<(u8, u8, u32)> = ends.collect();
-    for origin in 1..=5 {
+    let last = links.iter().map(|&(a, b, _)| a.max(b)).fold(5, u8::max);
+    for origin in 1..=last {
         let own = ends.iter().filter(|(near, ..)| *near == origin);
         let own: Vec<(u8, u32)> = own.map(|&(_, far, latency)| (far, latency)).collect();
         let mut lsa = lsa(origin, 1, 1, &own);
@@ -91,6 +92,21 @@ fn a_path_that_is_set_takes_all_while_it_can_be_taken() {
     assert!(!paths(&drained).1);
     let dropped = settled(&mut computer, mesh(&LINKS, &[], &[]));
     assert_eq!(paths(&dropped), (computed, false));
+}
+
+#[test]
+fn what_is_kept_of_earlier_paths_meanwhile_has_no_share_beside_one_that_is_set() {
+    // With so many nodes the K paths come in a later stage than the best ones.
+    let links: Vec<_> = LINKS.into_iter().chain((6..=200).map(|leaf| (2, leaf, 10))).collect();
+    let mut computer = PathComputer::new(2);
+    settled(&mut computer, mesh(&links, &[], &[]));
+    let neighbours = (2..=4).map(|id| (AdjacencyIndex(id.into()), node(id))).collect();
+    let changed = mesh(&links, &[route(1, &[3], 4)], &[5]);
+    let first = computer.handle_mesh(8, changed.into(), neighbours).unwrap();
+    assert!(!first.complete);
+    let (routes, is_set) = paths(&first);
+    assert!(is_set && routes.len() > 1, "{routes:?}");
+    assert_eq!(routes.iter().map(|(.., weight)| *weight).sum::<u32>(), 1000, "{routes:?}");
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! Frames on their way: strict source routes, each hop by what the node there believes, with the
+//! repairs that shards make.
+
+use std::time::Duration;
+
+use hawser_wire::{AdjacencyIndex, Hop, RouteHeader, TrafficClass};
+
+use crate::mesh::simulation::{MeshMutation, MeshSimulation};
+use crate::violation::Property;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fate {
+    /// It arrives after so long.
+    Arrives(Duration),
+    /// It was sent over a link that carries nothing.
+    Swallowed,
+    /// A node on the way, or the first, knows no way.
+    NoWay,
+}
+
+impl MeshSimulation {
+    /// The way of a frame that is sent now, as if nothing happened on its way.
+    pub(crate) fn follow(&mut self, class: TrafficClass, from: u32, to: u32) -> Fate {
+        let (source, destination) = (self.id(from), self.id(to));
+        let node = self.node(from);
+        let usable =
+            |index: AdjacencyIndex| node.end_of(index).is_some_and(super::node::End::is_usable);
+        let Some((path, hops)) = node.routes.path_to(source, class, destination, usable) else {
+            return Fate::NoWay;
+        };
+        let mut header = Vec::with_capacity(128);
+        if RouteHeader::encode(&mut header, source, destination, path, &hops).is_err() {
+            return Fate::NoWay;
+        }
+        self.travel(class, from, header)
+    }
+
+    fn travel(&mut self, class: TrafficClass, mut at: u32, mut header: Vec<u8>) -> Fate {
+        let mut took = Duration::ZERO;
+        // Those of the present list.
+        let mut visited = vec![at];
+        loop {
+            let Ok((route, _)) = RouteHeader::decode(&header) else { return Fate::NoWay };
+            let Hop::Via(index) = route.next_hop() else {
+                let arrived = self.id(at) == route.destination;
+                return if arrived { Fate::Arrives(took) } else { Fate::NoWay };
+            };
+            let Some(&end) = self.node(at).end_of(index) else { return Fate::NoWay };
+            let next = if end.is_usable() {
+                let Ok((fixed, rest)) = RouteHeader::split_advanced(&header) else {
+                    return Fate::NoWay;
+                };
+                header = [&fixed[..], rest].concat();
+                end
+            } else {
+                let Some((first, repaired)) = self.detour(class, at, end.neighbour, &header) else {
+                    return Fate::NoWay;
+                };
+                visited = vec![at];
+                header = repaired;
+                first
+            };
+            let swallowed = class == TrafficClass::Bulk && self.breaks(MeshMutation::Swallow);
+            if swallowed || !self.reality.carries(next.link) {
+                return Fate::Swallowed;
+            }
+            took = took.saturating_add(self.reality.delay(at, next.link));
+            at = next.neighbour;
+            if visited.len() == 2 && self.breaks(MeshMutation::Loop) {
+                at = visited.first().copied().unwrap_or(at);
+            }
+            if visited.contains(&at) {
+                let list = format!("a list leads to node {at} again, after {visited:?}");
+                self.violate(Property::NoLoop, list);
+                return Fate::NoWay;
+            }
+            visited.push(at);
+        }
+    }
+
+    /// The backup for the link from `at` to `broken` whose own first link is usable, its first hop
+    /// taken.
+    fn detour(
+        &mut self,
+        class: TrafficClass,
+        at: u32,
+        mut broken: u32,
+        header: &[u8],
+    ) -> Option<(super::node::End, Vec<u8>)> {
+        let (mut route, _) = RouteHeader::decode(header).ok()?;
+        loop {
+            let (node, neighbour) = (self.id(at), self.id(broken));
+            let (nodes, workspace) = (&mut self.nodes, &mut self.workspace);
+            let routes = &mut nodes.get_mut(usize::try_from(at).ok()?)?.routes;
+            let hops = routes.backup(node, class, neighbour, route.destination, workspace)?;
+            let mut repaired = Vec::with_capacity(128);
+            route.encode_repaired(&mut repaired, &hops).ok()?;
+            let &first = self.node(at).end_of(*hops.first()?)?;
+            if first.is_usable() {
+                return Some((first, repaired));
+            }
+            // As if the frame had come to the next link and found it broken, too.
+            route.repairs = route.repairs.saturating_add(1);
+            broken = first.neighbour;
+        }
+    }
+}
