@@ -98,10 +98,13 @@ fn a_path_that_is_set_takes_all_while_it_can_be_taken() {
 fn what_is_kept_of_earlier_paths_meanwhile_has_no_share_beside_one_that_is_set() {
     // With so many nodes the K paths come in a later stage than the best ones.
     let links: Vec<_> = LINKS.into_iter().chain((6..=200).map(|leaf| (2, leaf, 10))).collect();
-    let mut computer = PathComputer::new(2);
+    let mut computer = PathComputer::new(4);
     settled(&mut computer, mesh(&links, &[], &[]));
     let neighbours = (2..=4).map(|id| (AdjacencyIndex(id.into()), node(id))).collect();
-    let changed = mesh(&links, &[route(1, &[3], 4)], &[5]);
+    // What was the best path is only one that is kept, and a drained node begins all anew.
+    let longer: Vec<_> =
+        links.into_iter().map(|(a, b, c)| (a, b, c.max(u32::from(b == 2) * 80))).collect();
+    let changed = mesh(&longer, &[route(1, &[], 4)], &[5]);
     let first = computer.handle_mesh(8, changed.into(), neighbours).unwrap();
     assert!(!first.complete);
     let (routes, is_set) = paths(&first);
