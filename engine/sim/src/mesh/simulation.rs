@@ -28,7 +28,7 @@ const EMPTY_START_NODES_MAX: usize = 200;
 const K_PATHS_NODES_MAX: usize = 1_000;
 /// From one probe to the next: the daemon's default.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// A node may compute its paths so many times at once, and once more each [`ROUTES_EVERY`]. A daemon
+/// A node may compute its paths so many times at once, and once more whenever a token comes. A daemon
 /// goes on at once; here all nodes share one core.
 pub(crate) const ROUTES: TokenBucket = TokenBucket::new(4, Duration::from_millis(50));
 /// What the computation of paths takes, for each node of the mesh: reading the database included,
