@@ -92,6 +92,9 @@ impl Control {
         if mesh.record.stopped {
             return Err(PlaneError::MeshStopped);
         }
+        if self.leaving.is_some() {
+            return Err(PlaneError::Leaving);
+        }
         let resolve = |name: &str| {
             resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name)
         };

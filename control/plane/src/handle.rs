@@ -283,10 +283,10 @@ impl PlaneHandle {
     /// more than 5 s.
     ///
     /// # Errors
-    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::UnknownNode`],
-    /// [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless `from` is this node or none,
-    /// [`PlaneError::NameInvalid`] if it leads to this node or names one twice,
-    /// [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::Leaving`],
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless
+    /// `from` is this node or none, [`PlaneError::NameInvalid`] if it leads to this node or names one
+    /// twice, [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
     /// [`PlaneError::Store`].
     pub async fn add_route(
         &self,
@@ -313,9 +313,9 @@ impl PlaneHandle {
     ///
     /// # Errors
     /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`] (the link is restored, too, if the mesh is
-    /// stopped meanwhile), [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
-    /// [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`], [`PlaneError::NoLink`],
-    /// [`PlaneError::DrillRefused`].
+    /// stopped meanwhile), [`PlaneError::Leaving`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`],
+    /// [`PlaneError::NoLink`], [`PlaneError::DrillRefused`].
     pub async fn drill(
         &self,
         ends: [String; 2],

@@ -114,6 +114,9 @@ impl Control {
         if mesh.record.stopped {
             return Err(PlaneError::MeshStopped);
         }
+        if self.leaving.is_some() {
+            return Err(PlaneError::Leaving);
+        }
         self.check_begin(from)?;
         let resolve = |name: &str| {
             resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name)
