@@ -309,7 +309,7 @@ impl PlaneHandle {
     /// Cuts the link between two nodes, of which this is one, for `cut_for` (60 s at most), measures
     /// what becomes of traffic to the other one, and restores the link, whatever becomes of the call.
     /// Answers some seconds after that. Without `force` only if all that this node sends over the link
-    /// has another way.
+    /// has a backup. That is looked at again in the moment of the cut.
     ///
     /// # Errors
     /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`] (the link is restored, too, if the mesh is

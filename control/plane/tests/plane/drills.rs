@@ -1,5 +1,7 @@
 //! Drills: what is looked at before a link is cut.
 
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hawser_exchange::ShardToControl;
@@ -52,6 +54,33 @@ async fn until_covered(node: &Node) {
 
 fn ends(a: &str, b: &str) -> [String; 2] {
     [a.to_owned(), b.to_owned()]
+}
+
+#[tokio::test]
+async fn a_link_whose_backup_has_gone_since_the_request_is_not_cut() {
+    let (a, b, c) = triangle().await;
+    // Probes are not answered until the way over C is gone, and so nothing is cut before.
+    b.faults.deaf.store(true, Ordering::Relaxed);
+    let handle = a.handle.clone();
+    let mut drill = pin!(handle.drill(ends("a", "b"), CUT, false));
+    let second = tokio::select! {
+        biased;
+        ended = &mut drill => panic!("{ended:?}"),
+        second = a.handle.drill(ends("a", "c"), CUT, true) => second,
+    };
+    let why = second.expect_err("one runs").to_string();
+    assert!(why.contains("a drill of the link to b runs"), "{why}");
+    c.handle.leave_mesh().await.expect("leaves");
+    a.until("two", |status| status.nodes.len() == 2).await;
+    b.faults.deaf.store(false, Ordering::Relaxed);
+    let refused = timeout(PATIENCE, drill).await.expect("ends");
+    let Err(PlaneError::DrillRefused { why, .. }) = &refused else { panic!("{refused:?}") };
+    assert!(why.contains("to b has no backup"), "{why}");
+    let events = a.handle.lane_events(None).await.expect("events");
+    assert!(events.kept.iter().all(|event| event.name != "drill-cut"), "{events:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
 }
 
 #[tokio::test]
