@@ -196,7 +196,7 @@ impl Drill {
         self.last_answer = now;
     }
 
-    /// The link to `peer` is up.
+    /// A lane of the link to `peer` is up.
     pub(crate) fn handle_link_up(&mut self, now: MonoTime, peer: NodeId) {
         if let (Phase::Returning { .. }, Some(restored_at)) = (self.phase, self.restored_at)
             && peer == self.peer

@@ -273,7 +273,7 @@ impl Control {
         }
     }
 
-    /// A link is up: perhaps the one that was cut.
+    /// A lane of a link is up: perhaps of the one that was cut.
     pub(crate) fn tell_drill_of_link(&mut self, peer: NodeId) {
         let now = self.now();
         if let Some(running) = &mut self.drills.running {

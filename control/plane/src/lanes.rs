@@ -144,8 +144,9 @@ impl Control {
         if change == LinkChange::Link {
             self.events.emit(EventKind::LinkUp, Some(peer), format!("link to {name}"));
             self.handle_link_up(peer);
-            self.tell_drill_of_link(peer);
         }
+        // Also of a lane alone: the first new one may come up before the last old one is gone.
+        self.tell_drill_of_link(peer);
     }
 
     /// A shard says that a lane is gone.

@@ -84,6 +84,22 @@ async fn a_link_whose_backup_has_gone_since_the_request_is_not_cut() {
 }
 
 #[tokio::test]
+async fn a_link_is_back_with_its_first_new_lane_though_an_old_one_is_not_gone() {
+    let (a, b, c) = triangle().await;
+    a.until("lanes", |status| {
+        status.links.iter().any(|link| link.b.node == b.id() && link.lanes == 3)
+    })
+    .await;
+    a.faults.lingers.store(true, Ordering::Relaxed);
+    let found = timeout(PATIENCE, a.handle.drill(ends("a", "b"), CUT, true)).await;
+    let found = found.expect("in time").expect("cut");
+    assert!(found.back_after.is_some(), "{found:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn who_leaves_sets_no_route_and_cuts_no_link() {
     let (a, b, c) = triangle().await;
     let handle = &a.handle;
