@@ -69,7 +69,7 @@ fn a_link_that_cannot_be_cut_is_refused_with_the_reason() {
     let mesh = Mesh::start();
     let drill = |node: &Node, link: &str| node.run(&["route", "drill", "--link", link]);
     drill(&mesh.a, "b,c").refused(1, &["at its ends alone", "b", "c"]);
-    drill(&mesh.a, "a,b").refused(1, &["not cut", "no other way"]);
+    drill(&mesh.a, "a,b").refused(1, &["not cut", "no backup"]);
     drill(&mesh.a, "a,c").refused(3, &["no link a - c", "links to b"]);
     drill(&mesh.a, "a,nobody").refused(3, &["\"nobody\""]);
     drill(&mesh.a, "a,a").refused(2, &["two ends"]);

@@ -56,7 +56,11 @@ fn coverage_says_what_has_no_backup_and_why() {
     assert_eq!(of(&all, "a"), &own["nodes"][0]);
     assert_eq!((&all["destinations"], &of(&all, "d")["protected"]), (&12.into(), &0.into()));
     let text = d.run(&["route", "coverage"]).ok();
-    assert!(text.text().contains("0.0 %") && text.text().contains("the link d - b"), "{text:?}");
+    assert!(
+        text.text().contains("0.0 %") && text.text().contains("no way but the link d - b"),
+        "{text:?}"
+    );
+    assert!(text.text().contains("no way round b"), "{text:?}");
 
     d.process.signal(Signal::KILL);
     let own = wait_for("the end of D", || {

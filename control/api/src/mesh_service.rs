@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
@@ -12,7 +13,7 @@ use hawser_proto::v1::{
     TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,7 +28,7 @@ use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
 use crate::route_status::{class_of, route_explanation, route_list};
-use crate::survey_status::{coverage_report, drill_report, topology};
+use crate::survey_status::{coverage_report, drill_report, survey_turn, topology};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
 const RESULTS_WAITING: usize = 2;
@@ -41,13 +42,16 @@ pub(crate) struct MeshApi {
     plane: PlaneHandle,
     hub: Hub,
     unary: UnaryPublishers,
+    /// A permit for each survey of the whole mesh that may be computed at once.
+    surveys: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
 impl MeshApi {
     pub(crate) fn new(plane: PlaneHandle, hub: Hub, stop: watch::Receiver<bool>) -> Self {
         let unary = UnaryPublishers::new(hub.clone(), plane.clone());
-        Self { plane, hub, unary, stop }
+        let surveys = Arc::new(Semaphore::new(1));
+        Self { plane, hub, unary, surveys, stop }
     }
 
     async fn status(&self) -> Answer<MeshStatus> {
@@ -254,7 +258,13 @@ impl MeshService for MeshApi {
         let CoverageReq { traffic_class, all_nodes } = request.into_inner();
         let class = class_of(&traffic_class)?;
         let view = self.routes(Vec::new()).await?;
-        computed(move || coverage_report(&view, class, all_nodes)).await
+        let turn = all_nodes.then(|| survey_turn(&self.surveys)).transpose()?;
+        computed(move || {
+            // Until it is computed, also if the caller is gone.
+            let _turn = turn;
+            coverage_report(&view, class, all_nodes)
+        })
+        .await
     }
 
     async fn get_topology(&self, _: Request<TopologyReq>) -> Answer<Topology> {

@@ -8,6 +8,7 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
     let code = match error {
         PlaneError::NoMesh
         | PlaneError::MeshStopped
+        | PlaneError::Leaving
         | PlaneError::NoAuthority { .. }
         | PlaneError::StreamClosing { .. }
         | PlaneError::NotSource { .. }

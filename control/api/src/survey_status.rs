@@ -1,10 +1,12 @@
 //! The mesh as a whole, as the API's messages: coverage, topology, drills.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_plane::{CoverageView, DrillView, LinkMetrics, NodeRef, RoutesView, TopologyNodeView};
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::route_status::{digest_text, route_node};
@@ -14,6 +16,19 @@ use crate::route_status::{digest_text, route_node};
 const SURVEYED_MAX: usize = 2000;
 /// Destinations that are listed in one answer; those beyond are counted.
 const LISTED_MAX: usize = 20_000;
+
+/// The right to survey the whole mesh, until it is dropped: each survey takes a processor for seconds.
+///
+/// # Errors
+/// Resource exhausted, while no further survey may be computed.
+pub(crate) fn survey_turn(surveys: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    Arc::clone(surveys).try_acquire_owned().map_err(|_none_left| {
+        Status::resource_exhausted(
+            "the coverage of all nodes is being computed for another caller: ask again in some \
+             seconds, or ask for this node's own",
+        )
+    })
+}
 
 /// How much goes on when a link breaks: of what this node sends, or of what each node sends.
 ///
@@ -133,4 +148,22 @@ fn count(count: usize) -> u64 {
 
 fn place(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn the_mesh_is_surveyed_for_one_caller_at_a_time() {
+        let surveys = Arc::new(Semaphore::new(1));
+        let first = survey_turn(&surveys).unwrap();
+        let refused = survey_turn(&surveys).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("another caller"), "{refused}");
+        drop(first);
+        assert!(survey_turn(&surveys).is_ok());
+    }
 }

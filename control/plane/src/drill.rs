@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What was measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Measured {
-    /// The longest time between two answers from just before the cut until the link was restored.
+    /// The longest time without an answer from the cut until the link was restored.
     pub pause: Duration,
     /// The same from then on.
     pub pause_at_return: Duration,
@@ -137,11 +137,14 @@ impl Drill {
             Phase::Before { until } if until <= now => return Some(Step::NoAnswer),
             Phase::Cut { until } if until <= now => {
                 self.measured.pause = self.measured.pause.max(self.since_answer(now));
+                self.last_answer = now;
                 self.restored_at = Some(now);
                 self.phase = Phase::Returning { until: now.saturating_add(PATIENCE_AFTER) };
                 return Some(Step::Restore);
             }
             Phase::Returning { until } | Phase::Settling { until } if until <= now => {
+                let gap = self.since_answer(now);
+                self.measured.pause_at_return = self.measured.pause_at_return.max(gap);
                 self.phase = Phase::Draining { until: now.saturating_add(DRAIN) };
             }
             Phase::Draining { until } if until <= now || self.is_answered() => {
@@ -193,7 +196,7 @@ impl Drill {
         self.last_answer = now;
     }
 
-    /// The link to `peer` is up.
+    /// A lane of the link to `peer` is up.
     pub(crate) fn handle_link_up(&mut self, now: MonoTime, peer: NodeId) {
         if let (Phase::Returning { .. }, Some(restored_at)) = (self.phase, self.restored_at)
             && peer == self.peer
@@ -289,7 +292,19 @@ mod tests {
             run(u64::MAX, |since_cut| if since_cut.is_none() { vec![1] } else { vec![] });
         let found = measured(&steps);
         assert_eq!((found.pause, found.back_after), (CUT, None));
+        assert_eq!(found.pause_at_return, PATIENCE_AFTER, "nor is anything answered after it");
         assert!(found.lost > 5_000, "{found:?}");
+    }
+
+    #[test]
+    fn a_pause_over_the_end_of_the_cut_counts_on_each_side_for_its_part() {
+        let (steps, _) = run(200, |since_cut| match since_cut {
+            Some(400..1_200) => vec![],
+            _ => vec![1],
+        });
+        let found = measured(&steps);
+        assert!((600..=606).contains(&found.pause.as_millis()), "{found:?}");
+        assert!((200..=206).contains(&found.pause_at_return.as_millis()), "{found:?}");
     }
 
     #[test]

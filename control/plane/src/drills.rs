@@ -27,15 +27,15 @@ pub struct DrillView {
     pub peer: NodeRef,
     /// How long it was cut.
     pub cut_for: Duration,
-    /// The longest time between two answers from just before the cut until its end.
+    /// The longest time without an answer from the cut until its end.
     pub pause: Duration,
     /// The same from then on.
     pub pause_at_return: Duration,
     /// From the end of the cut until the link was up; `None` if that took more than 30 s.
     pub back_after: Option<Duration>,
-    /// Probes that were sent, one every 5 ms.
+    /// Probes, one every 5 ms.
     pub probes: usize,
-    /// Those without an answer.
+    /// Those without an answer, and those that were not sent as too many messages waited for room.
     pub lost: usize,
     /// Answers beyond the first to a probe.
     pub duplicated: usize,
@@ -52,6 +52,8 @@ pub(crate) struct Drills {
 struct Running {
     drill: Drill,
     cut_for: Duration,
+    /// Also if something has no backup.
+    force: bool,
     answer: Answer<DrillView>,
 }
 
@@ -75,7 +77,7 @@ impl Control {
                 let now = self.now();
                 self.drills.number_last = self.drills.number_last.saturating_add(1);
                 let drill = Drill::new(now, self.drills.number_last, peer, cut_for);
-                self.drills.running = Some(Running { drill, cut_for, answer });
+                self.drills.running = Some(Running { drill, cut_for, force, answer });
             }
             Err(error) => drop(answer.send(Err(error))),
         }
@@ -91,6 +93,9 @@ impl Control {
         let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
         if mesh.record.stopped {
             return Err(PlaneError::MeshStopped);
+        }
+        if self.leaving.is_some() {
+            return Err(PlaneError::Leaving);
         }
         let resolve = |name: &str| {
             resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name)
@@ -116,32 +121,49 @@ impl Control {
             return Err(PlaneError::NameInvalid { what, value, rule });
         }
         self.check_links(&[], peer)?;
-        let refused = |why: String| Err(PlaneError::DrillRefused { a: a_name, b: b_name, why });
-        if let Some(running) = &self.drills.running {
-            let of = self.called(running.drill.peer());
-            return refused(format!("a drill of the link to {of} runs"));
+        let cut = match &self.drills.running {
+            Some(running) => {
+                let of = self.called(running.drill.peer());
+                Err(format!("a drill of the link to {of} runs"))
+            }
+            None => self.check_cut(peer, force),
+        };
+        match cut {
+            Ok(()) => Ok(peer),
+            Err(why) => Err(PlaneError::DrillRefused { a: a_name, b: b_name, why }),
+        }
+    }
+
+    /// Whether the link to `peer` can be cut now; why not, else.
+    fn check_cut(&self, peer: NodeId, force: bool) -> Result<(), String> {
+        if self.leaving.is_some() {
+            return Err("this node is leaving the mesh".to_owned());
+        }
+        if !self.links.is_link_up(peer) {
+            return Err("it is down".to_owned());
         }
         let begins_there = |class: TrafficClass, to: NodeId| {
             let first = self.routes.routes_to(class, to)?.routes().first()?.nodes.first()?;
             (*first == peer).then_some(())
         };
         if begins_there(TrafficClass::Control, peer).is_none() {
-            return refused("what this node sends there takes another way now".to_owned());
+            return Err("what this node sends there takes another way now".to_owned());
         }
-        if !force {
-            let alone = self.hops.keys().copied().filter(|&to| {
-                [TrafficClass::Control, TrafficClass::Bulk].into_iter().any(|class| {
-                    let backup = || self.routes.backup(class, peer, to);
-                    begins_there(class, to).is_some() && backup().is_none()
-                })
-            });
-            let alone: Vec<String> = alone.take(NAMED_MAX).map(|to| self.called(to)).collect();
-            if !alone.is_empty() {
-                let names = alone.join(", ");
-                return refused(format!("there is no other way to {names}; force it to see"));
-            }
+        if force {
+            return Ok(());
         }
-        Ok(peer)
+        let alone = self.hops.keys().copied().filter(|&to| {
+            [TrafficClass::Control, TrafficClass::Bulk].into_iter().any(|class| {
+                let backup = || self.routes.backup(class, peer, to);
+                begins_there(class, to).is_some() && backup().is_none()
+            })
+        });
+        let alone: Vec<String> = alone.take(NAMED_MAX).map(|to| self.called(to)).collect();
+        if alone.is_empty() {
+            return Ok(());
+        }
+        let names = alone.join(", ");
+        Err(format!("what goes over it to {names} has no backup; force it to see"))
     }
 
     /// Does what is due of a drill. One whose mesh is gone ends.
@@ -162,8 +184,13 @@ impl Control {
                     self.send_probe(peer, &Datagram::Probe { drill, probe });
                 }
                 Some(Step::Cut) => {
-                    let cut_for = running.cut_for;
-                    self.cut_link(peer, cut_for);
+                    let Running { cut_for, force, .. } = *running;
+                    // Since it was asked for, the link or the other way may have gone, perhaps by
+                    // another node's drill.
+                    match self.check_cut(peer, force) {
+                        Ok(()) => self.cut_link(peer, cut_for),
+                        Err(why) => self.end_drill(Err(&why)),
+                    }
                 }
                 Some(Step::Restore) => self.restore_link(peer),
                 Some(Step::NoAnswer) => {
@@ -175,7 +202,9 @@ impl Control {
     }
 
     fn end_drill(&mut self, outcome: Result<Measured, &str>) {
-        let Some(Running { drill, cut_for, answer }) = self.drills.running.take() else { return };
+        let Some(Running { drill, cut_for, answer, .. }) = self.drills.running.take() else {
+            return;
+        };
         let peer = self.node_ref(drill.peer());
         let view = match outcome {
             Ok(measured) => Ok(DrillView {
@@ -244,7 +273,7 @@ impl Control {
         }
     }
 
-    /// A link is up: perhaps the one that was cut.
+    /// A lane of a link is up: perhaps of the one that was cut.
     pub(crate) fn tell_drill_of_link(&mut self, peer: NodeId) {
         let now = self.now();
         if let Some(running) = &mut self.drills.running {

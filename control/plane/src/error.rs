@@ -21,6 +21,9 @@ pub enum PlaneError {
     /// The mesh was stopped at this node by an operator.
     #[error("the mesh is stopped at this node: start it first (`hawser mesh start`)")]
     MeshStopped,
+    /// This node has said farewell to the mesh.
+    #[error("this node is leaving the mesh")]
+    Leaving,
     /// Only the node that holds the certificate authority can do this.
     #[error(
         "this node does not hold the certificate authority of mesh {mesh:?}: ask the node that \

@@ -283,10 +283,10 @@ impl PlaneHandle {
     /// more than 5 s.
     ///
     /// # Errors
-    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::UnknownNode`],
-    /// [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless `from` is this node or none,
-    /// [`PlaneError::NameInvalid`] if it leads to this node or names one twice,
-    /// [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::Leaving`],
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`], [`PlaneError::RouteOfOther`] unless
+    /// `from` is this node or none, [`PlaneError::NameInvalid`] if it leads to this node or names one
+    /// twice, [`PlaneError::NoLink`], [`PlaneError::RouteExists`], [`PlaneError::TooMany`],
     /// [`PlaneError::Store`].
     pub async fn add_route(
         &self,
@@ -309,13 +309,13 @@ impl PlaneHandle {
     /// Cuts the link between two nodes, of which this is one, for `cut_for` (60 s at most), measures
     /// what becomes of traffic to the other one, and restores the link, whatever becomes of the call.
     /// Answers some seconds after that. Without `force` only if all that this node sends over the link
-    /// has another way.
+    /// has a backup. That is looked at again in the moment of the cut.
     ///
     /// # Errors
     /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`] (the link is restored, too, if the mesh is
-    /// stopped meanwhile), [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`],
-    /// [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`], [`PlaneError::NoLink`],
-    /// [`PlaneError::DrillRefused`].
+    /// stopped meanwhile), [`PlaneError::Leaving`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::NameInvalid`], [`PlaneError::NotLinkEnd`],
+    /// [`PlaneError::NoLink`], [`PlaneError::DrillRefused`].
     pub async fn drill(
         &self,
         ends: [String; 2],

@@ -47,7 +47,7 @@ impl Control {
     fn handle_dialled(&mut self, request: &DialRequest, result: Result<Handover, AdmissionError>) {
         let (address, lane) = (request.address.as_str(), request.lane);
         let now = self.now();
-        let error = match result {
+        let (error, failure) = match result {
             Ok(handover) => {
                 let peer = handover.peer;
                 // A refusal by this side alone means that another connection serves the lane.
@@ -56,13 +56,13 @@ impl Control {
                     self.dialler.handle_dialled(now, address, lane, peer);
                     return;
                 }
-                None
+                (None, self.links.why_refused(peer).to_owned())
             }
-            Err(error) => Some(error),
+            Err(error) => {
+                let failure = error.to_string();
+                (Some(error), failure)
+            }
         };
-        let failure = error
-            .as_ref()
-            .map_or_else(|| "the neighbour has begun a newer life".to_owned(), ToString::to_string);
         let failed = self.dialler.handle_failed(now, request, &failure, entropy(), &self.links);
         let Some(Failed { pause, is_news }) = failed else { return };
         tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
@@ -144,8 +144,9 @@ impl Control {
         if change == LinkChange::Link {
             self.events.emit(EventKind::LinkUp, Some(peer), format!("link to {name}"));
             self.handle_link_up(peer);
-            self.tell_drill_of_link(peer);
         }
+        // Also of a lane alone: the first new one may come up before the last old one is gone.
+        self.tell_drill_of_link(peer);
     }
 
     /// A shard says that a lane is gone.

@@ -215,6 +215,15 @@ impl Links {
         self.barred.contains(&peer)
     }
 
+    /// Why [`Self::offer`] refuses a connection for a lane that none serves.
+    pub(crate) fn why_refused(&self, peer: NodeId) -> &'static str {
+        if self.is_barred(peer) {
+            "the link is cut by an operator"
+        } else {
+            "the neighbour has begun a newer life"
+        }
+    }
+
     /// Forgets every connection and returns them all, to be closed.
     pub(crate) fn take_all(&mut self) -> Vec<(NodeId, Superseded)> {
         let mut all = Vec::new();
@@ -290,9 +299,12 @@ mod tests {
         assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10)), LinkChange::Link);
         assert_eq!(links.offer(&connection(LARGE, 1, 20, false)), Verdict::Refuse);
         assert_eq!(links.offer(&connection(LARGE, 2, 20, false)), Verdict::Refuse);
+        assert_eq!(links.why_refused(LARGE), "the link is cut by an operator");
         assert_eq!(links.bar(LARGE), []);
         assert!(links.admit(LARGE) && !links.admit(LARGE));
         assert_eq!(links.offer(&connection(LARGE, 2, 30, false)), serves(vec![]));
+        assert_eq!(links.offer(&connection(LARGE, 1, 40, false)), Verdict::Refuse);
+        assert_eq!(links.why_refused(LARGE), "the neighbour has begun a newer life");
     }
 
     #[test]

@@ -76,6 +76,8 @@ impl Control {
                 Ok(()) => control.announce_routes(answer),
                 Err(error) => {
                     control.operator_routes.routes.remove(&to);
+                    // It may have been announced on its way to the store.
+                    control.originate_routes();
                     let _caller_gone = answer.send(Err(error.into()));
                 }
             },
@@ -113,6 +115,9 @@ impl Control {
         let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
         if mesh.record.stopped {
             return Err(PlaneError::MeshStopped);
+        }
+        if self.leaving.is_some() {
+            return Err(PlaneError::Leaving);
         }
         self.check_begin(from)?;
         let resolve = |name: &str| {
@@ -208,11 +213,21 @@ impl Control {
 
     /// Tells the mesh; the call is answered once paths are computed with the change.
     fn announce_routes(&mut self, answer: Answer<u64>) {
+        self.originate_routes();
+        let deadline = self.now().saturating_add(PATIENCE);
+        self.operator_routes.waiting.push((deadline, answer));
+    }
+
+    fn originate_routes(&mut self) {
         if self.is_running() && self.leaving.is_none() {
             self.originate();
         }
-        let deadline = self.now().saturating_add(PATIENCE);
-        self.operator_routes.waiting.push((deadline, answer));
+    }
+
+    /// The paths are announced as they are set.
+    fn are_announced(&self) -> bool {
+        let own = self.flooding.lsdb().get(self.node);
+        own.is_some_and(|lsa| lsa.routes == self.operator_routes.told(self.node))
     }
 
     /// Answers calls whose change is in force, or late: it will be, then.
@@ -221,7 +236,7 @@ impl Control {
             return;
         }
         let (now, generation) = (self.now(), self.routes.generation);
-        let in_force = !self.is_running() || self.has_present_routes();
+        let in_force = !self.is_running() || (self.are_announced() && self.has_present_routes());
         let waiting = &mut self.operator_routes.waiting;
         for (_, answer) in waiting.extract_if(.., |(deadline, _)| in_force || *deadline <= now) {
             let _caller_gone = answer.send(Ok(generation));

@@ -16,7 +16,8 @@ pub struct CoverageView {
     pub reachable: usize,
     /// Of these the ones with a backup.
     pub protected: usize,
-    /// Those without one, and the far end of the link that all depends on.
+    /// Those without one, each with the far end of the first link of its path. If that is the
+    /// destination there is no path but that link, else none round this node.
     pub unprotected: Vec<(NodeRef, NodeRef)>,
     /// Nodes that it has no path to.
     pub unreachable: Vec<NodeRef>,

@@ -12,8 +12,8 @@ use crate::spf::{ShortestPathTree, SpfWorkspace};
 pub struct Coverage {
     /// Nodes that there is a path to, the node itself not counted.
     pub reachable: usize,
-    /// Of these the ones without a backup: where they are, and the far end of the link that all
-    /// depends on.
+    /// Of these the ones without a backup, each with the far end of the first link of its path. If that
+    /// is the destination there is no path but that link, else none round this node.
     pub unprotected: Vec<(NodeNumber, NodeNumber)>,
     /// Nodes that there is no path to.
     pub unreachable: Vec<NodeNumber>,

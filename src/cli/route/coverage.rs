@@ -49,8 +49,11 @@ struct CoverageRow<'a> {
 #[derive(Serialize)]
 struct UnprotectedRow<'a> {
     destination: &'a str,
-    /// The link that all depends on.
+    /// The first one on the path. If it does not end at the destination, there is no way round the
+    /// node where it ends.
     link: [&'a str; 2],
+    #[serde(skip)]
+    ends_there: bool,
 }
 
 impl<'a> From<&'a NodeCoverage> for CoverageRow<'a> {
@@ -60,6 +63,7 @@ impl<'a> From<&'a NodeCoverage> for CoverageRow<'a> {
         let at_risk = found.unprotected.iter().map(|risk| UnprotectedRow {
             destination: named(&risk.destination),
             link: [node, named(&risk.neighbour)],
+            ends_there: risk.neighbour == risk.destination,
         });
         Self {
             node,
@@ -128,7 +132,12 @@ fn text_of(row: &ReportRow<'_>) -> String {
     for node in &row.nodes {
         for risk in &node.unprotected {
             let [near, far] = risk.link;
-            gaps.row([near, risk.destination, &format!("all depends on the link {near} - {far}")]);
+            let why = if risk.ends_there {
+                format!("no way but the link {near} - {far}")
+            } else {
+                format!("no way round {far}")
+            };
+            gaps.row([near, risk.destination, &why]);
         }
         for destination in &node.unreachable {
             gaps.row([node.node, destination, "no path"]);

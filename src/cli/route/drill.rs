@@ -19,7 +19,7 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "MS", default_value_t = 2000,
         value_parser = clap::value_parser!(u32).range(1..=60_000))]
     cut_ms: u32,
-    /// Also if something that this node sends has no other way, and is cut off meanwhile.
+    /// Also if something that this node sends over it has no backup, and may be cut off meanwhile.
     #[arg(long)]
     force: bool,
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 mod crossing;
+mod drills;
 mod lifecycle;
 mod link_state;
 mod node;

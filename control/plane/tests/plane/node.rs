@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::shard::{Say, Shards, Told};
+use crate::shard::{Faults, Say, Shards, Told};
 
 /// Nothing in these tests takes so long unless it never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) directory: Arc<TempDir>,
     pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    pub(crate) faults: Arc<Faults>,
     say: mpsc::UnboundedSender<Say>,
     shutdown: oneshot::Sender<()>,
     plane: JoinHandle<()>,
@@ -90,11 +91,13 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
     let (say, said) = mpsc::unbounded_channel();
     let (shutdown, shutdown_asked) = oneshot::channel::<()>();
     let node = plane.node();
-    let shards = tokio::spawn(Shards::run(node, exchange.shards, told_sender, said));
+    let faults = Arc::new(Faults::default());
+    let shards =
+        tokio::spawn(Shards::run(node, Arc::clone(&faults), exchange.shards, told_sender, said));
     let plane = tokio::spawn(plane.run(async {
         let _asked_or_dropped = shutdown_asked.await;
     }));
-    Ok(Node { handle, setup, boot, directory, told, say, shutdown, plane, shards, store })
+    Ok(Node { handle, setup, boot, directory, told, faults, say, shutdown, plane, shards, store })
 }
 
 fn open_store(directory: &Path) -> (StoreThread, hawser_store::StoreHandle) {

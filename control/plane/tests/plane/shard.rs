@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hawser_exchange::{
@@ -50,8 +52,18 @@ enum FromLane {
     Down(Key, LinkEpoch, String),
 }
 
+/// What goes wrong at a node's shards.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Datagrams to this node are lost.
+    pub(crate) deaf: AtomicBool,
+    /// Lanes other than the first are closed without a word of it.
+    pub(crate) lingers: AtomicBool,
+}
+
 pub(crate) struct Shards {
     local: NodeId,
+    faults: Arc<Faults>,
     ports: Vec<ShardPorts<LaneSession>>,
     lanes: BTreeMap<Key, Lane>,
     tasks: JoinSet<()>,
@@ -64,6 +76,7 @@ impl Shards {
     /// Serves until the plane says that it stops, or the task is aborted.
     pub(crate) async fn run(
         local: NodeId,
+        faults: Arc<Faults>,
         ports: Vec<ShardPorts<LaneSession>>,
         told: mpsc::UnboundedSender<Told>,
         mut say: mpsc::UnboundedReceiver<Say>,
@@ -71,6 +84,7 @@ impl Shards {
         let (inward, mut from_lanes) = mpsc::unbounded_channel();
         let mut this = Self {
             local,
+            faults,
             ports,
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -131,6 +145,9 @@ impl Shards {
                     let key = (peer, lane);
                     let closed = self.lanes.remove(&key).map(|lane| lane.batches);
                     drop(closed);
+                    if lane != LaneId(0) && self.faults.lingers.load(Ordering::Relaxed) {
+                        return;
+                    }
                     self.say_down(key, epoch, format!("closed here: {}", reason.text()));
                 }
             }
@@ -209,6 +226,9 @@ impl Shards {
     /// Passes a datagram on by its destination: the stand-in's own way of routing.
     fn forward(&mut self, from: NodeId, to: NodeId, body: &[u8]) {
         if to == self.local {
+            if self.faults.deaf.load(Ordering::Relaxed) {
+                return;
+            }
             let message = ShardToControl::Datagram { from, body: body.to_vec().into() };
             self.answer(self.shard_of(from), message);
             return;
