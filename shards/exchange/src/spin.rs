@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct Spin {
     /// How long to look after the last work; zero: sleep at once.
     pub budget: Duration,
-    /// Other threads that move data run on the same core: each look lets them go first.
+    /// Other threads that move data run on the same core: each look lets them go first, and so does a
+    /// shard, fresh from its sleep, that has handed something to an API thread.
     pub shares_core: bool,
 }
 
