@@ -9,9 +9,6 @@ pub enum SessionError {
     /// The peer broke RFC 6455 or the bounds set on it.
     #[error("WebSocket: {0}")]
     WebSocket(#[from] WebSocketViolation),
-    /// The traffic keys are used up and could not be renewed.
-    #[error("TLS: traffic keys are exhausted")]
-    KeysExhausted,
     /// Something was to be sent before the handshake was done, or after an error. A bug of the
     /// caller.
     #[error("TLS: not ready to send application data")]

@@ -14,8 +14,10 @@ mod inbox;
 mod mask;
 mod message;
 mod outgoing;
+mod records;
 mod session;
 mod tls;
+mod traffic_key;
 mod websocket;
 
 pub use error::{SessionError, WebSocketViolation};

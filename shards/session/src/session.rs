@@ -7,18 +7,17 @@ use crate::SessionError;
 use crate::inbox::Inbox;
 use crate::mask::{MaskSource, copy_masked};
 use crate::outgoing::Outgoing;
-use crate::tls::{RECORD_PLAINTEXT_MAX, Tls};
+use crate::tls::Tls;
+use crate::traffic_key::RECORD_PLAINTEXT_MAX;
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
 
 /// Pongs are left out while this many bytes wait: a peer that asks and does not read gets nothing.
 const PONGS_UNSENT_MAX: usize = 64 << 10;
 
-/// Payload gathered at a time: with the header before it, at most one TLS record. The mask begins
-/// anew with each piece, so its length is one of whole masks.
-const PIECE_BYTES: usize = RECORD_PLAINTEXT_MAX - 16;
-/// What is left of shorter messages is wiped: a join request holds a token's secret.
-const WIPED_BYTES_MAX: usize = 4 << 10;
-const _: () = assert!(PIECE_BYTES.is_multiple_of(4) && HEADER_BYTES_MAX <= 16);
+/// Payload in the record that the header stands in. The mask begins anew with each record, so that
+/// its length is one of whole masks.
+const FIRST_PIECE_BYTES: usize = RECORD_PLAINTEXT_MAX - 16;
+const _: () = assert!(FIRST_PIECE_BYTES.is_multiple_of(4) && HEADER_BYTES_MAX <= 16);
 
 /// Which end of the connection this is: the one that dialled is the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,9 +49,6 @@ pub struct LaneSession {
     inbox: Inbox,
     /// Ciphertext to be written.
     outgoing: Outgoing,
-    /// A TLS record's plaintext in the making; as long as the longest was, and of no meaning beyond
-    /// the present one.
-    record: Vec<u8>,
 }
 
 impl LaneSession {
@@ -85,7 +81,6 @@ impl LaneSession {
             incoming: Vec::new(),
             inbox: Inbox::default(),
             outgoing: Outgoing::default(),
-            record: Vec::new(),
         }
     }
 
@@ -173,7 +168,7 @@ impl LaneSession {
     /// # Errors
     /// [`SessionError`] if the TLS handshake is not done.
     pub fn send_plaintext(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        self.tls.encrypt(bytes, &mut self.outgoing)
+        self.tls.records()?.seal_from(bytes, &mut self.outgoing)
     }
 
     /// Encrypts one binary message.
@@ -184,52 +179,38 @@ impl LaneSession {
         self.send_frame(Opcode::Binary, batch)
     }
 
-    /// A client's payload is masked into a buffer that stays in the nearest cache, so that what was
-    /// given is read once and not written; a server's is encrypted where it lies, but for what shares
-    /// a record with the header.
+    /// A client's payload is masked to where it is encrypted; a server's is encrypted from where it
+    /// lies, but for what shares a record with the header.
     fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
+        let records = self.tls.records()?;
         let mask = match self.role {
             Role::Client => Some(self.masks.next()?),
             Role::Server => None,
         };
         let mut space = [0; HEADER_BYTES_MAX];
         let start = encode_header(&mut space, opcode, payload.len(), mask);
-        let mut header = space.get(start..).unwrap_or_default();
-        let mut rest = payload;
-        loop {
-            let (piece, behind) = rest.split_at(rest.len().min(PIECE_BYTES));
-            let len = header.len() + piece.len();
-            if self.record.len() < len {
-                self.record.resize(len, 0);
-            }
-            let record = self.record.get_mut(..len).unwrap_or_default();
-            let (front, body) = record.split_at_mut(header.len());
+        let header = space.get(start..).unwrap_or_default();
+        let (first, rest) = payload.split_at(payload.len().min(FIRST_PIECE_BYTES));
+        records.seal(header.len() + first.len(), &mut self.outgoing, |plaintext| {
+            let (front, body) = plaintext.split_at_mut(header.len());
             front.copy_from_slice(header);
             match mask {
-                Some(mask) => copy_masked(body, piece, mask),
-                None => body.copy_from_slice(piece),
+                Some(mask) => copy_masked(body, first, mask),
+                None => body.copy_from_slice(first),
             }
-            let encrypted = self.tls.encrypt(record, &mut self.outgoing);
-            if len <= WIPED_BYTES_MAX {
-                record.fill(0);
-            }
-            encrypted?;
-            header = &[];
-            rest = behind;
-            if rest.is_empty() {
-                return Ok(());
-            }
-            if mask.is_none() {
-                return self.tls.encrypt(rest, &mut self.outgoing);
-            }
+        })?;
+        let Some(mask) = mask else { return records.seal_from(rest, &mut self.outgoing) };
+        for piece in rest.chunks(RECORD_PLAINTEXT_MAX) {
+            records.seal(piece.len(), &mut self.outgoing, |body| copy_masked(body, piece, mask))?;
         }
+        Ok(())
     }
 
     /// Says good-bye on both layers.
     pub fn send_close(&mut self) {
         // RFC 6455 §7.4.1: 1000, normal closure.
         let _cannot = self.send_frame(Opcode::Close, &1000_u16.to_be_bytes());
-        self.tls.close(&mut self.outgoing);
+        let _cannot = self.tls.records().and_then(|records| records.close(&mut self.outgoing));
     }
 
     /// Takes the ciphertext that must be written to the socket next, all of it.

@@ -3,27 +3,24 @@ use std::sync::Arc;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::SessionError;
 use crate::inbox::Inbox;
 use crate::outgoing::Outgoing;
+use crate::records::Records;
+use crate::traffic_key::RECORD_HEADER_BYTES;
 
-/// A TLS record carries at most this much plaintext (RFC 8446 §5.1).
-pub(crate) const RECORD_PLAINTEXT_MAX: usize = 16 << 10;
-/// Header, content type and tag of a record (RFC 8446 §5.2), and room for a key update.
-const RECORD_OVERHEAD_MAX: usize = 64;
+/// Space for a handshake message, if nothing says how much it needs.
+const MESSAGE_BYTES: usize = 512;
 
-/// Space beyond what was asked for, so that another key update does not ask once more.
-const GROWTH_SLACK: usize = 512;
-
-/// The unbuffered rustls connection of either side.
+/// TLS of either side: rustls' unbuffered connection until the handshake is done, our own records
+/// from then on.
 pub(crate) enum Tls {
     Client(Box<UnbufferedClientConnection>),
     Server(Box<UnbufferedServerConnection>),
+    Established(Box<Records>),
     /// It met an error. What rustls remembers about the read buffer no longer holds, and asking it
     /// again may panic, so there is nothing left to ask.
     Failed,
@@ -34,6 +31,7 @@ impl std::fmt::Debug for Tls {
         f.write_str(match self {
             Self::Client(_) => "Tls::Client",
             Self::Server(_) => "Tls::Server",
+            Self::Established(_) => "Tls::Established",
             Self::Failed => "Tls::Failed",
         })
     }
@@ -43,10 +41,10 @@ impl std::fmt::Debug for Tls {
 enum Step {
     /// Go on: a record was taken, or a handshake message written.
     Again,
-    /// Nothing more to do until bytes arrive. True if application data may be sent.
-    Idle(bool),
-    /// The peer has closed its side.
-    PeerClosed,
+    /// Nothing more to do until bytes arrive.
+    Idle,
+    /// As that, and application data may be sent.
+    Traffic,
 }
 
 /// Where a run over the incoming bytes ended.
@@ -58,13 +56,16 @@ pub(crate) struct TlsProgress {
 
 impl Tls {
     pub(crate) fn client(
-        config: Arc<ClientConfig>,
+        mut config: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> Result<Self, SessionError> {
+        // Where they go to is this process, and this crate.
+        Arc::make_mut(&mut config).enable_secret_extraction = true;
         Ok(Self::Client(Box::new(UnbufferedClientConnection::new(config, name)?)))
     }
 
-    pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, SessionError> {
+    pub(crate) fn server(mut config: Arc<ServerConfig>) -> Result<Self, SessionError> {
+        Arc::make_mut(&mut config).enable_secret_extraction = true;
         Ok(Self::Server(Box::new(UnbufferedServerConnection::new(config)?)))
     }
 
@@ -72,7 +73,16 @@ impl Tls {
         match self {
             Self::Client(connection) => connection.peer_certificates(),
             Self::Server(connection) => connection.peer_certificates(),
+            Self::Established(records) => records.peer_certificates(),
             Self::Failed => None,
+        }
+    }
+
+    /// Records, once the handshake is done.
+    pub(crate) fn records(&mut self) -> Result<&mut Records, SessionError> {
+        match self {
+            Self::Established(records) => Ok(records),
+            Self::Client(_) | Self::Server(_) | Self::Failed => Err(SessionError::NotReady),
         }
     }
 
@@ -84,129 +94,131 @@ impl Tls {
         outgoing: &mut Outgoing,
         inbox: &mut Inbox,
     ) -> Result<TlsProgress, SessionError> {
-        let mut progress = TlsProgress::default();
-        let mut start = 0;
-        let result = loop {
-            let rest = incoming.get_mut(start..).unwrap_or_default();
-            let (discard, step) = self.step(rest, outgoing, inbox);
-            start += discard;
+        let result = self.take(incoming, outgoing, inbox);
+        let Ok((taken, progress)) = result else {
+            // What was decrypted is of no use to anybody.
+            incoming.fill(0);
+            incoming.clear();
+            *self = Self::Failed;
+            return result.map(|(_, progress)| progress);
+        };
+        // One move for the partial record at the end, not one per record.
+        incoming.copy_within(taken.., 0);
+        incoming.truncate(incoming.len() - taken);
+        Ok(progress)
+    }
+
+    /// How many bytes it took, and where that led.
+    fn take(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Outgoing,
+        inbox: &mut Inbox,
+    ) -> Result<(usize, TlsProgress), SessionError> {
+        let mut taken = match self {
+            Self::Established(_) => 0,
+            _ => self.handshake(incoming, outgoing)?,
+        };
+        let Self::Established(records) = self else { return Ok((taken, TlsProgress::default())) };
+        let rest = incoming.get_mut(taken..).unwrap_or_default();
+        taken += records.process(rest, outgoing, inbox)?;
+        let peer_closed = records.is_peer_closed();
+        Ok((taken, TlsProgress { may_send: true, peer_closed }))
+    }
+
+    /// Lets rustls have the bytes until it needs more or has done; how many it took.
+    ///
+    /// It gets one whole record more at a time, so that it never sees what comes behind the end of
+    /// the handshake: an answer to a key update would stay inside it.
+    fn handshake(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Outgoing,
+    ) -> Result<usize, SessionError> {
+        let (mut taken, mut offered) = (0, 0);
+        loop {
+            let rest = incoming.get_mut(taken..).unwrap_or_default();
+            let (discard, step) = self.step(rest.get_mut(..offered).unwrap_or_default(), outgoing);
+            taken += discard;
+            offered = offered.saturating_sub(discard);
             match step {
                 Ok(Step::Again) => {}
-                Ok(Step::PeerClosed) => progress.peer_closed = true,
-                Ok(Step::Idle(may_send)) => {
-                    progress.may_send = may_send;
-                    break Ok(progress);
+                // A server may send before it has heard the end of the client's handshake.
+                Ok(Step::Traffic) if !self.is_handshaking() => {
+                    self.establish()?;
+                    return Ok(taken);
+                }
+                Ok(Step::Idle | Step::Traffic) => {
+                    let rest = incoming.get(taken..).unwrap_or_default();
+                    if offered == rest.len() {
+                        return Ok(taken);
+                    }
+                    offered = record_end(rest, offered).unwrap_or(rest.len());
                 }
                 Err(error) => {
                     // The alert for the peer still waits inside; this one step writes it. Another
                     // would read the failed record again.
-                    let rest = incoming.get_mut(start..).unwrap_or_default();
-                    let _alert = self.step(rest, outgoing, inbox);
-                    *self = Self::Failed;
-                    break Err(error);
+                    let rest = incoming.get_mut(taken..).unwrap_or_default();
+                    let rest = rest.get_mut(..offered).unwrap_or_default();
+                    let _alert = self.step(rest, outgoing);
+                    return Err(error);
                 }
             }
-        };
-        // One move for the partial record at the end, not one per record.
-        incoming.copy_within(start.., 0);
-        incoming.truncate(incoming.len() - start);
-        if progress.may_send && !progress.peer_closed && holds_whole_record(incoming) {
-            // A piece of a handshake message stays in the read buffer, and rustls remembers where;
-            // sending, which has no read buffer at hand, would then panic. Nobody cuts the few
-            // short messages that exist after the handshake.
-            *self = Self::Failed;
-            return Err(SessionError::HandshakeInPieces);
         }
-        result
+    }
+
+    /// Takes the keys over from rustls, which has done its handshake and seen nothing behind it.
+    fn establish(&mut self) -> Result<(), SessionError> {
+        let records = match std::mem::replace(self, Self::Failed) {
+            Self::Client(connection) => Records::of_client(*connection)?,
+            Self::Server(connection) => Records::of_server(*connection)?,
+            Self::Established(_) | Self::Failed => return Err(SessionError::NotReady),
+        };
+        *self = Self::Established(Box::new(records));
+        Ok(())
+    }
+
+    fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Client(connection) => connection.is_handshaking(),
+            Self::Server(connection) => connection.is_handshaking(),
+            Self::Established(_) | Self::Failed => false,
+        }
     }
 
     fn step(
         &mut self,
         rest: &mut [u8],
         outgoing: &mut Outgoing,
-        inbox: &mut Inbox,
     ) -> (usize, Result<Step, SessionError>) {
         match self {
-            Self::Client(connection) => {
-                handle(connection.process_tls_records(rest), outgoing, inbox)
-            }
-            Self::Server(connection) => {
-                handle(connection.process_tls_records(rest), outgoing, inbox)
-            }
-            Self::Failed => (0, Err(SessionError::NotReady)),
+            Self::Client(connection) => handle(connection.process_tls_records(rest), outgoing),
+            Self::Server(connection) => handle(connection.process_tls_records(rest), outgoing),
+            Self::Established(_) | Self::Failed => (0, Err(SessionError::NotReady)),
         }
-    }
-
-    /// Appends `plaintext`, encrypted, to `outgoing`.
-    pub(crate) fn encrypt(
-        &mut self,
-        plaintext: &[u8],
-        outgoing: &mut Outgoing,
-    ) -> Result<(), SessionError> {
-        let records = plaintext.len().div_ceil(RECORD_PLAINTEXT_MAX).max(1);
-        let space = plaintext.len() + records * RECORD_OVERHEAD_MAX;
-        match self {
-            Self::Client(connection) => write(
-                connection.process_tls_records(&mut []),
-                Write::Data(plaintext),
-                outgoing,
-                space,
-            ),
-            Self::Server(connection) => write(
-                connection.process_tls_records(&mut []),
-                Write::Data(plaintext),
-                outgoing,
-                space,
-            ),
-            Self::Failed => Err(SessionError::NotReady),
-        }
-    }
-
-    /// Appends a close_notify alert to `outgoing`, if one can still be sent.
-    pub(crate) fn close(&mut self, outgoing: &mut Outgoing) {
-        let space = RECORD_OVERHEAD_MAX;
-        // A connection that has failed already has nothing to say good-bye with.
-        let _unsendable = match self {
-            Self::Client(connection) => {
-                write(connection.process_tls_records(&mut []), Write::CloseNotify, outgoing, space)
-            }
-            Self::Server(connection) => {
-                write(connection.process_tls_records(&mut []), Write::CloseNotify, outgoing, space)
-            }
-            Self::Failed => return,
-        };
     }
 }
 
-/// True if the bytes begin with a record that has arrived in full (RFC 8446 §5.1).
-fn holds_whole_record(bytes: &[u8]) -> bool {
-    let Some((&[_, _, _, high, low], body)) = bytes.split_first_chunk::<5>() else { return false };
-    body.len() >= usize::from(u16::from_be_bytes([high, low]))
+/// Where the record that begins at `start` ends, if it has arrived in full (RFC 8446 §5.1).
+fn record_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let record = bytes.get(start..)?;
+    let &[_, _, _, high, low] = record.first_chunk()?;
+    let len = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    (record.len() >= len).then_some(start + len)
 }
 
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     outgoing: &mut Outgoing,
-    inbox: &mut Inbox,
 ) -> (usize, Result<Step, SessionError>) {
-    let mut discard = status.discard;
+    let discard = status.discard;
     let state = match status.state {
         Ok(state) => state,
         Err(error) => return (discard, Err(error.into())),
     };
     let step = match state {
-        ConnectionState::ReadTraffic(mut traffic) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    discard += record.discard;
-                    inbox.feed(record.payload);
-                }
-                Some(Err(error)) => break Err(error.into()),
-                None => break Ok(Step::Again),
-            }
-        },
         ConnectionState::EncodeTlsData(mut data) => {
-            let written = append(outgoing, 512, |space| {
+            let written = append(outgoing, MESSAGE_BYTES, |space| {
                 data.encode(space).map_err(|error| match error {
                     EncodeError::InsufficientSize(need) => Append::Grow(need),
                     EncodeError::AlreadyEncoded => Append::Failed(SessionError::NotReady),
@@ -218,42 +230,13 @@ fn handle<Data>(
             data.done();
             Ok(Step::Again)
         }
-        ConnectionState::BlockedHandshake => Ok(Step::Idle(false)),
-        ConnectionState::WriteTraffic(_) => Ok(Step::Idle(true)),
-        ConnectionState::PeerClosed => Ok(Step::PeerClosed),
-        // Closed, and early data, which no configuration of ours accepts.
-        _ => Ok(Step::Idle(false)),
+        ConnectionState::WriteTraffic(_) => Ok(Step::Traffic),
+        ConnectionState::BlockedHandshake => Ok(Step::Idle),
+        // A closure, data, and early data, which no configuration of ours accepts: they have no place
+        // before the end of a handshake, and rustls says so before it comes to this.
+        _ => Err(SessionError::NotReady),
     };
     (discard, step)
-}
-
-#[derive(Clone, Copy)]
-enum Write<'a> {
-    Data(&'a [u8]),
-    CloseNotify,
-}
-
-/// Writes in the state that an empty input leads to. A pending handshake message (a key update) is
-/// written by `process`, which runs at every read; only traffic states are met here.
-fn write<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    what: Write<'_>,
-    outgoing: &mut Outgoing,
-    space: usize,
-) -> Result<(), SessionError> {
-    let ConnectionState::WriteTraffic(mut traffic) = status.state? else {
-        return Err(SessionError::NotReady);
-    };
-    append(outgoing, space, |space| {
-        let written = match what {
-            Write::Data(plaintext) => traffic.encrypt(plaintext, space),
-            Write::CloseNotify => traffic.queue_close_notify(space),
-        };
-        written.map_err(|error| match error {
-            EncryptError::InsufficientSize(need) => Append::Grow(need),
-            EncryptError::EncryptExhausted => Append::Failed(SessionError::KeysExhausted),
-        })
-    })
 }
 
 enum Append {
@@ -275,7 +258,7 @@ fn append(
                 return Ok(());
             }
             Err(Append::Grow(need)) if need.required_size > space => {
-                space = need.required_size + GROWTH_SLACK;
+                space = need.required_size;
             }
             Err(Append::Grow(_)) => return Err(SessionError::NotReady),
             Err(Append::Failed(error)) => return Err(error),

@@ -72,10 +72,36 @@ fn a_key_update_is_answered() {
             far.write_to(&mut near);
             near.process().unwrap();
             assert_eq!(messages(&mut near), [vec![round]]);
+            assert!(!near.unsent_is_empty(), "the answer");
             near.send_message(&[round; 10]).unwrap();
             far.read_from(&mut near);
             assert!(!far.plaintext().is_empty());
         }
+    }
+}
+
+#[test]
+fn what_comes_in_one_read_with_the_end_of_the_handshake_counts() {
+    for role in [Role::Client, Role::Server] {
+        let (mut near, mut far) = Far::unconnected(role);
+        near.process().unwrap();
+        while far.tls.is_handshaking() {
+            far.read_from(&mut near);
+            if far.tls.is_handshaking() {
+                far.write_to(&mut near);
+                near.process().unwrap();
+            }
+        }
+        // A client's last message of the handshake has not been written yet.
+        far.tls.refresh_traffic_keys().unwrap();
+        far.send(&frame(role, b"x"));
+        far.write_to(&mut near);
+        near.process().unwrap();
+        assert_eq!(messages(&mut near), [b"x"]);
+        assert!(!near.unsent_is_empty(), "the answer to the key update");
+        near.send_message(b"y").unwrap();
+        far.read_from(&mut near);
+        assert!(!far.plaintext().is_empty());
     }
 }
 

@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use hawser_identity::lane_server_name;
 use hawser_session::{LaneSession, Role};
-use rustls::{ClientConnection, Connection, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use crate::pair::Member;
+
+/// Of a client and of a server.
+pub(crate) type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
 
 /// The other end of a session: rustls with its own buffers, and no WebSocket, so that a test sees
 /// and sends bare bytes.
@@ -17,19 +20,12 @@ pub(crate) struct Far {
 impl Far {
     /// Connected to a session whose role is `near`.
     pub(crate) fn connected(near: Role) -> (LaneSession, Self) {
-        let (client, server) = Member::new().lane_configs();
-        let name = lane_server_name().unwrap();
-        let (mut near, tls) = match near {
-            Role::Client => (
-                LaneSession::client(client, name).unwrap(),
-                Connection::from(ServerConnection::new(server).unwrap()),
-            ),
-            Role::Server => (
-                LaneSession::server(Arc::clone(&server)).unwrap(),
-                Connection::from(ClientConnection::new(client, name).unwrap()),
-            ),
-        };
-        let mut far = Self { tls, arrived: Vec::new() };
+        Self::connected_through(near, Member::new().lane_configs())
+    }
+
+    /// As [`Self::connected`], with these.
+    pub(crate) fn connected_through(near: Role, configs: Configs) -> (LaneSession, Self) {
+        let (mut near, mut far) = Self::between(near, configs);
         near.process().unwrap();
         for _ in 0..8 {
             far.read_from(&mut near);
@@ -38,6 +34,26 @@ impl Far {
         }
         assert!(!far.tls.is_handshaking());
         (near, far)
+    }
+
+    /// Before the handshake.
+    pub(crate) fn unconnected(near: Role) -> (LaneSession, Self) {
+        Self::between(near, Member::new().lane_configs())
+    }
+
+    fn between(near: Role, (client, server): Configs) -> (LaneSession, Self) {
+        let name = lane_server_name().unwrap();
+        let (near, tls) = match near {
+            Role::Client => (
+                LaneSession::client(client, name).unwrap(),
+                Connection::from(ServerConnection::new(server).unwrap()),
+            ),
+            Role::Server => (
+                LaneSession::server(server).unwrap(),
+                Connection::from(ClientConnection::new(client, name).unwrap()),
+            ),
+        };
+        (near, Self { tls, arrived: Vec::new() })
     }
 
     /// Takes what the session has to send.

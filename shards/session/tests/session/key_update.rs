@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hawser_session::LaneSession;
+use hawser_session::{LaneSession, Role};
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{
@@ -11,7 +11,9 @@ use rustls::{
     Tls13CipherSuite, version,
 };
 
+use crate::far::Far;
 use crate::pair::{Cuts, Member, Pair, carry, messages};
+use crate::records::{Forger, KEY_UPDATE};
 
 /// AES-256-GCM that asks for new keys after so many records.
 fn suite(records: u64) -> SupportedCipherSuite {
@@ -131,5 +133,36 @@ fn new_keys_do_not_get_in_the_way_of_pings() {
         server.process().unwrap();
         carry(&mut server, &mut client, &mut Cuts::whole(), |_| {});
         assert_eq!(messages(&mut client), Vec::<Vec<u8>>::new());
+    }
+}
+
+#[test]
+fn rustls_follows_from_key_to_key() {
+    for role in [Role::Client, Role::Server] {
+        let (mut near, mut far) = Far::connected_through(role, configs(16));
+        let mut sent = 0;
+        for number in 0..MESSAGES {
+            near.send_message(&message(number)).unwrap();
+            sent += message(number).len();
+            if number % 40 == 0 {
+                far.read_from(&mut near);
+            }
+        }
+        far.read_from(&mut near);
+        assert!(far.plaintext().len() > sent, "{role:?}: headers, too");
+    }
+}
+
+#[test]
+fn a_key_protects_as_many_records_as_it_may_and_its_last_says_so() {
+    for role in [Role::Client, Role::Server] {
+        let (mut near, mut forger) = Forger::connected_through(role, configs(16));
+        let earlier = forger.opened();
+        for _ in 0..20 {
+            near.send_message(b"x").unwrap();
+        }
+        let sent = forger.answers(&mut near);
+        assert_eq!(sent.last().unwrap(), &KEY_UPDATE);
+        assert_eq!(earlier + sent.len() as u64, 16, "{role:?}");
     }
 }

@@ -12,3 +12,4 @@ mod far;
 mod key_update;
 mod messages;
 mod pair;
+mod records;
