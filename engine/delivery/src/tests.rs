@@ -8,6 +8,7 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod agreement;
 mod gaps;
 mod paths;
 

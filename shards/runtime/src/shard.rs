@@ -251,6 +251,9 @@ impl<I: ShardIo> Shard<I> {
                 self.epoch = spec.epoch;
                 self.streams.handle_spec(&spec, &self.forwarder);
             }
+            ControlToShard::StreamHostedAt { stream, node } => {
+                self.streams.handle_hosted(stream, node);
+            }
             ControlToShard::CloseStream(stream) => self.streams.handle_close(stream),
             ControlToShard::DropStream(stream) => {
                 self.streams.handle_drop(stream, &mut self.outward);

@@ -73,6 +73,13 @@ impl Streams {
         self.handle_routes_of(spec.stream, forwarder);
     }
 
+    /// A destination hosts the stream from now on.
+    pub(crate) fn handle_hosted(&mut self, stream: StreamId, node: NodeId) {
+        if let Some(sender) = self.touch(stream).and_then(|host| host.sender.as_mut()) {
+            sender.handle_hosted(node);
+        }
+    }
+
     /// The application closed the stream.
     pub(crate) fn handle_close(&mut self, stream: StreamId) {
         if let Some(host) = self.touch(stream) {

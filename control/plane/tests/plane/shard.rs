@@ -29,6 +29,7 @@ pub(crate) const RTT: Duration = Duration::from_micros(600);
 #[derive(Debug)]
 pub(crate) enum Told {
     Open(Box<StreamSpec>),
+    Hosted(StreamId, NodeId),
     Close(StreamId),
     Drop(StreamId),
 }
@@ -159,6 +160,9 @@ impl Shards {
                 self.forward(self.local, to, &body);
             }
             ControlToShard::OpenStream(spec) => drop(self.told.send(Told::Open(spec))),
+            ControlToShard::StreamHostedAt { stream, node } => {
+                drop(self.told.send(Told::Hosted(stream, node)));
+            }
             ControlToShard::CloseStream(stream) => drop(self.told.send(Told::Close(stream))),
             ControlToShard::DropStream(stream) => drop(self.told.send(Told::Drop(stream))),
             ControlToShard::Report => {

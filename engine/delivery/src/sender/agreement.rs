@@ -10,6 +10,19 @@ use crate::producers::Producers;
 use crate::{Transmit, TransmitBody};
 
 impl StreamSender {
+    /// `node` has said that it hosts the stream from now on. What it was told before may have come too
+    /// early: it is told, or asked, again at once, and not only after the pause that an answer of a
+    /// node which does not know the stream begins.
+    ///
+    /// Where records flow already, or there is no such destination, nothing changes.
+    pub fn handle_hosted(&mut self, node: NodeId) {
+        for destination in self.destinations.iter_mut().filter(|d| d.node == node) {
+            if destination.sync != SyncState::Ready {
+                destination.sync_at_once();
+            }
+        }
+    }
+
     /// A destination answered, to a source in a new life, what it has.
     pub(super) fn handle_answer(&mut self, from: NodeId, ack: &StreamAck) {
         if self.answered.contains(&from) {

@@ -112,6 +112,14 @@ pub enum ControlToShard<C> {
     },
     /// Host this stream, or take its changed specification.
     OpenStream(Box<StreamSpec>),
+    /// A destination of a stream that begins here has confirmed that its shard hosts it: what it is to
+    /// know first is said again now. An earlier word came before the stream was announced there.
+    StreamHostedAt {
+        /// The stream.
+        stream: StreamId,
+        /// The destination.
+        node: NodeId,
+    },
     /// The application closed the stream at its source: take no more, deliver what there is.
     CloseStream(StreamId),
     /// Forget the stream in both roles, with whatever it still holds. Its calls end. Follows
