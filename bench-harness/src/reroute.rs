@@ -26,9 +26,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// all nodes then do about it.
 const WATCHED: Duration = Duration::from_millis(1_800);
 
-/// Messages go over the first link of the way if it carries so much in a look, in bytes.
-const CARRIES_BYTES: u64 = 20_000;
-
 /// What breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fault {
@@ -148,10 +145,10 @@ async fn run(ring: &mut Ring, spec: &RerouteSpec<'_>) -> Result<(Pauses, Account
     for round in 1..=spec.rounds {
         progress(&format!("{} {round}", spec.fault.as_str()));
         let of_round = async {
-            await_way(ring, &mut watcher).await?;
+            await_way(ring, &mut watcher, payload_bytes).await?;
             pauses.idle.push(longest_pause_ms(&mut watcher).await?);
             // What was measured in the meantime may have moved the stream.
-            await_way(ring, &mut watcher).await?;
+            await_way(ring, &mut watcher, payload_bytes).await?;
             strike(ring, spec.fault).await?;
             pauses.faulted.push(longest_pause_ms(&mut watcher).await?);
             mend(ring, spec.fault).await
@@ -167,22 +164,30 @@ async fn run(ring: &mut Ring, spec: &RerouteSpec<'_>) -> Result<(Pauses, Account
 }
 
 /// Waits until the way over B is there and carries the messages.
-async fn await_way(ring: &Ring, watcher: &mut Watcher) -> Result<()> {
+async fn await_way(ring: &Ring, watcher: &mut Watcher, payload_bytes: usize) -> Result<()> {
     ring.await_whole().await?;
     let deadline = Instant::now() + PATIENCE;
-    let mut before = ring.sent_bytes(A, B).await?;
+    let mut before = (ring.sent_bytes(A, B).await?, watcher.received());
     loop {
         sleep(LOOK_INTERVAL * 10).await;
         watcher.ensure_running()?;
-        let sent = ring.sent_bytes(A, B).await?;
-        if sent.saturating_sub(before) > CARRIES_BYTES {
+        let seen = (ring.sent_bytes(A, B).await?, watcher.received());
+        let (sent_bytes, messages) = (seen.0.saturating_sub(before.0), seen.1 - before.1);
+        if carries(sent_bytes, messages, payload_bytes) {
             return Ok(());
         }
-        before = sent;
+        before = seen;
         if Instant::now() > deadline {
             bail!("messages do not go over B");
         }
     }
+}
+
+/// So many messages came while a link sent so much: they go over it. What nodes say to each other is
+/// less, but may be all that a link has to send.
+fn carries(sent_bytes: u64, messages: u64, payload_bytes: usize) -> bool {
+    let payload_bytes = messages.saturating_mul(payload_bytes as u64);
+    messages > 0 && sent_bytes >= payload_bytes / 2
 }
 
 /// The longest pause between two arrivals from now on, in the time that is watched.
@@ -213,5 +218,17 @@ async fn mend(ring: &mut Ring, fault: Fault) -> Result<()> {
     match fault {
         Fault::Rst | Fault::Blackhole => ring.mend().await,
         Fault::RelayKill => ring.revive(B).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_carries_messages_if_some_came_and_it_sent_as_much() {
+        assert!(carries(110_000, 100, 1024));
+        assert!(!carries(20_000, 100, 1024), "they went another way");
+        assert!(!carries(200_000, 0, 1024), "nothing of it has come yet");
     }
 }
