@@ -121,6 +121,13 @@ impl StreamSender {
         self.destinations.iter().map(|d| d.received).min().unwrap_or_else(|| self.end())
     }
 
+    /// `node` has what is below. 0 if it is no destination.
+    #[must_use]
+    pub fn received(&self, node: NodeId) -> StreamOffset {
+        let destination = self.destinations.iter().find(|destination| destination.node == node);
+        destination.map(|destination| destination.received).unwrap_or_default()
+    }
+
     /// Payload bytes held.
     #[must_use]
     pub const fn buffered_bytes(&self) -> u64 {

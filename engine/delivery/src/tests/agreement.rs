@@ -1,6 +1,6 @@
 //! Where a stream goes on: told before records flow, and told again.
 
-use super::{DESTINATION, STREAM, at, attached, publish, sender, settle};
+use super::{CONSUMER, DESTINATION, STREAM, at, attached, publish, sender, settle};
 use crate::{StreamSender, Transmit, TransmitBody};
 use hawser_wire::{BootEpoch, StreamAck};
 
@@ -40,4 +40,21 @@ fn where_records_flow_being_hosted_is_no_news() {
     settle(&mut now, &mut sender, &mut receivers);
     sender.handle_hosted(DESTINATION);
     assert!(!is_told(&mut sender, now));
+}
+
+#[test]
+fn a_lost_commit_does_not_keep_a_closed_stream_open() {
+    let mut now = 0;
+    let mut sender = sender(1, true);
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    publish(&mut sender, 1, 1..101);
+    settle(&mut now, &mut sender, &mut receivers);
+    // The destination dies before its store has the last commits.
+    receivers[0].1 = attached(2, &[(CONSUMER, 50)]);
+    sender.handle_path(DESTINATION, true);
+    sender.handle_close();
+    settle(&mut now, &mut sender, &mut receivers);
+    assert!(sender.is_finished());
+    assert!(receivers[0].1.is_finished());
+    assert!(receivers[0].1.is_exhausted(CONSUMER));
 }
