@@ -66,6 +66,9 @@ pub(crate) struct RerouteRow {
     reroute_ms_p50: f64,
     reroute_ms_p99: f64,
     reroute_ms_max: f64,
+    /// The longest pause in the time that is watched after each fault.
+    after_ms_p50: f64,
+    after_ms_p99: f64,
     /// The longest pause in as long a time before each fault.
     idle_ms_p50: f64,
     idle_ms_p99: f64,
@@ -88,17 +91,20 @@ impl Report for RerouteRow {
             ("fault, rounds", format!("{}, {}", self.fault, self.rounds)),
             ("messages", self.messages.to_string()),
             ("lost, duplicated, reordered", wrong),
-            ("longest pause", millis(self.reroute_ms_p50, self.reroute_ms_p99)),
+            ("pause of the fault", millis(self.reroute_ms_p50, self.reroute_ms_p99)),
+            ("longest pause after it", millis(self.after_ms_p50, self.after_ms_p99)),
             ("without a fault", millis(self.idle_ms_p50, self.idle_ms_p99)),
         ]
     }
 }
 
-/// Pauses in milliseconds: without a fault, and with it.
+/// Pauses in milliseconds: without a fault, until messages went on after it, and in the time that is
+/// watched from there on.
 #[derive(Debug, Default)]
 struct Pauses {
     idle: Vec<f64>,
-    faulted: Vec<f64>,
+    rerouted: Vec<f64>,
+    after: Vec<f64>,
 }
 
 /// Does so many faults, one after the other.
@@ -114,10 +120,12 @@ pub(crate) async fn measure(spec: &RerouteSpec<'_>) -> Result<RerouteRow> {
     };
     Ok(RerouteRow {
         fault: spec.fault.as_str(),
-        rounds: pauses.faulted.len(),
-        reroute_ms_p50: of(&pauses.faulted, 0.5),
-        reroute_ms_p99: of(&pauses.faulted, 0.99),
-        reroute_ms_max: of(&pauses.faulted, 1.0),
+        rounds: pauses.rerouted.len(),
+        reroute_ms_p50: of(&pauses.rerouted, 0.5),
+        reroute_ms_p99: of(&pauses.rerouted, 0.99),
+        reroute_ms_max: of(&pauses.rerouted, 1.0),
+        after_ms_p50: of(&pauses.after, 0.5),
+        after_ms_p99: of(&pauses.after, 0.99),
         idle_ms_p50: of(&pauses.idle, 0.5),
         idle_ms_p99: of(&pauses.idle, 0.99),
         messages: account.published,
@@ -149,8 +157,12 @@ async fn run(ring: &mut Ring, spec: &RerouteSpec<'_>) -> Result<(Pauses, Account
             pauses.idle.push(longest_pause_ms(&mut watcher).await?);
             // What was measured in the meantime may have moved the stream.
             await_way(ring, &mut watcher, payload_bytes).await?;
+            watcher.arm(u64::MAX);
             strike(ring, spec.fault).await?;
-            pauses.faulted.push(longest_pause_ms(&mut watcher).await?);
+            watcher.wait_from(now_ns());
+            let rerouted_ms = pause_ms(&mut watcher).await?;
+            pauses.rerouted.push(rerouted_ms);
+            pauses.after.push(longest_pause_ms(&mut watcher).await?.max(rerouted_ms));
             mend(ring, spec.fault).await
         };
         of_round.await.with_context(|| format!("round {round}"))?;
@@ -194,6 +206,11 @@ fn carries(sent_bytes: u64, messages: u64, payload_bytes: usize) -> bool {
 async fn longest_pause_ms(watcher: &mut Watcher) -> Result<f64> {
     watcher.arm(now_ns());
     sleep(WATCHED).await;
+    pause_ms(watcher).await
+}
+
+/// The longest pause since the watcher was armed, once the message that it waits for has come.
+async fn pause_ms(watcher: &mut Watcher) -> Result<f64> {
     let deadline = Instant::now() + PATIENCE;
     // A pause that has not ended yet counts once it has.
     while watcher.arrived_ns().is_none() {

@@ -112,6 +112,12 @@ impl Watcher {
         self.shared.sent_from_ns.store(sent_from_ns, Ordering::Release);
     }
 
+    /// As [`Self::arm`], but what has paused since that was called counts.
+    pub(crate) fn wait_from(&self, sent_from_ns: u64) {
+        self.shared.arrived_ns.store(0, Ordering::Release);
+        self.shared.sent_from_ns.store(sent_from_ns, Ordering::Release);
+    }
+
     /// When that message came.
     pub(crate) fn arrived_ns(&self) -> Option<u64> {
         Some(self.shared.arrived_ns.load(Ordering::Acquire)).filter(|&at| at > 0)
