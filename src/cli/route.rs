@@ -16,6 +16,7 @@ use super::table::{Align, Table};
 mod coverage;
 mod drill;
 mod explain;
+mod message;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteCommand {
@@ -26,7 +27,8 @@ pub(crate) enum RouteCommand {
     Add(AddArgs),
     /// Drop the path that `route add` has set.
     Drop(DropArgs),
-    /// Show the best paths between two nodes, what each costs, and why it is not the first.
+    /// Show the best paths between two nodes, what each costs, and why it is not the first; with
+    /// --message which way a message went.
     Explain(explain::ExplainArgs),
     /// Show how much of the traffic goes on when a link breaks: to which share of the destinations there
     /// is a backup, and to which there is none.

@@ -1,5 +1,6 @@
 //! `hawser route`: what a node says of its paths.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::process::{Node, Spec, wait_for};
@@ -117,4 +118,85 @@ fn what_cannot_be_explained_is_refused() {
     node.run(&["route", "ls", "nobody"]).refused(3, &["nobody"]);
     node.run(&["route", "explain", "alone", "alone"]).refused(2, &["one node"]);
     node.run(&["route", "explain", "alone", "alone", "-k", "0"]).refused(2, &["1..=1024"]);
+}
+
+/// Which way the message `seq` went.
+fn way_of(mesh: &Triangle, seq: u64) -> Value {
+    mesh.a.json(&["route", "explain", "--message", &format!("orders:{seq}")])
+}
+
+/// The nodes on the way that a message took first; none if it waits.
+fn first_sending(told: &Value) -> String {
+    let sending = &told["destinations"][0]["sendings"][0];
+    if sending.is_null() { String::new() } else { nodes_of(sending) }
+}
+
+/// Publishes messages, the next of which is `next`, until one goes over `nodes`: a link that is silent
+/// for a moment is left. Which one that is.
+fn publish_until_sent_over(mesh: &Triangle, mut next: u64, nodes: &str) -> u64 {
+    wait_for("a message that goes that way", || {
+        mesh.a.feed(&["stream", "pub", "orders"], b"a message\n").ok();
+        let seq = next;
+        next += 1;
+        (first_sending(&way_of(mesh, seq)) == nodes).then_some(seq)
+    })
+}
+
+/// Makes what A sends to C go one way and no other.
+fn take_way(mesh: &Triangle, via: &[&str], nodes: &str) {
+    mesh.a.run(&[&["route", "add", "c"], via].concat()).ok();
+    wait_for("the way to be in force", || {
+        let rows = mesh.a.json(&["route", "ls", "c"]);
+        let first = rows[0]["operator"] == true && rows[0]["path_id"].is_u64();
+        (first && nodes_of(&rows[0]) == nodes).then_some(())
+    });
+}
+
+#[test]
+fn the_way_that_a_message_took_is_told_later() {
+    let mut mesh = Triangle::start();
+    // One path, whatever is measured meanwhile.
+    take_way(&mesh, &["--via", "b"], "a b c");
+    mesh.a.run(&["stream", "open", "orders", "--to", "c"]).ok();
+    mesh.a
+        .run(&["route", "explain", "--message", "orders:1"])
+        .refused(3, &["nothing was published"]);
+    let first = publish_until_sent_over(&mesh, 1, "a b c");
+    let told = wait_for("its arrival", || {
+        let told = way_of(&mesh, first);
+        (told["destinations"][0]["state"] == "received").then_some(told)
+    });
+    assert_eq!((&told["stream"], &told["seq"]), (&"orders".into(), &first.into()));
+    let journey = &told["destinations"][0];
+    assert_eq!(journey["destination"], "c", "{told}");
+    let sending = &journey["sendings"][0];
+    assert_eq!(nodes_of(sending), "a b c", "{told}");
+    assert_eq!(sending["again"], false, "{told}");
+    assert!(sending["generation"].as_u64() > Some(0), "{told}");
+    assert!(sending["from_unix_us"].as_u64() <= sending["until_unix_us"].as_u64(), "{told}");
+    let named = format!("orders:{first}");
+    let text = mesh.a.run(&["route", "explain", "--message", &named, "-o", "table"]).ok();
+    assert!(text.text().contains("received") && text.text().contains("a b c"), "{text:?}");
+
+    // Another way for what follows, and what has passed is remembered as it was.
+    mesh.a.run(&["route", "drop", "c"]).ok();
+    take_way(&mesh, &[], "a c");
+    let last = publish_until_sent_over(&mesh, first + 1, "a c");
+    assert_eq!(first_sending(&way_of(&mesh, first)), "a b c");
+
+    let next = format!("orders:{}", last + 1);
+    let end = format!("the last one is {last}");
+    mesh.a.run(&["route", "explain", "--message", &next]).refused(3, &[&end]);
+    mesh.a.run(&["route", "explain", "--message", "order:1"]).refused(3, &["orders"]);
+    mesh.c.run(&["route", "explain", "--message", "orders:1"]).refused(1, &["another node"]);
+    mesh.a.run(&["route", "explain", "--message", "orders"]).refused(2, &["STREAM:SEQ"]);
+    mesh.a.run(&["route", "explain", "a", "--message", "orders:1"]).refused(2, &["cannot be used"]);
+    // What a node of before its restart has sent it knows no more.
+    mesh.a.process.signal(Signal::TERM);
+    assert_eq!(mesh.a.process.wait(), Some(0));
+    mesh.a = Node::start(mesh.directory.path(), &mesh.spec_a);
+    wait_for("the stream to go on", || {
+        let run = mesh.a.run(&["route", "explain", "--message", "orders:1"]);
+        run.stderr.contains("forgotten").then_some(())
+    });
 }

@@ -112,6 +112,12 @@ impl Watcher {
         self.shared.sent_from_ns.store(sent_from_ns, Ordering::Release);
     }
 
+    /// As [`Self::arm`], but what has paused since that was called counts.
+    pub(crate) fn wait_from(&self, sent_from_ns: u64) {
+        self.shared.arrived_ns.store(0, Ordering::Release);
+        self.shared.sent_from_ns.store(sent_from_ns, Ordering::Release);
+    }
+
     /// When that message came.
     pub(crate) fn arrived_ns(&self) -> Option<u64> {
         Some(self.shared.arrived_ns.load(Ordering::Acquire)).filter(|&at| at > 0)
@@ -162,13 +168,26 @@ fn join(thread: JoinHandle<Result<Account>>) -> Result<Account> {
     thread.join().map_err(|_panic| anyhow!("the subscriber panicked"))?
 }
 
+/// The time between arrivals.
+#[derive(Debug, Default)]
+struct Pause {
+    last_ns: Option<u64>,
+}
+
+impl Pause {
+    /// Something came: how long after what came before. Before the first arrival nothing was interrupted.
+    fn handle_arrival(&mut self, now_ns: u64) -> u64 {
+        self.last_ns.replace(now_ns).map_or(0, |last_ns| now_ns.saturating_sub(last_ns))
+    }
+}
+
 /// The account, or none if the node ended the subscription.
 fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option<Account>> {
     let mut reader = BatchReader::new();
     let mut tally = Tally::new();
     let mut heard = Instant::now();
     let mut published = NONE;
-    let mut last_ns = now_ns();
+    let mut pause = Pause::default();
     while !shared.dropped.load(Ordering::Acquire) || published != NONE {
         let (mut now, mut newest_ns) = (0, 0);
         call.receive(Wait::Patience, |data| {
@@ -186,8 +205,7 @@ fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option
         })?;
         if newest_ns > 0 {
             heard = Instant::now();
-            let pause_ns = now.saturating_sub(std::mem::replace(&mut last_ns, now));
-            shared.longest_pause_ns.fetch_max(pause_ns, Ordering::AcqRel);
+            shared.longest_pause_ns.fetch_max(pause.handle_arrival(now), Ordering::AcqRel);
             shared.received.store(tally.distinct(), Ordering::Release);
             if newest_ns >= shared.sent_from_ns.load(Ordering::Acquire) {
                 shared.sent_from_ns.store(NONE, Ordering::Release);
@@ -220,6 +238,12 @@ fn watch(mut call: Call, shared: &Shared, payload_bytes: usize) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_lies_between_two_arrivals() {
+        let mut pause = Pause::default();
+        assert_eq!([300, 320, 321].map(|at_ns| pause.handle_arrival(at_ns)), [0, 20, 1]);
+    }
 
     #[test]
     fn accounts_add_up() {

@@ -5,12 +5,12 @@ use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
-    DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainRouteReq, Filter, IssueTokenReq,
-    JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList, LeaveMeshReq, LinkList,
-    ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, NodeUpdate, OpenClientDataStreamReq,
-    PublishBatch, PublishResult, QualityOfService, RouteExplanation, RouteList, SeedMeshReq,
-    StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq,
-    TopologyStatus, UndrainNodeReq,
+    DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainMessageReq, ExplainRouteReq,
+    Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList,
+    LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, MessageExplanation,
+    NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService,
+    RouteExplanation, RouteList, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList,
+    SuccessStatus, Topology, TopologyReq, TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -23,6 +23,7 @@ use crate::detour::Detour;
 use crate::event_watch::{EVENTS_WAITING, wanted_kinds, watch_events, watch_lane_events};
 use crate::hub::Hub;
 use crate::mesh_status::{lane_status, link_status, mesh_status, stream_status};
+use crate::message_status::message_explanation;
 use crate::plane_status::plane_status;
 use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
@@ -252,6 +253,16 @@ impl MeshService for MeshApi {
         let class = class_of(&traffic_class)?;
         let view = self.routes(vec![source, destination]).await?;
         computed(move || route_explanation(&view, class, paths)).await
+    }
+
+    async fn explain_message(
+        &self,
+        request: Request<ExplainMessageReq>,
+    ) -> Answer<MessageExplanation> {
+        let ExplainMessageReq { stream_id, seq } = request.into_inner();
+        let found = self.plane.explain_message(stream_id, seq).await;
+        let view = found.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(message_explanation(view)))
     }
 
     async fn get_coverage(&self, request: Request<CoverageReq>) -> Answer<CoverageReport> {

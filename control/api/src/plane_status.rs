@@ -24,7 +24,9 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         PlaneError::UnknownNode { .. }
         | PlaneError::UnknownStream { .. }
         | PlaneError::NoRoute { .. }
+        | PlaneError::NoMessage { .. }
         | PlaneError::NoLink { .. } => Code::NotFound,
+        PlaneError::MessageForgotten { .. } => Code::OutOfRange,
         PlaneError::AmbiguousName { .. }
         | PlaneError::AmbiguousStream { .. }
         | PlaneError::NameInvalid { .. } => Code::InvalidArgument,

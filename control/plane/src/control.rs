@@ -29,6 +29,7 @@ use crate::lifecycle::Leaving;
 use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
+use crate::message_ways::MessageQuestions;
 use crate::opens::Opens;
 use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
@@ -144,6 +145,7 @@ pub(crate) struct Control {
     pub(crate) storing: BTreeSet<StreamId>,
     pub(crate) commits: Commits,
     pub(crate) reports: Reports,
+    pub(crate) message_questions: MessageQuestions,
     /// Shards that have not said their last word.
     pub(crate) unstopped: BTreeSet<ShardId>,
 }
@@ -225,6 +227,7 @@ impl Control {
             storing: BTreeSet::new(),
             commits: Commits::default(),
             reports: Reports::default(),
+            message_questions: MessageQuestions::default(),
         }
     }
 

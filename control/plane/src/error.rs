@@ -89,6 +89,26 @@ pub enum PlaneError {
         /// Where it begins.
         source_node: NodeId,
     },
+    /// Nothing with that sequence was published yet.
+    #[error("the stream {stream} has no message {seq} yet: {}", last_published(*last_seq))]
+    NoMessage {
+        /// The stream.
+        stream: StreamId,
+        /// As the caller wrote it.
+        seq: u64,
+        /// The last one; 0 before the first.
+        last_seq: u64,
+    },
+    /// The message was sent longer ago than is remembered.
+    #[error("which way message {seq} of the stream {stream} went is forgotten; {}", remembered(*known_from))]
+    MessageForgotten {
+        /// The stream.
+        stream: StreamId,
+        /// As the caller wrote it.
+        seq: u64,
+        /// The first one of which more is known.
+        known_from: Option<u64>,
+    },
     /// A node steers its own traffic alone.
     #[error("this node steers what it sends itself: what {node} sends is steered there")]
     RouteOfOther {
@@ -232,6 +252,20 @@ pub enum PlaneError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+fn last_published(last_seq: u64) -> String {
+    match last_seq {
+        0 => "nothing was published on it".to_owned(),
+        last_seq => format!("the last one is {last_seq}"),
+    }
+}
+
+fn remembered(known_from: Option<u64>) -> String {
+    known_from.map_or_else(
+        || "nothing of the stream is remembered".to_owned(),
+        |seq| format!("remembered are those from {seq} on"),
+    )
 }
 
 fn those_set(others: &[String]) -> String {

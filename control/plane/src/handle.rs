@@ -7,8 +7,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::routes::RoutesView;
 use crate::{
-    DrillView, EventView, LaneEventsView, LaneView, LinkView, OpenStream, OpenedStream, PlaneError,
-    StatusView, StreamStatusView, StreamView,
+    DrillView, EventView, LaneEventsView, LaneView, LinkView, MessageView, OpenStream,
+    OpenedStream, PlaneError, StatusView, StreamStatusView, StreamView,
 };
 
 /// Where a command's answer goes.
@@ -65,6 +65,11 @@ pub(crate) enum Command {
     Routes {
         named: Vec<String>,
         answer: Answer<RoutesView>,
+    },
+    ExplainMessage {
+        stream: String,
+        seq: u64,
+        answer: Answer<MessageView>,
     },
     AddRoute {
         from: Option<String>,
@@ -275,6 +280,23 @@ impl PlaneHandle {
     /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`].
     pub async fn routes(&self, named: Vec<String>) -> Result<RoutesView, PlaneError> {
         self.ask(|answer| Command::Routes { named, answer }).await
+    }
+
+    /// Which way the message `seq` (from 1) of a stream that begins here went, by id or name. What is
+    /// remembered are runs of messages that followed each other on one path within a second: the last
+    /// 1,024 of each stream, fewer if many streams have more than 32,768 together; nothing from before a
+    /// restart.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownStream`], [`PlaneError::AmbiguousStream`], [`PlaneError::NotSource`],
+    /// [`PlaneError::NameInvalid`] if `seq` is 0, [`PlaneError::NoMessage`],
+    /// [`PlaneError::MessageForgotten`].
+    pub async fn explain_message(
+        &self,
+        stream: String,
+        seq: u64,
+    ) -> Result<MessageView, PlaneError> {
+        self.ask(|answer| Command::ExplainMessage { stream, seq, answer }).await
     }
 
     /// Sets the path that this node's traffic to `to` takes from now on, over restarts, whenever it

@@ -38,6 +38,7 @@ mod link_metrics;
 mod link_state;
 mod links;
 mod liveness;
+mod message_ways;
 mod opens;
 mod operator_routes;
 mod path_worker;
@@ -62,6 +63,7 @@ pub use handle::PlaneHandle;
 pub use hawser_membership::Liveness;
 pub use hawser_routing::{CostTerms, K_MAX, LinkMetrics};
 pub use hawser_store::StreamState;
+pub use message_ways::{MessageDestinationView, MessageSendingView, MessageState, MessageView};
 pub use plane::Plane;
 pub use routes::{
     CandidateView, ObstacleView, OperatorRouteView, RouteHopView, RouteView, RoutesView,

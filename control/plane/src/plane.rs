@@ -309,6 +309,9 @@ impl Control {
             Command::Routes { named, answer } => {
                 let _caller_gone = answer.send(self.routes_view(&named));
             }
+            Command::ExplainMessage { stream, seq, answer } => {
+                self.explain_message(&stream, seq, answer);
+            }
             Command::AddRoute { from, to, via, answer } => {
                 self.add_route(from.as_deref(), &to, &via, answer);
             }
@@ -356,6 +359,7 @@ impl Control {
                 }
             }
             ShardToControl::Report(report) => self.reports.handle_report(*report),
+            ShardToControl::MessageReport(report) => self.handle_message_report(*report),
             ShardToControl::Stopped => drop(self.unstopped.remove(&shard)),
         }
     }

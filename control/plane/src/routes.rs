@@ -181,7 +181,7 @@ impl RoutesView {
 
     fn route(&self, to: NodeId, set: &RouteSet, route: &Route) -> RouteView {
         let in_pair = |pair: [&Route; 2]| pair.iter().any(|one| one.path == route.path);
-        let nodes = std::iter::once(&self.node).chain(&route.nodes);
+        let nodes = std::iter::once(&self.node).chain(route.nodes.iter());
         RouteView {
             destination: self.node_ref(to),
             path: route.path,

@@ -254,6 +254,8 @@ impl Control {
             let record = record.clone();
             self.keep_stream(record);
         }
+        let hosted = ControlToShard::StreamHostedAt { stream, node: from };
+        self.shards.send_to_stream(stream, hosted);
         self.answer_opens(stream);
     }
 

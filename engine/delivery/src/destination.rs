@@ -131,8 +131,7 @@ impl Destination {
         self.credit_bytes = 0;
         self.end_acked = false;
         self.querying = false;
-        self.sync_at = Some(MonoTime::ZERO);
-        self.sync_retry = SYNC_RETRY_MIN;
+        self.sync_at_once();
         self.resend_at = None;
         self.look_at = None;
         self.gap = None;
@@ -158,16 +157,17 @@ impl Destination {
     /// The path changed or came back: what is under way may be lost. Repeats at once, and asks, if
     /// the destination `owes` something, whether it still remembers.
     pub(crate) fn path_changed(&mut self, owes: bool) {
-        if self.sync_at.is_none() && owes {
-            self.querying = true;
-            self.sync_at = Some(MonoTime::ZERO);
-            self.sync_retry = SYNC_RETRY_MIN;
-        }
-        if self.sync_at.is_some() {
-            self.sync_at = Some(MonoTime::ZERO);
-            self.sync_retry = SYNC_RETRY_MIN;
+        self.querying |= self.sync_at.is_none() && owes;
+        if self.querying || self.sync_at.is_some() {
+            self.sync_at_once();
         }
         self.timed = None;
+    }
+
+    /// A sync is due now; if that one is not answered, pauses begin anew.
+    pub(crate) const fn sync_at_once(&mut self) {
+        self.sync_at = Some(MonoTime::ZERO);
+        self.sync_retry = SYNC_RETRY_MIN;
     }
 
     /// Everything that was sent is acknowledged.

@@ -22,6 +22,7 @@ mod receiver;
 mod reorder;
 mod resend_timer;
 mod sender;
+mod sent_log;
 mod transmit;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use path_windows::{PathKey, PathWindows};
 pub use receiver::{RecordOutcome, StreamReceiver};
 pub use resend_timer::ResendTimer;
 pub use sender::{PublishError, PublishOutcome, StreamSender};
+pub use sent_log::{Detour, Sendings, SentLog, SentRun, WayTaken};
 pub use transmit::{Offer, Transmit, TransmitBody};

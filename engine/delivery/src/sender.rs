@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+mod agreement;
 
 use bytes::Bytes;
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, ProducerId, RecordBuilder, StreamAck, StreamId, StreamOffset,
-    StreamSync, TenantId,
+    TenantId,
 };
 use thiserror::Error;
 
@@ -119,6 +119,13 @@ impl StreamSender {
     #[must_use]
     pub fn acked(&self) -> StreamOffset {
         self.destinations.iter().map(|d| d.received).min().unwrap_or_else(|| self.end())
+    }
+
+    /// `node` has what is below. 0 if it is no destination.
+    #[must_use]
+    pub fn received(&self, node: NodeId) -> StreamOffset {
+        let destination = self.destinations.iter().find(|destination| destination.node == node);
+        destination.map(|destination| destination.received).unwrap_or_default()
     }
 
     /// Payload bytes held.
@@ -371,50 +378,6 @@ impl StreamSender {
         self.advance();
     }
 
-    /// A destination answered, to a source in a new life, what it has.
-    fn handle_answer(&mut self, from: NodeId, ack: &StreamAck) {
-        if self.answered.contains(&from) {
-            return;
-        }
-        // One that lost its memory too says nothing about producers; of the others, the one that
-        // has least decides, and those that have more remove duplicates.
-        if !ack.forgot {
-            if std::mem::replace(&mut self.producers_known, true) {
-                self.producers.retain_listed(&ack.producers);
-            } else {
-                self.producers = Producers::default();
-                for &(producer, next_seq) in &ack.producers {
-                    self.producers.restore(producer, next_seq);
-                }
-            }
-            for &(producer, next_seq) in &ack.producers {
-                if self.producers.get(producer).is_some() {
-                    self.producers.restore(producer, next_seq);
-                }
-            }
-        }
-        self.answered.push(from);
-        if let Some(destination) = self.destinations.iter_mut().find(|d| d.node == from) {
-            destination.received = ack.received;
-            destination.sync_at = None;
-        }
-        if self.answered.len() < self.destinations.len() {
-            return;
-        }
-        // The stream goes on where the destination that has most does. What another one lacks was
-        // acknowledged to nobody, and its producers publish it again.
-        let start = self.destinations.iter().map(|d| d.received).max().unwrap_or_default();
-        self.outbox.start_at(start);
-        for destination in &mut self.destinations {
-            destination.restart_sync(SyncState::Telling);
-            destination.set_origin(start, &self.outbox);
-            destination.base = start;
-            destination.received = start;
-            destination.consumed = start;
-        }
-        self.answered.clear();
-    }
-
     /// Draws the consequences of a destination's progress.
     fn advance(&mut self) {
         let acked = self.acked();
@@ -517,44 +480,6 @@ impl StreamSender {
             return None;
         }
         Some(Offer { destination: destination.node, len_bytes })
-    }
-
-    fn transmit_sync(&mut self, now: MonoTime, index: usize) -> Transmit {
-        // What is still open counts as published: its producer's next sequence lies behind it.
-        self.outbox.close_open();
-        let end = self.closing.then(|| self.outbox.next_offset());
-        let (stream, fence_epoch) = (self.stream, self.epoch);
-        let mut base = None;
-        let mut node = NodeId::default();
-        if let Some(destination) = self.destinations.get_mut(index) {
-            if destination.sync == SyncState::Telling && destination.receiver_epoch.is_none() {
-                destination.base = destination.base.max(destination.consumed);
-            }
-            destination.sync_sent(now);
-            node = destination.node;
-            base = match destination.sync {
-                SyncState::Asking => None,
-                SyncState::Telling => Some(destination.base),
-                // A question about credit. Should it reach a destination that has lost its memory,
-                // that one begins behind what its consumers have.
-                SyncState::Ready => Some(destination.consumed),
-            };
-        }
-        let end = end.filter(|_| base.is_some());
-        let producers = base.map(|base| self.producers_at(base)).unwrap_or_default();
-        let sync = StreamSync { stream, fence_epoch, base, end, producers };
-        Transmit { destination: node, body: TransmitBody::Sync(sync) }
-    }
-
-    /// Each producer's next sequence at `base`: that of its first record there, else its next.
-    fn producers_at(&self, base: StreamOffset) -> Vec<(ProducerId, u64)> {
-        let mut at: BTreeMap<ProducerId, u64> = self.producers.next_seqs().collect();
-        for number in (self.outbox.number_at(base)..self.outbox.end_number()).rev() {
-            if let Some(stored) = self.outbox.get(number) {
-                at.insert(stored.record.header.producer, stored.record.header.producer_base);
-            }
-        }
-        at.into_iter().collect()
     }
 
     /// Sends what was offered.

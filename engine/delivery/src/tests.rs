@@ -8,6 +8,7 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod agreement;
 mod gaps;
 mod paths;
 
@@ -538,23 +539,6 @@ fn a_lost_tail_is_sent_again_as_a_whole() {
     world.check(3);
     let took = world.now - lost_at;
     assert!(took < 2500, "one probe and one resend, not a probe a record: {took} ms");
-}
-
-#[test]
-fn a_lost_commit_does_not_keep_a_closed_stream_open() {
-    let mut now = 0;
-    let mut sender = sender(1, true);
-    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
-    publish(&mut sender, 1, 1..101);
-    settle(&mut now, &mut sender, &mut receivers);
-    // The destination dies before its store has the last commits.
-    receivers[0].1 = attached(2, &[(CONSUMER, 50)]);
-    sender.handle_path(DESTINATION, true);
-    sender.handle_close();
-    settle(&mut now, &mut sender, &mut receivers);
-    assert!(sender.is_finished());
-    assert!(receivers[0].1.is_finished());
-    assert!(receivers[0].1.is_exhausted(CONSUMER));
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn weight(mesh: &MeshTopology, class: TrafficClass, route: &Route) -> u32 {
     }
     let mut at = mesh.source();
     let mut used = 0.0_f64;
-    for &node in &route.nodes {
+    for &node in route.nodes.iter() {
         let Some(to) = mesh.number(node) else { break };
         used = used.max(topology.metrics(at, to).map_or(0.0, |metrics| metrics.utilization));
         at = to;

@@ -13,7 +13,7 @@ pub struct Route {
     /// Adjacency index at each node on the way, this one first.
     pub hops: Vec<AdjacencyIndex>,
     /// The nodes that the hops lead to: as many as hops, the destination last.
-    pub nodes: Vec<NodeId>,
+    pub nodes: Arc<[NodeId]>,
     /// Sum of the metrics, as the class weighs them.
     pub cost: u64,
     /// Its share of the traffic to the destination, relative to the others'; 0 for a path that is

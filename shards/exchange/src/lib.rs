@@ -24,9 +24,10 @@ mod sync;
 pub use doorbell::Doorbell;
 pub use message::{
     ApiData, ApiToShard, ConsumerStart, ControlToShard, DestinationSpec, LaneHandover, LaneReport,
-    LinkEventReport, LinkReport, PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport,
-    ShardToApi, ShardToApiData, ShardToControl, ShardToShard, SourceSpec, StreamReport, StreamSpec,
-    SubscribeEnd, SubscribeRequest,
+    LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending, MessageWay,
+    PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport, ShardToApi, ShardToApiData,
+    ShardToControl, ShardToShard, SourceSpec, StreamReport, StreamSpec, SubscribeEnd,
+    SubscribeRequest,
 };
 pub use ports::{
     ApiPorts, ApiShardPort, ControlPorts, ControlShardPort, Exchange, ShardApiPort,

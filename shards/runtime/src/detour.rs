@@ -130,9 +130,7 @@ impl<I: ShardIo> Forwarder<I> {
         let Some((_, stream)) = parts.first().and_then(|first| StreamHeader::peek(first)) else {
             return;
         };
-        // Streams of this node see the link themselves.
-        if route.source != self.local && self.told.note(self.now, route.source, route.path, stream)
-        {
+        if self.told.note(self.now, route.source, route.path, stream) {
             self.send_notice(*route, NoticeReason::Rerouted, None, stream);
         }
     }

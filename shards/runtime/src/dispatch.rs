@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
@@ -90,6 +90,21 @@ impl<'a> Onward<'a> {
     }
 }
 
+/// Notices to streams of this shard. Each of a burst says the same; beyond the bound they are dropped, as
+/// others may be on their way.
+#[derive(Debug, Default)]
+struct OwnNotices(VecDeque<Notice>);
+
+const OWN_NOTICES_MAX: usize = 1024;
+
+impl OwnNotices {
+    fn add(&mut self, notice: Notice) {
+        if self.0.back() != Some(&notice) && self.0.len() < OWN_NOTICES_MAX {
+            self.0.push_back(notice);
+        }
+    }
+}
+
 /// A route header ready to be sent, and where to.
 #[derive(Debug, Default)]
 struct EncodedRoute {
@@ -113,6 +128,7 @@ pub(crate) struct Forwarder<I> {
     /// Links of other shards that are not usable.
     down: BTreeSet<NodeId>,
     pub(crate) told: ToldSources,
+    notices: OwnNotices,
     pub(crate) peers: Vec<Option<PeerOutlets>>,
     /// Of the present turn.
     pub(crate) now: MonoTime,
@@ -137,6 +153,7 @@ impl<I: ShardIo> Forwarder<I> {
             backups: Backups::default(),
             down: BTreeSet::new(),
             told: ToldSources::default(),
+            notices: OwnNotices::default(),
             peers,
             now: MonoTime::ZERO,
         }
@@ -464,6 +481,10 @@ impl<I: ShardIo> Forwarder<I> {
     ) {
         let RouteHeader { source, destination, path, .. } = route;
         let notice = Notice { path, reason, at: self.local, destination, stream, refusal };
+        if source == self.local && self.host_of(stream) == self.shard {
+            self.notices.add(notice);
+            return;
+        }
         let mut out = Vec::with_capacity(64);
         notice.encode(&mut out);
         if source == self.local {
@@ -475,7 +496,12 @@ impl<I: ShardIo> Forwarder<I> {
         let _lost = self.send(source, None, FrameKind::Notice, class, &[&out]);
     }
 
-    /// Tells the shard of this node that hosts a stream what became of its record here.
+    /// What became of records of streams that this very shard hosts.
+    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.0.pop_front()
+    }
+
+    /// Tells another shard of this node, which hosts a stream, what became of its record here.
     fn notify_host(&mut self, path: PathId, stream: StreamId, notice: &[u8]) {
         let mut header = Vec::with_capacity(RouteHeader::FIXED_LEN);
         let (class, host) = (TrafficClass::Control, self.host_of(stream));

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use hawser_delivery::{
     ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, PublishError,
-    RecordOutcome, StreamReceiver, StreamSender,
+    RecordOutcome, SentLog, StreamReceiver, StreamSender,
 };
 use hawser_exchange::{
     PublishedBatch, Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec,
@@ -89,6 +89,8 @@ pub(crate) struct StreamHost {
     striped: bool,
     /// What it has sent over each neighbour.
     pub(crate) shares: Shares,
+    /// Which way its messages went.
+    pub(crate) sent: SentLog,
 }
 
 impl StreamHost {
@@ -109,6 +111,7 @@ impl StreamHost {
             ended: false,
             striped: false,
             shares: Shares::default(),
+            sent: SentLog::default(),
         }
     }
 

@@ -21,6 +21,7 @@ mod lane;
 mod lane_supervisor;
 mod link_events;
 mod links;
+mod message_ways;
 mod monoio_io;
 mod outlet;
 mod path_choice;

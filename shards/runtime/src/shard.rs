@@ -124,6 +124,9 @@ impl<I: ShardIo> Shard<I> {
         // What a broken link held goes first, then what streams send instead.
         ways_changed |= self.forwarder.turn_links(now);
         ways_changed |= std::mem::take(&mut self.peer_links_turned);
+        while let Some(notice) = self.forwarder.poll_notice() {
+            self.streams.handle_notice(now, &notice, &mut self.forwarder);
+        }
         if ways_changed {
             self.streams.handle_routes(&self.forwarder);
             worked = true;
@@ -251,6 +254,9 @@ impl<I: ShardIo> Shard<I> {
                 self.epoch = spec.epoch;
                 self.streams.handle_spec(&spec, &self.forwarder);
             }
+            ControlToShard::StreamHostedAt { stream, node } => {
+                self.streams.handle_hosted(stream, node);
+            }
             ControlToShard::CloseStream(stream) => self.streams.handle_close(stream),
             ControlToShard::DropStream(stream) => {
                 self.streams.handle_drop(stream, &mut self.outward);
@@ -258,6 +264,11 @@ impl<I: ShardIo> Shard<I> {
             ControlToShard::Report => {
                 let report = shard_report(self);
                 self.outward.control.push(ShardToControl::Report(report));
+            }
+            ControlToShard::ExplainMessage { ticket, stream, offset } => {
+                let (streams, local) = (&self.streams, self.forwarder.local);
+                let report = streams.explain_message(now, local, ticket, (stream, offset));
+                self.outward.control.push(ShardToControl::MessageReport(Box::new(report)));
             }
             ControlToShard::Shutdown => self.shut_down(now),
         }

@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
+use crate::message_ways::SENT_RUNS_MAX;
 use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
 use crate::rounds::{PASSES_MAX, Rounds, Turn};
@@ -23,7 +24,7 @@ use crate::rounds::{PASSES_MAX, Rounds, Turn};
 #[derive(Debug)]
 pub(crate) struct Streams {
     limits: DeliveryLimits,
-    hosts: BTreeMap<StreamId, StreamHost>,
+    pub(crate) hosts: BTreeMap<StreamId, StreamHost>,
     /// What may be under way on each path.
     windows: PathWindows,
     /// Which path each stream takes.
@@ -38,6 +39,8 @@ pub(crate) struct Streams {
     timer_of: BTreeMap<StreamId, MonoTime>,
     /// What found no place on its way.
     refusals: Refusals,
+    /// Runs in the logs of what streams have sent.
+    sent_runs: usize,
     scratch: Vec<u8>,
 }
 
@@ -54,6 +57,7 @@ impl Streams {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             refusals: Refusals::default(),
+            sent_runs: 0,
             scratch: Vec::new(),
         }
     }
@@ -73,6 +77,13 @@ impl Streams {
         self.handle_routes_of(spec.stream, forwarder);
     }
 
+    /// A destination hosts the stream from now on.
+    pub(crate) fn handle_hosted(&mut self, stream: StreamId, node: NodeId) {
+        if let Some(sender) = self.touch(stream).and_then(|host| host.sender.as_mut()) {
+            sender.handle_hosted(node);
+        }
+    }
+
     /// The application closed the stream.
     pub(crate) fn handle_close(&mut self, stream: StreamId) {
         if let Some(host) = self.touch(stream) {
@@ -85,6 +96,7 @@ impl Streams {
         if let Some(mut host) = self.hosts.remove(&stream) {
             host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
             host.leave_paths(&mut self.windows);
+            self.sent_runs = self.sent_runs.saturating_sub(host.sent.len());
         }
         self.touched.remove(&stream);
         self.set_timer(stream, None);
@@ -216,26 +228,40 @@ impl Streams {
             }
             FrameKind::Notice => {
                 let Ok(notice) = Notice::decode(&body) else { return };
-                let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
-                self.touched.insert(notice.stream);
-                let Notice { path, destination, reason, .. } = notice;
-                if let Some(refusal) = notice.refusal
-                    && let Some(tenant) = host.tenant
-                    && let Some(neighbour) = forwarder.next_hop(destination, path)
-                {
-                    self.refusals.handle_notice(now, neighbour, tenant, &notice, refusal);
-                }
-                let path = PathKey { destination, path };
-                if reason != NoticeReason::Rerouted {
-                    let congested = (reason == NoticeReason::Congested).then_some(path);
-                    handle_dropped(now, destination, congested, host, &mut self.windows);
-                }
-                if matches!(reason, NoticeReason::Rerouted | NoticeReason::NoAdjacency) {
-                    self.avoid(path, forwarder);
-                }
+                self.handle_notice(now, &notice, forwarder);
             }
             FrameKind::Record => self.handle_record(from, flags, body),
             _ => {}
+        }
+    }
+
+    /// Something became of a record of a stream that begins here.
+    pub(crate) fn handle_notice<I: ShardIo>(
+        &mut self,
+        now: MonoTime,
+        notice: &Notice,
+        forwarder: &mut Forwarder<I>,
+    ) {
+        let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
+        self.touched.insert(notice.stream);
+        let &Notice { path, destination, reason, at, refusal, .. } = notice;
+        if let Some(refusal) = refusal
+            && let Some(tenant) = host.tenant
+            && let Some(neighbour) = forwarder.next_hop(destination, path)
+        {
+            self.refusals.handle_notice(now, neighbour, tenant, notice, refusal);
+        }
+        let key = PathKey { destination, path };
+        if reason == NoticeReason::Rerouted {
+            host.note_detour(now, destination, path, at);
+        } else {
+            let congested = (reason == NoticeReason::Congested).then_some(key);
+            handle_dropped(now, destination, congested, host, &mut self.windows);
+        }
+        // What streams think of a link of this node they know from the link itself.
+        let is_news = reason == NoticeReason::Rerouted && at != forwarder.local;
+        if is_news || reason == NoticeReason::NoAdjacency {
+            self.avoid(key, forwarder);
         }
     }
 
@@ -322,7 +348,8 @@ impl Streams {
         streams: &BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, windows, choice, touched, rounds, sending, scratch, .. } = self;
+        let Self { hosts, windows, choice, touched, rounds, sending, scratch, sent_runs, .. } =
+            self;
         let mut sent = false;
         sending.extend(streams);
         rounds.begin_turn();
@@ -331,7 +358,10 @@ impl Streams {
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
                 host.take_turns(windows, |node, windows| choice.next(forwarder, windows, node));
+                let runs = host.sent.len();
+                host.sent.set_may_grow(*sent_runs < SENT_RUNS_MAX);
                 let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
+                *sent_runs = sent_runs.saturating_sub(runs).saturating_add(host.sent.len());
                 sent |= visit.sent;
                 if visit.wants_room {
                     touched.insert(stream);
@@ -493,6 +523,11 @@ fn transmit_from<I: ShardIo>(
             record.with_parts(|parts| forwarder.send_flagged(to, path, kind, class, flags, parts))
         }
     };
+    if let TransmitBody::Record(record) = &transmit.body
+        && sent == Sent::Queued
+    {
+        host.note_sent(now, to, &record.header, forwarder);
+    }
     let is_record = matches!(transmit.body, TransmitBody::Record(_));
     let is_full = matches!(sent, Sent::Full(_));
     let congested = host.paths.window_to(to).filter(|_| is_record && is_full);

@@ -6,6 +6,7 @@ use hawser_proto::v1::{
 };
 use serde::Serialize;
 
+use super::message::{self, MessageName};
 use super::{obstacle_of, shown};
 use crate::cli::client::Target;
 use crate::cli::failure::{Exit, Failure};
@@ -16,11 +17,16 @@ use crate::cli::table::{Align, Table};
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     /// Where the paths begin: a node by name or id.
-    #[arg(value_name = "SRC")]
-    source: String,
+    #[arg(value_name = "SRC", required_unless_present = "message")]
+    source: Option<String>,
     /// Where they end.
-    #[arg(value_name = "DST")]
-    destination: String,
+    #[arg(value_name = "DST", required_unless_present = "message")]
+    destination: Option<String>,
+    /// Instead of what would be taken now, show which way a message went that was published at this
+    /// node: a stream by name or id, and the message's sequence in it.
+    #[arg(long, value_name = "STREAM:SEQ", value_parser = MessageName::parse,
+        conflicts_with_all = ["source", "destination", "k", "class"])]
+    message: Option<MessageName>,
     /// How many paths that may be taken.
     #[arg(short, long = "paths", value_name = "K", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=hawser_routing::K_MAX as i64))]
@@ -126,7 +132,11 @@ impl CandidateRow<'_> {
 /// # Errors
 /// Whatever the node answers; [`Exit::NotFound`] if no path leads from the one node to the other.
 pub(super) async fn run(args: ExplainArgs, target: Target, out: Output) -> Result<(), Failure> {
-    let ExplainArgs { source, destination, k, class } = args;
+    let ExplainArgs { source, destination, message, k, class } = args;
+    if let Some(name) = message {
+        return message::run(name, target, out).await;
+    }
+    let (source, destination) = (source.unwrap_or_default(), destination.unwrap_or_default());
     let request = ExplainRouteReq {
         source: source.clone(),
         destination: destination.clone(),

@@ -6,6 +6,7 @@ mod crossing;
 mod drills;
 mod lifecycle;
 mod link_state;
+mod message_ways;
 mod node;
 mod restart;
 mod settling;

@@ -15,7 +15,7 @@ use hawser_exchange::{
 use hawser_session::LaneSession;
 use hawser_wire::{
     BatchWriter, FrameIter, FrameKind, LaneId, LinkEpoch, LinkSequence, NodeId, ShardId, StreamId,
-    TrafficClass,
+    StreamOffset, TrafficClass,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,6 +29,8 @@ pub(crate) const RTT: Duration = Duration::from_micros(600);
 #[derive(Debug)]
 pub(crate) enum Told {
     Open(Box<StreamSpec>),
+    Hosted(StreamId, NodeId),
+    Explain(u64, StreamId, StreamOffset),
     Close(StreamId),
     Drop(StreamId),
 }
@@ -159,6 +161,12 @@ impl Shards {
                 self.forward(self.local, to, &body);
             }
             ControlToShard::OpenStream(spec) => drop(self.told.send(Told::Open(spec))),
+            ControlToShard::StreamHostedAt { stream, node } => {
+                drop(self.told.send(Told::Hosted(stream, node)));
+            }
+            ControlToShard::ExplainMessage { ticket, stream, offset } => {
+                drop(self.told.send(Told::Explain(ticket, stream, offset)));
+            }
             ControlToShard::CloseStream(stream) => drop(self.told.send(Told::Close(stream))),
             ControlToShard::DropStream(stream) => drop(self.told.send(Told::Drop(stream))),
             ControlToShard::Report => {

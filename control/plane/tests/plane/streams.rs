@@ -1,6 +1,6 @@
 use hawser_exchange::{ShardToControl, StreamSpec};
 use hawser_plane::{EventKind, OpenStream, PlaneError, StreamRole, StreamState};
-use hawser_wire::{StreamId, StreamOffset};
+use hawser_wire::{NodeId, StreamId, StreamOffset};
 
 use crate::node::{Node, chain, event, try_start};
 use crate::shard::Told;
@@ -18,6 +18,13 @@ fn request(name: &str, destinations: &[&str]) -> OpenStream {
 async fn told_open(node: &mut Node) -> StreamSpec {
     match node.told().await {
         Told::Open(spec) => *spec,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn told_hosted(node: &mut Node) -> (StreamId, NodeId) {
+    match node.told().await {
+        Told::Hosted(stream, node) => (stream, node),
         other => panic!("{other:?}"),
     }
 }
@@ -46,6 +53,7 @@ async fn a_stream_is_opened_confirmed_and_closed_over_a_relay() {
     assert!(source.fresh && !source.closing);
     assert_eq!(source.destinations, [c.id()]);
     assert!(at_source.destination.is_none());
+    assert_eq!(told_hosted(&mut a).await, (opened.stream, c.id()));
     let at_destination = told_open(&mut c).await;
     assert_eq!(at_destination.stream, opened.stream);
     assert_eq!(at_destination.tenant, at_source.tenant);

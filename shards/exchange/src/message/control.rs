@@ -6,7 +6,7 @@ use hawser_wire::{
     StreamOffset, TenantId, TrafficClass,
 };
 
-use super::{LinkEventReport, ShardReport};
+use super::{LinkEventReport, MessageReport, ShardReport};
 
 /// A lane whose handshake is done, on its way to the shard that owns the link.
 #[derive(Debug)]
@@ -112,6 +112,14 @@ pub enum ControlToShard<C> {
     },
     /// Host this stream, or take its changed specification.
     OpenStream(Box<StreamSpec>),
+    /// A destination of a stream that begins here has confirmed that its shard hosts it: what it is to
+    /// know first is said again now. An earlier word came before the stream was announced there.
+    StreamHostedAt {
+        /// The stream.
+        stream: StreamId,
+        /// The destination.
+        node: NodeId,
+    },
     /// The application closed the stream at its source: take no more, deliver what there is.
     CloseStream(StreamId),
     /// Forget the stream in both roles, with whatever it still holds. Its calls end. Follows
@@ -120,6 +128,15 @@ pub enum ControlToShard<C> {
     DropStream(StreamId),
     /// Answer with [`ShardToControl::Report`].
     Report,
+    /// Answer with [`ShardToControl::MessageReport`].
+    ExplainMessage {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// The stream.
+        stream: StreamId,
+        /// The message.
+        offset: StreamOffset,
+    },
     /// Close every lane and end the thread. A control thread that is gone means the same.
     Shutdown,
 }
@@ -211,6 +228,8 @@ pub enum ShardToControl {
     },
     /// The answer to [`ControlToShard::Report`].
     Report(Box<ShardReport>),
+    /// The answer to [`ControlToShard::ExplainMessage`].
+    MessageReport(Box<MessageReport>),
     /// Every lane is closed; the last message.
     Stopped,
 }

@@ -15,5 +15,8 @@ pub use api::{
 pub use control::{
     ControlToShard, DestinationSpec, LaneHandover, ShardToControl, SourceSpec, StreamSpec,
 };
-pub use report::{LaneReport, LinkEventReport, LinkReport, ShardReport, StreamReport};
+pub use report::{
+    LaneReport, LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending,
+    MessageWay, ShardReport, StreamReport,
+};
 pub use shard::{RoutedFrame, ShardToShard};

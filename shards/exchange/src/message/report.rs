@@ -1,7 +1,10 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_wire::{LaneId, LinkEpoch, NodeId, ShardId, StreamId, StreamOffset, TrafficClass};
+use hawser_wire::{
+    LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId, StreamOffset, TrafficClass,
+};
 
 /// What a shard owns, for `link ls`, `lane ls`, `stream ls`.
 #[derive(Clone, Debug)]
@@ -92,4 +95,63 @@ pub struct LinkEventReport {
     pub name: &'static str,
     /// The inputs by name: numbers with their unit in the name, or words.
     pub inputs: Vec<(&'static str, String)>,
+}
+
+/// The ways that one message took, for `route explain --message`.
+#[derive(Clone, Debug)]
+pub struct MessageReport {
+    /// As the question had it.
+    pub ticket: u64,
+    /// Offset behind the last message of the stream; none if it does not begin here.
+    pub end: Option<StreamOffset>,
+    /// How it went to each destination; none if there is no such message yet.
+    pub destinations: Vec<MessageDestination>,
+}
+
+/// A message and one of its destinations.
+#[derive(Clone, Debug)]
+pub struct MessageDestination {
+    /// The destination.
+    pub node: NodeId,
+    /// It has the message.
+    pub received: bool,
+    /// What is known of the way.
+    pub way: MessageWay,
+}
+
+/// What is known of the way of a message to a destination.
+#[derive(Clone, Debug)]
+pub enum MessageWay {
+    /// The destination is the node where it was published.
+    Here,
+    /// It waits to be sent.
+    NotSent,
+    /// It was sent, longer ago than is remembered; the first message of which more is known.
+    Forgotten {
+        /// None if nothing is known of any.
+        known_from: Option<StreamOffset>,
+    },
+    /// Each time that it was sent, the oldest first; the first ones may be forgotten.
+    Sent(Vec<MessageSending>),
+}
+
+/// One time that a message was sent.
+#[derive(Clone, Debug)]
+pub struct MessageSending {
+    /// So long ago at most,
+    pub first_ago: Duration,
+    /// and at least.
+    pub last_ago: Duration,
+    /// Not for the first time.
+    pub again: bool,
+    /// The path.
+    pub path: PathId,
+    /// Of the route snapshot in force then.
+    pub generation: u64,
+    /// Of the link-state database that it was computed from.
+    pub lsdb_digest: u64,
+    /// Where its hops lead: the destination last.
+    pub nodes: Arc<[NodeId]>,
+    /// A node that sent it another way, as far as can be known, and how long ago that was heard of.
+    pub detour: Option<(NodeId, Duration)>,
 }

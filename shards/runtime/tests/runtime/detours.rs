@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use hawser_exchange::{ControlToShard, MessageWay, ShardToControl};
 use hawser_link::LinkConfig;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeReason, PathId,
-    ProducerId, REPAIRS_MAX, RouteHeader, ShardId, StreamHeader, StreamOffset, TenantId,
+    ProducerId, REPAIRS_MAX, RouteHeader, ShardId, StreamHeader, StreamId, StreamOffset, TenantId,
     TrafficClass,
 };
 
@@ -90,11 +91,34 @@ pub(crate) fn until_sent(node: &mut Node, peer: NodeId, bytes: u64) {
     }
 }
 
+/// The node that sent a message another way, once the source at `node` has heard of it.
+fn detour_of(node: &mut Node, stream: StreamId, offset: u64) -> NodeId {
+    let until = Instant::now() + PATIENCE;
+    for ticket in 0.. {
+        assert!(Instant::now() < until, "never heard of a detour");
+        let offset = StreamOffset(offset);
+        node.tell_host(stream, ControlToShard::ExplainMessage { ticket, stream, offset });
+        let way = node.hear("which way it went", |message| match message {
+            ShardToControl::MessageReport(report) if report.ticket == ticket => {
+                Some(report.destinations[0].way.clone())
+            }
+            _ => None,
+        });
+        let MessageWay::Sent(sendings) = way else { panic!("{way:?}") };
+        assert!(!sendings[0].again);
+        if let Some((at, _)) = sendings[0].detour {
+            return at;
+        }
+    }
+    unreachable!()
+}
+
 #[test]
 fn what_was_under_way_over_a_link_that_breaks_takes_the_backup_at_once() {
     for shards in [1, 2] {
         let mut ring = Ring::new(shards, DEAF);
-        let mut flow = Flow::open(&mut ring.a, &mut ring.d, stream_id(0x90, 0));
+        let stream = stream_id(0x90, 0);
+        let mut flow = Flow::open(&mut ring.a, &mut ring.d, stream);
         flow.carries(1000);
         let (id_b, id_c) = (ring.b.local, ring.c.local);
         let before = sent_to(&mut ring.a, id_b);
@@ -109,6 +133,9 @@ fn what_was_under_way_over_a_link_that_breaks_takes_the_backup_at_once() {
         assert!(number_of(&rerouted, "frames") > 0);
         assert_eq!(number_of(&rerouted, "silent_lanes"), 0);
         flow.receive(&published);
+        // The first one after the cable froze had left, and not arrived.
+        let at = detour_of(&mut ring.a, stream, 1000);
+        assert_eq!(at, ring.a.local);
         flow.carries(1000);
         assert!(sent_to(&mut ring.a, id_c) > 500_000);
         // The link comes back within its session, and nothing comes over it again.
@@ -125,7 +152,8 @@ fn what_was_under_way_over_a_link_that_breaks_takes_the_backup_at_once() {
 fn a_relay_whose_next_link_breaks_turns_frames_round_and_their_source_takes_another_path() {
     for shards in [1, 2] {
         let mut ring = Ring::new(shards, DEAF);
-        let mut flow = Flow::open(&mut ring.a, &mut ring.d, stream_id(0x91, 0));
+        let stream = stream_id(0x91, 0);
+        let mut flow = Flow::open(&mut ring.a, &mut ring.d, stream);
         flow.carries(1000);
         let (id_b, id_c, id_d) = (ring.b.local, ring.c.local, ring.d.local);
         let before = sent_to(&mut ring.b, id_d);
@@ -137,6 +165,7 @@ fn a_relay_whose_next_link_breaks_turns_frames_round_and_their_source_takes_anot
         let rerouted = ring.b.hear_event(id_d, "rerouted");
         assert!(number_of(&rerouted, "frames") > 0);
         flow.receive(&published);
+        assert_eq!(detour_of(&mut ring.a, stream, 1000), id_b);
         // The source was told: what it sends now does not go by way of B.
         let over_b = sent_to(&mut ring.a, id_b);
         flow.carries(2000);

@@ -231,7 +231,7 @@ impl Node {
             .map(|&(to, hops)| {
                 let hops: Vec<_> = hops.iter().copied().map(AdjacencyIndex).collect();
                 let (path, cost) = (PathId(self.generation as u32), hops.len() as u64);
-                (to, vec![Route { path, cost, hops, nodes: Vec::new(), weight: 1 }])
+                (to, vec![Route { path, cost, hops, nodes: [].into(), weight: 1 }])
             })
             .collect();
         let neighbours = neighbours.iter().map(|&(index, node)| (AdjacencyIndex(index), node));

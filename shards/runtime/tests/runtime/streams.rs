@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hawser_exchange::{
     ControlToShard, DestinationSpec, Refusal, ShardToControl, SourceSpec, StreamSpec, SubscribeEnd,
@@ -11,6 +11,7 @@ use hawser_wire::{
 use crate::application::{Application, Publishing, Subscribed};
 use crate::node::{Node, node_id, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, connect};
+use crate::wait::PATIENCE;
 
 fn spec(stream: StreamId) -> StreamSpec {
     StreamSpec {
@@ -362,6 +363,17 @@ fn a_destination_that_does_not_know_the_stream_is_reported_and_then_told() {
         _ => None,
     });
     assert_eq!(node, b.local);
+    // Each time that it is said to host the stream it is told at once: with a pause of 200 ms before
+    // each repetition so many would take longer than patience lasts.
+    let begun = Instant::now();
+    for _ in 0..200 {
+        a.tell_host(stream, ControlToShard::StreamHostedAt { stream, node: b.local });
+        a.hear("unknown there, still", |message| match message {
+            ShardToControl::StreamUnknownAt { stream: s, .. } if *s == stream => Some(()),
+            _ => None,
+        });
+    }
+    assert!(begun.elapsed() < PATIENCE);
     let at_destination = StreamSpec { destination: destination_from(a.local), ..spec(stream) };
     b.tell_host(stream, ControlToShard::OpenStream(Box::new(at_destination)));
     let (mut publisher, mut subscriber) = (Application::of(&mut a), Application::of(&mut b));
