@@ -21,6 +21,7 @@ mod listener;
 mod mesh_service;
 mod mesh_status;
 mod message_reader;
+mod operators;
 mod outlet;
 mod plane_status;
 mod publish_batch;
