@@ -9,6 +9,7 @@ use std::time::Duration;
 use hawser_api::ApiListeners;
 use hawser_exchange::ApiPorts;
 use hawser_plane::PlaneHandle;
+use hawser_wire::NodeId;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -24,6 +25,8 @@ const API_PATIENCE: Duration = Duration::from_millis(600);
 pub(super) struct Listeners {
     pub(super) unix: UnixListener,
     pub(super) tcp: Option<TcpListener>,
+    /// Who may change the node over TCP.
+    pub(super) operators: Vec<NodeId>,
 }
 
 /// The threads that serve gRPC. Each accepts from the same listeners.
@@ -102,7 +105,8 @@ impl Listeners {
             Some(tcp) => Some((tcp.try_clone()?, plane.mesh_credentials())),
             None => None,
         };
-        Ok(ApiListeners { unix: self.unix.try_clone()?, tcp })
+        let operators = self.operators.clone();
+        Ok(ApiListeners { unix: self.unix.try_clone()?, tcp, operators })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hawser_routing::Weights;
 use hawser_runtime::LanePolicyMode;
-use hawser_wire::TrafficClass;
+use hawser_wire::{NodeId, TrafficClass};
 
 use crate::cli::failure::Failure;
 use crate::daemon::profile::{CoreWish, Profile};
@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) request_bytes_max: usize,
     /// None: gRPC on the unix socket alone.
     pub(crate) api_listen: Option<String>,
+    /// Who may change the node over TCP.
+    pub(crate) api_operators: Vec<NodeId>,
     pub(crate) api_spin: Duration,
     pub(crate) shard_spin: Duration,
     pub(crate) spin_on_shared_cores: bool,
@@ -129,6 +131,12 @@ impl Config {
             .unwrap_or(u32::MAX),
             request_bytes_max: small("admission.request_bytes_max"),
             api_listen: listen("api.listen"),
+            // What is no id has been refused.
+            api_operators: settings
+                .texts("api.operators")
+                .iter()
+                .filter_map(|id| id.parse().ok())
+                .collect(),
             api_spin: micros("api.spin_us", profile.api_spin_us),
             shard_spin: micros("shards.spin_us", profile.shard_spin_us),
             spin_on_shared_cores: profile.spin_on_shared_cores,

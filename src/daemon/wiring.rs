@@ -71,7 +71,7 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
         let signals = Signals::new(death)?;
         let plane_config = plane_config(&config, name.clone(), io_driver);
         let (plane, handle) = Plane::new(plane_config, store, wiring.control).await?;
-        let listeners = Listeners { unix, tcp };
+        let listeners = Listeners { unix, tcp, operators: config.api_operators.clone() };
         let apis = ApiThreads::spawn(wiring.apis, &handle, &listeners, &config, &plan)?;
         // Last, because threads that are started inherit it.
         machine::pin(plan.control, "control")?;

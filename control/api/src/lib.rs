@@ -22,6 +22,7 @@ mod mesh_service;
 mod mesh_status;
 mod message_reader;
 mod message_status;
+mod operators;
 mod outlet;
 mod plane_status;
 mod publish_batch;

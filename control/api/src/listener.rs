@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_identity::peer_identity;
+use hawser_wire::NodeId;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -36,6 +37,8 @@ pub struct ApiListeners {
     /// the node is in a mesh, connections are closed at once; when it changes, those that were
     /// made under the old one are.
     pub tcp: Option<(std::net::TcpListener, watch::Receiver<Option<Arc<ServerConfig>>>)>,
+    /// Members that may change the node over TCP. Others may read, and use streams.
+    pub operators: Vec<NodeId>,
 }
 
 /// Accepts on all listeners until its receiver is dropped.

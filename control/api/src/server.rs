@@ -11,7 +11,7 @@ use hawser_proto::{
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
@@ -20,6 +20,7 @@ use crate::detour::{attach_response, detach_request};
 use crate::hub::{Hub, hub_and_pump};
 use crate::listener::{ApiListeners, accept_all};
 use crate::mesh_service::MeshApi;
+use crate::operators::{mark_refused, refuse};
 
 /// Calls open on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 4096;
@@ -68,6 +69,7 @@ pub async fn serve(
     let (hub, pump) = hub_and_pump(ports);
     let (stop, stopped) = watch::channel(false);
     let routes = routes(plane, &hub, stopped.clone()).await?;
+    let operators = listeners.operators.iter().copied().collect();
     let accepted = accept_all(listeners)?;
     let pump = tokio::spawn(pump.run(spin));
 
@@ -78,6 +80,8 @@ pub async fn serve(
         let _stopped = stopping.wait_for(|stop| *stop).await;
     };
     let served = server()
+        .layer(MapRequestLayer::new(mark_refused(operators)))
+        .layer(InterceptorLayer::new(refuse))
         .layer(MapRequestLayer::new(detach_request))
         .layer(MapResponseLayer::new(attach_response))
         .add_routes(routes)

@@ -68,6 +68,8 @@ pub struct Membership {
     broadcasts: Broadcasts,
     gossip_due: MonoTime,
     sync_due: MonoTime,
+    /// Members that changed since everything was compared with another member's.
+    news_since_sync: usize,
     /// How far answers to requests to compare everything have used up their share of time; a burst
     /// may be ahead of it.
     sync_answers: MonoTime,
@@ -109,6 +111,7 @@ impl Membership {
             broadcasts: Broadcasts::default(),
             gossip_due: now,
             sync_due: now,
+            news_since_sync: 0,
             sync_answers: now,
             synced: false,
             outbox: VecDeque::new(),
@@ -295,6 +298,9 @@ impl Membership {
         }
         if !alone && !self.broadcasts.is_empty() && self.gossip_due <= now {
             self.gossip();
+        }
+        if !alone && !self.left {
+            self.sync_after_much_news();
         }
     }
 

@@ -47,6 +47,13 @@ impl Flooding {
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return Err(RejectReason::NotNeighbour { from });
         };
+        // Most of what comes where links meet is a copy of what is known: seen without decoding it.
+        if let Some((origin, encoding)) = Message::lsa_encoding(message)
+            && let Some(version) = self.lsdb.version_with(origin, encoding)
+        {
+            neighbour.handle_same(origin, version);
+            return Ok(());
+        }
         let message = Message::decode(message).map_err(|error| match error {
             MessageError::UnknownKind(kind) => RejectReason::UnknownKind(kind),
             MessageError::Decode(error) => RejectReason::Malformed(error),
@@ -112,8 +119,7 @@ impl Flooding {
         };
         let known = self.lsdb.version(origin);
         if known == Some(version) {
-            neighbour.settled(origin);
-            neighbour.acknowledge(origin, version);
+            neighbour.handle_same(origin, version);
             return Ok(());
         }
         if known.is_some_and(|known| known > version) {
@@ -122,14 +128,14 @@ impl Flooding {
             return Ok(());
         }
         let Some(base) = self.lsdb.get(origin).filter(|_| known == Some(delta.base)) else {
-            neighbour.want(origin);
+            neighbour.want(origin, version);
             return Ok(());
         };
         let lsa = delta.apply(base);
         let mut encoding = Vec::new();
         lsa.encode(&mut encoding);
         if lsa.version_of(&encoding) != version {
-            neighbour.want(origin);
+            neighbour.want(origin, version);
             return Err(RejectReason::DeltaMismatch { origin });
         }
         self.handle_lsa(from, lifetime, lsa, version, encoding.into())
@@ -149,8 +155,7 @@ impl Flooding {
         };
         match self.lsdb.judge(origin, version, encoding.len()) {
             Inserted::Same => {
-                neighbour.settled(origin);
-                neighbour.acknowledge(origin, version);
+                neighbour.handle_same(origin, version);
                 return Ok(());
             }
             Inserted::Older => {
@@ -199,7 +204,11 @@ impl Flooding {
             let (origin, len) = (candidate.lsa.origin, candidate.encoding.len());
             match self.lsdb.judge(origin, candidate.version, len) {
                 // What came while it waited is as new.
-                Inserted::Same => self.settle(&candidate),
+                Inserted::Same => {
+                    for neighbour in senders(&mut self.neighbours, &candidate) {
+                        neighbour.handle_same(origin, candidate.version);
+                    }
+                }
                 Inserted::Older => {
                     for neighbour in senders(&mut self.neighbours, &candidate) {
                         neighbour.send_if_idle(origin);
@@ -317,7 +326,12 @@ impl Flooding {
         let Candidate { lsa, version, encoding, expires, senders } = candidate;
         self.lsdb.store(lsa, version, encoding, expires);
         for (_, other) in self.neighbours.iter_mut().filter(|(node, _)| !senders.contains(node)) {
-            other.send(origin);
+            // Two databases that are compared tell each other what they have.
+            if other.has(origin, version) {
+                other.settled(origin);
+            } else {
+                other.send(origin);
+            }
         }
         true
     }
@@ -343,12 +357,12 @@ fn compare(
     let theirs: BTreeMap<NodeId, LsaVersion> = theirs.iter().copied().collect();
     for (origin, ours) in lsdb.versions(first..=last) {
         match theirs.get(&origin) {
-            Some(version) if *version > ours => neighbour.want(origin),
+            Some(version) if *version > ours => neighbour.want(origin, *version),
             Some(version) if *version == ours => neighbour.settled(origin),
             _ => neighbour.send_if_idle(origin),
         }
     }
-    for origin in theirs.into_keys().filter(|origin| lsdb.get(*origin).is_none()) {
-        neighbour.want(origin);
+    for (origin, version) in theirs.into_iter().filter(|(origin, _)| lsdb.get(*origin).is_none()) {
+        neighbour.want(origin, version);
     }
 }

@@ -131,6 +131,11 @@ impl Lsa {
         LsaVersion { incarnation: self.incarnation, sequence: self.sequence, hash: fnv1a(encoding) }
     }
 
+    /// The origin in an encoding that is not checked.
+    pub(crate) fn origin_in(encoding: &[u8]) -> Option<NodeId> {
+        encoding.get(1..)?.first_chunk().map(|id| NodeId::from_bytes(*id))
+    }
+
     /// What the signature covers: a context string, then the encoding up to the signature.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {

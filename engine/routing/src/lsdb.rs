@@ -209,6 +209,12 @@ impl Lsdb {
         self.entries.get(&origin).map(|entry| entry.stored.0.version)
     }
 
+    /// Its version, if it has this very encoding.
+    pub(crate) fn version_with(&self, origin: NodeId, encoding: &[u8]) -> Option<LsaVersion> {
+        let stored = &self.entries.get(&origin)?.stored.0;
+        (stored.encoding == encoding).then_some(stored.version)
+    }
+
     /// Its encoding.
     pub(crate) fn encoding(&self, origin: NodeId) -> Option<&Bytes> {
         self.entries.get(&origin).map(|entry| &entry.stored.0.encoding)

@@ -25,7 +25,7 @@ pub struct MeshTopology {
 struct Map {
     /// In ascending order; the position is the number.
     ids: Vec<NodeId>,
-    indices: BTreeMap<(NodeNumber, NodeNumber), AdjacencyIndex>,
+    indices: Indices,
     topology: Topology,
     /// Of the paths that operators have set the nodes between, by both ends.
     operator_routes: BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>,
@@ -36,33 +36,36 @@ impl MeshTopology {
     /// order of [`TrafficClass::ALL`].
     #[must_use]
     pub fn new(lsdb: &Lsdb, source: NodeId, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
+        // By number, as the ids; none for this node if it has said nothing yet.
+        let mut said: Vec<Option<&Lsa>> = lsdb.iter().map(Some).collect();
         let mut ids: Vec<NodeId> = lsdb.iter().map(|lsa| lsa.origin).collect();
         if let Err(at) = ids.binary_search(&source) {
             ids.insert(at, source);
+            said.insert(at, None);
         }
-        let number = |id: NodeId| ids.binary_search(&id).ok().and_then(|at| at.try_into().ok());
-        let flags = ids.iter().map(|&id| lsdb.get(id).map_or_else(NodeFlags::default, node_flags));
+        let flags = said.iter().map(|lsa| lsa.map_or_else(NodeFlags::default, node_flags));
         let mut topology = Topology::new(flags.collect(), weights);
-        let (mut indices, mut operator_routes) = (BTreeMap::new(), BTreeMap::new());
-        for lsa in lsdb.iter() {
-            if let Some(origin) = number(lsa.origin) {
-                let routes = lsa.routes.iter().map(|route| ((origin, route.to), route.via.clone()));
-                operator_routes.extend(routes);
-            }
-            for near in &lsa.adjacencies {
-                // Each link once, from its smaller end.
-                let far = lsdb.get(near.neighbour).filter(|_| lsa.origin < near.neighbour);
+        let (mut arcs, mut indices) = (Vec::new(), Vec::new());
+        let mut operator_routes = BTreeMap::new();
+        for (a, lsa) in (0..).zip(&said).filter_map(|(a, lsa)| Some((a, (*lsa)?))) {
+            let routes = lsa.routes.iter().map(|route| ((a, route.to), route.via.clone()));
+            operator_routes.extend(routes);
+            // Each link once, from its smaller end.
+            for near in lsa.adjacencies.iter().filter(|near| lsa.origin < near.neighbour) {
+                let Ok(at) = ids.binary_search(&near.neighbour) else { continue };
+                let far = said.get(at).copied().flatten();
                 let Some(back) = far.and_then(|far| far.adjacency(lsa.origin)) else { continue };
-                let (Some(a), Some(b)) = (number(lsa.origin), number(near.neighbour)) else {
-                    continue;
-                };
-                let added = topology.add_link((a, b), near.metrics.into(), back.metrics.into());
-                debug_assert!(added.is_ok(), "both are nodes, and each pair comes up once");
-                indices.insert((a, b), near.index);
-                indices.insert((b, a), back.index);
+                let Ok(b) = NodeNumber::try_from(at) else { continue };
+                arcs.push(((a, b), near.metrics.into()));
+                arcs.push(((b, a), back.metrics.into()));
+                indices.push(((a, b), near.index));
+                indices.push(((b, a), back.index));
             }
         }
-        let source = number(source).unwrap_or_default();
+        topology.set_arcs(arcs);
+        let indices = Indices::new(ids.len(), indices);
+        let source = ids.binary_search(&source).ok().and_then(|at| at.try_into().ok());
+        let source = source.unwrap_or_default();
         Self { map: Arc::new(Map { ids, indices, topology, operator_routes }), source }
     }
 
@@ -166,14 +169,14 @@ impl MeshTopology {
     /// What `from` calls its link to `to`, if that counts.
     #[must_use]
     pub fn index(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
-        self.map.indices.get(&(from, to)).copied()
+        self.map.indices.get(from, to)
     }
 
     /// What every link that counts is called at each of its ends.
     pub(crate) fn indices(
         &self,
     ) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
-        self.map.indices.iter().map(|(&ends, &index)| (ends, index))
+        self.map.indices.iter()
     }
 
     /// The hops of a path, given as the list of its nodes with both ends, as a route header has
@@ -183,6 +186,45 @@ impl MeshTopology {
     pub fn hops(&self, nodes: &[NodeNumber]) -> Option<Vec<AdjacencyIndex>> {
         let pairs = nodes.iter().zip(nodes.iter().skip(1));
         pairs.map(|(&from, &to)| self.index(from, to)).collect()
+    }
+}
+
+/// What each node calls its links, by both ends: a row for each node, in which few are searched.
+#[derive(Debug, PartialEq)]
+struct Indices {
+    /// Where each node's row begins; the last one ends there.
+    rows: Vec<usize>,
+    links: Vec<(NodeNumber, AdjacencyIndex)>,
+}
+
+impl Indices {
+    fn new(nodes: usize, mut links: Vec<((NodeNumber, NodeNumber), AdjacencyIndex)>) -> Self {
+        links.sort_unstable_by_key(|(ends, _)| *ends);
+        let mut rows = Vec::with_capacity(nodes.saturating_add(1));
+        for (node, _) in (0..).zip(0..=nodes) {
+            let begin = rows.last().copied().unwrap_or(0);
+            let before = links.get(begin..).unwrap_or_default();
+            let before = before.iter().take_while(|((from, _), _)| *from < node).count();
+            rows.push(begin.saturating_add(before));
+        }
+        Self { rows, links: links.into_iter().map(|((_, to), index)| (to, index)).collect() }
+    }
+
+    fn row(&self, node: usize) -> &[(NodeNumber, AdjacencyIndex)] {
+        let bounds = self.rows.get(node).zip(self.rows.get(node.saturating_add(1)));
+        bounds.and_then(|(&begin, &end)| self.links.get(begin..end)).unwrap_or_default()
+    }
+
+    fn get(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
+        let row = self.row(usize::try_from(from).ok()?);
+        let at = row.binary_search_by_key(&to, |(far, _)| *far).ok()?;
+        row.get(at).map(|(_, index)| *index)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
+        let numbered = (0..).zip(0..self.rows.len());
+        numbered
+            .flat_map(|(from, at)| self.row(at).iter().map(move |&(to, index)| ((from, to), index)))
     }
 }
 

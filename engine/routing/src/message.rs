@@ -21,6 +21,9 @@ const _: () =
     assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
 const _: () = assert!(LSA_BYTES_MAX + 3 < FLOODING_MESSAGE_BYTES_MAX);
 
+/// Bytes of the lifetime before an advertisement.
+const LIFETIME_LEN: usize = 2;
+
 const KIND_LSA: u8 = 1;
 const KIND_ACK: u8 = 2;
 const KIND_DIGEST: u8 = 3;
@@ -139,6 +142,12 @@ impl Message {
             out.extend_from_slice(origin.as_bytes());
         }
         out
+    }
+
+    /// The encoding in the message of a whole advertisement, and whose it is; not checked.
+    pub(crate) fn lsa_encoding(input: &[u8]) -> Option<(NodeId, &[u8])> {
+        let (_, encoding) = input.strip_prefix(&[KIND_LSA])?.split_at_checked(LIFETIME_LEN)?;
+        Some((Lsa::origin_in(encoding)?, encoding))
     }
 
     /// Reads a message.

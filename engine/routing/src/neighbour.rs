@@ -18,6 +18,10 @@ const DIGEST_UNANSWERED_EVERY: Duration = Duration::from_secs(1);
 /// A neighbour gets at most one summary of the whole database in this time, however often its
 /// digest differs.
 const SUMMARY_EVERY: Duration = Duration::from_secs(1);
+/// After a message of acknowledgements the next one waits so long for others to join it: where many
+/// advertisements come at once they are acknowledged together (RFC 2328 §13.5, delayed
+/// acknowledgements). Far below [`RETRANSMIT_AFTER`].
+const ACKS_EVERY: Duration = Duration::from_millis(5);
 /// Bytes of advertisements that may be unacknowledged before no more are sent.
 const WINDOW_BYTES: usize = 256 << 10;
 /// Forged advertisements that a neighbour may send before nothing of it is looked at, and how fast
@@ -49,8 +53,9 @@ pub(crate) struct Neighbour {
     /// and not much of it is not.
     sent: VecDeque<(MonoTime, u64, NodeId)>,
     sent_count: u64,
-    /// Acknowledgements that are due.
+    /// Acknowledgements that are due, and before when none is sent.
     acks: BTreeMap<NodeId, LsaVersion>,
+    acks_due: MonoTime,
     /// Origins whose advertisement the neighbour is to be asked for.
     wanted: BTreeSet<NodeId>,
     /// Where the summary that is being sent goes on.
@@ -61,8 +66,9 @@ pub(crate) struct Neighbour {
     /// The first origin up to which the neighbour's database has not been compared with ours
     /// since the link came up; `None` once all of it was.
     uncompared: Option<NodeId>,
-    /// Origins of which the neighbour had something newer, until it came.
-    behind: BTreeSet<NodeId>,
+    /// Origins of which the neighbour had something newer, until it came; and which version. At most
+    /// [`ORIGINS_MAX`]: what the neighbour says it has is its word alone.
+    behind: BTreeMap<NodeId, LsaVersion>,
     /// Whether the digest that the neighbour has sent last was ours then.
     agrees: Option<bool>,
     /// Certificates to ask for.
@@ -90,13 +96,14 @@ impl Neighbour {
             sent: VecDeque::new(),
             sent_count: 0,
             acks: BTreeMap::new(),
+            acks_due: now,
             wanted: BTreeSet::new(),
             summary_next: None,
             summary_started: None,
             digest_due: now,
             digest_heard: false,
             uncompared: Some(FIRST_ID),
-            behind: BTreeSet::new(),
+            behind: BTreeMap::new(),
             agrees: None,
             certificates_wanted: BTreeSet::new(),
             certificates: BTreeMap::new(),
@@ -202,6 +209,21 @@ impl Neighbour {
         }
     }
 
+    /// The neighbour has sent the version that is known already. If it was sent the same one, the two
+    /// have crossed, and each end takes the other's for the acknowledgement (RFC 2328 §13, step 7a).
+    pub(crate) fn handle_same(&mut self, origin: NodeId, version: LsaVersion) {
+        let crossed = self.unacked.contains_key(&origin);
+        self.settled(origin);
+        if !crossed {
+            self.acknowledge(origin, version);
+        }
+    }
+
+    /// Whether the neighbour has said that it has this version of `origin`, or a newer one.
+    pub(crate) fn has(&self, origin: NodeId, version: LsaVersion) -> bool {
+        self.behind.get(&origin).is_some_and(|has| *has >= version)
+    }
+
     /// The neighbour is to be told that this version arrived.
     pub(crate) fn acknowledge(&mut self, origin: NodeId, version: LsaVersion) {
         if self.acks.len() < ORIGINS_MAX {
@@ -209,11 +231,13 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour has something newer of `origin`.
-    pub(crate) fn want(&mut self, origin: NodeId) {
+    /// The neighbour has this version of `origin`, which is newer than what is known.
+    pub(crate) fn want(&mut self, origin: NodeId, version: LsaVersion) {
         if self.wanted.len() < ORIGINS_MAX {
             self.wanted.insert(origin);
-            self.behind.insert(origin);
+        }
+        if self.behind.len() < ORIGINS_MAX || self.behind.contains_key(&origin) {
+            self.behind.insert(origin, version);
         }
     }
 
@@ -247,12 +271,14 @@ impl Neighbour {
     /// When [`Neighbour::handle_timeout`] or [`Neighbour::poll_transmit`] has something to do next.
     pub(crate) fn poll_timeout(&self) -> MonoTime {
         let late = self.sent.front().map(|(sent, ..)| sent.saturating_add(RETRANSMIT_AFTER));
-        late.map_or(self.digest_due, |late| late.min(self.digest_due))
+        let acks = (!self.acks.is_empty()).then_some(self.acks_due);
+        [late, acks].into_iter().flatten().fold(self.digest_due, MonoTime::min)
     }
 
     /// The next message for the neighbour.
     pub(crate) fn poll_transmit(&mut self, now: MonoTime, lsdb: &Lsdb) -> Option<Vec<u8>> {
-        if !self.acks.is_empty() {
+        if self.acks.len() >= ENTRIES_MAX || (!self.acks.is_empty() && self.acks_due <= now) {
+            self.acks_due = now.saturating_add(ACKS_EVERY);
             let rest = self.acks.keys().nth(ENTRIES_MAX).copied();
             let rest = rest.map(|origin| self.acks.split_off(&origin)).unwrap_or_default();
             let now: Vec<_> = std::mem::replace(&mut self.acks, rest).into_iter().collect();
@@ -319,8 +345,24 @@ fn successor(id: NodeId) -> Option<NodeId> {
 
 #[cfg(test)]
 mod tests {
+    use hawser_wire::Incarnation;
+
     use super::*;
     use crate::tests::lsa;
+
+    #[test]
+    fn a_neighbour_that_claims_to_have_ever_more_origins_makes_nothing_grow() {
+        let lsdb = Lsdb::new();
+        let version = LsaVersion { incarnation: Incarnation(1), sequence: 1, hash: 0 };
+        let mut neighbour = Neighbour::new(MonoTime::ZERO);
+        for origin in 0..40_000_u128 {
+            neighbour.want(NodeId::from_bytes(origin.to_be_bytes()), version);
+            if origin % 100 == 0 {
+                while neighbour.poll_transmit(MonoTime::ZERO, &lsdb).is_some() {}
+            }
+        }
+        assert_eq!(neighbour.behind.len(), ORIGINS_MAX);
+    }
 
     #[test]
     fn a_neighbour_that_answers_all_but_the_first_makes_nothing_grow() {

@@ -148,6 +148,11 @@ impl Topology {
         Ok(())
     }
 
+    /// The arcs, all at once: both directions of each link, between different nodes that there are.
+    pub(crate) fn set_arcs(&mut self, arcs: Vec<((NodeNumber, NodeNumber), LinkMetrics)>) {
+        self.arcs = arcs.into_iter().collect();
+    }
+
     /// Takes a link away; answers whether there was one.
     pub fn cut(&mut self, a: NodeNumber, b: NodeNumber) -> bool {
         self.arcs.remove(&(b, a));

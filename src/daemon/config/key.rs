@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     AddressOrNone,
     /// List of `host:port`.
     Addresses,
+    /// List of nodes' ids.
+    Nodes,
     /// `true` or `false`.
     Flag,
     /// A whole number within these bounds.
@@ -195,6 +197,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Where gRPC is served with TLS to members of the mesh, beside the socket in the data directory. `none`: on the socket alone.",
     ),
     key(
+        "api.operators",
+        Kind::Nodes,
+        "",
+        "Ids of the members that may change this node over TCP: drain it, stop it, set routes, issue tokens and the like. Other members may read and use streams there. The socket in the data directory is not affected.",
+    ),
+    key(
         "api.spin_us",
         Kind::Number { min: 0, max: SPIN_US_MAX },
         "",
@@ -302,7 +310,7 @@ mod tests {
         let mut page = String::from("| Key | Default | Applies | Meaning |\n|---|---|---|---|\n");
         for key in KEYS {
             let default = match (key.default, key.kind) {
-                ("", Kind::Addresses) => "`[]`".to_owned(),
+                ("", Kind::Addresses | Kind::Nodes) => "`[]`".to_owned(),
                 ("", _) => "unset".to_owned(),
                 (text, Kind::Flag | Kind::Number { .. } | Kind::Processors) => format!("`{text}`"),
                 (text, _) => format!("`\"{text}\"`"),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hawser_wire::NodeId;
 use toml::de::DeValue;
 
 use super::key::Kind;
@@ -48,7 +49,7 @@ impl Value {
                     .map(|item| item.parse().map_err(|_parse| expected(kind, &format!("{item:?}"))))
                     .collect::<Result<_, _>>()?,
             ),
-            Kind::Addresses => Self::Texts(list().map(str::to_owned).collect()),
+            Kind::Addresses | Kind::Nodes => Self::Texts(list().map(str::to_owned).collect()),
             _ => Self::Text(text.to_owned()),
         };
         value.check(kind)
@@ -71,10 +72,10 @@ impl Value {
         let parsed = match (kind, value) {
             (Kind::Flag, value) => Self::Flag(value.as_bool().ok_or_else(|| wrong(value))?),
             (Kind::Number { .. }, value) => Self::Number(number(value)?),
-            (Kind::Addresses, DeValue::Array(items)) => Self::Texts(
+            (Kind::Addresses | Kind::Nodes, DeValue::Array(items)) => Self::Texts(
                 items.iter().map(|item| text(item.get_ref())).collect::<Result<_, _>>()?,
             ),
-            (Kind::Addresses, value) => Self::Texts(vec![text(value)?]),
+            (Kind::Addresses | Kind::Nodes, value) => Self::Texts(vec![text(value)?]),
             (Kind::Processors, DeValue::Array(items)) => Self::Processors(
                 items
                     .iter()
@@ -100,6 +101,9 @@ impl Value {
             (Self::Text(text), Kind::Weights) => super::weights::parse(text).is_some(),
             (Self::Text(text), Kind::Text) => !text.is_empty() && !text.contains('\0'),
             (Self::Texts(texts), Kind::Addresses) => texts.iter().all(|text| is_address(text)),
+            (Self::Texts(texts), Kind::Nodes) => {
+                texts.iter().all(|text| text.parse::<NodeId>().is_ok())
+            }
             (Self::Processors(list), Kind::Processors) => {
                 let mut seen = list.clone();
                 seen.sort_unstable();
@@ -128,6 +132,7 @@ fn expected(kind: Kind, found: &str) -> String {
         Kind::Address => "host:port".to_owned(),
         Kind::AddressOrNone => "host:port or none".to_owned(),
         Kind::Addresses => "a list of host:port".to_owned(),
+        Kind::Nodes => "a list of node ids".to_owned(),
         Kind::Flag => "true or false".to_owned(),
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Processors => {
@@ -178,6 +183,8 @@ impl fmt::Display for Value {
 mod tests {
     use super::*;
 
+    const NODE: &str = "gaytemzugu3doobzmfrggzdfmy";
+
     #[test]
     fn texts_are_parsed_by_kind() {
         let number = Kind::Number { min: 1, max: 9 };
@@ -188,6 +195,8 @@ mod tests {
             (Kind::Processors, "3", Value::Processors(vec![3])),
             (Kind::Addresses, "a:1, [::1]:2", Value::Texts(vec!["a:1".into(), "[::1]:2".into()])),
             (Kind::Addresses, "", Value::Texts(vec![])),
+            (Kind::Nodes, "", Value::Texts(vec![])),
+            (Kind::Nodes, NODE, Value::Texts(vec![NODE.into()])),
             (Kind::AddressOrNone, "none", Value::Text("none".into())),
             (
                 Kind::LogLevel,
@@ -212,6 +221,7 @@ mod tests {
             (Kind::Address, "host"),
             (Kind::Address, "::1:80"),
             (Kind::Address, "host:70000"),
+            (Kind::Nodes, "node-a"),
             (Kind::Name, "two words"),
             (Kind::Name, ""),
             (Kind::Choice(&["a", "b"]), "c"),

@@ -12,6 +12,7 @@ use hawser_proto::client;
 use hawser_proto::v1::mesh_data_service_client::MeshDataServiceClient;
 use hawser_proto::v1::mesh_service_client::MeshServiceClient;
 use hawser_store::{Store, StoreThread};
+use hawser_wire::NodeId;
 use rustls::ServerConfig;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -52,6 +53,15 @@ impl Node {
     }
 
     pub(crate) async fn start_with(tcp: Option<Tcp>, spin: Duration) -> Self {
+        Self::start_for(tcp, Vec::new(), spin).await
+    }
+
+    /// A node that is changed over TCP by these members alone.
+    pub(crate) async fn start_for(
+        tcp: Option<Tcp>,
+        operators: Vec<NodeId>,
+        spin: Duration,
+    ) -> Self {
         let directory = TempDir::new().unwrap();
         let Exchange { control, mut shards, mut apis } = exchange(1, 1);
         let (ports, api_ports) = (shards.pop().unwrap(), apis.pop().unwrap());
@@ -83,7 +93,7 @@ impl Node {
                 serve(
                     api_ports,
                     for_api,
-                    ApiListeners { unix, tcp },
+                    ApiListeners { unix, tcp, operators },
                     Spin { budget: spin, shares_core: false },
                     stopped,
                 )

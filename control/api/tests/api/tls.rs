@@ -4,10 +4,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, lane_server_name};
 use hawser_proto::client;
-use hawser_proto::v1::Filter;
+use hawser_proto::v1::{
+    AddRouteReq, DrainNodeReq, Filter, MeshStatus, OpenClientDataStreamReq, StopMeshReq,
+    UndrainNodeReq,
+};
 use hawser_wire::MeshId;
 use rustls::ClientConfig;
 use tokio::sync::watch;
+use tonic::Code;
 
 use crate::node::Node;
 
@@ -20,11 +24,14 @@ fn authority() -> MeshAuthority {
 }
 
 fn credentials(authority: &MeshAuthority, name: &str) -> Credentials {
-    let key = NodeKey::generate().unwrap();
+    credentials_of(&NodeKey::generate().unwrap(), authority, name)
+}
+
+fn credentials_of(key: &NodeKey, authority: &MeshAuthority, name: &str) -> Credentials {
     let csr = key.csr(name).unwrap();
     let day = Duration::from_secs(86_400);
     let (_, certificate) = authority.sign_csr(&csr, name, now_unix_s(), day).unwrap();
-    Credentials::new(&key, &certificate, authority.certificate_der()).unwrap()
+    Credentials::new(key, &certificate, authority.certificate_der()).unwrap()
 }
 
 async fn connect(address: &str, config: &ClientConfig) -> Result<String, String> {
@@ -74,4 +81,49 @@ async fn only_members_are_served_and_only_while_there_is_a_mesh() {
     tokio::time::timeout(crate::PATIENCE, events.message()).await.unwrap().unwrap_err();
     connect(&address, &member).await.unwrap_err();
     drop(node);
+}
+
+#[tokio::test]
+async fn over_tcp_a_node_is_changed_by_its_operators_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let authority = authority();
+    let key = NodeKey::generate().unwrap();
+    let server = credentials(&authority, "node-a").api_server_config();
+    let (_config, configured) = watch::channel(Some(server));
+    let tcp = Some((listener, configured));
+    let node = Node::start_for(tcp, vec![key.node_id()], Duration::ZERO).await;
+    node.plane.seed_mesh("test", "").await.unwrap();
+
+    let connect = async |credentials: Credentials| {
+        let name = lane_server_name().unwrap();
+        let config = credentials.lane_client_config();
+        client::mesh(client::connect_tls(&address, name, &config).await.unwrap())
+    };
+    let mut member = connect(credentials(&authority, "node-b")).await;
+    let refused = [
+        member.drain_node(DrainNodeReq::default()).await.unwrap_err(),
+        member.add_route(AddRouteReq::default()).await.unwrap_err(),
+        member.stop_mesh(StopMeshReq::default()).await.unwrap_err(),
+    ];
+    for status in refused {
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+        assert!(status.message().contains("api.operators"), "{status:?}");
+    }
+    // It reads, watches and uses streams as before, and what it was refused has changed nothing.
+    let is_drained = |status: MeshStatus| status.nodes.iter().any(|node| node.drained);
+    assert!(!is_drained(member.get_mesh_status(()).await.unwrap().into_inner()));
+    member.watch_mesh_events(Filter::default()).await.unwrap();
+    let open = OpenClientDataStreamReq {
+        name: "orders".to_owned(),
+        dst_nodes: vec!["node-a".to_owned()],
+        ..Default::default()
+    };
+    member.open_client_data_stream(open).await.unwrap();
+
+    let mut operator = connect(credentials_of(&key, &authority, "node-c")).await;
+    let status = operator.drain_node(DrainNodeReq::default()).await.unwrap().into_inner();
+    assert!(is_drained(status.clone()), "{status:?}");
+    let status = node.mesh().await.undrain_node(UndrainNodeReq::default()).await.unwrap();
+    assert!(!is_drained(status.into_inner()), "the unix socket is an operator's");
 }

@@ -44,11 +44,14 @@ impl Membership {
     }
 
     /// Something newer is known. Whoever still says that a member is suspect or dead long after it
-    /// contradicted has missed that; while the news goes round, it needs no telling.
+    /// contradicted has missed that, and so has who suspects one that has been dead for long; while
+    /// the news goes round, it needs no telling.
     fn correct(&mut self, slot: Slot, claim: &Claim) -> Option<Claim> {
         self.count_old();
-        let accuses = matches!(claim.state.liveness(), Liveness::Suspect | Liveness::Dead);
-        let missed = |m: &&Member| accuses && m.broadcast.is_none() && claim.version < m.version;
+        let said = claim.state.liveness();
+        let accuses = matches!(said, Liveness::Suspect | Liveness::Dead);
+        let old = |m: &Member| (claim.version, said) < (m.version, m.liveness);
+        let missed = |m: &&Member| accuses && m.broadcast.is_none() && old(m);
         self.members.get(slot).filter(missed).map(Member::claim)
     }
 
@@ -170,6 +173,7 @@ impl Membership {
             self.start_timers(alone, no_dead);
         }
         if before != liveness || reborn {
+            self.news_since_sync = self.news_since_sync.saturating_add(1);
             self.events.push_back(Event { node, liveness, before, version });
         }
         if spread {

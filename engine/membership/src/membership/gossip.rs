@@ -11,6 +11,11 @@ use crate::{CLAIMS_MAX, Claim, Liveness, Message, MessageBody, RejectReason};
 /// still fits into one packet.
 const PIGGYBACK_BYTES_MAX: usize = 1200;
 
+/// From so much news on, and from this share of the members on, everything is compared once it has gone
+/// round: comparing takes as many bytes for each piece of news as so many claims.
+const MUCH_NEWS_MIN: usize = 16;
+const MUCH_NEWS_SHARE: usize = 16;
+
 /// Requests to compare everything that are answered at once; then one each gossip interval.
 const SYNC_BURST: u32 = 16;
 
@@ -86,8 +91,21 @@ impl Membership {
         drawn
     }
 
+    /// As much news as comes when a mesh falls apart, or is whole again, does not reach everybody: much of
+    /// it goes to members that cannot be reached. Once it has gone round, what is known is compared
+    /// with another member's soon.
+    pub(super) fn sync_after_much_news(&mut self) {
+        let much = self.news_since_sync.saturating_mul(MUCH_NEWS_SHARE) >= self.members.len();
+        if self.news_since_sync >= MUCH_NEWS_MIN && much && self.broadcasts.is_empty() {
+            let soon = self.within(self.config.probe_interval.saturating_mul(10));
+            self.sync_due = self.sync_due.min(soon);
+            self.news_since_sync = 0;
+        }
+    }
+
     /// Compares everything with one member.
     pub(super) fn sync(&mut self) {
+        self.news_since_sync = 0;
         let again =
             if self.synced { self.config.sync_interval } else { self.config.probe_interval };
         self.sync_due = self.clock.now().saturating_add(again);

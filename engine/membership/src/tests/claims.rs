@@ -101,3 +101,65 @@ fn a_suspicion_that_others_confirm_is_short() {
     assert!((999..=1_001).contains(&confirmed), "{confirmed} ms");
     assert!(alone > 2_000, "{alone} ms");
 }
+
+/// Node 0 among `count` others, that has heard of everything and tells nothing any more.
+fn at_rest(count: u16) -> (Membership, MonoTime) {
+    let mut machine =
+        Membership::new(MonoTime::ZERO, node(0), Incarnation(1), Config::default(), 1);
+    for number in 1..=count {
+        machine.admit(MonoTime::ZERO, node(number), Incarnation(1)).unwrap();
+    }
+    (machine, MonoTime::ZERO)
+}
+
+fn tell(machine: &mut Membership, now: MonoTime, from: u16, body: MessageBody, claims: Vec<Claim>) {
+    let message = Message { sender: version(1, 0), round: 0, body, claims };
+    machine.handle_message(now, node(from), &message.encode()).unwrap();
+}
+
+/// When everything is compared with another member's first, until `end`.
+fn first_sync(machine: &mut Membership, end: MonoTime) -> Option<MonoTime> {
+    let mut now = MonoTime::ZERO;
+    loop {
+        while let Some((_, bytes)) = machine.poll_transmit() {
+            if Message::decode(&bytes).unwrap().body == MessageBody::SyncRequest {
+                return Some(now);
+            }
+        }
+        now = machine.poll_timeout().filter(|due| *due <= end)?;
+        machine.handle_timeout(now);
+    }
+}
+
+#[test]
+fn who_suspects_the_dead_hears_that_they_are_dead() {
+    let (mut machine, now) = at_rest(3);
+    let dead = claim(1, version(1, 0), ClaimState::Dead);
+    // As old news: it is known, and is not being spread.
+    tell(&mut machine, now, 2, MessageBody::Sync, vec![dead]);
+    while machine.poll_transmit().is_some() {}
+    let suspicion = vec![claim(1, version(1, 0), suspect(&[3]))];
+    tell(&mut machine, now, 3, MessageBody::Gossip, suspicion);
+    let (to, bytes) = machine.poll_transmit().expect("an answer");
+    assert_eq!((to, Message::decode(&bytes).unwrap().claims), (node(3), vec![dead]));
+    assert_eq!(machine.poll_transmit(), None);
+    // Who says the same needs no answer.
+    tell(&mut machine, now, 3, MessageBody::Gossip, vec![dead]);
+    assert_eq!(machine.poll_transmit(), None);
+}
+
+#[test]
+fn much_news_is_followed_by_a_comparison_of_everything() {
+    let sync_after = |deaths: u16| {
+        let (mut machine, now) = at_rest(200);
+        assert!(first_sync(&mut machine, millis(200)).is_some(), "one at the start");
+        tell(&mut machine, millis(200), 200, MessageBody::Sync, Vec::new());
+        while first_sync(&mut machine, millis(2_000)).is_some() {}
+        let dead = |number| claim(number, version(1, 0), ClaimState::Dead);
+        let news = (1..=deaths).map(dead).collect();
+        tell(&mut machine, now.max(millis(2_000)), 200, MessageBody::Gossip, news);
+        first_sync(&mut machine, millis(17_000))
+    };
+    assert_eq!(sync_after(5), None, "a few deaths reach everybody");
+    assert!(sync_after(60).is_some());
+}

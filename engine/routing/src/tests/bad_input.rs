@@ -158,17 +158,17 @@ fn an_origin_that_says_too_much_is_slowed_down_and_believed_in_the_end() {
 #[test]
 fn refused_origins_are_counted_by_reason_and_not_repeated_every_second() {
     let mut flooding = with_neighbours(&[2, 3]);
-    for (refusal, name) in [
-        (Refusal::Evicted, "evicted"),
-        (Refusal::CertificateExpired, "certificate-expired"),
-        (Refusal::CertificateOfOther, "certificate-of-other"),
-        (Refusal::NameOfOther, "name-of-other"),
-        (Refusal::AddressInvalid, "address-invalid"),
+    for (ms, refusal, name) in [
+        (10, Refusal::Evicted, "evicted"),
+        (20, Refusal::CertificateExpired, "certificate-expired"),
+        (30, Refusal::CertificateOfOther, "certificate-of-other"),
+        (40, Refusal::NameOfOther, "name-of-other"),
+        (50, Refusal::AddressInvalid, "address-invalid"),
     ] {
         let message = as_message(HOUR, &lsa(9, 1, 1, &[]));
         let mut refuse = |_: &Lsa| Judgement::Refuse(refusal);
         assert_eq!(
-            hear(&mut flooding, millis(1), node(2), &message, &mut refuse),
+            hear(&mut flooding, millis(ms), node(2), &message, &mut refuse),
             Err(RejectReason::Refused { origin: node(9), refusal })
         );
         assert_eq!((flooding.lsdb().len(), count(&flooding, name)), (0, 1));

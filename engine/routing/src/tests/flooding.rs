@@ -52,6 +52,65 @@ fn an_advertisement_goes_to_all_but_its_sender_and_is_acknowledged() {
 }
 
 #[test]
+fn copies_that_cross_on_a_link_acknowledge_each_other() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let message = as_message(&lsa(9, 1, 1, &[]));
+    assert_eq!(hear(&mut flooding, millis(1), node(3), &message, &mut holds), Ok(true));
+    assert_eq!(advertised(&drain(&mut flooding)), [(node(2), node(9))]);
+    // Neighbour 2 had it from elsewhere, and has sent it before ours came.
+    assert_eq!(hear(&mut flooding, millis(2), node(2), &message, &mut holds), Ok(false));
+    flooding.handle_timeout(millis(1500));
+    let sent = drain(&mut flooding);
+    assert!(!sent.iter().any(|(_, message)| matches!(message, Message::Ack(_))), "{sent:?}");
+    assert_eq!(advertised(&sent), [], "nor is it repeated");
+    // If ours was lost, neighbour 2 repeats its own: that is acknowledged.
+    assert_eq!(hear(&mut flooding, millis(1600), node(2), &message, &mut holds), Ok(false));
+    let version = flooding.lsdb().version(node(9)).unwrap();
+    let sent = drain(&mut flooding);
+    assert_eq!(sent, [(node(2), Message::Ack(vec![(node(9), version)]))]);
+}
+
+#[test]
+fn what_comes_in_quick_succession_is_acknowledged_together() {
+    let mut flooding = with_neighbours(&[2]);
+    let acks = |flooding: &mut Flooding| -> Vec<usize> {
+        let count = |(_, message)| match message {
+            Message::Ack(entries) => Some(entries.len()),
+            _ => None,
+        };
+        drain(flooding).into_iter().filter_map(count).collect()
+    };
+    for (ms, origin, sent) in [(1, 7, &[1][..]), (2, 8, &[]), (4, 9, &[])] {
+        let message = as_message(&lsa(origin, 1, 1, &[]));
+        assert_eq!(hear(&mut flooding, millis(ms), node(2), &message, &mut holds), Ok(true));
+        assert_eq!(acks(&mut flooding), sent, "origin {origin}");
+    }
+    assert_eq!(flooding.poll_timeout(), Some(millis(6)));
+    flooding.handle_timeout(millis(6));
+    assert_eq!(acks(&mut flooding), [2]);
+    assert_ne!(flooding.poll_timeout(), Some(millis(11)), "nothing waits any more");
+}
+
+#[test]
+fn a_neighbour_that_says_it_has_a_version_is_not_sent_it() {
+    let version_of = |lsa: &Lsa| {
+        let mut lsdb = Lsdb::new();
+        let _newest = lsdb.insert(lsa.clone());
+        lsdb.version(lsa.origin).unwrap()
+    };
+    let (old, new) = (lsa(9, 1, 1, &[]), lsa(9, 1, 2, &[]));
+    for (told, sent) in [(&old, vec![(node(2), node(9))]), (&new, vec![])] {
+        let mut flooding = with_neighbours(&[2, 3]);
+        let summary = Message::encode_summary(node(0), node(200), &[(node(9), version_of(told))]);
+        hear(&mut flooding, millis(1), node(2), &summary, &mut holds).unwrap();
+        drain(&mut flooding);
+        let message = as_message(&new);
+        assert_eq!(hear(&mut flooding, millis(2), node(3), &message, &mut holds), Ok(true));
+        assert_eq!(advertised(&drain(&mut flooding)), sent);
+    }
+}
+
+#[test]
 fn it_is_repeated_every_second_until_acknowledged() {
     let mut flooding = with_neighbours(&[2, 3]);
     flooding.originate(millis(5), lsa(1, 1, 1, &[])).unwrap();

@@ -57,13 +57,20 @@ impl MeshSimulation {
                 continue;
             }
             let of = self.node(node);
-            let gone = of.membership.len().saturating_sub(piece);
-            if of.dead != gone || (lossless && gone == 0 && of.suspects > 0) {
+            let (known, dead) = (of.membership.len(), of.dead.len());
+            if known < of.flooding.lsdb().len() {
+                return Some(format!("node {node} has admitted {known} members alone"));
+            }
+            let gone = known.saturating_sub(piece);
+            if dead != gone || (lossless && gone == 0 && of.suspects > 0) {
                 return Some(format!(
-                    "node {node} takes {} members for dead and {} for suspect, {gone} are dead or \
-                     out of reach",
-                    of.dead, of.suspects
+                    "node {node} takes {dead} members for dead and {} for suspect, {gone} are dead \
+                     or out of reach",
+                    of.suspects
                 ));
+            }
+            if let Some(wrong) = of.dead.iter().find(|&&dead| self.reality.connected(node, dead)) {
+                return Some(format!("node {node} takes node {wrong} for dead, and not another"));
             }
         }
         None
@@ -89,6 +96,7 @@ impl MeshSimulation {
         let offset = usize::try_from(offset).unwrap_or(0);
         let sources: Vec<u32> = self.all().skip(offset).step_by(every).collect();
         for node in sources.into_iter().filter(|&node| self.is_alive(node)).collect::<Vec<_>>() {
+            self.with_paths(node);
             if let Some(wrong) = self.wrong_paths(node) {
                 return self.violate(Property::Paths, format!("node {node}: {wrong}"));
             }
@@ -113,6 +121,15 @@ impl MeshSimulation {
                         return wrong(format!("the best path costs {first}, not {cost}"));
                     }
                     (Some(_), _) => {}
+                }
+                // In their order, each once.
+                if let Some((before, _)) = paths
+                    .iter()
+                    .zip(paths.iter().skip(1))
+                    .find(|((a, one), (b, other))| a > b || one == other)
+                    && !self.node(source).routes.has_pairs()
+                {
+                    return wrong(format!("a path of cost {} stands too early", before.0));
                 }
                 for (cost, hops) in &paths {
                     if let Err(what) = self.walk(source, to, class, *cost, hops) {
@@ -192,8 +209,8 @@ impl MeshSimulation {
             let of = self.node(node);
             let dead = |id| matches!(of.membership.member(id), Some((Liveness::Dead, _)));
             let counted = self.ids.iter().filter(|&&id| dead(id)).count();
-            if counted != of.dead {
-                let told = of.dead;
+            let told = of.dead.len();
+            if counted != told {
                 let detail = format!("node {node} has told of {told} deaths and has {counted}");
                 self.violate(Property::Membership, detail);
             }

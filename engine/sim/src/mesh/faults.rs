@@ -7,7 +7,7 @@ use hawser_routing::{Flooding, Lsdb};
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 
 use crate::mesh::node::MeshNode;
-use crate::mesh::phase::Excuse;
+use crate::mesh::phase::{Excuse, Verdicts};
 use crate::mesh::routes::NodeRoutes;
 use crate::mesh::simulation::{MeshMutation, MeshSimulation};
 use crate::mesh::summary::{MeshProgress, MeshSummary, quantile};
@@ -114,7 +114,7 @@ impl MeshSimulation {
     }
 
     /// All nodes begin at about the same time, and know nobody; in a large mesh all know everybody.
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         if self.scale.full_start {
             self.start_full();
             self.check_paths();
@@ -185,7 +185,7 @@ impl MeshSimulation {
         self.run_until(self.now().saturating_add(CALM_AFTER_START));
     }
 
-    /// A link that carries; if there is none, the first.
+    /// A link that carries, if there is one.
     fn cut_link(&mut self) {
         let carrying: Vec<u32> = (0..)
             .zip(&self.reality.links)
@@ -207,7 +207,7 @@ impl MeshSimulation {
         self.reality.find_pieces();
         let parted = self.reality.piece_nodes.len() > pieces;
         self.begin_phase(self.now(), links.clone(), Excuse::Nobody, true);
-        if !self.await_phase(parted) {
+        if !self.await_phase(parted.then_some(Verdicts::OnParts)) {
             return;
         }
         let mut up = self.now();
@@ -221,7 +221,7 @@ impl MeshSimulation {
         self.reality.find_pieces();
         let excuse = if parted { Excuse::Everybody } else { Excuse::Nobody };
         self.begin_phase(up, links, excuse, false);
-        self.await_phase(false);
+        self.await_phase(None);
     }
 
     fn set_cut(&mut self, link: u32, cut: bool) {
@@ -250,7 +250,8 @@ impl MeshSimulation {
         self.set_alive(victim, false);
         let parted = self.reality.piece_nodes.len() > pieces;
         self.begin_phase(self.now(), links.clone(), Excuse::Node(victim), true);
-        if !self.await_phase(true) {
+        let verdicts = if parted { Verdicts::OnParts } else { Verdicts::OnNode };
+        if !self.await_phase(Some(verdicts)) {
             return;
         }
         let (now, seed) = (self.now(), self.fault_random.next_u64());
@@ -266,7 +267,7 @@ impl MeshSimulation {
         let up = links.iter().map(|&link| self.dial(link)).max().unwrap_or(now);
         let excuse = if parted { Excuse::Everybody } else { Excuse::Node(victim) };
         self.begin_phase(up, links, excuse, false);
-        self.await_phase(false);
+        self.await_phase(None);
     }
 
     fn set_alive(&mut self, node: u32, alive: bool) {
@@ -285,7 +286,12 @@ impl MeshSimulation {
         }
         let least = count.div_ceil(6).clamp(1, most.max(1));
         let size = self.fault_random.between(least, most.max(1));
-        let first = u32::try_from(self.fault_random.below(count)).unwrap_or(0);
+        // A mesh that was given in pieces has such that no link leads out of, and may have no other.
+        let linked: Vec<u32> = self.all().filter(|&node| self.has_link(node)).collect();
+        let Some(&first) = self.fault_random.pick(&linked) else { return };
+        // Not a whole piece.
+        let size =
+            size.min(u64::try_from(self.reality.piece_of(first)).unwrap_or(1).saturating_sub(1));
         let region = self.reality.region(first, usize::try_from(size).unwrap_or(1));
         let inside =
             |node: u32| usize::try_from(node).is_ok_and(|at| region.get(at) == Some(&true));
@@ -296,6 +302,12 @@ impl MeshSimulation {
         };
         let links = (0..).zip(&self.reality.links).map(|(link, _)| link).filter(leads_out);
         self.cut_links(links.collect());
+    }
+
+    /// Whether a node that runs has a link that carries.
+    fn has_link(&self, node: u32) -> bool {
+        let links = usize::try_from(node).ok().and_then(|at| self.reality.adjacent.get(at));
+        links.is_some_and(|links| links.iter().any(|(_, link)| self.reality.carries(*link)))
     }
 
     fn check_end(&mut self) {

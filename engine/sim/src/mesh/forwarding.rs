@@ -23,7 +23,7 @@ impl MeshSimulation {
     /// The way of a frame that is sent now, as if nothing happened on its way.
     pub(crate) fn follow(&mut self, class: TrafficClass, from: u32, to: u32) -> Fate {
         let (source, destination) = (self.id(from), self.id(to));
-        let node = self.node(from);
+        let node = self.with_paths(from);
         let usable =
             |index: AdjacencyIndex| node.end_of(index).is_some_and(super::node::End::is_usable);
         let Some((path, hops)) = node.routes.path_to(source, class, destination, usable) else {
@@ -91,6 +91,7 @@ impl MeshSimulation {
         let (mut route, _) = RouteHeader::decode(header).ok()?;
         loop {
             let (node, neighbour) = (self.id(at), self.id(broken));
+            self.with_paths(at);
             let (nodes, workspace) = (&mut self.nodes, &mut self.workspace);
             let routes = &mut nodes.get_mut(usize::try_from(at).ok()?)?.routes;
             let hops = routes.backup(node, class, neighbour, route.destination, workspace)?;

@@ -1,10 +1,11 @@
 //! One simulated node: the machines that its daemon's control thread would drive, and what it has
 //! seen of its links.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hawser_membership::Membership;
-use hawser_routing::{Adjacency, CertificateHash, Flooding, Lsa, LsaFlags, NodeFlags};
+use hawser_routing::{Adjacency, CertificateHash, Flooding, Lsa, LsaFlags, NodeFlags, TokenBucket};
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 
 use crate::mesh::reality::Reality;
@@ -12,6 +13,12 @@ use crate::mesh::routes::NodeRoutes;
 
 /// Changes of links within this time are told together, as the daemon does.
 pub(crate) const GATHER: Duration = Duration::from_millis(10);
+/// How often a node speaks of itself because links went, and because anything else changed: as the
+/// daemon does.
+const DOWNS: TokenBucket = TokenBucket::new(16, Duration::from_millis(250));
+const CHANGES: TokenBucket = TokenBucket::new(16, Duration::from_millis(500));
+/// It speaks again after so long even without a change, as the daemon does.
+const REFRESH: Duration = Duration::from_secs(30 * 60);
 
 /// A node's end of a link.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +52,16 @@ pub(crate) struct MeshNode {
     pub(crate) routes: NodeRoutes,
     /// Origins that have said something new since members were admitted.
     pub(crate) heard_of: Vec<NodeId>,
-    /// When it speaks of itself again.
-    pub(crate) originate_at: Option<MonoTime>,
+    /// When it speaks of itself again: since links went, since something else changed, in any case.
+    down_due: Option<MonoTime>,
+    change_due: Option<MonoTime>,
+    refresh_due: Option<MonoTime>,
+    downs: TokenBucket,
+    changes: TokenBucket,
     /// The wake that is scheduled.
     pub(crate) armed: Option<MonoTime>,
-    /// Members that it takes for dead, and for suspect.
-    pub(crate) dead: usize,
+    /// Members that it takes for dead, and how many for suspect.
+    pub(crate) dead: BTreeSet<u32>,
     pub(crate) suspects: usize,
 }
 
@@ -78,9 +89,13 @@ impl MeshNode {
             ends: ends.collect(),
             routes,
             heard_of: Vec::new(),
-            originate_at: None,
+            down_due: None,
+            change_due: None,
+            refresh_due: None,
+            downs: DOWNS,
+            changes: CHANGES,
             armed: None,
-            dead: 0,
+            dead: BTreeSet::new(),
             suspects: 0,
         }
     }
@@ -98,7 +113,32 @@ impl MeshNode {
 
     /// The node is to speak of itself anew soon.
     pub(crate) fn gather(&mut self, now: MonoTime) {
-        self.originate_at.get_or_insert_with(|| now.saturating_add(GATHER));
+        self.change_due.get_or_insert_with(|| now.saturating_add(GATHER));
+    }
+
+    /// The same, since a link went.
+    pub(crate) fn gather_down(&mut self, now: MonoTime) {
+        self.down_due.get_or_insert_with(|| now.saturating_add(GATHER));
+    }
+
+    /// When it speaks of itself again.
+    fn originate_at(&self) -> Option<MonoTime> {
+        let down = self.down_due.map(|due| due.max(self.downs.ready_at()));
+        let change = self.change_due.map(|due| due.max(self.changes.ready_at()));
+        [down, change, self.refresh_due].into_iter().flatten().min()
+    }
+
+    /// True, once, when it is time to speak.
+    pub(crate) fn take_originate(&mut self, now: MonoTime) -> bool {
+        let is_due = |due: Option<MonoTime>| due.is_some_and(|due| due <= now);
+        let taken = (is_due(self.down_due) && self.downs.take(now))
+            || (is_due(self.change_due) && self.changes.take(now))
+            || is_due(self.refresh_due);
+        if taken {
+            (self.down_due, self.change_due) = (None, None);
+            self.refresh_due = Some(now.saturating_add(REFRESH));
+        }
+        taken
     }
 
     /// What it would say of itself, not signed.
@@ -135,16 +175,16 @@ impl MeshNode {
         }
     }
 
-    /// The node's own adjacencies, up or down.
-    pub(crate) fn adjacencies(&self, ids: &[NodeId]) -> Vec<(AdjacencyIndex, NodeId)> {
-        let named = |end: &End| Some((end.index, *ids.get(usize::try_from(end.neighbour).ok()?)?));
-        self.ends.iter().filter_map(named).collect()
-    }
-
     pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
-        [self.flooding.poll_timeout(), self.membership.poll_timeout(), self.originate_at]
+        [self.flooding.poll_timeout(), self.membership.poll_timeout(), self.originate_at()]
             .into_iter()
             .flatten()
             .min()
     }
+}
+
+/// A node's own adjacencies, up or down.
+pub(crate) fn adjacencies(ends: &[End], ids: &[NodeId]) -> Vec<(AdjacencyIndex, NodeId)> {
+    let named = |end: &End| Some((end.index, *ids.get(usize::try_from(end.neighbour).ok()?)?));
+    ends.iter().filter_map(named).collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hawser_wire::{MonoTime, TrafficClass};
 
 use crate::mesh::forwarding::Fate;
-use crate::mesh::simulation::MeshSimulation;
+use crate::mesh::simulation::{MeshMutation, MeshSimulation};
 use crate::violation::Property;
 
 /// How often pairs are looked at, and whether all is settled.
@@ -35,6 +35,15 @@ pub(crate) enum Excuse {
     Node(u32),
     /// Everybody: verdicts of a time in which the mesh was in pieces go round.
     Everybody,
+}
+
+/// Whose deaths are to be known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdicts {
+    /// One node's.
+    OnNode,
+    /// Those of all who are in other pieces of the mesh now.
+    OnParts,
 }
 
 /// Two nodes, and how long frames from one to the other have not arrived.
@@ -149,14 +158,14 @@ impl MeshSimulation {
 
     /// Waits until all have taken the phase in, and looks at pairs meanwhile. True unless something
     /// was violated. Afterwards there is no phase.
-    pub(crate) fn await_phase(&mut self, deaths: bool) -> bool {
+    pub(crate) fn await_phase(&mut self, verdicts: Option<Verdicts>) -> bool {
         let began = self.phase.as_ref().map_or_else(|| self.now(), |phase| phase.began);
         let settled_by = began.saturating_add(if self.faults.loss_ppm > 0 {
             SETTLED_UNDER_LOSS_WITHIN
         } else {
             SETTLED_WITHIN
         });
-        let members_by = began.saturating_add(self.members_within(deaths));
+        let members_by = began.saturating_add(self.members_within(verdicts.is_some()));
         let messages = self.tally.link_state;
         let (mut settled, mut agreed) = (false, false);
         while !(settled && agreed) {
@@ -178,14 +187,16 @@ impl MeshSimulation {
                 }
             }
             if !agreed {
+                self.break_members();
                 agreed = self.wrong_about_members().is_none();
-                if agreed && deaths {
+                if agreed {
                     let took = now.saturating_since(began).as_millis();
                     let took = u64::try_from(took).unwrap_or(u64::MAX);
-                    let parted = self.reality.piece_nodes.len() > 1;
-                    let tally = &mut self.tally;
-                    let of = if parted { &mut tally.parted_ms } else { &mut tally.deaths_ms };
-                    of.push(took);
+                    match verdicts {
+                        Some(Verdicts::OnNode) => self.tally.deaths_ms.push(took),
+                        Some(Verdicts::OnParts) => self.tally.parted_ms.push(took),
+                        None => {}
+                    }
                 } else if !agreed && now > members_by {
                     let detail = self.wrong_about_members().unwrap_or_default();
                     self.violate(Property::Membership, detail);
@@ -194,6 +205,25 @@ impl MeshSimulation {
         }
         self.end_phase();
         self.violation.is_none()
+    }
+
+    /// For mutations of what a node thinks of members.
+    fn break_members(&mut self) {
+        let (confuse, forget) =
+            (self.breaks(MeshMutation::Confuse), self.breaks(MeshMutation::Forget));
+        let (now, last) = (self.now(), self.ids.last().copied());
+        let first = self.node_mut(0);
+        if confuse && let Some(dead) = first.dead.pop_first() {
+            // The one before it, and not the first node itself.
+            first.dead.insert(if dead > 1 {
+                dead.saturating_sub(1)
+            } else {
+                dead.saturating_add(1)
+            });
+        }
+        if forget && let Some(last) = last {
+            first.membership.dismiss(now, last);
+        }
     }
 
     fn end_phase(&mut self) {
@@ -265,10 +295,10 @@ impl MeshSimulation {
     }
 
     /// The links of the way that `from` would send on.
-    fn links_to(&self, from: u32, to: u32) -> Vec<u32> {
-        let (source, mut at) = (self.id(from), from);
+    fn links_to(&mut self, from: u32, to: u32) -> Vec<u32> {
+        let (source, destination, mut at) = (self.id(from), self.id(to), from);
         let class = TrafficClass::Bulk;
-        let path = self.node(from).routes.path_to(source, class, self.id(to), |_| true);
+        let path = self.with_paths(from).routes.path_to(source, class, destination, |_| true);
         let mut links = Vec::new();
         for hop in path.map(|(_, hops)| hops).unwrap_or_default() {
             let Some(end) = self.node(at).end_of(hop) else { break };

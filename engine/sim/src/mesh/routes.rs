@@ -24,8 +24,8 @@ const MESHES_KEPT: usize = 32;
 pub(crate) struct KnownMesh {
     digest: u64,
     pub(crate) mesh: Arc<MeshTopology>,
-    /// For trees alone: what all classes see, which are taken to weigh alike.
-    graph: Option<Arc<Graph>>,
+    /// For trees alone: what all classes see, which are taken to weigh alike; and a hash of its links.
+    graph: Option<(Arc<Graph>, u64)>,
 }
 
 /// The latest meshes that nodes have known.
@@ -50,12 +50,18 @@ impl KnownMeshes {
             return Arc::clone(known);
         }
         let mesh = MeshTopology::new(lsdb, node, self.weights);
+        let hash = if self.trees { hash_of(&mesh) } else { 0 };
         // Another word of a node about a link that is gone already changes no graph.
-        let same = self.latest.iter().rev().find(|known| known.mesh.is_same_map(&mesh));
+        let same = self.latest.iter().rev().find(|known| {
+            known.graph.as_ref().is_some_and(|(_, of)| *of == hash) && known.mesh.is_same_map(&mesh)
+        });
         let graph = match same {
             _ if !self.trees => None,
             Some(known) => known.graph.clone(),
-            None => mesh.topology().graph(TrafficClass::Bulk).ok().map(Arc::new),
+            None => {
+                let graph = mesh.topology().graph(TrafficClass::Bulk).ok();
+                graph.map(|graph| (Arc::new(graph), hash))
+            }
         };
         let mesh = same.map_or_else(|| Arc::new(mesh), |known| Arc::clone(&known.mesh));
         let known = Arc::new(KnownMesh { digest, mesh, graph });
@@ -67,7 +73,20 @@ impl KnownMeshes {
     }
 }
 
+/// Differs for meshes with different links with all likelihood.
+fn hash_of(mesh: &MeshTopology) -> u64 {
+    let mix =
+        |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
+    mesh.topology().arcs().fold(0, |hash, ((from, to), metrics)| {
+        let ends = u64::from(from) << 32 | u64::from(to);
+        mix(mix(hash, ends), metrics.latency_us.into())
+    })
+}
+
 /// What a node computes its paths with, and those that it uses.
+///
+/// Paths are computed when the first of them is asked for after they were published: what a node has
+/// published and replaced without sending anything is never computed.
 #[derive(Debug)]
 pub(crate) struct NodeRoutes {
     /// The mesh that is being computed.
@@ -76,8 +95,17 @@ pub(crate) struct NodeRoutes {
     pub(crate) waiting: bool,
     /// How often it may compute.
     pub(crate) bucket: TokenBucket,
-    published: Option<Arc<KnownMesh>>,
+    published: Option<Published>,
+    /// For which mesh `paths` are, and whether all of them.
+    computed: Option<Published>,
     paths: Paths,
+}
+
+#[derive(Clone, Debug)]
+struct Published {
+    known: Arc<KnownMesh>,
+    /// No newer one was there yet: what follows the first stage was computed, too.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -97,20 +125,21 @@ impl NodeRoutes {
             let computer = Box::new(PathComputer::new(K));
             Paths::Best { computer, snapshot: Box::default() }
         };
-        Self { computing: None, waiting: false, bucket: ROUTES, published: None, paths }
+        let (computing, published, computed) = (None, None, None);
+        Self { computing, waiting: false, bucket: ROUTES, published, computed, paths }
     }
 
     /// The mesh that the published paths were computed for.
     pub(crate) fn mesh(&self) -> Option<&MeshTopology> {
-        Some(&self.published.as_ref()?.mesh)
+        Some(&self.published.as_ref()?.known.mesh)
     }
 
     /// Digest of the database that they were computed from.
     pub(crate) fn digest(&self) -> Option<u64> {
-        self.published.as_ref().map(|known| known.digest)
+        self.published.as_ref().map(|published| published.known.digest)
     }
 
-    /// The published paths, where there are more than trees.
+    /// The published paths, where there are more than trees. They are [computed](Self::compute).
     pub(crate) fn snapshot(&self) -> Option<&RouteSnapshot> {
         match &self.paths {
             Paths::Best { snapshot, .. } => Some(snapshot),
@@ -118,43 +147,61 @@ impl NodeRoutes {
         }
     }
 
+    /// Whether the last paths to a destination may be there for the sake of a pair without a common
+    /// link: these are in no order with the others.
+    pub(crate) fn has_pairs(&self) -> bool {
+        self.mesh().is_some_and(|mesh| mesh.ids().len() <= PAIRS_NODES_MAX)
+    }
+
     /// Publishes the paths of the mesh that was being computed.
-    pub(crate) fn publish(
+    pub(crate) fn publish(&mut self) {
+        if let Some(known) = self.computing.take() {
+            self.published = Some(Published { known, whole: !self.waiting });
+        }
+    }
+
+    /// Has the published paths computed, as they are to be looked at now. `adjacencies` are the
+    /// node's own.
+    pub(crate) fn compute(
         &mut self,
         node: NodeId,
-        adjacencies: Vec<(AdjacencyIndex, NodeId)>,
+        adjacencies: impl FnOnce() -> Vec<(AdjacencyIndex, NodeId)>,
         workspace: &mut SpfWorkspace,
     ) {
-        let Some(known) = self.computing.take() else { return };
+        let Some(Published { known, whole }) = &self.published else { return };
+        let is_same = |done: &Published| Arc::ptr_eq(&done.known, known);
+        let same = self.computed.as_ref().filter(|done| is_same(done));
+        if same.is_some_and(|done| done.whole || !whole) {
+            return;
+        }
         match &mut self.paths {
             Paths::Best { computer, snapshot } => {
-                let Some(mesh) = known.mesh.seen_from(node) else { return };
-                let first = computer.handle_mesh(known.digest, Arc::new(mesh), adjacencies);
-                let Ok(first) = first else { return };
-                **snapshot = first;
-                // What follows the first stage is left out if there is a newer mesh already.
-                if !self.waiting {
+                if same.is_none() {
+                    let Some(mesh) = known.mesh.seen_from(node) else { return };
+                    let first = computer.handle_mesh(known.digest, Arc::new(mesh), adjacencies());
+                    let Ok(first) = first else { return };
+                    **snapshot = first;
+                }
+                if *whole {
                     complete(computer, snapshot, known.mesh.ids().len());
                 }
             }
             Paths::Tree { parents, backups } => {
-                let before = self.published.as_ref().map(|known| &known.mesh);
-                if before.is_some_and(|before| Arc::ptr_eq(before, &known.mesh)) {
-                    self.published = Some(known);
-                    return;
+                let before = self.computed.as_ref().map(|done| &done.known.mesh);
+                if !before.is_some_and(|before| Arc::ptr_eq(before, &known.mesh)) {
+                    *backups = None;
+                    let Some((tree, _)) = tree_of(known, node, workspace) else { return };
+                    let nodes = known.mesh.ids().len();
+                    let parent = |(node, _)| tree.parent(node).unwrap_or(NONE);
+                    *parents = (0..).zip(0..nodes).map(parent).collect();
                 }
-                *backups = None;
-                let Some((tree, _)) = tree_of(&known, node, workspace) else { return };
-                let nodes = known.mesh.ids().len();
-                let parent = |(node, _)| tree.parent(node).unwrap_or(NONE);
-                *parents = (0..).zip(0..nodes).map(parent).collect();
             }
         }
-        self.published = Some(known);
+        self.computed.clone_from(&self.published);
     }
 
     /// The path that a frame to `destination` takes: the best one whose first link is usable, or
-    /// the best one.
+    /// the best one. The paths are [computed](Self::compute).
     pub(crate) fn path_to(
         &self,
         node: NodeId,
@@ -185,7 +232,7 @@ impl NodeRoutes {
         }
     }
 
-    /// The way around the link to `neighbour`.
+    /// The way around the link to `neighbour`. The paths are [computed](Self::compute).
     pub(crate) fn backup(
         &mut self,
         node: NodeId,
@@ -197,7 +244,7 @@ impl NodeRoutes {
         match &mut self.paths {
             Paths::Best { snapshot, .. } => snapshot.backup(class, neighbour, destination),
             Paths::Tree { backups, .. } => {
-                let known = self.published.as_ref()?;
+                let known = &self.published.as_ref()?.known;
                 if backups.is_none() {
                     let (tree, graph) = tree_of(known, node, workspace)?;
                     let mut all = Backups::default();
@@ -235,7 +282,7 @@ fn tree_of<'a>(
     node: NodeId,
     workspace: &mut SpfWorkspace,
 ) -> Option<(ShortestPathTree, &'a Graph)> {
-    let graph = known.graph.as_deref()?;
+    let (graph, _) = known.graph.as_ref()?;
     let mut tree = ShortestPathTree::default();
     tree.compute(graph, known.mesh.number(node)?, workspace);
     Some((tree, graph))

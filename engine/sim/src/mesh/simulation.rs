@@ -69,6 +69,14 @@ pub enum MeshMutation {
     Swallow,
     /// The first node's paths are said to cost more than they do.
     Overprice,
+    /// Link-state messages to the first node lose their last byte.
+    Truncate,
+    /// Membership messages to the first node lose their last byte.
+    TruncateMembers,
+    /// The first node holds the wrong ones for dead, and as many of them as there are.
+    Confuse,
+    /// The first node forgets a member.
+    Forget,
 }
 
 /// What can happen.
@@ -139,11 +147,17 @@ pub struct MeshSimulation {
     /// Whether frames may go other ways than at the last look.
     pub(crate) ways_changed: bool,
     pub(crate) tally: Tally,
+    /// Paths are computed when they are published, also if nobody uses them.
+    #[cfg(test)]
+    pub(crate) always_compute: bool,
     pub(crate) violation: Option<Violation>,
 }
 
 impl MeshSimulation {
-    /// The history of `graph` with `faults` that `seed` names. The keys are one for each node.
+    /// The history of `graph` with `faults` that `seed` names.
+    ///
+    /// # Panics
+    /// If two nodes have the same key.
     #[must_use]
     pub fn new(graph: &MeshGraph, faults: MeshFaults, seed: u64, keys: Box<dyn MeshKeys>) -> Self {
         Self::at_scale(graph, faults, seed, keys, Scale::of(graph.nodes()))
@@ -160,6 +174,7 @@ impl MeshSimulation {
         let mut named: Vec<(NodeId, usize)> =
             (0..count).map(|key| (keys.node_id(&keys.public_key(key)), key)).collect();
         named.sort_unstable();
+        assert!(named.is_sorted_by(|(a, _), (b, _)| a < b), "each node has a key of its own");
         let (ids, key_of): (Vec<NodeId>, Vec<usize>) = named.into_iter().unzip();
         let random = Random::new(seed);
         let trees = scale.trees;
@@ -196,6 +211,8 @@ impl MeshSimulation {
             phase: None,
             ways_changed: true,
             tally: Tally::default(),
+            #[cfg(test)]
+            always_compute: false,
             violation: None,
         }
     }
@@ -278,9 +295,12 @@ impl MeshSimulation {
             MeshEvent::Datagram { to, from, life, bytes } => {
                 let from = self.id(from);
                 let node = self.node_mut(to);
-                if node.incarnation == life {
-                    // Refused are those of members that are not admitted yet: counted there.
-                    let _ = node.membership.handle_message(at, from, &bytes);
+                if node.incarnation == life
+                    && let Err(reason) = node.membership.handle_message(at, from, &bytes)
+                    && accuses(&reason)
+                {
+                    let detail = format!("node {to}: {reason}");
+                    self.violate(Property::NoFalseAccusation, detail);
                 }
             }
             MeshEvent::Notice { node, neighbour, session, what } => {
@@ -308,7 +328,7 @@ impl MeshSimulation {
         if due(node.membership.poll_timeout()) {
             node.membership.handle_timeout(now);
         }
-        if due(node.originate_at) {
+        if node.take_originate(now) {
             self.originate(number);
         }
     }
@@ -317,7 +337,6 @@ impl MeshSimulation {
         let now = self.now();
         let Some(lsa) = self.advertise(number) else { return };
         let node = self.node_mut(number);
-        node.originate_at = None;
         if node.flooding.originate(now, lsa).is_ok() {
             self.lsdb_changed(number);
         }
@@ -390,16 +409,16 @@ impl MeshSimulation {
         if self.node(number).incarnation != life {
             return;
         }
-        let id = self.id(number);
-        let adjacencies = self.node(number).adjacencies(&self.ids);
         let stale = number == 0 && self.breaks(MeshMutation::StalePaths);
-        let Some(node) = usize::try_from(number).ok().and_then(|at| self.nodes.get_mut(at)) else {
-            return;
-        };
+        let routes = &mut self.node_mut(number).routes;
         if stale {
-            node.routes.computing = None;
+            routes.computing = None;
         } else {
-            node.routes.publish(id, adjacencies, &mut self.workspace);
+            routes.publish();
+        }
+        #[cfg(test)]
+        if self.always_compute {
+            self.with_paths(number);
         }
         self.ways_changed = true;
         self.note_published(number);
@@ -408,9 +427,20 @@ impl MeshSimulation {
         }
     }
 
+    /// The node with the paths that it has published.
+    pub(crate) fn with_paths(&mut self, number: u32) -> &MeshNode {
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(node) = self.nodes.get_mut(at) {
+            let (ends, ids) = (&node.ends, &self.ids);
+            let adjacencies = || super::node::adjacencies(ends, ids);
+            node.routes.compute(node.id, adjacencies, &mut self.workspace);
+        }
+        self.node(number)
+    }
+
     /// Membership messages go over routed paths.
     fn send_membership(&mut self, number: u32) {
-        while let Some((to, bytes)) = self.node_mut(number).membership.poll_transmit() {
+        while let Some((to, mut bytes)) = self.node_mut(number).membership.poll_transmit() {
             let Some(to) = self.number(to) else { continue };
             self.tally.datagrams = self.tally.datagrams.saturating_add(1);
             let deaf = self.breaks(MeshMutation::DeafToMembers) && (number == 0 || to == 0);
@@ -420,6 +450,9 @@ impl MeshSimulation {
             let Fate::Arrives(after) = self.follow(TrafficClass::Control, number, to) else {
                 continue;
             };
+            if to == 0 && self.breaks(MeshMutation::TruncateMembers) {
+                bytes.pop();
+            }
             let (at, life) = (self.now().saturating_add(after), self.node(to).incarnation);
             self.queue.schedule(at, MeshEvent::Datagram { to, from: number, life, bytes });
         }
@@ -438,23 +471,28 @@ impl MeshSimulation {
                 continue;
             }
             let node = self.node_mut(number);
-            for (is, was, count) in [
-                (event.liveness == Liveness::Dead, event.before == Liveness::Dead, &mut node.dead),
-                (
-                    event.liveness == Liveness::Suspect,
-                    event.before == Liveness::Suspect,
-                    &mut node.suspects,
-                ),
-            ] {
-                *count = count.saturating_add(usize::from(is)).saturating_sub(usize::from(was));
-            }
-            if event.liveness == Liveness::Dead
-                && let Some(of) = self.number(event.node)
-            {
+            let suspects = |liveness| usize::from(liveness == Liveness::Suspect);
+            node.suspects = node.suspects.saturating_add(suspects(event.liveness));
+            node.suspects = node.suspects.saturating_sub(suspects(event.before));
+            let Some(of) = self.number(event.node) else { continue };
+            if event.liveness == Liveness::Dead {
+                self.node_mut(number).dead.insert(of);
                 self.note_verdict(number, of);
+            } else {
+                self.node_mut(number).dead.remove(&of);
             }
         }
     }
+}
+
+/// What nobody says who runs the same machine. Others come late, are of members that are not admitted
+/// yet, or are too many.
+const fn accuses(reason: &hawser_membership::RejectReason) -> bool {
+    use hawser_membership::RejectReason;
+    matches!(
+        reason,
+        RejectReason::FromSelf | RejectReason::Malformed(_) | RejectReason::FarAhead { .. }
+    )
 }
 
 #[expect(clippy::indexing_slicing, reason = "numbers come from the graph")]

@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
     reason = "a test that overflows or misses fails, as it should"
 )]
 
@@ -16,10 +15,12 @@ struct TestKeys(u64);
 
 fn mix(bytes: impl IntoIterator<Item = u8>) -> [u8; 32] {
     let mut words = [1_u64, 2, 3, 4];
-    for (at, byte) in bytes.into_iter().enumerate() {
-        let word = &mut words[at % 4];
-        *word = (word.rotate_left(11) ^ u64::from(byte)).wrapping_mul(0x9fb2_1c65_1e98_df25);
-        words.rotate_left(1);
+    for byte in bytes {
+        for word in &mut words {
+            let mixed = (*word ^ u64::from(byte)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *word = mixed ^ (mixed >> 27);
+        }
     }
     let mut out = [0; 32];
     for (to, word) in out.chunks_mut(8).zip(words) {
@@ -180,6 +181,69 @@ fn a_wrong_cost_is_noticed() {
     check(MeshMutation::Overprice, CUT, &[Property::Paths]);
 }
 
+#[test]
+fn a_message_that_arrives_damaged_is_noticed() {
+    check(MeshMutation::Truncate, CUT, &[Property::NoFalseAccusation]);
+    check(MeshMutation::TruncateMembers, MeshFaults::default(), &[Property::NoFalseAccusation]);
+}
+
+#[test]
+fn a_verdict_on_the_wrong_node_is_noticed() {
+    check(MeshMutation::Confuse, KILL, &[Property::Membership]);
+}
+
+#[test]
+fn a_member_that_is_forgotten_is_noticed() {
+    check(MeshMutation::Forget, CUT, &[Property::Membership]);
+}
+
+#[test]
+#[should_panic(expected = "each node has a key of its own")]
+fn keys_that_are_not_different_are_noticed() {
+    #[derive(Debug)]
+    struct SameKeys(TestKeys);
+    impl MeshKeys for SameKeys {
+        fn public_key(&self, _: usize) -> [u8; 32] {
+            self.0.public_key(0)
+        }
+        fn node_id(&self, public_key: &[u8; 32]) -> hawser_wire::NodeId {
+            self.0.node_id(public_key)
+        }
+        fn sign(&self, node: usize, message: &[u8]) -> [u8; 64] {
+            self.0.sign(node, message)
+        }
+        fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+            self.0.verify(public_key, message, signature)
+        }
+    }
+    let graph = MeshGraph::draw(GraphKind::Ring, 5, 1);
+    let _ = MeshSimulation::new(&graph, CUT, 1, Box::new(SameKeys(TestKeys(1))));
+}
+
+/// Advertisements end after an hour unless their origins renew them.
+#[test]
+fn a_mesh_lives_longer_than_what_its_nodes_have_said() {
+    let mut simulation = mesh(GraphKind::Ring, 4, MeshFaults::default(), 2);
+    simulation.start();
+    let end = simulation.now().saturating_add(std::time::Duration::from_secs(2 * 3600 + 60));
+    simulation.run_until(end);
+    assert_eq!(simulation.disagreement(), None);
+    simulation.check_paths();
+    assert_eq!(simulation.violation, None);
+}
+
+#[test]
+fn paths_are_computed_for_who_uses_them_and_are_the_same() {
+    // Two nodes that use their paths all the time, and never until the end.
+    let faults = MeshFaults { partitions: 1, ..CUT };
+    let history = |always: bool| {
+        let mut simulation = mesh(GraphKind::Waxman, 20, faults, 4);
+        simulation.always_compute = always;
+        run(simulation)
+    };
+    assert_eq!(history(true), history(false));
+}
+
 /// A mesh as a topology file gives it: links between numbers, and those that carry nothing for others.
 fn given(nodes: u32, links: &[(u32, u32)], stubs: &[u32], faults: MeshFaults) -> MeshSummary {
     use hawser_routing::{LinkMetrics, NodeFlags, Topology, Weights};
@@ -199,6 +263,14 @@ fn given_meshes_may_be_small_in_pieces_and_have_nodes_that_carry_nothing() {
     assert_eq!(given(2, &[(0, 1)], &[], faults).events, 4);
     let pieces = given(6, &[(0, 1), (1, 2), (0, 2), (3, 4), (4, 5)], &[], faults);
     assert_eq!((pieces.events, pieces.false_positives), (4, 0));
+    // The death of one is no partition, though the mesh was in pieces before.
+    let square = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3)];
+    let dead = given(5, &square, &[], KILL);
+    assert!(dead.death_known_ms_max.is_some() && dead.parted_known_ms_max.is_none(), "{dead:?}");
+    // A partition parts something, wherever it is drawn; where there is nothing to part it is none.
+    let parted = given(9, &square, &[], PART);
+    assert_eq!((parted.events, parted.parted_known_ms_max.is_some()), (2, true), "{parted:?}");
+    assert_eq!(given(3, &[], &[], PART).events, 0);
     // 1 stands between 0 and 2, and is a stub: they have no path to each other.
     assert_eq!(given(4, &[(0, 1), (1, 2), (2, 3)], &[1], CUT).events, 2);
     assert_eq!(given(3, &[], &[], MeshFaults::default()).events, 0);

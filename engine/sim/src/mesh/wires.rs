@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use hawser_routing::RejectReason;
 use hawser_wire::MonoTime;
 
 use crate::mesh::simulation::{MeshEvent, MeshMutation, MeshSimulation};
+use crate::violation::Property;
 
 /// A heartbeat is due so often; the daemon's default.
 const TICK: Duration = Duration::from_millis(100);
@@ -105,7 +107,7 @@ impl MeshSimulation {
             Notice::Down => {
                 end.up = false;
                 node.flooding.handle_neighbour_down(now, id);
-                node.gather(now);
+                node.gather_down(now);
             }
         }
     }
@@ -135,21 +137,27 @@ impl MeshSimulation {
         to: u32,
         from: u32,
         (link, session): (u32, u32),
-        bytes: &[u8],
+        mut bytes: &[u8],
     ) {
         let deaf = to == 0 && self.breaks(MeshMutation::DeafToLinkState);
         if deaf || !self.reality.carries(link) || self.session(link) != session {
             return;
         }
+        if to == 0 && self.breaks(MeshMutation::Truncate) {
+            bytes = bytes.split_last().map_or(bytes, |(_, rest)| rest);
+        }
         let (now, from) = (self.now(), self.id(from));
-        // What is refused is stale, or comes too often: nodes here are honest.
-        let _ = self.node_mut(to).flooding.handle_message(now, from, bytes);
+        if let Err(reason) = self.node_mut(to).flooding.handle_message(now, from, bytes)
+            && accuses(&reason)
+        {
+            self.violate(Property::NoFalseAccusation, format!("node {to}: {reason}"));
+        }
     }
 
     /// Checks what has come, as it comes: what a node can check in a turn is no bound here.
     pub(crate) fn check_link_state(&mut self, number: u32) {
         let now = self.now();
-        let mut changed = false;
+        let (mut changed, mut accused) = (false, None);
         let Some(node) = usize::try_from(number).ok().and_then(|at| self.nodes.get_mut(at)) else {
             return;
         };
@@ -162,7 +170,10 @@ impl MeshSimulation {
                     node.heard_of.push(origin);
                 }
                 Ok(false) => {}
-                Err(_) => self.tally.rejected = self.tally.rejected.saturating_add(1),
+                Err(reason) => {
+                    self.tally.rejected = self.tally.rejected.saturating_add(1);
+                    accused = accused.or_else(|| accuses(&reason).then_some(reason));
+                }
             }
         }
         if node.flooding.must_originate() {
@@ -171,5 +182,23 @@ impl MeshSimulation {
         if changed {
             self.lsdb_changed(number);
         }
+        if let Some(reason) = accused {
+            self.violate(Property::NoFalseAccusation, format!("node {number}: {reason}"));
+        }
     }
+}
+
+/// What nobody says who runs the same machine. Others are stale, come too often, or on a link that is
+/// gone.
+const fn accuses(reason: &RejectReason) -> bool {
+    matches!(
+        reason,
+        RejectReason::Malformed(_)
+            | RejectReason::UnknownKind(_)
+            | RejectReason::FarFuture { .. }
+            | RejectReason::Forged { .. }
+            | RejectReason::TooManyForged { .. }
+            | RejectReason::DeltaMismatch { .. }
+            | RejectReason::Full { .. }
+    )
 }
