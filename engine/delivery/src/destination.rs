@@ -282,6 +282,13 @@ impl Destination {
         self.gap.map(|(_, since)| since.saturating_add(wait))
     }
 
+    /// When it is to be told or asked something, or something counts as lost, without another event.
+    pub(crate) fn due(&self, limits: &DeliveryLimits) -> Option<MonoTime> {
+        let look_at = self.look_at.map(|(_, at)| at);
+        let told_or_lost = sooner(self.resend_at, self.sync_at);
+        sooner(told_or_lost, sooner(look_at, self.gap_lasts_from(limits)))
+    }
+
     /// What is missing is taken for lost: all goes out again, if what was sent again before has had
     /// the time to show itself.
     pub(crate) fn handle_lost(&mut self, now: MonoTime, outbox: &Outbox) {
@@ -386,5 +393,13 @@ impl Destination {
             self.srtt.saturating_mul(7).saturating_add(sample).checked_div(8).unwrap_or(sample)
         };
         Some(sample)
+    }
+}
+
+/// The earlier of two times, of which either may never come.
+pub(crate) fn sooner(one: Option<MonoTime>, other: Option<MonoTime>) -> Option<MonoTime> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -7,7 +7,7 @@ use hawser_wire::{
 };
 use thiserror::Error;
 
-use crate::destination::{Destination, SyncState};
+use crate::destination::{Destination, SyncState, sooner};
 use crate::outbox::Outbox;
 use crate::producers::Producers;
 use crate::{DeliveryLimits, Offer, PathWindow, Transmit, TransmitBody};
@@ -412,16 +412,8 @@ impl StreamSender {
     /// event.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        self.destinations
-            .iter()
-            .filter(|destination| destination.reachable)
-            .flat_map(|destination| {
-                let look_at = destination.look_at.map(|(_, at)| at);
-                let gap_at = destination.gap_lasts_from(&self.limits);
-                [destination.resend_at, destination.sync_at, look_at, gap_at]
-            })
-            .flatten()
-            .min()
+        let reachable = self.destinations.iter().filter(|destination| destination.reachable);
+        reachable.fold(None, |next, destination| sooner(next, destination.due(&self.limits)))
     }
 
     /// The next producer whose acknowledged sequence rose, and that sequence.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use hawser_wire::MonoTime;
 
 use crate::delivery_marks::{DeliveryMarks, Mark, SPAN_MIN};
+use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 
 /// What was delivered when a batch was sent.
@@ -333,15 +334,15 @@ impl DeliveryRate {
             return 0;
         }
         let Some(least) = self.min_rtt else { return floor_bytes };
-        let (rate, trip) = (self.rate(), least.as_nanos());
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (rate, trip) = (self.rate(), nanos(least));
         let trips = if self.startup.is_some() {
             trip.saturating_mul(3)
         } else {
             trip.saturating_mul(3).checked_div(2).unwrap_or(0)
         };
-        let nanos = trips.saturating_add(slack_at(rate).as_nanos());
-        let bytes = u128::from(rate).saturating_mul(nanos).checked_div(1_000_000_000).unwrap_or(0);
-        u64::try_from(bytes).unwrap_or(u64::MAX).max(floor_bytes)
+        let within = trips.saturating_add(nanos(slack_at(rate)));
+        proportion(rate, within, 1_000_000_000).unwrap_or(0).max(floor_bytes)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
 use crate::fair_queue::FairQueue;
 use crate::fragment::{Assembly, SplitBatch};
+use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
 use crate::watch::LaneWatch;
@@ -254,13 +255,10 @@ impl Lane {
 
     /// How long the bulk in flight takes to arrive, by the lane's rate, in nanoseconds: what is sent next
     /// follows it. Before a rate is known, whatever is in flight takes for ever.
-    pub(crate) fn drain_nanos(&self) -> u128 {
+    pub(crate) fn drain_nanos(&self) -> u64 {
         match self.unacked.bulk_bytes() {
             0 => 0,
-            bytes => u128::from(bytes)
-                .saturating_mul(1_000_000_000)
-                .checked_div(u128::from(self.rate.get()))
-                .unwrap_or(u128::MAX),
+            bytes => proportion(bytes, 1_000_000_000, self.rate.get()).unwrap_or(u64::MAX),
         }
     }
 

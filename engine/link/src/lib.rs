@@ -29,6 +29,7 @@ mod link;
 mod mode;
 mod origin;
 mod placement;
+mod proportion;
 mod rate_maximum;
 mod reassembly;
 mod striping;

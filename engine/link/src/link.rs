@@ -61,6 +61,8 @@ pub struct VirtualLink {
     local_is_smaller: bool,
     peer_incarnation: Option<Incarnation>,
     lanes: Vec<Lane>,
+    /// One of them carries a class.
+    carries: bool,
     departed: Vec<Departed>,
     /// Lane ids of this session and their classes.
     known_lanes: Vec<(LaneId, TrafficClass)>,
@@ -120,6 +122,7 @@ impl VirtualLink {
             local_is_smaller: local < peer,
             peer_incarnation: None,
             lanes: Vec::new(),
+            carries: false,
             departed: Vec::new(),
             known_lanes: Vec::new(),
             placed: [None; 3],
@@ -191,17 +194,29 @@ impl VirtualLink {
     /// When [`Self::handle_timeout`] is due, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(MonoTime, WakeReason)> {
-        let tick = (!self.lanes.is_empty()).then_some((self.next_tick, WakeReason::Tick));
-        let ack = self
-            .ack_due
-            .filter(|_| !self.ack_flagged && self.is_up())
-            .map(|due| (due, WakeReason::Ack));
-        let end = self.alone_since.map(|since| {
-            (since.saturating_add(self.config.session_timeout), WakeReason::SessionEnd)
-        });
-        let probe =
-            self.rate.poll_probe().filter(|_| self.is_up()).map(|at| (at, WakeReason::Tick));
-        [tick, ack, end, probe].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let mut next = None;
+        // Asked for at each turn of a shard: without an iterator, whose many layers cost more than
+        // what they look at.
+        let mut consider = |at: MonoTime, reason: WakeReason| {
+            if next.is_none_or(|(sooner, _)| at < sooner) {
+                next = Some((at, reason));
+            }
+        };
+        if !self.lanes.is_empty() {
+            consider(self.next_tick, WakeReason::Tick);
+        }
+        if self.carries {
+            if let Some(due) = self.ack_due.filter(|_| !self.ack_flagged) {
+                consider(due, WakeReason::Ack);
+            }
+            if let Some(at) = self.rate.poll_probe() {
+                consider(at, WakeReason::Tick);
+            }
+        }
+        if let Some(since) = self.alone_since {
+            consider(since.saturating_add(self.config.session_timeout), WakeReason::SessionEnd);
+        }
+        next
     }
 
     /// Time has passed. `drained`: this shard ran since the last tick and has read what its sockets

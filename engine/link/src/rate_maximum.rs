@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use hawser_wire::MonoTime;
 
+use crate::proportion::proportion;
+
 const HALF_WINDOW_MIN: Duration = Duration::from_millis(500);
 
 /// The largest of the rates that were measured of late, in bytes per second.
@@ -41,6 +43,6 @@ pub(crate) fn half_window(rtt: Duration) -> Duration {
 
 /// So many bytes in so long, in bytes per second.
 pub(crate) fn rate_of(bytes: u64, span: Duration) -> u64 {
-    let rate = u128::from(bytes).saturating_mul(1_000_000_000).checked_div(span.as_nanos());
-    rate.map_or(0, |rate| u64::try_from(rate).unwrap_or(u64::MAX))
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    proportion(bytes, 1_000_000_000, nanos).unwrap_or(0)
 }

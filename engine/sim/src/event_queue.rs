@@ -6,49 +6,29 @@ use hawser_wire::MonoTime;
 /// What is to happen, by time. Events of one time happen in the order in which they were scheduled.
 #[derive(Debug)]
 pub(crate) struct EventQueue<E> {
-    heap: BinaryHeap<Reverse<Scheduled<E>>>,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    /// Events by place: what the heap moves about is small, whatever an event holds.
+    events: Vec<Option<E>>,
+    /// Places that are free.
+    free: Vec<u32>,
     /// How many were ever scheduled: settles ties.
     order: u64,
     now: MonoTime,
 }
 
-#[derive(Debug)]
-struct Scheduled<E> {
+/// By time, then by the order in which they were scheduled, which no two have in common.
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Scheduled {
     at: MonoTime,
     order: u64,
-    event: E,
-}
-
-impl<E> Scheduled<E> {
-    const fn key(&self) -> (MonoTime, u64) {
-        (self.at, self.order)
-    }
-}
-
-impl<E> PartialEq for Scheduled<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<E> Eq for Scheduled<E> {}
-
-impl<E> PartialOrd for Scheduled<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Scheduled<E> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
+    place: u32,
 }
 
 impl<E> EventQueue<E> {
     /// Nothing is to happen, and it is `now`.
     pub(crate) fn new(now: MonoTime) -> Self {
-        Self { heap: BinaryHeap::with_capacity(1024), order: 0, now }
+        let (heap, events) = (BinaryHeap::with_capacity(1024), Vec::with_capacity(1024));
+        Self { heap, events, free: Vec::new(), order: 0, now }
     }
 
     /// The time of the last event popped.
@@ -59,7 +39,13 @@ impl<E> EventQueue<E> {
     /// `event` is to happen at `at`; now, if that has passed.
     pub(crate) fn schedule(&mut self, at: MonoTime, event: E) {
         let at = at.max(self.now);
-        self.heap.push(Reverse(Scheduled { at, order: self.order, event }));
+        let next = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
+        let place = self.free.pop().unwrap_or(next);
+        match self.events.get_mut(index(place)) {
+            Some(slot) => *slot = Some(event),
+            None => self.events.push(Some(event)),
+        }
+        self.heap.push(Reverse(Scheduled { at, order: self.order, place }));
         self.order = self.order.saturating_add(1);
     }
 
@@ -71,8 +57,13 @@ impl<E> EventQueue<E> {
         }
         let Reverse(next) = self.heap.pop()?;
         self.now = next.at;
-        Some(next.event)
+        self.free.push(next.place);
+        self.events.get_mut(index(next.place)).and_then(Option::take)
     }
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

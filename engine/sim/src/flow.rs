@@ -8,6 +8,7 @@ use hawser_wire::{
 };
 
 use crate::violation::Property;
+use crate::watched::{Timed, Watched};
 
 const PRODUCER: ProducerId = ProducerId(1);
 const CONSUMER: &str = "sim";
@@ -26,18 +27,34 @@ pub(crate) fn stream_id(flow: usize) -> StreamId {
     StreamId::from_bytes(bytes)
 }
 
+impl Timed for StreamSender {
+    fn due(&self) -> Option<MonoTime> {
+        self.poll_timeout()
+    }
+}
+
+impl Timed for StreamReceiver {
+    fn due(&self) -> Option<MonoTime> {
+        self.poll_timeout()
+    }
+}
+
 /// The source's end of a stream and the application that publishes there.
 ///
 /// Messages carry their sequence, so that a consumer can tell what is missing. The application
 /// remembers what was acknowledged; what its node lost of the rest, it publishes again.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) sender: StreamSender,
+    pub(crate) sender: Watched<StreamSender>,
     destination: NodeId,
     /// The path, as its window is named.
     pub(crate) path: PathKey,
     /// Something has happened since it was last asked what it would send.
     pub(crate) touched: bool,
+    /// Another one shares the path's window, and may change whose turn it is.
+    pub(crate) has_rival: bool,
+    /// Its link had no room for what it would have sent.
+    pub(crate) waits_for_room: bool,
     stream: StreamId,
     limits: DeliveryLimits,
     /// Behind the last record that was sent.
@@ -62,10 +79,12 @@ impl Source {
         let mut sender = StreamSender::new(TENANT, stream, epoch, &[destination], true, limits);
         sender.handle_path(destination, true);
         Self {
-            sender,
+            sender: Watched::new(sender),
             destination,
             path: PathKey { destination, path: PATH },
             touched: true,
+            has_rival: false,
+            waits_for_room: false,
             stream,
             limits,
             sent_end: StreamOffset(0),
@@ -80,8 +99,9 @@ impl Source {
     /// The node lost its memory and begins the life `epoch`.
     pub(crate) fn restart(&mut self, epoch: BootEpoch) {
         let destinations = [self.destination];
-        self.sender =
-            StreamSender::new(TENANT, self.stream, epoch, &destinations, false, self.limits);
+        let limits = self.limits;
+        let sender = StreamSender::new(TENANT, self.stream, epoch, &destinations, false, limits);
+        self.sender.replace(sender);
         self.sender.handle_path(self.destination, true);
         self.next_seq = self.acked_seq.saturating_add(1);
         self.sent_end = StreamOffset(0);
@@ -207,7 +227,7 @@ fn messages(now: MonoTime, first: u64, count: u32, bytes: u32) -> (Bytes, Bytes)
 /// The destination's end of a stream, its application, and the checker of what that gets.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    pub(crate) receiver: StreamReceiver,
+    pub(crate) receiver: Watched<StreamReceiver>,
     stream: StreamId,
     limits: DeliveryLimits,
     /// What the application has written down durably.
@@ -227,7 +247,7 @@ impl Sink {
         let _begins_at_zero = receiver.attach(CONSUMER, ConsumerStart::Resume);
         let confirmed = StreamOffset(0);
         Self {
-            receiver,
+            receiver: Watched::new(receiver),
             stream,
             limits,
             confirmed,
@@ -242,7 +262,8 @@ impl Sink {
     /// The node lost its memory, but for what the consumer confirmed, and begins the life `epoch`.
     pub(crate) fn restart(&mut self, epoch: BootEpoch) {
         let consumers = [(CONSUMER, self.confirmed)];
-        self.receiver = StreamReceiver::new(self.stream, epoch, true, consumers, self.limits);
+        let receiver = StreamReceiver::new(self.stream, epoch, true, consumers, self.limits);
+        self.receiver.replace(receiver);
         let _resumes = self.receiver.attach(CONSUMER, ConsumerStart::Resume);
     }
 

@@ -25,6 +25,7 @@ mod simulation;
 mod trace;
 mod traffic;
 mod violation;
+mod watched;
 mod world;
 mod worlds;
 

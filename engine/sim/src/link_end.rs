@@ -12,6 +12,7 @@ use crate::ledger::FrameLedger;
 use crate::network::{ConnectionId, End, Side};
 use crate::simulation::Simulation;
 use crate::violation::Property;
+use crate::watched::{Timed, Watched};
 
 /// One node's end of a link: the machine, and what it was given.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct LinkEnd {
     pub(crate) node: usize,
     /// The node at the other end.
     pub(crate) peer: usize,
-    pub(crate) machine: VirtualLink,
+    pub(crate) machine: Watched<VirtualLink>,
     /// One for each life of the node.
     pub(crate) ledgers: Vec<FrameLedger>,
     /// Lanes that it is dialling.
@@ -38,6 +39,12 @@ pub(crate) struct LinkEnd {
     local: NodeId,
     remote: NodeId,
     config: LinkConfig,
+}
+
+impl Timed for VirtualLink {
+    fn due(&self) -> Option<MonoTime> {
+        self.poll_timeout().map(|(at, _reason)| at)
+    }
 }
 
 impl End {
@@ -66,7 +73,7 @@ impl LinkEnd {
             link,
             node,
             peer,
-            machine: VirtualLink::new(config, local, remote),
+            machine: Watched::new(VirtualLink::new(config, local, remote)),
             ledgers: vec![FrameLedger::new(LinkSequence(1))],
             dialling: Vec::new(),
             open: Vec::new(),
@@ -81,7 +88,7 @@ impl LinkEnd {
 
     /// The node lost its memory.
     pub(crate) fn restart(&mut self) {
-        self.machine = VirtualLink::new(self.config, self.local, self.remote);
+        self.machine.replace(VirtualLink::new(self.config, self.local, self.remote));
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
@@ -141,8 +148,10 @@ impl Simulation {
     /// Lets a link's machine do what is due and sends what it has.
     pub(crate) fn pump_link(&mut self, link_end: usize) {
         let now = self.queue.now();
-        let due = self.ends[link_end].machine.poll_timeout();
-        if due.is_some_and(|(at, _reason)| at <= now) {
+        if !self.ends[link_end].machine.is_awake(now) {
+            return;
+        }
+        if self.ends[link_end].machine.is_due(now) {
             self.ends[link_end].machine.handle_timeout(now, true);
             self.ends[link_end].note_usable();
         }
@@ -151,6 +160,7 @@ impl Simulation {
             let Some(key) = self.ends[link_end].machine.poll_wanted() else { break };
             self.flush(link_end, End::of_key(key));
         }
+        self.ends[link_end].machine.leave();
     }
 
     /// Writes what the machine has for a lane, while that takes it.

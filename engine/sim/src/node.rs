@@ -110,7 +110,7 @@ impl Simulation {
             let len = u64::try_from(message.len()).unwrap_or(u64::MAX);
             self.note_as(self.ends[link_end].node, "message", [end.key().0, len]);
             self.messages_read = self.messages_read.saturating_add(1);
-            let counted = is_counted(&message);
+            let counted = self.mutation.is_some() && is_counted(&message);
             if !(counted && self.mutate(Mutation::LoseMessage)) {
                 self.handle_message(link_end, end, &message);
             }
@@ -200,13 +200,10 @@ impl Simulation {
     /// Schedules the node's next wake-up, unless it is woken before anyway.
     fn rearm(&mut self, node: usize) {
         let state = &self.nodes[node];
-        let links = state.ends.iter().filter_map(|&end| self.ends[end].machine.poll_timeout());
-        let sources =
-            state.sources.iter().filter_map(|&flow| self.flows[flow].source.sender.poll_timeout());
-        let sinks =
-            state.sinks.iter().filter_map(|&flow| self.flows[flow].sink.receiver.poll_timeout());
-        let windows = state.windows.poll_timeout();
-        let next = links.map(|(at, _reason)| at).chain(sources).chain(sinks).chain(windows).min();
+        let links = state.ends.iter().filter_map(|&end| self.ends[end].machine.due());
+        let sources = state.sources.iter().filter_map(|&flow| self.flows[flow].source.sender.due());
+        let sinks = state.sinks.iter().filter_map(|&flow| self.flows[flow].sink.receiver.due());
+        let next = links.chain(sources).chain(sinks).chain(state.windows.poll_timeout()).min();
         let Some(at) = next.filter(|&at| state.wake_at.is_none_or(|wake_at| at < wake_at)) else {
             return;
         };

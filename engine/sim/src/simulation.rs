@@ -272,6 +272,13 @@ impl Simulation {
         };
         self.flows.add(flow);
         self.nodes[from].windows.join(self.flows[number].source.path);
+        let path = self.flows[number].source.path;
+        for &rival in &self.nodes[from].sources {
+            if self.flows[rival].source.path == path {
+                self.flows[rival].source.has_rival = true;
+                self.flows[number].source.has_rival = true;
+            }
+        }
         self.nodes[from].sources.push(number);
         self.nodes[to].sinks.push(number);
     }
@@ -323,6 +330,10 @@ impl Simulation {
     /// Nothing is added and nothing fails any more: everything must arrive.
     fn drain(&mut self) {
         self.draining = true;
+        for flow in 0..self.flows.len() {
+            // Slow consumers take all that is there.
+            self.flows[flow].sink.receiver.touch();
+        }
         let drain_end = self.load_end.saturating_add(DRAIN_MAX);
         let mut step_end = self.load_end;
         while self.violation.is_none() && !self.is_settled() {

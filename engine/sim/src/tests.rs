@@ -154,6 +154,7 @@ fn a_link_that_takes_all_bulk_at_once_is_noticed() {
 fn a_relay_that_drops_makes_sources_send_again() {
     let mut world = lane_loss();
     world.link.data_bytes_max = 64 << 10;
+    world.links[1].bytes_per_second /= 4;
     check_world(world, Property::NoResend);
 }
 

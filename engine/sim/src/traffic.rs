@@ -88,7 +88,11 @@ impl Simulation {
                 self.pump_source(flow);
             }
         }
-        let mut idle = 0;
+        // Who has nothing to say is asked nothing: a round among them would end where it began.
+        self.touch_woken(node);
+        let sources = &self.nodes[node].sources;
+        let mut idle =
+            if sources.iter().any(|&flow| self.flows[flow].source.touched) { 0 } else { count };
         while idle < count {
             self.touch_woken(node);
             let turn = self.nodes[node].turn.checked_rem(count).unwrap_or(0);
@@ -96,11 +100,6 @@ impl Simulation {
                 self.nodes[node].sources.get(turn).copied().is_some_and(|flow| self.send(flow));
             idle = if sent { 0 } else { idle.saturating_add(1) };
             self.nodes[node].turn = turn.saturating_add(1);
-        }
-        for index in 0..count {
-            if let Some(&flow) = self.nodes[node].sources.get(index) {
-                self.flows[flow].source.take_acked();
-            }
         }
     }
 
@@ -132,7 +131,11 @@ impl Simulation {
         let now = self.queue.now();
         let node = self.node_of_source(flow);
         let source = &mut self.flows[flow].source;
-        if source.sender.poll_timeout().is_some_and(|at| at <= now) {
+        if !source.sender.is_awake(now) {
+            return;
+        }
+        source.take_acked();
+        if source.sender.is_due(now) {
             source.sender.handle_timeout(now);
             source.settle(now, &mut self.nodes[node].windows);
         }
@@ -142,6 +145,7 @@ impl Simulation {
             let count = SATURATING_BYTES.checked_div(bytes).unwrap_or(1).max(1);
             while self.publish(flow, count, bytes) > 0 {}
         }
+        self.flows[flow].source.sender.leave();
     }
 
     /// Sends one record, or something about the stream; true if there was anything to send. A stream
@@ -159,6 +163,10 @@ impl Simulation {
         let end = &mut self.ends[state.first_end];
         let machine = &end.machine;
         let ready = machine.is_up() && machine.has_room(TrafficClass::Bulk, name);
+        if state.source.waits_for_room && !ready && !state.source.sender.is_awake(now) {
+            self.body = body;
+            return false;
+        }
         let path = state.source.path;
         let mut wants_room = false;
         let transmit = state.source.sender.poll_transmit(now, |offer| {
@@ -170,6 +178,7 @@ impl Simulation {
         });
         let sent = transmit.is_some();
         state.source.touched = sent || wants_room;
+        state.source.waits_for_room = wants_room && !state.source.has_rival;
         if let Some(transmit) = transmit {
             let header = state.forward.as_slice();
             let flags = FrameFlags::default();
@@ -209,6 +218,9 @@ impl Simulation {
     /// Lets a consumer take what is there, and acknowledges it.
     pub(crate) fn pump_sink(&mut self, flow: usize) {
         let now = self.queue.now();
+        if !self.flows[flow].sink.receiver.is_awake(now) {
+            return;
+        }
         let every = self.flows[flow].shape.consume_every;
         if every.is_zero() || self.draining {
             self.consume(flow, usize::MAX);
@@ -226,12 +238,14 @@ impl Simulation {
             // One that is refused is made up for by the next, or asked for.
             let _ = self.ends[state.last_end].push(now, kind, Origin::Own, about, &parts);
         }
+        state.sink.receiver.leave();
         self.body = body;
     }
 
     pub(crate) fn handle_consume(&mut self, flow: usize) {
         let node = self.node_of_sink(flow);
         self.flows[flow].consumes = false;
+        self.flows[flow].sink.receiver.touch();
         self.note(node, Event::Consume { flow });
         if self.is_running(node) {
             self.consume(flow, 1);

@@ -183,7 +183,7 @@ pub fn silence() -> World {
 #[must_use]
 pub fn lane_loss() -> World {
     let kinds = [(FaultKind::LaneReset, 3), (FaultKind::LaneFinish, 1)];
-    let fast = |a, b| LinkShape { bytes_per_second: 500_000, ..link(a, b, 2) };
+    let fast = |a, b| LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) };
     World {
         name: "lane-loss",
         about: "lanes are lost under load, and no byte goes twice from end to end",
@@ -237,7 +237,7 @@ pub fn striped_relay() -> World {
     use FaultKind::{LaneReset, LaneSilence, LinkReset, ModeSwitch};
     let hop = |a, b| {
         let mut shape = link(a, b, 3);
-        shape.bytes_per_second = 500_000;
+        shape.bytes_per_second = 125_000;
         shape
     };
     let mut filling = flow(&[0, 1, 2], Pace::Saturating, (4000, 4000));
@@ -348,7 +348,7 @@ fn full_link(
 fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> World {
     let ring = |a, b| {
         let mut shape = link(a, b, 1);
-        shape.bytes_per_second = 250_000;
+        shape.bytes_per_second = 62_500;
         shape
     };
     let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
@@ -388,7 +388,7 @@ pub fn fair_ring() -> World {
 fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> World {
     let spoke = |a, b| {
         let mut shape = link(a, b, 1);
-        shape.bytes_per_second = 250_000;
+        shape.bytes_per_second = 80_000;
         shape
     };
     let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
@@ -409,7 +409,7 @@ fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> 
 /// The link behind a shared relay is slow.
 #[must_use]
 pub fn slow_link() -> World {
-    let slowness = Slowness { flow: 0, link: Some((1, 62_500)), consume_every: Duration::ZERO };
+    let slowness = Slowness { flow: 0, link: Some((1, 20_000)), consume_every: Duration::ZERO };
     shared_relay("slow-link", "a slow link behind a relay that others share", slowness)
 }
 

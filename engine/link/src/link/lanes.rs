@@ -235,6 +235,7 @@ impl VirtualLink {
             lane.carries = carries;
             lane.wanted = true;
         }
+        self.carries = self.lanes.iter().any(|lane| !lane.carries.is_empty());
         self.report_promotions(chosen);
         self.move_stranded();
     }

@@ -273,6 +273,7 @@ impl VirtualLink {
             let pool = &mut self.pool;
             self.rerouted.extend(queued.into_iter().map(|batch| batch.without_gone(pool)));
         }
+        self.carries = false;
         for departed in std::mem::take(&mut self.departed) {
             self.rerouted.extend(departed.into_rest(&mut self.pool));
         }
