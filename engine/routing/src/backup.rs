@@ -56,6 +56,11 @@ impl Backups {
         }
     }
 
+    /// There is a link to `neighbour`.
+    pub(crate) fn knows_link(&self, neighbour: NodeNumber) -> bool {
+        self.link(neighbour).is_some()
+    }
+
     /// Puts the nodes of the backup into `nodes`, the source first; empty if there is none, or no
     /// link to `neighbour`. `tree` is the one that the backups were computed for.
     pub fn path_into(

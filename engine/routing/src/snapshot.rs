@@ -68,6 +68,11 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    /// Paths were computed with the link to `neighbour` in the mesh.
+    fn knows_link(&self, neighbour: NodeId) -> bool {
+        self.mesh.number(neighbour).is_some_and(|number| self.backups.knows_link(number))
+    }
+
     fn backup(&self, neighbour: NodeId, destination: NodeId) -> Option<Vec<AdjacencyIndex>> {
         let (neighbour, destination) =
             (self.mesh.number(neighbour)?, self.mesh.number(destination)?);
@@ -155,7 +160,9 @@ impl RouteSnapshot {
 
     /// The list for a frame of `class` to `destination` whose next link, that to `neighbour`, is
     /// down: the best path that avoids that link and the neighbour, or, if the neighbour is the
-    /// destination, the link alone. None if there is no such path, or no such neighbour.
+    /// destination, the link alone. If the mesh of this snapshot is without that link already, no path
+    /// takes it, and the best one is it: frames may come for the link, or be in flight over it, for
+    /// longer than the mesh knows it. None if there is no such path.
     ///
     /// Walks the path: for once a destination, not for each frame.
     #[must_use]
@@ -165,7 +172,11 @@ impl RouteSnapshot {
         neighbour: NodeId,
         destination: NodeId,
     ) -> Option<Vec<AdjacencyIndex>> {
-        self.table(class)?.protection.as_ref()?.backup(neighbour, destination)
+        let protection = self.table(class)?.protection.as_ref()?;
+        if protection.knows_link(neighbour) {
+            return protection.backup(neighbour, destination);
+        }
+        Some(self.routes_to(class, destination)?.routes.first()?.hops.clone())
     }
 
     /// The neighbour that `index` names at this node. Indices are never reused, so a neighbour

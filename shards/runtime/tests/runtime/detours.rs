@@ -149,6 +149,28 @@ fn what_was_under_way_over_a_link_that_breaks_takes_the_backup_at_once() {
 }
 
 #[test]
+fn what_is_under_way_leaves_a_link_that_the_mesh_has_forgotten_already() {
+    for shards in [1, 2] {
+        let mut ring = Ring::new(shards, DEAF);
+        let mut flow = Flow::open(&mut ring.a, &mut ring.d, stream_id(0x96, 0));
+        flow.carries(1000);
+        let (id_a, id_b, id_c, id_d) = (ring.a.local, ring.b.local, ring.c.local, ring.d.local);
+        let before = sent_to(&mut ring.a, id_b);
+        let cable = ring.cables[0].take().unwrap();
+        cable.freeze();
+        let published = flow.publish(3000);
+        until_sent(&mut ring.a, id_b, before + 20_000);
+        // The far end has seen the break before, and its word comes by way of the others.
+        ring.a.know_mesh(&[(id_b, id_d, 100), (id_a, id_c, 1000), (id_c, id_d, 1000)]);
+        cable.cut();
+        let rerouted = ring.a.hear_event(id_b, "rerouted");
+        assert!(number_of(&rerouted, "frames") > 0);
+        flow.receive(&published);
+        ring.stop();
+    }
+}
+
+#[test]
 fn a_relay_whose_next_link_breaks_turns_frames_round_and_their_source_takes_another_path() {
     for shards in [1, 2] {
         let mut ring = Ring::new(shards, DEAF);
