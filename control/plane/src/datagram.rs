@@ -5,7 +5,9 @@
 //! newer one. Bytes behind the last field are left to later versions. Integers are little-endian;
 //! texts have one byte of length.
 
-use hawser_wire::{ByteReader, DecodeError, NAME_BYTES_MAX, NodeId, StreamId, printable};
+use hawser_wire::{
+    ByteReader, DecodeError, DrillProbe, NAME_BYTES_MAX, NodeId, StreamId, printable,
+};
 
 use crate::dial_back_request::DialBackRequest;
 
@@ -70,19 +72,9 @@ pub(crate) enum Datagram {
     /// The sender wants a lane and cannot dial.
     DialBack(DialBackRequest),
     /// To be sent back as an answer with the same numbers.
-    Probe {
-        /// The sender's number of what it measures.
-        drill: u64,
-        /// Counts the probes of it, from 1.
-        probe: u64,
-    },
+    Probe(DrillProbe),
     /// A probe of the receiver.
-    ProbeAnswer {
-        /// As in the probe.
-        drill: u64,
-        /// As in the probe.
-        probe: u64,
-    },
+    ProbeAnswer(DrillProbe),
 }
 
 const STREAM_ANNOUNCE: u8 = 1;
@@ -151,9 +143,13 @@ impl Datagram {
                 out.push(DIAL_BACK);
                 request.encode(&mut out);
             }
-            Self::Probe { drill, probe } => put_probe(&mut out, PROBE, *drill, *probe),
-            Self::ProbeAnswer { drill, probe } => {
-                put_probe(&mut out, PROBE_ANSWER, *drill, *probe);
+            Self::Probe(probe) => {
+                out.push(PROBE);
+                out.extend_from_slice(&probe.encode());
+            }
+            Self::ProbeAnswer(probe) => {
+                out.push(PROBE_ANSWER);
+                out.extend_from_slice(&probe.encode());
             }
         }
         out
@@ -175,18 +171,12 @@ impl Datagram {
             },
             STREAM_GONE => Self::StreamGone(StreamId::from_bytes(reader.array()?)),
             DIAL_BACK => Self::DialBack(DialBackRequest::decode(&mut reader)?),
-            PROBE => Self::Probe { drill: reader.u64()?, probe: reader.u64()? },
-            PROBE_ANSWER => Self::ProbeAnswer { drill: reader.u64()?, probe: reader.u64()? },
+            PROBE => Self::Probe(DrillProbe::decode(reader.rest())?),
+            PROBE_ANSWER => Self::ProbeAnswer(DrillProbe::decode(reader.rest())?),
             _ => return Ok(None),
         };
         Ok(Some(message))
     }
-}
-
-fn put_probe(out: &mut Vec<u8>, kind: u8, drill: u64, probe: u64) {
-    out.push(kind);
-    out.extend_from_slice(&drill.to_le_bytes());
-    out.extend_from_slice(&probe.to_le_bytes());
 }
 
 fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, DecodeError> {
@@ -339,8 +329,8 @@ mod tests {
             },
             Datagram::StreamGone(stream),
             Datagram::DialBack(request()),
-            Datagram::Probe { drill: 3, probe: 1 << 40 },
-            Datagram::ProbeAnswer { drill: u64::MAX, probe: 1 },
+            Datagram::Probe(DrillProbe { drill: 3, probe: 1 << 40 }),
+            Datagram::ProbeAnswer(DrillProbe { drill: u64::MAX, probe: 1 }),
         ] {
             let bytes = message.encode();
             assert_eq!(Datagram::decode(&bytes), Ok(Some(message.clone())));
@@ -351,6 +341,14 @@ mod tests {
             }
             let longer = [bytes.as_slice(), b"of a later version"].concat();
             assert_eq!(Datagram::decode(&longer), Ok(Some(message)));
+        }
+    }
+
+    #[test]
+    fn a_probe_stands_behind_its_kind() {
+        let probe = DrillProbe { drill: 7, probe: 258 };
+        for (kind, message) in [(7, Datagram::Probe(probe)), (8, Datagram::ProbeAnswer(probe))] {
+            assert_eq!(message.encode(), [&[kind][..], &probe.encode()].concat());
         }
     }
 

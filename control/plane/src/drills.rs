@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hawser_exchange::ControlToShard;
-use hawser_wire::{CloseReason, MonoTime, NodeId, TrafficClass};
+use hawser_wire::{CloseReason, DrillProbe, MonoTime, NodeId, TrafficClass};
 
 use crate::control::Control;
 use crate::datagram::Datagram;
@@ -181,7 +181,7 @@ impl Control {
                 None => return,
                 Some(Step::Probe(probe)) => {
                     let drill = running.drill.number();
-                    self.send_probe(peer, &Datagram::Probe { drill, probe });
+                    self.send_probe(peer, &Datagram::Probe(DrillProbe { drill, probe }));
                 }
                 Some(Step::Cut) => {
                     let Running { cut_for, force, .. } = *running;
@@ -256,7 +256,7 @@ impl Control {
 
     /// A neighbour of a drill, or any other node, wants its probe back.
     pub(crate) fn handle_probe(&mut self, from: NodeId, drill: u64, probe: u64) {
-        self.send_probe(from, &Datagram::ProbeAnswer { drill, probe });
+        self.send_probe(from, &Datagram::ProbeAnswer(DrillProbe { drill, probe }));
     }
 
     fn send_probe(&mut self, to: NodeId, message: &Datagram) {

@@ -84,15 +84,17 @@ impl Control {
         if std::mem::replace(&mut watch.digest, lsdb.digest()) == lsdb.digest() {
             return;
         }
+        // Who is gone makes room for who has come; nothing is kept of it.
+        let present: BTreeSet<NodeId> = members(lsdb).map(|lsa| lsa.origin).collect();
+        for &gone in watch.admitted.difference(&present) {
+            watch.machine.dismiss(now, gone);
+        }
         let mut admitted = BTreeSet::new();
         for lsa in members(lsdb).filter(|lsa| lsa.origin != self.node) {
             match watch.machine.admit(now, lsa.origin, lsa.incarnation) {
                 Ok(()) => drop(admitted.insert(lsa.origin)),
                 Err(full) => tracing::warn!(node = %lsa.origin, "not probed: {full}"),
             }
-        }
-        for &gone in watch.admitted.difference(&admitted) {
-            watch.machine.dismiss(now, gone);
         }
         watch.refused.retain(|node| admitted.contains(node));
         watch.admitted = admitted;

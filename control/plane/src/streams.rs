@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hawser_exchange::ControlToShard;
 use hawser_identity::random_id;
 use hawser_store::{StoreError, StreamRecord, StreamState};
-use hawser_wire::{CloseReason, NodeId, StreamId, StreamOffset};
+use hawser_wire::{CloseReason, DrillProbe, NodeId, StreamId, StreamOffset};
 
 use crate::catalogue::{STREAMS_MAX, announcement, check_stream_name};
 use crate::control::{Control, unix_s};
@@ -228,8 +228,10 @@ impl Control {
                 self.handle_refuse(from, stream, reason, &detail);
             }
             Ok(Some(Datagram::DialBack(request))) => self.handle_dial_back(from, &request),
-            Ok(Some(Datagram::Probe { drill, probe })) => self.handle_probe(from, drill, probe),
-            Ok(Some(Datagram::ProbeAnswer { drill, probe })) => {
+            Ok(Some(Datagram::Probe(DrillProbe { drill, probe }))) => {
+                self.handle_probe(from, drill, probe);
+            }
+            Ok(Some(Datagram::ProbeAnswer(DrillProbe { drill, probe }))) => {
                 self.handle_probe_answer(from, drill, probe);
             }
             Ok(None) => tracing::debug!(%from, "datagram of unknown kind"),

@@ -256,3 +256,24 @@ fn rank(list: &[Slot], slots: &SharedSlots<Option<Member>>, node: NodeId) -> usi
         member.is_some_and(|member| member.node < node)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing is kept of who is removed: there is no list of them that could fill up.
+    #[test]
+    fn those_who_come_and_go_make_nothing_grow() {
+        let version = Version::first(Incarnation(1));
+        let mut members = Members::new(NodeId::from_bytes([0; 16]), version);
+        for number in 1..50_000_u128 {
+            let node = NodeId::from_bytes(number.to_be_bytes());
+            let slot = members.insert(node, version).unwrap();
+            members.set_liveness(slot, Liveness::Dead);
+            assert!(members.remove(slot).is_some());
+            assert_eq!(members.slot(node), None);
+        }
+        assert_eq!((members.len(), members.slots.len(), members.free.len()), (1, 2, 1));
+        assert!(members.ring.is_empty() && members.dead.is_empty());
+    }
+}

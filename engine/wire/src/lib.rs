@@ -11,6 +11,7 @@
 mod batch;
 mod checksum;
 mod class;
+mod drill_probe;
 mod error;
 mod frame;
 mod hello;
@@ -36,6 +37,7 @@ mod varint;
 pub use batch::{BatchWriter, FrameBody, FrameIter, FrameRef};
 pub use checksum::{Crc32c, crc32c};
 pub use class::TrafficClass;
+pub use drill_probe::DrillProbe;
 pub use error::DecodeError;
 pub use frame::{FrameFlags, FrameHeader, FrameKind};
 pub use hello::{

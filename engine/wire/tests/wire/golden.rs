@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
+    AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError, DrillProbe,
     FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, Hello,
     Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose,
     LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
@@ -174,6 +174,9 @@ fn link_messages() {
     assert_eq!(bytes, vector("lane-fragment"));
     assert_eq!(LaneFragment::decode(vector("lane-fragment")), Ok(fragment));
 
+    let probe = DrillProbe { drill: 7, probe: 258 };
+    assert_eq!(probe.encode(), vector("drill-probe"));
+    assert_eq!(DrillProbe::decode(vector("drill-probe")), Ok(probe));
     let stamp = StripeStamp { channel: 3, epoch: 12, sequence: 300 };
     assert_eq!(stamp.encode(), vector("stripe-stamp"));
     assert_eq!(StripeStamp::decode(vector("stripe-stamp")), Ok((stamp, &[][..])));

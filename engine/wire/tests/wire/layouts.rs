@@ -1,9 +1,9 @@
 //! Every layout as one thing to test: decode, encode again.
 
 use hawser_wire::{
-    AdjacencyIndex, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply, JoinRequest,
-    LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, Record, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
+    AdjacencyIndex, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
+    JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, Record,
+    RecordView, RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
 };
 
 /// What may stand behind a value.
@@ -125,6 +125,12 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["link-mode"],
         end: End::Closed,
         recode: |input| LinkModeOffer::decode(input).map(|offer| offer.encode().to_vec()),
+    },
+    Layout {
+        name: "drill probe",
+        vectors: &["drill-probe"],
+        end: End::Open,
+        recode: |input| Ok(DrillProbe::decode(input)?.encode().to_vec()),
     },
     Layout {
         name: "stripe stamp",

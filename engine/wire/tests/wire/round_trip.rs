@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, DecodeError, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
+    BootEpoch, CloseReason, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
     JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer, Notice, ProducerId,
     RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder, RecordView, RouteHeader,
     StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp, TenantId,
@@ -51,6 +51,15 @@ proptest! {
     #[test]
     fn link_mode(value in any_of::link_mode()) {
         prop_assert_eq!(LinkModeOffer::decode(&value.encode()), Ok(value));
+    }
+
+    #[test]
+    fn drill_probe((drill, probe) in any::<(u64, u64)>(), later in any::<Vec<u8>>()) {
+        let value = DrillProbe { drill, probe };
+        let bytes = value.encode();
+        prop_assert_eq!(DrillProbe::decode(&bytes), Ok(value));
+        prop_assert_eq!(DrillProbe::decode(&[&bytes[..], &later].concat()), Ok(value));
+        prop_assert!(DrillProbe::decode(&bytes[..DrillProbe::LEN - 1]).is_err());
     }
 
     #[test]
