@@ -27,6 +27,7 @@ const FOR_MEMBERS: &[&str] = &[
     "/hawser.v1.MeshService/ListStreams",
     "/hawser.v1.MeshService/ListRoutes",
     "/hawser.v1.MeshService/ExplainRoute",
+    "/hawser.v1.MeshService/ExplainMessage",
     "/hawser.v1.MeshService/GetCoverage",
     "/hawser.v1.MeshService/GetTopology",
     "/hawser.v1.MeshService/WatchLaneEvents",

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError, DrillProbe,
-    FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, Hello,
-    Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose,
-    LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
-    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp,
-    TenantId, TrafficClass, capability, put_varint,
+    AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
+    DrillProbe, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef,
+    Heartbeat, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses,
+    LaneClose, LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId,
+    NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder,
+    RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync,
+    StripeStamp, TenantId, TrafficClass, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, record_bytes, written};
@@ -64,6 +64,8 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
         // The front of another one, not a value with something open behind it.
         .chain(["notice-without-refusal"])
+        // A whole frame.
+        .chain(["stripe-opening"])
         .collect();
     assert_eq!(labels().collect::<BTreeSet<_>>(), tested);
 }
@@ -180,6 +182,28 @@ fn link_messages() {
     let stamp = StripeStamp { channel: 3, epoch: 12, sequence: 300 };
     assert_eq!(stamp.encode(), vector("stripe-stamp"));
     assert_eq!(StripeStamp::decode(vector("stripe-stamp")), Ok((stamp, &[][..])));
+}
+
+#[test]
+fn a_striped_frame_may_begin_an_epoch_without_a_record() {
+    let stamp = StripeStamp { channel: 3, epoch: 13, sequence: 0 };
+    let (kind, class, flags) = (FrameKind::StripedRecord, TrafficClass::Bulk, FrameFlags::STRIPED);
+    let mut bytes = Vec::new();
+    let written = BatchWriter::new(&mut bytes).flagged_frame(
+        kind,
+        class,
+        flags,
+        LinkSequence(9),
+        &[&stamp.encode()],
+    );
+    assert!(written.is_ok());
+    assert_eq!(bytes, vector("stripe-opening"));
+    let mut frames = FrameIter::new(vector("stripe-opening"));
+    let frame = frames.next().unwrap().unwrap();
+    assert!(frames.next().is_none());
+    assert_eq!((frame.header.kind, frame.header.link_sequence), (kind, LinkSequence(9)));
+    assert_eq!(StripeStamp::decode(frame.body.bytes()), Ok((stamp, &[][..])));
+    assert!(frame.unstamped().unwrap().body.is_empty(), "no record");
 }
 
 #[test]
