@@ -18,19 +18,46 @@ const MESSAGE_BYTES: usize = 512;
 /// TLS of either side: rustls' unbuffered connection until the handshake is done, our own records
 /// from then on.
 pub(crate) enum Tls {
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>, Seen),
+    Server(Box<UnbufferedServerConnection>, Seen),
     Established(Box<Records>),
     /// It met an error. What rustls remembers about the read buffer no longer holds, and asking it
     /// again may panic, so there is nothing left to ask.
     Failed,
 }
 
+/// How much of the read buffer rustls has been shown, from its front. It remembers places there, and
+/// may not be shown less.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Where the last whole record ended.
+    whole: usize,
+    bytes: usize,
+}
+
+impl Seen {
+    /// One whole record more, or what there is of it. False if there is nothing new.
+    fn extend(&mut self, bytes: &[u8]) -> bool {
+        let before = self.bytes;
+        if let Some(end) = record_end(bytes, self.whole) {
+            (self.whole, self.bytes) = (end, end);
+        } else {
+            self.bytes = bytes.len();
+        }
+        self.bytes > before
+    }
+
+    const fn discard(&mut self, bytes: usize) {
+        self.whole = self.whole.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Client(_) => "Tls::Client",
-            Self::Server(_) => "Tls::Server",
+            Self::Client(..) => "Tls::Client",
+            Self::Server(..) => "Tls::Server",
             Self::Established(_) => "Tls::Established",
             Self::Failed => "Tls::Failed",
         })
@@ -61,18 +88,20 @@ impl Tls {
     ) -> Result<Self, SessionError> {
         // Where they go to is this process, and this crate.
         Arc::make_mut(&mut config).enable_secret_extraction = true;
-        Ok(Self::Client(Box::new(UnbufferedClientConnection::new(config, name)?)))
+        let connection = UnbufferedClientConnection::new(config, name)?;
+        Ok(Self::Client(Box::new(connection), Seen::default()))
     }
 
     pub(crate) fn server(mut config: Arc<ServerConfig>) -> Result<Self, SessionError> {
         Arc::make_mut(&mut config).enable_secret_extraction = true;
-        Ok(Self::Server(Box::new(UnbufferedServerConnection::new(config)?)))
+        let connection = UnbufferedServerConnection::new(config)?;
+        Ok(Self::Server(Box::new(connection), Seen::default()))
     }
 
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match self {
-            Self::Client(connection) => connection.peer_certificates(),
-            Self::Server(connection) => connection.peer_certificates(),
+            Self::Client(connection, _) => connection.peer_certificates(),
+            Self::Server(connection, _) => connection.peer_certificates(),
             Self::Established(records) => records.peer_certificates(),
             Self::Failed => None,
         }
@@ -82,7 +111,7 @@ impl Tls {
     pub(crate) fn records(&mut self) -> Result<&mut Records, SessionError> {
         match self {
             Self::Established(records) => Ok(records),
-            Self::Client(_) | Self::Server(_) | Self::Failed => Err(SessionError::NotReady),
+            Self::Client(..) | Self::Server(..) | Self::Failed => Err(SessionError::NotReady),
         }
     }
 
@@ -135,12 +164,13 @@ impl Tls {
         incoming: &mut [u8],
         outgoing: &mut Outgoing,
     ) -> Result<usize, SessionError> {
-        let (mut taken, mut offered) = (0, 0);
+        let (mut taken, mut seen) = (0, self.seen());
         loop {
             let rest = incoming.get_mut(taken..).unwrap_or_default();
-            let (discard, step) = self.step(rest.get_mut(..offered).unwrap_or_default(), outgoing);
+            let shown = rest.get_mut(..seen.bytes).unwrap_or_default();
+            let (discard, step) = self.step(shown, outgoing);
             taken += discard;
-            offered = offered.saturating_sub(discard);
+            seen.discard(discard);
             match step {
                 Ok(Step::Again) => {}
                 // A server may send before it has heard the end of the client's handshake.
@@ -149,29 +179,41 @@ impl Tls {
                     return Ok(taken);
                 }
                 Ok(Step::Idle | Step::Traffic) => {
-                    let rest = incoming.get(taken..).unwrap_or_default();
-                    if offered == rest.len() {
+                    if !seen.extend(incoming.get(taken..).unwrap_or_default()) {
+                        self.note_seen(seen);
                         return Ok(taken);
                     }
-                    offered = record_end(rest, offered).unwrap_or(rest.len());
                 }
                 Err(error) => {
                     // The alert for the peer still waits inside; this one step writes it. Another
                     // would read the failed record again.
                     let rest = incoming.get_mut(taken..).unwrap_or_default();
-                    let rest = rest.get_mut(..offered).unwrap_or_default();
-                    let _alert = self.step(rest, outgoing);
+                    let shown = rest.get_mut(..seen.bytes).unwrap_or_default();
+                    let _alert = self.step(shown, outgoing);
                     return Err(error);
                 }
             }
         }
     }
 
+    const fn seen(&self) -> Seen {
+        match self {
+            Self::Client(_, seen) | Self::Server(_, seen) => *seen,
+            Self::Established(_) | Self::Failed => Seen { whole: 0, bytes: 0 },
+        }
+    }
+
+    const fn note_seen(&mut self, now: Seen) {
+        if let Self::Client(_, seen) | Self::Server(_, seen) = self {
+            *seen = now;
+        }
+    }
+
     /// Takes the keys over from rustls, which has done its handshake and seen nothing behind it.
     fn establish(&mut self) -> Result<(), SessionError> {
         let records = match std::mem::replace(self, Self::Failed) {
-            Self::Client(connection) => Records::of_client(*connection)?,
-            Self::Server(connection) => Records::of_server(*connection)?,
+            Self::Client(connection, _) => Records::of_client(*connection)?,
+            Self::Server(connection, _) => Records::of_server(*connection)?,
             Self::Established(_) | Self::Failed => return Err(SessionError::NotReady),
         };
         *self = Self::Established(Box::new(records));
@@ -180,8 +222,8 @@ impl Tls {
 
     fn is_handshaking(&self) -> bool {
         match self {
-            Self::Client(connection) => connection.is_handshaking(),
-            Self::Server(connection) => connection.is_handshaking(),
+            Self::Client(connection, _) => connection.is_handshaking(),
+            Self::Server(connection, _) => connection.is_handshaking(),
             Self::Established(_) | Self::Failed => false,
         }
     }
@@ -192,8 +234,8 @@ impl Tls {
         outgoing: &mut Outgoing,
     ) -> (usize, Result<Step, SessionError>) {
         match self {
-            Self::Client(connection) => handle(connection.process_tls_records(rest), outgoing),
-            Self::Server(connection) => handle(connection.process_tls_records(rest), outgoing),
+            Self::Client(connection, _) => handle(connection.process_tls_records(rest), outgoing),
+            Self::Server(connection, _) => handle(connection.process_tls_records(rest), outgoing),
             Self::Established(_) | Self::Failed => (0, Err(SessionError::NotReady)),
         }
     }

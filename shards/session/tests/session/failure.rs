@@ -105,6 +105,25 @@ fn what_comes_in_one_read_with_the_end_of_the_handshake_counts() {
     }
 }
 
+#[test]
+fn a_handshake_in_many_records_and_reads_is_done() {
+    for (piece, cuts) in [(1, vec![usize::MAX]), (50, vec![1, 7, 400]), (300, vec![3, 999])] {
+        let mut pair = Pair::new(Member::new().lane_configs());
+        pair.client.process().unwrap();
+        let hello = pair.client.take_unsent();
+        // Its one record becomes many.
+        let records: Vec<u8> = hello[5..]
+            .chunks(piece)
+            .flat_map(|body| [&[22, 3, 1][..], &(body.len() as u16).to_be_bytes(), body].concat())
+            .collect();
+        deliver(&records, &mut pair.server, &mut Cuts::new(cuts.clone()), |_| {}).unwrap();
+        pair.handshake(&mut Cuts::new(cuts));
+        pair.client.send_message(b"x").unwrap();
+        deliver(&pair.client.take_unsent(), &mut pair.server, &mut Cuts::whole(), |_| {}).unwrap();
+        assert_eq!(messages(&mut pair.server), [b"x"]);
+    }
+}
+
 /// A whole message as the peer of `role` sends it; its mask, if any, is zero.
 fn frame(role: Role, payload: &[u8]) -> Vec<u8> {
     let len = payload.len() as u8;
