@@ -173,7 +173,7 @@ impl World {
             match transmit.body {
                 TransmitBody::Sync(sync) => self.send(Packet::Sync(sync)),
                 TransmitBody::Record(record) => {
-                    let bytes = record.with_parts(|parts| parts.concat());
+                    let bytes = record.to_bytes();
                     self.send(Packet::Record(bytes));
                 }
             }
@@ -293,7 +293,7 @@ fn a_slow_consumer_stops_the_publisher_and_nothing_else() {
             match transmit.body {
                 TransmitBody::Sync(sync) => world.send(Packet::Sync(sync)),
                 TransmitBody::Record(record) => {
-                    world.send(Packet::Record(record.with_parts(|parts| parts.concat())));
+                    world.send(Packet::Record(record.to_bytes()));
                 }
             }
         }
@@ -366,7 +366,7 @@ fn small_publishes_share_a_record() {
                 TransmitBody::Sync(sync) => world.send(Packet::Sync(sync)),
                 TransmitBody::Record(record) => {
                     records += 1;
-                    world.send(Packet::Record(record.with_parts(|parts| parts.concat())));
+                    world.send(Packet::Record(record.to_bytes()));
                 }
             }
         }
@@ -423,7 +423,7 @@ fn settle(
             match transmit.body {
                 TransmitBody::Sync(sync) => receiver.handle_sync(&sync),
                 TransmitBody::Record(record) => {
-                    let bytes = record.with_parts(|parts| parts.concat());
+                    let bytes = record.to_bytes();
                     receiver.handle_record(&RecordView::decode(&bytes).unwrap());
                 }
             }
@@ -554,7 +554,7 @@ fn a_source_cannot_fill_a_destination_with_producers() {
         let (lengths, payload) = messages(1, 1);
         let base = StreamOffset(producer);
         let record = builder.record(ProducerId(producer), 1, base, 1, lengths, payload);
-        let bytes = record.with_parts(|parts| parts.concat());
+        let bytes = record.to_bytes();
         outcomes.push(receiver.handle_record(&RecordView::decode(&bytes).unwrap()));
     }
     let last = outcomes.pop();

@@ -1,16 +1,21 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use hawser_wire::{
     BatchWriter, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, LinkSequence,
     StripeStamp, TrafficClass,
 };
 
+use crate::frame_parts::FrameParts;
 use crate::width::wide;
 
 /// Encoded frames of one class that go to the neighbour as one message.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// The end of the last frame, behind `bytes`, where whoever gave it holds it, too.
+    shared: Bytes,
     /// Where the first frame stands that has not been acknowledged.
     start: usize,
     /// Frames behind `start`.
@@ -33,6 +38,7 @@ impl Batch {
     pub(crate) const fn new(bytes: Vec<u8>, class: TrafficClass) -> Self {
         Self {
             bytes,
+            shared: Bytes::new(),
             start: 0,
             count: 0,
             counted: 0,
@@ -54,10 +60,26 @@ impl Batch {
         self.stripe
     }
 
-    /// The frames.
+    /// The frames; a copy of them, if the end of the last one is shared.
     #[must_use]
-    pub fn frames(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+    pub fn frames(&self) -> Cow<'_, [u8]> {
+        let [own, shared] = self.behind(self.start);
+        if shared.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, shared].concat()) }
+    }
+
+    /// The frames from a place in the buffer on, in two parts.
+    pub(crate) fn behind(&self, at: usize) -> [&[u8]; 2] {
+        [self.bytes.get(at..).unwrap_or_default(), &self.shared]
+    }
+
+    /// No frame can be appended.
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
+    /// Copies what is shared, so that the frames lie in the buffer.
+    pub(crate) fn own(&mut self) {
+        self.bytes.extend_from_slice(&std::mem::take(&mut self.shared));
     }
 
     /// How many they are.
@@ -83,12 +105,12 @@ impl Batch {
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.start)
+        self.bytes.len().saturating_sub(self.start).saturating_add(self.shared.len())
     }
 
     /// Memory that the batch holds.
     pub(crate) const fn backing_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity().saturating_add(self.shared.len())
     }
 
     /// Where its frames begin in its buffer.
@@ -104,10 +126,11 @@ impl Batch {
         self.bytes
     }
 
-    /// Appends the frames of `other`, whose buffer comes back; the place where they begin.
+    /// Appends the frames of `other`, whose buffer comes back; the place where they begin. Both are in
+    /// their buffers whole.
     pub(crate) fn absorb(&mut self, other: Self) -> (usize, Vec<u8>) {
         let at = self.bytes.len();
-        self.bytes.extend_from_slice(other.frames());
+        self.bytes.extend_from_slice(&other.frames());
         self.count = self.count.saturating_add(other.count);
         self.counted = self.counted.saturating_add(other.counted);
         self.counted_bytes = self.counted_bytes.saturating_add(other.counted_bytes);
@@ -122,15 +145,12 @@ impl Batch {
         self.bytes.capacity().saturating_sub(self.bytes.len()) >= bytes
     }
 
-    pub(crate) fn tail(&self, at: usize) -> &[u8] {
-        self.bytes.get(at..).unwrap_or_default()
-    }
-
     /// Leaves out the first `frames` counted frames and what stands between them.
     pub(crate) fn skip_counted(&mut self, frames: u64) {
+        self.own();
         let (mut left, mut skipped_bytes) = (frames, 0_usize);
         let (mut start, mut count) = (self.start, self.count);
-        for frame in FrameIter::new(self.frames()) {
+        for frame in FrameIter::new(&self.frames()) {
             if left == 0 {
                 break;
             }
@@ -146,6 +166,22 @@ impl Batch {
         (self.start, self.count) = (start, count);
         self.counted = self.counted.saturating_sub(frames.saturating_sub(left));
         self.counted_bytes = self.counted_bytes.saturating_sub(wide(skipped_bytes));
+    }
+
+    /// Appends a body behind its header: its end by reference, if copying it costs more.
+    fn put_body(&mut self, stamp: Option<StripeStamp>, body: &FrameParts<'_>) {
+        let stamp = stamp.map(|stamp| stamp.encode());
+        let prefix = stamp.as_ref().map_or(&[][..], |stamp| stamp.as_slice());
+        let shared = body.end.filter(|end| end.len() >= SHARED_BYTES_MIN);
+        let copied = body.end.filter(|_| shared.is_none()).map_or(&[][..], |end| end);
+        let len = prefix.len().saturating_add(body.len());
+        self.bytes.reserve(len.saturating_sub(shared.map_or(0, Bytes::len)));
+        self.bytes.extend_from_slice(prefix);
+        for part in body.parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.extend_from_slice(copied);
+        self.shared = shared.cloned().unwrap_or_default();
     }
 
     /// Appends a frame as it stands in another batch.
@@ -170,7 +206,7 @@ impl Batch {
     pub(crate) fn copy_counted(&self, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         let mut copy = self.like(buffer);
-        for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
+        for frame in FrameIter::new(&self.frames()).map_while(Result::ok) {
             if frame.header.link_sequence.0 != 0 && !self.is_gone(&frame) {
                 copy.push(&frame);
             }
@@ -188,7 +224,8 @@ impl Batch {
     ) -> Self {
         let mut copy = self.like(buffer);
         let mut gone = std::mem::take(&mut self.gone);
-        let frames = FrameIter::new(self.frames()).map_while(Result::ok);
+        let frames = self.frames();
+        let frames = FrameIter::new(&frames).map_while(Result::ok);
         let counted = frames.filter(|frame| frame.header.link_sequence.0 != 0);
         for frame in counted.skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
             let sequence = frame.header.link_sequence.0;
@@ -210,7 +247,7 @@ impl Batch {
             return self;
         }
         let mut rest = self.like(pool.take());
-        for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
+        for frame in FrameIter::new(&self.frames()).map_while(Result::ok) {
             if !self.is_gone(&frame) {
                 rest.push(&frame);
             }
@@ -222,7 +259,8 @@ impl Batch {
     /// The batch with plain frames in place of striped ones.
     pub(crate) fn unstamped(self, pool: &mut BufferPool) -> Self {
         let mut plain = Self::new(pool.take(), self.class);
-        let frames = FrameIter::new(self.frames()).map_while(Result::ok);
+        let frames = self.frames();
+        let frames = FrameIter::new(&frames).map_while(Result::ok);
         for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
             plain.push(&frame);
         }
@@ -238,15 +276,16 @@ impl Batch {
         pool: &mut BufferPool,
     ) -> Option<Self> {
         let mut wants = |frame: &FrameRef<'_>| frame.header.link_sequence.0 != 0 && takes(frame);
-        let mut frames = FrameIter::new(self.frames()).map_while(Result::ok);
-        if !frames.any(|frame| wants(&frame)) {
+        let frames = self.frames();
+        if !FrameIter::new(&frames).map_while(Result::ok).any(|frame| wants(&frame)) {
             return None;
         }
         let mut taken = self.like(pool.take());
         let mut rest = self.like(pool.take());
-        for frame in FrameIter::new(self.frames()).map_while(Result::ok) {
+        for frame in FrameIter::new(&frames).map_while(Result::ok) {
             if wants(&frame) { taken.push(&frame) } else { rest.push(&frame) }
         }
+        drop(frames);
         rest.gone = std::mem::take(&mut self.gone);
         pool.give(std::mem::replace(self, rest).bytes);
         Some(taken)
@@ -309,6 +348,10 @@ impl BufferPool {
     }
 }
 
+/// The end of a frame's body is copied into its batch below this many bytes: a batch ends with what it
+/// shares, and a message of its own costs more than a short copy.
+const SHARED_BYTES_MIN: usize = 32 << 10;
+
 /// A frame to be appended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewFrame<'a> {
@@ -319,7 +362,7 @@ pub(crate) struct NewFrame<'a> {
     pub(crate) sequence: u64,
     /// In front of the parts.
     pub(crate) stamp: Option<StripeStamp>,
-    pub(crate) parts: &'a [&'a [u8]],
+    pub(crate) body: FrameParts<'a>,
     /// With its header and its stamp.
     pub(crate) len: usize,
 }
@@ -348,31 +391,27 @@ impl BatchFifo {
         batch_bytes: usize,
         pool: &mut BufferPool,
     ) -> bool {
-        let NewFrame { kind, class, flags, sequence, stamp, parts, len } = *frame;
+        let NewFrame { kind, class, flags, sequence, stamp, body, len } = *frame;
         let stripe = stamp.map(|stamp| stamp.epoch);
         let fits = |batch: &Batch| {
-            batch.stripe == stripe && batch.bytes.len().saturating_add(len) <= batch_bytes
+            !batch.is_closed()
+                && batch.stripe == stripe
+                && batch.bytes.len().saturating_add(len) <= batch_bytes
         };
         if !self.batches.back().is_some_and(fits) {
             self.batches.push_back(Batch { stripe, ..Batch::new(pool.take(), class) });
         }
         let Some(batch) = self.batches.back_mut() else { return false };
-        let (sequence_field, stamp) = (LinkSequence(sequence), stamp.map(|stamp| stamp.encode()));
-        let prefix = stamp.as_ref().map_or(&[][..], |stamp| stamp.as_slice());
-        let written = BatchWriter::new(&mut batch.bytes).prefixed_frame(
-            kind,
-            class,
-            flags,
-            sequence_field,
-            prefix,
-            parts,
-        );
-        if written.is_err() {
+        let body_bytes = len.saturating_sub(FrameHeader::LEN);
+        let sequence_field = LinkSequence(sequence);
+        let mut writer = BatchWriter::new(&mut batch.bytes);
+        if writer.frame_header(kind, class, flags, sequence_field, body_bytes).is_err() {
             if batch.bytes.is_empty() {
                 self.batches.pop_back();
             }
             return false;
         }
+        batch.put_body(stamp, &body);
         batch.count = batch.count.saturating_add(1);
         if sequence != 0 {
             batch.counted = batch.counted.saturating_add(1);
@@ -417,10 +456,11 @@ pub(crate) mod tests {
 
     /// A frame with this body.
     pub(crate) fn frame<'a>(sequence: u64, parts: &'a [&'a [u8]]) -> NewFrame<'a> {
+        let body = FrameParts::of(parts);
         let len = parts.iter().map(|part| part.len()).sum::<usize>() + FrameHeader::LEN;
         let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
         let flags = FrameFlags::default();
-        NewFrame { kind, class, flags, sequence, stamp: None, parts, len }
+        NewFrame { kind, class, flags, sequence, stamp: None, body, len }
     }
 
     fn sequences(batch: &Batch) -> Vec<u64> {

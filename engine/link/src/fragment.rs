@@ -17,7 +17,8 @@ pub(crate) struct SplitBatch {
 }
 
 impl SplitBatch {
-    pub(crate) const fn new(batch: Batch) -> Self {
+    pub(crate) fn new(mut batch: Batch) -> Self {
+        batch.own();
         Self { batch, sent_bytes: 0 }
     }
 
@@ -36,7 +37,7 @@ impl SplitBatch {
     /// The next piece, of at most `max_bytes`.
     pub(crate) fn next_piece(&mut self, max_bytes: usize) -> LaneFragment<'_> {
         let first = self.sent_bytes == 0;
-        let rest = self.batch.frames().get(self.sent_bytes..).unwrap_or_default();
+        let [rest, _none] = self.batch.behind(self.batch.start().saturating_add(self.sent_bytes));
         let (piece, behind) = rest.split_at(rest.len().min(max_bytes));
         self.sent_bytes = self.sent_bytes.saturating_add(piece.len());
         LaneFragment { first, last: behind.is_empty(), piece }

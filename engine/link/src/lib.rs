@@ -22,6 +22,7 @@ mod duplicates;
 mod event;
 mod fair_queue;
 mod fragment;
+mod frame_parts;
 mod lane;
 mod lane_decision;
 mod lane_policy;
@@ -43,6 +44,7 @@ pub use config::LinkConfig;
 pub use connection::{ConnectionId, LaneKey, LaneOffer};
 pub use event::{LinkEvent, Refusal, RefusedLimit, SessionEnd, WakeReason};
 pub use fair_queue::Flow;
+pub use frame_parts::FrameParts;
 pub use lane_decision::{
     BULK_LANES_MAX, LaneAction, LaneDecision, LanePolicyLimits, LaneSample, LaneVerdict,
 };

@@ -128,6 +128,8 @@ impl UnackedWindow {
             && last.batch.class() == batch.class()
             && last.batch.stripe().is_none()
             && batch.stripe().is_none()
+            && !last.batch.is_closed()
+            && !batch.is_closed()
             && last.batch.len().saturating_add(batch.len()) <= merge_bytes
             && last.batch.has_capacity(batch.len())
         {
@@ -181,9 +183,9 @@ impl UnackedWindow {
         self.batches.push_back(sent);
     }
 
-    /// The bytes of the last batch from `at` on.
-    pub(crate) fn tail(&self, at: usize) -> &[u8] {
-        self.batches.back().map(|sent| sent.batch.tail(at)).unwrap_or_default()
+    /// The bytes of the last batch from `at` on, in two parts.
+    pub(crate) fn tail(&self, at: usize) -> [&[u8]; 2] {
+        self.batches.back().map(|sent| sent.batch.behind(at)).unwrap_or_default()
     }
 
     fn pop_front(&mut self) -> Option<SentBatch> {

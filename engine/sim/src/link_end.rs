@@ -5,7 +5,9 @@ use hawser_wire::{
     NodeId, TrafficClass,
 };
 
-use hawser_link::{Flow, LaneKey, LinkConfig, LinkEvent, Origin, Refusal, SessionEnd, VirtualLink};
+use hawser_link::{
+    Flow, FrameParts, LaneKey, LinkConfig, LinkEvent, Origin, Refusal, SessionEnd, VirtualLink,
+};
 
 use crate::event::Event;
 use crate::ledger::FrameLedger;
@@ -107,13 +109,13 @@ impl LinkEnd {
         (kind, class): (FrameKind, TrafficClass),
         origin: Origin,
         (flow, flags): (Flow, FrameFlags),
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
-        self.machine.push(kind, class, origin, flow, flags, parts)?;
+        self.machine.push(kind, class, origin, flow, flags, body)?;
         if kind.is_routed()
             && let Some(ledger) = self.ledgers.last_mut()
         {
-            let checksum = parts.iter().fold(Crc32c::new(), |sum, part| sum.update(part));
+            let checksum = body.iter().fold(Crc32c::new(), Crc32c::update);
             ledger.handle_taken(now, checksum.finish());
         }
         Ok(())
@@ -170,7 +172,7 @@ impl Simulation {
             && self.network.can_write(&mut self.queue, end)
             && let Some(transmit) = self.ends[link_end].machine.poll_transmit(now, end.key())
         {
-            self.network.write(&mut self.queue, end, transmit.frames);
+            self.network.write(&mut self.queue, end, &transmit.frames.concat());
         }
     }
 
@@ -216,7 +218,7 @@ impl Simulation {
         let (node, mut count) = (end.node, 0_u64);
         let mut given_up = Vec::new();
         while let Some(batch) = end.machine.poll_rerouted() {
-            for frame in FrameIter::new(batch.frames()).filter_map(Result::ok) {
+            for frame in FrameIter::new(&batch.frames()).filter_map(Result::ok) {
                 if let Some(ledger) = end.ledgers.last_mut() {
                     ledger.handle_returned(frame.header.link_sequence);
                 }
@@ -232,7 +234,7 @@ impl Simulation {
             self.violate(Property::NothingLost, text);
         }
         for batch in given_up {
-            self.give_up(node, batch.frames());
+            self.give_up(node, &batch.frames());
         }
     }
 }

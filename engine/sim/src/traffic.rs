@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use hawser_delivery::{RecordOutcome, TransmitBody};
-use hawser_link::{Flow, Handled, Origin, Refusal, RefusedLimit};
+use hawser_link::{Flow, FrameParts, Handled, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
     FrameFlags, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason,
     RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
@@ -190,18 +190,25 @@ impl Simulation {
                     let kind = (FrameKind::StreamSync, TrafficClass::Control);
                     let parts = [header, &body];
                     // One that is refused is repeated in its time.
-                    let _ = end.push(now, kind, Origin::Own, (Flow::default(), flags), &parts);
+                    let _ = end.push(
+                        now,
+                        kind,
+                        Origin::Own,
+                        (Flow::default(), flags),
+                        FrameParts::of(&parts),
+                    );
                 }
                 TransmitBody::Record(record) => {
                     let kind = (FrameKind::Record, TrafficClass::Bulk);
                     state.source.note_sent(&record);
                     state.source.settle(now, windows);
-                    let sent = record.with_parts(|parts| {
-                        let mut all: [&[u8]; 5] = [header, &[], &[], &[], &[]];
+                    let sent = record.with_parts(|parts, payload| {
+                        let mut all: [&[u8]; 4] = [header, &[], &[], &[]];
                         for (slot, part) in all.iter_mut().skip(1).zip(parts) {
                             *slot = part;
                         }
-                        end.push(now, kind, Origin::Own, (name, striped), &all)
+                        let body = FrameParts { parts: &all, end: Some(payload) };
+                        end.push(now, kind, Origin::Own, (name, striped), body)
                     });
                     if let Err(refusal) = sent {
                         let congested = refusal.limit != RefusedLimit::NoLane;
@@ -236,7 +243,13 @@ impl Simulation {
             let about = (Flow::default(), FrameFlags::default());
             let parts = [state.backward.as_slice(), &body];
             // One that is refused is made up for by the next, or asked for.
-            let _ = self.ends[state.last_end].push(now, kind, Origin::Own, about, &parts);
+            let _ = self.ends[state.last_end].push(
+                now,
+                kind,
+                Origin::Own,
+                about,
+                FrameParts::of(&parts),
+            );
         }
         state.sink.receiver.leave();
         self.body = body;
@@ -278,7 +291,8 @@ impl Simulation {
         let sent = now.as_nanos().to_le_bytes();
         self.sample_in_flight(link_end);
         if self.ends[link_end].machine.is_up() {
-            let _ = self.ends[link_end].push(now, kind, Origin::Own, about, &[&sent]);
+            let _ =
+                self.ends[link_end].push(now, kind, Origin::Own, about, FrameParts::of(&[&sent]));
         }
         self.queue.schedule(now.saturating_add(PROBE_EVERY), Event::Probe { end: link_end });
         self.pump(node);
@@ -381,8 +395,13 @@ impl Simulation {
         let stream = header.filter(|_| kind == FrameKind::Record).map(|header| header.stream);
         let about = (stream.map_or_else(Flow::default, flow_name), frame.header.flags);
         let class = frame.header.class;
-        let pushed =
-            self.ends[next].push(now, (kind, class), Origin::Foreign, about, &[&fixed, rest]);
+        let pushed = self.ends[next].push(
+            now,
+            (kind, class),
+            Origin::Foreign,
+            about,
+            FrameParts::of(&[&fixed, rest]),
+        );
         if let Err(refusal) = pushed
             && let Some(stream) = stream
         {
@@ -435,7 +454,8 @@ impl Simulation {
         notice.encode(&mut body);
         let kind = (FrameKind::Notice, TrafficClass::Control);
         let about = (Flow::default(), FrameFlags::default());
-        let _ = self.ends[way].push(now, kind, Origin::Own, about, &[&header, &body]);
+        let _ =
+            self.ends[way].push(now, kind, Origin::Own, about, FrameParts::of(&[&header, &body]));
     }
 
     /// A frame has reached its destination.

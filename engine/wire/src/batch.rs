@@ -22,6 +22,12 @@ pub struct FrameBody<'a> {
 }
 
 impl<'a> FrameBody<'a> {
+    /// A body that is all of `bytes`, parts of which may be kept without a copy.
+    #[must_use]
+    pub fn shared(bytes: &'a Bytes) -> Self {
+        Self { bytes, batch: Some(bytes) }
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn bytes(self) -> &'a [u8] {
@@ -34,11 +40,31 @@ impl<'a> FrameBody<'a> {
         Self { bytes: rest, ..self }
     }
 
+    /// The bytes as a part of the batch, if parts of it may be kept and they are at least a third of it:
+    /// what is kept holds less than four times the memory that it counts for.
+    #[must_use]
+    pub fn to_shared(self) -> Option<Bytes> {
+        part_of(self.batch?, self.bytes, self.bytes.len())
+    }
+
     /// The batch, if parts of it may be kept.
     #[must_use]
     pub const fn batch(self) -> Option<&'a Bytes> {
         self.batch
     }
+}
+
+/// What is kept as a part of a batch is at least this share of it, together with what is kept with it.
+const BATCH_SHARES_MAX: usize = 3;
+
+/// `bytes` as a part of `batch`, if they stand in there and `kept_bytes` are enough of it.
+pub(crate) fn part_of(batch: &Bytes, bytes: &[u8], kept_bytes: usize) -> Option<Bytes> {
+    if kept_bytes.saturating_mul(BATCH_SHARES_MAX) < batch.len() {
+        return None;
+    }
+    let start = bytes.as_ptr().addr().checked_sub(batch.as_ptr().addr())?;
+    let end = start.checked_add(bytes.len())?;
+    (end <= batch.len()).then(|| batch.slice(start..end))
 }
 
 /// Bytes that have to be copied to be kept.
@@ -74,7 +100,7 @@ impl<'a> FrameIter<'a> {
     /// As [`Self::new`], of a batch parts of which may be kept without a copy.
     #[must_use]
     pub fn shared(batch: &'a Bytes) -> Self {
-        Self { rest: FrameBody { bytes: batch, batch: Some(batch) } }
+        Self { rest: FrameBody::shared(batch) }
     }
 
     fn split_frame(&mut self) -> Result<FrameRef<'a>, DecodeError> {
@@ -143,30 +169,30 @@ impl<'a> BatchWriter<'a> {
         link_sequence: LinkSequence,
         parts: &[&[u8]],
     ) -> Result<(), DecodeError> {
-        self.prefixed_frame(kind, class, flags, link_sequence, &[], parts)
+        let body_bytes = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        self.frame_header(kind, class, flags, link_sequence, body_bytes)?;
+        self.out.reserve(body_bytes);
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        Ok(())
     }
 
-    /// As [`Self::flagged_frame`], with `prefix` before the first part.
+    /// Appends the header of a frame whose body, of `body_bytes`, the caller puts behind it.
     ///
     /// # Errors
     /// As [`Self::frame`].
-    pub fn prefixed_frame(
+    pub fn frame_header(
         &mut self,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
         link_sequence: LinkSequence,
-        prefix: &[u8],
-        parts: &[&[u8]],
+        body_bytes: usize,
     ) -> Result<(), DecodeError> {
-        let len = parts.iter().fold(prefix.len(), |sum, part| sum.saturating_add(part.len()));
-        let header = FrameHeader { kind, flags, class, body_len: body_len(len)?, link_sequence };
-        self.out.reserve(FrameHeader::LEN.saturating_add(len));
+        let body_len = body_len(body_bytes)?;
+        let header = FrameHeader { kind, flags, class, body_len, link_sequence };
         self.out.extend_from_slice(&header.encode());
-        self.out.extend_from_slice(prefix);
-        for part in parts {
-            self.out.extend_from_slice(part);
-        }
         Ok(())
     }
 }

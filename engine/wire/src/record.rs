@@ -1,5 +1,6 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::batch::part_of;
 use crate::varint::split_varint;
 use crate::{
     BootEpoch, ByteReader, DecodeError, FrameBody, MESSAGE_BYTES_MAX, ProducerId,
@@ -67,14 +68,18 @@ impl Record {
     }
 
     /// The parts that, one behind the other, are the record on the wire: header, length of the
-    /// lengths, lengths, messages.
-    pub fn with_parts<R>(&self, write: impl FnOnce(&[&[u8]]) -> R) -> R {
-        write(&[&self.header.encode(), &len_bytes(&self.lengths), &self.lengths, &self.payload])
+    /// lengths, lengths; and the messages.
+    pub fn with_parts<R>(&self, write: impl FnOnce(&[&[u8]], &Bytes) -> R) -> R {
+        let head = [&self.header.encode()[..], &len_bytes(&self.lengths), &self.lengths];
+        write(&head, &self.payload)
+    }
+
+    /// The record as it is on the wire.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.with_parts(|head, payload| [&head.concat(), &payload[..]].concat())
     }
 }
-
-/// Records that are kept as parts of a batch are at least this share of it, each.
-const BATCH_SHARES_MAX: usize = 3;
 
 /// What holding a record costs beside its bytes.
 const RECORD_OVERHEAD_BYTES: u64 = 256;
@@ -145,10 +150,8 @@ impl<'a> RecordView<'a> {
     fn part_of_batch(&self) -> Option<Record> {
         let batch = self.batch?;
         let len = self.lengths.len().saturating_add(self.payload.len());
-        if len.saturating_mul(BATCH_SHARES_MAX) < batch.len() {
-            return None;
-        }
-        let (lengths, payload) = (part(batch, self.lengths)?, part(batch, self.payload)?);
+        let (lengths, payload) =
+            (part_of(batch, self.lengths, len)?, part_of(batch, self.payload, len)?);
         Some(Record { header: self.header, lengths, payload })
     }
 
@@ -161,13 +164,6 @@ impl<'a> RecordView<'a> {
         let payload = lengths.split_off(self.lengths.len());
         Record { header: self.header, lengths, payload }
     }
-}
-
-/// `of` as a part of `batch`; `None` if it does not stand in there.
-fn part(batch: &Bytes, of: &[u8]) -> Option<Bytes> {
-    let start = of.as_ptr().addr().checked_sub(batch.as_ptr().addr())?;
-    let end = start.checked_add(of.len())?;
-    (end <= batch.len()).then(|| batch.slice(start..end))
 }
 
 /// The sum of `count` lengths that fill `lengths` exactly.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use hawser_link::FrameParts;
 
 /// What a frame on its way costs beside its bytes.
 const FRAME_OVERHEAD_BYTES: usize = 128;
@@ -41,17 +42,17 @@ impl Budget {
         Self { used_bytes: Arc::default(), max_bytes }
     }
 
-    /// The parts as one body; `None`, and nothing is taken, if too much is on its way already.
+    /// The body in one piece; `None`, and nothing is taken, if too much is on its way already.
     ///
     /// Only the owner takes, so that what it finds free stays free.
-    pub(crate) fn take(&self, parts: &[&[u8]]) -> Option<Bytes> {
-        let len = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+    pub(crate) fn take(&self, body: FrameParts<'_>) -> Option<Bytes> {
+        let len = body.len();
         let used_bytes = self.used_bytes.load(Ordering::Relaxed);
         if used_bytes.saturating_add(charge(len)) > self.max_bytes {
             return None;
         }
         self.used_bytes.fetch_add(charge(len), Ordering::Relaxed);
-        let bytes = parts.concat();
+        let bytes = body.concat();
         Some(Bytes::from_owner(Charged { bytes, used_bytes: Arc::clone(&self.used_bytes) }))
     }
 }
@@ -63,21 +64,21 @@ mod tests {
     #[test]
     fn what_is_taken_counts_until_the_last_holder_lets_go() {
         let budget = Budget::new(2 * charge(100));
-        let first = budget.take(&[&[1; 60], &[2; 40]]).unwrap();
+        let first = budget.take(FrameParts::of(&[&[1; 60], &[2; 40]])).unwrap();
         assert_eq!(first, [vec![1; 60], vec![2; 40]].concat());
-        let second = budget.take(&[&[0; 100]]).unwrap();
-        assert_eq!(budget.take(&[b""]), None);
+        let second = budget.take(FrameParts::of(&[&[0; 100]])).unwrap();
+        assert_eq!(budget.take(FrameParts::of(&[b""])), None);
         let slice = first.slice(..1);
         drop(first);
-        assert_eq!(budget.take(&[b""]), None, "a slice holds all of it");
+        assert_eq!(budget.take(FrameParts::of(&[b""])), None, "a slice holds all of it");
         std::thread::spawn(move || drop(slice)).join().unwrap();
-        assert!(budget.take(&[&[0; 101]]).is_none());
-        assert!(budget.take(&[&[0; 100]]).is_some());
+        assert!(budget.take(FrameParts::of(&[&[0; 101]])).is_none());
+        assert!(budget.take(FrameParts::of(&[&[0; 100]])).is_some());
         drop(second);
     }
 
     #[test]
     fn what_is_above_the_bound_never_passes() {
-        assert_eq!(Budget::new(charge(9)).take(&[&[0; 10]]), None);
+        assert_eq!(Budget::new(charge(9)).take(FrameParts::of(&[&[0; 10]])), None);
     }
 }

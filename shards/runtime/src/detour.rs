@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use hawser_exchange::RouteReader;
-use hawser_link::{Batch, Origin};
+use hawser_link::{Batch, FrameParts, Origin};
 use hawser_wire::{
     AdjacencyIndex, FrameIter, FrameKind, FrameRef, MonoTime, NodeId, NoticeReason, PathId,
     REPAIRS_MAX, RouteHeader, StreamHeader, StreamId, TrafficClass,
@@ -92,11 +92,11 @@ impl<I: ShardIo> Forwarder<I> {
         neighbour: NodeId,
         frame: Outgoing,
         onward: &Onward<'_>,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Sent {
         let route = onward.route();
-        let sent = route.and_then(|route| self.push_backup(neighbour, frame, route, parts));
-        sent.unwrap_or_else(|| self.push_plain(neighbour, frame, &onward.header, parts))
+        let sent = route.and_then(|route| self.push_backup(neighbour, frame, route, body));
+        sent.unwrap_or_else(|| self.push_plain(neighbour, frame, &onward.header, body))
     }
 
     /// Sends a frame over a backup whose first link is usable, if there is one and the frame may take
@@ -106,7 +106,7 @@ impl<I: ShardIo> Forwarder<I> {
         mut broken: NodeId,
         frame: Outgoing,
         mut route: RouteHeader<'_>,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Option<Sent> {
         loop {
             let class = frame.class;
@@ -114,9 +114,9 @@ impl<I: ShardIo> Forwarder<I> {
             let (next, mut repaired) = (backup.neighbour, Vec::with_capacity(64));
             route.encode_repaired(&mut repaired, &backup.hops).ok()?;
             if self.is_usable(next) {
-                let sent = self.push_plain(next, frame, &[&repaired, &[]], parts);
+                let sent = self.push_plain(next, frame, &[&repaired, &[]], body);
                 if sent == Sent::Queued && frame.kind == FrameKind::Record {
-                    self.tell_of_detour(&route, parts);
+                    self.tell_of_detour(&route, body);
                 }
                 return Some(sent);
             }
@@ -126,8 +126,8 @@ impl<I: ShardIo> Forwarder<I> {
         }
     }
 
-    fn tell_of_detour(&mut self, route: &RouteHeader<'_>, parts: &[&[u8]]) {
-        let Some((_, stream)) = parts.first().and_then(|first| StreamHeader::peek(first)) else {
+    fn tell_of_detour(&mut self, route: &RouteHeader<'_>, body: FrameParts<'_>) {
+        let Some((_, stream)) = body.iter().next().and_then(StreamHeader::peek) else {
             return;
         };
         if self.told.note(self.now, route.source, route.path, stream) {
@@ -185,7 +185,8 @@ impl<I: ShardIo> Forwarder<I> {
     }
 
     fn reroute_batch(&mut self, peer: NodeId, batch: &Batch) {
-        let frames = FrameIter::new(batch.frames()).map_while(Result::ok);
+        let frames = batch.frames();
+        let frames = FrameIter::new(&frames).map_while(Result::ok);
         for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
             let FrameRef { header, body } = frame;
             let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { continue };
@@ -193,7 +194,9 @@ impl<I: ShardIo> Forwarder<I> {
             let (flow, flags) = (flow_of(header.kind, rest), header.flags);
             let outgoing = Outgoing { kind: header.kind, class: header.class, origin, flow, flags };
             // Without a backup it is as if the link had been down when the frame came.
-            let sent = self.push_backup(peer, outgoing, route, &[rest]).unwrap_or(Sent::NoRoute);
+            let rest = &[rest];
+            let sent = self.push_backup(peer, outgoing, route, FrameParts::of(rest));
+            let sent = sent.unwrap_or(Sent::NoRoute);
             self.tell_source(sent, header.kind, &body);
         }
     }

@@ -2,11 +2,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
-use hawser_link::{Flow, Origin, Refusal, RefusedLimit};
+use hawser_link::{Flow, FrameParts, Origin, Refusal, RefusedLimit};
 use hawser_routing::{Route, RouteSet};
 use hawser_wire::{
-    FrameFlags, FrameKind, Hop, MonoTime, NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal,
-    PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
+    FrameBody, FrameFlags, FrameKind, Hop, MonoTime, NodeId, Notice, NoticeLimit, NoticeReason,
+    NoticeRefusal, PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
 use crate::budget::Budget;
@@ -279,7 +279,7 @@ impl<I: ShardIo> Forwarder<I> {
         class: TrafficClass,
         parts: &[&[u8]],
     ) -> Sent {
-        self.send_flagged(to, path, kind, class, FrameFlags::default(), parts)
+        self.send_flagged(to, path, kind, class, FrameFlags::default(), FrameParts::of(parts))
     }
 
     /// As [`Self::send`], with flags.
@@ -290,7 +290,7 @@ impl<I: ShardIo> Forwarder<I> {
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Sent {
         let Some(path) = path.or_else(|| self.control_path(to)) else { return Sent::NoRoute };
         if self.encode_route(class, to, path).is_none() {
@@ -300,10 +300,10 @@ impl<I: ShardIo> Forwarder<I> {
         let Some(lent) = self.encoded.get_mut(&(to, path)).map(std::mem::take) else {
             return Sent::NoRoute;
         };
-        let flow = flow_of(kind, parts.first().copied().unwrap_or_default());
+        let flow = flow_of(kind, body.parts.first().copied().unwrap_or_default());
         let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags };
         let onward = Onward { route: None, header: [&lent.header, &[]] };
-        let sent = self.push_to(lent.neighbour, frame, &onward, parts);
+        let sent = self.push_to(lent.neighbour, frame, &onward, body);
         if let Some(route) = self.encoded.get_mut(&(to, path)) {
             *route = lent;
         }
@@ -316,25 +316,27 @@ impl<I: ShardIo> Forwarder<I> {
         neighbour: NodeId,
         frame: Outgoing,
         onward: &Onward<'_>,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Sent {
         let owner = ShardId::of_peer(neighbour, self.shard_count);
         if owner != self.shard && !self.down.contains(&neighbour) {
-            let all = joined(&onward.header, parts);
-            return self.push_to_shard(owner, frame, &all, |frame| ShardToShard::Egress {
+            let all = joined(&onward.header, body.parts);
+            let body = FrameParts { parts: &all, ..body };
+            return self.push_to_shard(owner, frame, body, |frame| ShardToShard::Egress {
                 peer: neighbour,
                 frame,
             });
         }
         if owner == self.shard {
-            let all = joined(&onward.header, parts);
-            match self.links.push_usable(neighbour, frame, &all) {
+            let all = joined(&onward.header, body.parts);
+            let all = FrameParts { parts: &all, ..body };
+            match self.links.push_usable(neighbour, frame, all) {
                 Ok(()) => return Sent::Queued,
                 Err(refusal) if refusal.limit == RefusedLimit::NoLane => {}
                 Err(refusal) => return Sent::Full(refusal_of(&refusal)),
             }
         }
-        self.detour(neighbour, frame, onward, parts)
+        self.detour(neighbour, frame, onward, body)
     }
 
     /// Sends a frame over a link as its list says, be the link silent or not.
@@ -343,17 +345,18 @@ impl<I: ShardIo> Forwarder<I> {
         neighbour: NodeId,
         frame: Outgoing,
         header: &[&[u8]; 2],
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Sent {
-        let all = joined(header, parts);
+        let all = joined(header, body.parts);
         let owner = ShardId::of_peer(neighbour, self.shard_count);
         if owner != self.shard {
-            return self.push_to_shard(owner, frame, &all, |frame| ShardToShard::Egress {
+            let body = FrameParts { parts: &all, ..body };
+            return self.push_to_shard(owner, frame, body, |frame| ShardToShard::Egress {
                 peer: neighbour,
                 frame,
             });
         }
-        match self.links.push(neighbour, frame, &all) {
+        match self.links.push(neighbour, frame, FrameParts { parts: &all, ..body }) {
             Ok(()) => Sent::Queued,
             Err(refusal) if refusal.limit == RefusedLimit::NoLane => {
                 self.links.note_dropped(neighbour);
@@ -368,13 +371,13 @@ impl<I: ShardIo> Forwarder<I> {
         &mut self,
         owner: ShardId,
         frame: Outgoing,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
         wrap: impl FnOnce(RoutedFrame) -> ShardToShard,
     ) -> Sent {
         let Outgoing { kind, class, flags, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
         if class == TrafficClass::Control {
-            let Some(body) = outlets.budget.take(parts) else {
+            let Some(body) = outlets.budget.take(body) else {
                 return Sent::Full(ring_full(class));
             };
             outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
@@ -383,7 +386,7 @@ impl<I: ShardIo> Forwarder<I> {
         if outlets.data.backlog() > 0 {
             return Sent::Full(ring_full(class));
         }
-        let body = Bytes::from(parts.concat());
+        let body = Bytes::from(body.concat());
         outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
         Sent::Queued
     }
@@ -396,7 +399,8 @@ impl<I: ShardIo> Forwarder<I> {
         let outgoing = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
         let header = frame.body.get(..frame.body.len() - rest.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [header, &[]] };
-        let sent = self.push_to(peer, outgoing, &onward, &[rest]);
+        let body = FrameBody::shared(&frame.body).with(rest);
+        let sent = self.push_onward(peer, outgoing, &onward, body);
         self.tell_source(sent, frame.kind, &frame.body);
     }
 
@@ -410,8 +414,9 @@ impl<I: ShardIo> Forwarder<I> {
         body: &[u8],
     ) {
         let frame = Outgoing { kind, class, origin: Origin::Foreign, flow: Flow::default(), flags };
-        let sent =
-            self.push_to_shard(host, frame, &[body], |frame| ShardToShard::Ingress { frame });
+        let sent = self.push_to_shard(host, frame, FrameParts::of(&[body]), |frame| {
+            ShardToShard::Ingress { frame }
+        });
         self.tell_source(sent, kind, body);
     }
 
@@ -421,27 +426,43 @@ impl<I: ShardIo> Forwarder<I> {
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
-        body: &[u8],
+        body: FrameBody<'_>,
     ) {
-        let Ok((route, after)) = RouteHeader::decode(body) else { return };
+        let Ok((route, after)) = RouteHeader::decode(body.bytes()) else { return };
         let Hop::Via(index) = route.next_hop() else {
-            self.notify(route, NoticeReason::NotForThisNode, None, kind, body);
+            self.notify(route, NoticeReason::NotForThisNode, None, kind, &body);
             return;
         };
-        let Ok((fixed, rest)) = RouteHeader::split_advanced(body) else {
-            self.notify(route, NoticeReason::HopsExceeded, None, kind, body);
+        let Ok((fixed, rest)) = RouteHeader::split_advanced(body.bytes()) else {
+            self.notify(route, NoticeReason::HopsExceeded, None, kind, &body);
             return;
         };
         let Some(neighbour) = self.routes.current().neighbour(index) else {
-            self.notify(route, NoticeReason::NoAdjacency, None, kind, body);
+            self.notify(route, NoticeReason::NoAdjacency, None, kind, &body);
             return;
         };
         let flow = flow_of(kind, after);
         let frame = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
         let hops = rest.get(..rest.len() - after.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [&fixed, hops] };
-        let sent = self.push_to(neighbour, frame, &onward, &[after]);
-        self.tell_source(sent, kind, body);
+        let sent = self.push_onward(neighbour, frame, &onward, body.with(after));
+        self.tell_source(sent, kind, &body);
+    }
+
+    /// Sends what stands behind the route header of a frame that came from elsewhere.
+    fn push_onward(
+        &mut self,
+        neighbour: NodeId,
+        frame: Outgoing,
+        onward: &Onward<'_>,
+        rest: FrameBody<'_>,
+    ) -> Sent {
+        match rest.to_shared() {
+            Some(end) => {
+                self.push_to(neighbour, frame, onward, FrameParts { parts: &[], end: Some(&end) })
+            }
+            None => self.push_to(neighbour, frame, onward, FrameParts::of(&[rest.bytes()])),
+        }
     }
 
     pub(crate) fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
@@ -508,7 +529,8 @@ impl<I: ShardIo> Forwarder<I> {
         if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
             let (kind, flags) = (FrameKind::Notice, FrameFlags::default());
             let frame = Outgoing { kind, class, origin: Origin::Own, flow: Flow::default(), flags };
-            let _best_effort = self.push_to_shard(host, frame, &[&header, notice], |frame| {
+            let parts = [&header[..], notice];
+            let _best_effort = self.push_to_shard(host, frame, FrameParts::of(&parts), |frame| {
                 ShardToShard::Ingress { frame }
             });
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hawser_exchange::{LaneHandover, LinkReport};
 use hawser_link::{
-    Batch, Flow, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent, LinkViolation, Origin,
-    ReassembledFrame, Refusal, RefusedLimit, VirtualLink,
+    Batch, Flow, FrameParts, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent,
+    LinkViolation, Origin, ReassembledFrame, Refusal, RefusedLimit, VirtualLink,
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
@@ -207,9 +207,9 @@ impl<I: ShardIo> Links<I> {
         &mut self,
         peer: NodeId,
         frame: Outgoing,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
-        self.push_if(peer, frame, parts, |_| true)
+        self.push_if(peer, frame, body, |_| true)
     }
 
     /// Queues a frame for `peer` unless the link is not usable: it may have another way.
@@ -217,16 +217,16 @@ impl<I: ShardIo> Links<I> {
         &mut self,
         peer: NodeId,
         frame: Outgoing,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
-        self.push_if(peer, frame, parts, |link| link.usable)
+        self.push_if(peer, frame, body, |link| link.usable)
     }
 
     fn push_if(
         &mut self,
         peer: NodeId,
         frame: Outgoing,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
         takes: impl FnOnce(&Link) -> bool,
     ) -> Result<(), Refusal> {
         let Outgoing { kind, class, origin, flow, flags } = frame;
@@ -241,7 +241,7 @@ impl<I: ShardIo> Links<I> {
                 retry_after: std::time::Duration::from_secs(1),
             });
         };
-        let pushed = link.machine.push(kind, class, origin, flow, flags, parts);
+        let pushed = link.machine.push(kind, class, origin, flow, flags, body);
         if pushed.is_err_and(|refusal| refusal.limit != RefusedLimit::NoLane) {
             link.dropped_frames += 1;
         }
@@ -582,7 +582,7 @@ fn fill(
     while lane.session.unsent_len() < machine.write_budget() {
         let Some(transmit) = machine.poll_transmit(now, key) else { break };
         lane.sent_frames = lane.sent_frames.saturating_add(transmit.count);
-        lane.session.send_message(transmit.frames)?;
+        lane.session.send_joined(transmit.frames)?;
     }
     Ok(())
 }

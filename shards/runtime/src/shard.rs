@@ -3,7 +3,7 @@ mod arrivals;
 use hawser_exchange::{
     ApiData, ApiToShard, ControlToShard, Receiver, ShardPorts, ShardToControl, ShardToShard,
 };
-use hawser_link::{Flow, LinkEvent, Origin};
+use hawser_link::{Flow, FrameParts, LinkEvent, Origin};
 use hawser_routing::FLOODING_MESSAGE_BYTES_MAX;
 use hawser_session::{Inbox, LaneSession};
 use hawser_wire::{
@@ -243,7 +243,7 @@ impl<I: ShardIo> Shard<I> {
                 let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
                 let (flow, flags) = (Flow::default(), FrameFlags::default());
                 let frame = Outgoing { kind, class, origin, flow, flags };
-                let _dropped = self.forwarder.links.push(peer, frame, &[&body]);
+                let _dropped = self.forwarder.links.push(peer, frame, FrameParts::of(&[&body]));
             }
             ControlToShard::Datagram { to, body } => {
                 let class = TrafficClass::Control;

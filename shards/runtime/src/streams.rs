@@ -6,6 +6,7 @@ use hawser_delivery::{
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
+use hawser_link::FrameParts;
 use hawser_wire::{
     BootEpoch, FrameBody, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason,
     RecordView, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
@@ -520,7 +521,10 @@ fn transmit_from<I: ShardIo>(
         TransmitBody::Record(record) => {
             let path = Some(host.paths.path_to(to).unwrap_or_default());
             let (kind, class, flags) = (FrameKind::Record, TrafficClass::Bulk, host.record_flags());
-            record.with_parts(|parts| forwarder.send_flagged(to, path, kind, class, flags, parts))
+            record.with_parts(|parts, payload| {
+                let body = FrameParts { parts, end: Some(payload) };
+                forwarder.send_flagged(to, path, kind, class, flags, body)
+            })
         }
     };
     if let TransmitBody::Record(record) = &transmit.body

@@ -14,6 +14,7 @@ mod inbox;
 mod mask;
 mod message;
 mod outgoing;
+mod pieces;
 mod records;
 mod session;
 mod tls;

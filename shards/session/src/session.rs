@@ -5,8 +5,9 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::SessionError;
 use crate::inbox::Inbox;
-use crate::mask::{MaskSource, copy_masked};
+use crate::mask::MaskSource;
 use crate::outgoing::Outgoing;
+use crate::pieces::Pieces;
 use crate::tls::Tls;
 use crate::traffic_key::RECORD_PLAINTEXT_MAX;
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
@@ -147,7 +148,7 @@ impl LaneSession {
             if self.outgoing.len() > PONGS_UNSENT_MAX {
                 break;
             }
-            self.send_frame(Opcode::Pong, &ping)?;
+            self.send_frame(Opcode::Pong, Pieces::of([&ping, &[]]))?;
         }
         Ok(())
     }
@@ -176,12 +177,20 @@ impl LaneSession {
     /// # Errors
     /// [`SessionError`] if it cannot be sent.
     pub fn send_message(&mut self, batch: &[u8]) -> Result<(), SessionError> {
-        self.send_frame(Opcode::Binary, batch)
+        self.send_joined([batch, &[]])
+    }
+
+    /// Encrypts one binary message that lies in two parts.
+    ///
+    /// # Errors
+    /// [`SessionError`] if it cannot be sent.
+    pub fn send_joined(&mut self, batch: [&[u8]; 2]) -> Result<(), SessionError> {
+        self.send_frame(Opcode::Binary, Pieces::of(batch))
     }
 
     /// A client's payload is masked to where it is encrypted; a server's is encrypted from where it
-    /// lies, but for what shares a record with the header.
-    fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SessionError> {
+    /// lies, but for what shares a record with the header or with the other part.
+    fn send_frame(&mut self, opcode: Opcode, mut payload: Pieces<'_>) -> Result<(), SessionError> {
         let records = self.tls.records()?;
         let mask = match self.role {
             Role::Client => Some(self.masks.next()?),
@@ -190,18 +199,24 @@ impl LaneSession {
         let mut space = [0; HEADER_BYTES_MAX];
         let start = encode_header(&mut space, opcode, payload.len(), mask);
         let header = space.get(start..).unwrap_or_default();
-        let (first, rest) = payload.split_at(payload.len().min(FIRST_PIECE_BYTES));
+        let first = match self.role {
+            Role::Client => payload.take(FIRST_PIECE_BYTES),
+            // What follows is encrypted without being copied.
+            Role::Server => payload.take(payload.until_part().min(FIRST_PIECE_BYTES)),
+        };
         records.seal(header.len() + first.len(), &mut self.outgoing, |plaintext| {
             let (front, body) = plaintext.split_at_mut(header.len());
             front.copy_from_slice(header);
-            match mask {
-                Some(mask) => copy_masked(body, first, mask),
-                None => body.copy_from_slice(first),
-            }
+            first.copy_to(body, mask);
         })?;
-        let Some(mask) = mask else { return records.seal_from(rest, &mut self.outgoing) };
-        for piece in rest.chunks(RECORD_PLAINTEXT_MAX) {
-            records.seal(piece.len(), &mut self.outgoing, |body| copy_masked(body, piece, mask))?;
+        while !payload.is_empty() {
+            let piece = payload.take(RECORD_PLAINTEXT_MAX);
+            match piece.whole().filter(|_| mask.is_none()) {
+                Some(bytes) => records.seal_from(bytes, &mut self.outgoing)?,
+                None => records.seal(piece.len(), &mut self.outgoing, |body| {
+                    piece.copy_to(body, mask);
+                })?,
+            }
         }
         Ok(())
     }
@@ -209,7 +224,8 @@ impl LaneSession {
     /// Says good-bye on both layers.
     pub fn send_close(&mut self) {
         // RFC 6455 §7.4.1: 1000, normal closure.
-        let _cannot = self.send_frame(Opcode::Close, &1000_u16.to_be_bytes());
+        let reason = 1000_u16.to_be_bytes();
+        let _cannot = self.send_frame(Opcode::Close, Pieces::of([&reason, &[]]));
         let _cannot = self.tls.records().and_then(|records| records.close(&mut self.outgoing));
     }
 

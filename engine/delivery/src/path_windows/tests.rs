@@ -78,7 +78,7 @@ impl Stream {
     }
 
     fn take(&mut self, now: MonoTime, record: &Record, marked: bool) {
-        let bytes = record.with_parts(|parts| parts.concat());
+        let bytes = record.to_bytes();
         let view = RecordView::decode(&bytes).unwrap();
         let outcome = if marked {
             self.receiver.handle_marked_record(&view)

@@ -12,7 +12,7 @@ fn deliver(receiver: &mut StreamReceiver, body: &TransmitBody) {
     match body {
         TransmitBody::Sync(sync) => receiver.handle_sync(sync),
         TransmitBody::Record(record) => {
-            let bytes = record.with_parts(|parts| parts.concat());
+            let bytes = record.to_bytes();
             receiver.handle_record(&RecordView::decode(&bytes).unwrap());
         }
     }

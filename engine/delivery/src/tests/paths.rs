@@ -20,7 +20,7 @@ fn sent(sender: &mut StreamSender, now: u64) -> (Vec<Record>, usize) {
 }
 
 fn arrive(now: u64, record: &Record, receiver: &mut StreamReceiver, sender: &mut StreamSender) {
-    let bytes = record.with_parts(|parts| parts.concat());
+    let bytes = record.to_bytes();
     receiver.handle_record(&RecordView::decode(&bytes).unwrap());
     if let Some(ack) = receiver.poll_ack(at(now)) {
         sender.handle_ack(at(now), DESTINATION, &ack);

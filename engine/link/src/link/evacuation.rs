@@ -7,6 +7,7 @@ use hawser_wire::{
 use super::VirtualLink;
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::event::LinkEvent;
+use crate::frame_parts::FrameParts;
 use crate::width::wide;
 
 impl VirtualLink {
@@ -112,7 +113,8 @@ impl VirtualLink {
         }
         let stamp = Some(self.striping.renew(epoch, sequence, wide(len))?);
         let (kind, flags) = (FrameKind::StripedRecord, FrameFlags::STRIPED);
-        let frame = NewFrame { kind, class, flags, sequence, stamp, parts: &[], len };
+        let body = FrameParts::of(&[]);
+        let frame = NewFrame { kind, class, flags, sequence, stamp, body, len };
         let mut first = BatchFifo::default();
         first.push(&frame, len, &mut self.pool);
         self.next_sequence = self.next_sequence.saturating_add(1);

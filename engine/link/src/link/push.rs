@@ -13,6 +13,7 @@ use super::transmit::PIECE_OVERHEAD_BYTES;
 use crate::batch::{BatchFifo, NewFrame};
 use crate::event::{Refusal, RefusedLimit};
 use crate::fair_queue::{Flow, Overfull};
+use crate::frame_parts::FrameParts;
 use crate::lane::Lane;
 use crate::origin::Origin;
 use crate::width::wide;
@@ -77,7 +78,7 @@ impl VirtualLink {
         pinned_bytes.saturating_add(self.striping.queued_bytes(origin))
     }
 
-    /// Appends a frame whose body is made of `parts`, in one copy.
+    /// Appends a frame, in one copy, but for a long end of its body: that is held as it is.
     ///
     /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
     /// other gets none. A bulk frame keeps to the lane of its flow, but for a record with
@@ -94,11 +95,10 @@ impl VirtualLink {
         origin: Origin,
         flow: Flow,
         flags: FrameFlags,
-        parts: &[&[u8]],
+        body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
-        let body = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
-        let len = body.saturating_add(FrameHeader::LEN);
-        self.check_size(kind, class, body)?;
+        let len = body.len().saturating_add(FrameHeader::LEN);
+        self.check_size(kind, class, body.len())?;
         if !self.is_up() {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         }
@@ -107,7 +107,7 @@ impl VirtualLink {
         if is_counted {
             self.check_sequence(class)?;
         }
-        let frame = NewFrame { kind, class, flags, sequence, stamp: None, parts, len };
+        let frame = NewFrame { kind, class, flags, sequence, stamp: None, body, len };
         match class {
             TrafficClass::Control => {
                 let max = self.config.control_bytes_max;

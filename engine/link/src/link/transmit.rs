@@ -20,8 +20,8 @@ pub(super) const PIECE_OVERHEAD_BYTES: usize = FrameHeader::LEN + 1;
 /// The next message of a lane.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
-    /// Encoded frames: the payload of one binary WebSocket message.
-    pub frames: &'a [u8],
+    /// Encoded frames: one behind the other, the payload of one binary WebSocket message.
+    pub frames: [&'a [u8]; 2],
     /// How many they are.
     pub count: u64,
 }
@@ -67,7 +67,7 @@ impl VirtualLink {
         };
         let lane = self.lanes.get(at)?;
         Some(match staged {
-            Staged::Own { count } => Transmit { frames: lane.own_sent(), count },
+            Staged::Own { count } => Transmit { frames: [lane.own_sent(), &[]], count },
             Staged::Batch { at, count } => Transmit { frames: lane.unacked.tail(at), count },
         })
     }

@@ -149,10 +149,9 @@ fn kept(payloads: &[usize]) -> (Bytes, Vec<Record>) {
         let payload = vec![u8::try_from(base).unwrap(); len].into();
         let (producer, offset) = (ProducerId(3), StreamOffset(base));
         let record = builder.record(producer, base + 1, offset, 1, lengths.into(), payload);
-        record.with_parts(|parts| {
-            let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
-            BatchWriter::new(&mut batch).frame(kind, class, LinkSequence(1), parts).unwrap();
-        });
+        let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
+        let parts = [&record.to_bytes()[..]];
+        BatchWriter::new(&mut batch).frame(kind, class, LinkSequence(1), &parts).unwrap();
     }
     let batch = Bytes::from(batch);
     let frames = FrameIter::shared(&batch).map(|frame| frame.unwrap().body);

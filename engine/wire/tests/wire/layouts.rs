@@ -171,7 +171,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
 
 /// The record as it stands on the wire.
 pub(crate) fn record_bytes(record: &Record) -> Vec<u8> {
-    record.with_parts(|parts| parts.concat())
+    record.to_bytes()
 }
 
 /// What `write` appends.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hawser_exchange::ShardToControl;
-use hawser_link::{Handled, LinkViolation, ReassembledFrame};
+use hawser_link::{FrameParts, Handled, LinkViolation, ReassembledFrame};
 use hawser_wire::{
     CloseReason, DATAGRAM_BYTES_MAX, FrameBody, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
     LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
@@ -135,7 +135,7 @@ impl<I: ShardIo> Shard<I> {
     /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
     /// themselves, and a neighbour must not fill our memory.
     fn push_control_frame(&mut self, body: &[u8], wrap: impl FnOnce(Bytes) -> ShardToControl) {
-        if let Some(body) = self.control_budget.take(&[body]) {
+        if let Some(body) = self.control_budget.take(FrameParts::of(&[body])) {
             self.outward.control.push(wrap(body));
         }
     }
@@ -165,7 +165,7 @@ impl<I: ShardIo> Shard<I> {
         if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
             self.handle_routed(now, kind, class, flags, body);
         } else {
-            self.forwarder.forward(kind, class, flags, &body);
+            self.forwarder.forward(kind, class, flags, body);
         }
         None
     }

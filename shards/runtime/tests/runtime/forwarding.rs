@@ -100,7 +100,7 @@ fn record_of(stream: StreamId) -> Vec<u8> {
     let payload = Bytes::from(vec![0x42; 5000]);
     let mut lengths = Vec::new();
     hawser_wire::put_varint(&mut lengths, 5000);
-    Record::new(header, lengths.into(), payload).with_parts(|parts| parts.concat())
+    Record::new(header, lengths.into(), payload).to_bytes()
 }
 
 /// The route header of a frame that has taken the first of its hops.

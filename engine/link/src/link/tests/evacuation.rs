@@ -20,7 +20,7 @@ fn load(pair: &mut Pair, rounds: u64) {
             pair.push(end, Control, Origin::Own, 0, 60).unwrap();
             pair.push(end, Priority, Origin::Own, 0, 800).unwrap();
             let origin = if round % 2 == 0 { Origin::Own } else { Origin::Foreign };
-            let _full = pair.push(end, Bulk, origin, round % 7, 30_000);
+            let _full = pair.push(end, Bulk, origin, round % 7, 40_000);
         }
         pair.step(true);
     }

@@ -18,7 +18,7 @@ fn load(pair: &mut Pair, rounds: u64) {
         for end in 0..2 {
             pair.push(end, Control, Origin::Own, 0, 60).unwrap();
             pair.push(end, Priority, Origin::Own, 0, 800).unwrap();
-            let _full = pair.push(end, Bulk, Origin::Own, round % 7, 30_000);
+            let _full = pair.push(end, Bulk, Origin::Own, round % 7, 40_000);
         }
         pair.step(true);
     }

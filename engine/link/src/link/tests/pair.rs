@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hawser_wire::{
     FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LaneId, LinkEpoch, MonoTime, NodeId,
     TrafficClass,
@@ -218,10 +219,11 @@ impl Pair {
         };
         let flow = Flow { tenant: flow % 3, stream: flow };
         let stream = flow.stream.to_le_bytes();
-        let (id_bytes, rest) = (id.to_le_bytes(), vec![0x5a; len]);
+        let (id_bytes, rest) = (id.to_le_bytes(), Bytes::from(vec![0x5a; len]));
         let is_striped = flags.contains(FrameFlags::STRIPED);
-        let parts = [&id_bytes[..], if is_striped { &stream } else { &[] }, &rest];
-        self.ends[end].push(kind, class, origin, flow, flags, &parts)?;
+        let parts = [&id_bytes[..], if is_striped { &stream } else { &[] }];
+        let body = FrameParts { parts: &parts, end: Some(&rest) };
+        self.ends[end].push(kind, class, origin, flow, flags, body)?;
         self.next_id += 1;
         self.under_way[end].insert(id, class);
         Ok(id)
@@ -424,7 +426,7 @@ impl Pair {
         let pipe = &mut wire.pipes[1 - end];
         while pipe.bytes < SOCKET_BYTES {
             let Some(transmit) = self.ends[end].poll_transmit(self.now, key) else { return };
-            let message = transmit.frames.to_vec();
+            let message = transmit.frames.concat();
             let nanos = message.len() as u64 * 1_000_000 / wire.bytes_per_ms;
             pipe.free_at = pipe.free_at.max(self.now).saturating_add(Duration::from_nanos(nanos));
             pipe.bytes += message.len();
