@@ -51,7 +51,7 @@ impl ApiThreads {
         let mut threads = Vec::new();
         for (ports, core) in ports.into_iter().zip(plan.api.iter().copied()) {
             let listeners = listeners.again(plane).map_err(|error| thread_failure(&error))?;
-            let spin = plan.spin_on(core, config.api_spin, config.spin_on_shared_cores);
+            let spin = plan.spin_on(core, config.api_spin);
             let (plane, end) = (plane.clone(), end.clone());
             let mut stopping = stopping.clone();
             let serve = move || -> Result<(), Failure> {

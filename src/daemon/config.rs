@@ -61,7 +61,6 @@ pub(crate) struct Config {
     pub(crate) api_operators: Vec<NodeId>,
     pub(crate) api_spin: Duration,
     pub(crate) shard_spin: Duration,
-    pub(crate) spin_on_shared_cores: bool,
     pub(crate) driver: DriverChoice,
     pub(crate) cores: CoreWish,
     /// None: the kernel tunes it.
@@ -139,7 +138,6 @@ impl Config {
                 .collect(),
             api_spin: micros("api.spin_us", profile.api_spin_us),
             shard_spin: micros("shards.spin_us", profile.shard_spin_us),
-            spin_on_shared_cores: profile.spin_on_shared_cores,
             driver: match settings.text("shards.driver").as_deref() {
                 Some("io_uring") => DriverChoice::IoUring,
                 Some("epoll") => DriverChoice::Epoll,

@@ -24,8 +24,6 @@ pub(crate) struct Profile {
     pub(crate) cores: CoreWish,
     pub(crate) shard_spin_us: u64,
     pub(crate) api_spin_us: u64,
-    /// Threads that share a core spin too.
-    pub(crate) spin_on_shared_cores: bool,
     /// 0: the kernel tunes it.
     pub(crate) send_buffer_bytes: u64,
     pub(crate) receive_buffer_bytes: u64,
@@ -70,7 +68,6 @@ struct CoresTable {
 struct SpinTable {
     shard_us: u64,
     api_us: u64,
-    on_shared_cores: bool,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +97,6 @@ impl Profile {
             },
             shard_spin_us: spin.shard_us,
             api_spin_us: spin.api_us,
-            spin_on_shared_cores: spin.on_shared_cores,
             send_buffer_bytes: sockets.send_buffer_bytes,
             receive_buffer_bytes: sockets.receive_buffer_bytes,
             heartbeat_ms: links.heartbeat_ms,
@@ -139,14 +135,11 @@ pub(crate) struct CorePlan {
 }
 
 impl CorePlan {
-    /// How a thread on `core` looks for work: where it shares the core with another that moves
-    /// data, not at all, unless the profile spins there too.
-    pub(crate) fn spin_on(&self, core: usize, budget: Duration, on_shared_cores: bool) -> Spin {
+    /// How a thread on `core` looks for work: where it shares the core with another that moves data,
+    /// that goes first at every look.
+    pub(crate) fn spin_on(&self, core: usize, budget: Duration) -> Spin {
         let threads = self.shards.iter().chain(&self.api).filter(|&&other| other == core).count();
-        match (threads > 1, on_shared_cores) {
-            (true, false) => Spin { budget: Duration::ZERO, shares_core: true },
-            (shares_core, _) => Spin { budget, shares_core },
-        }
+        Spin { budget, shares_core: threads > 1 }
     }
 }
 

@@ -205,7 +205,7 @@ fn spawn_shards(
         .map(|(ports, core)| {
             let mut shard = ShardConfig::new(node);
             shard.core = Some(*core);
-            shard.spin = plan.spin_on(*core, config.shard_spin, config.spin_on_shared_cores);
+            shard.spin = plan.spin_on(*core, config.shard_spin);
             shard.driver = driver;
             shard.set_heartbeat(config.heartbeat);
             shard.collapsed = config.collapsed;

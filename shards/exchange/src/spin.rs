@@ -6,7 +6,7 @@ use std::time::Duration;
 /// still looks finds a message in under 1 µs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Spin {
-    /// How long to look after the last work; zero: sleep at once.
+    /// How long to look after the last message of an application; zero: sleep at once.
     pub budget: Duration,
     /// Other threads that move data run on the same core: each look lets them go first, and so does a
     /// shard, fresh from its sleep, that has handed something to an API thread.

@@ -55,6 +55,8 @@ pub(crate) struct Shard<I> {
     shares_core: bool,
     /// The shard has slept since its last turn: there is little to do.
     rested: bool,
+    /// Applications' messages came by, or what is said about them.
+    moved: bool,
     stopping: bool,
     stopped: bool,
 }
@@ -97,6 +99,7 @@ impl<I: ShardIo> Shard<I> {
             peer_links_turned: false,
             shares_core: config.spin.shares_core,
             rested: false,
+            moved: false,
             stopping: false,
             stopped: false,
         }
@@ -119,7 +122,9 @@ impl<I: ShardIo> Shard<I> {
         worked |= self.drain_control(now);
         worked |= self.drain_peers(now);
         worked |= self.drain_completions(now);
-        worked |= self.drain_apis(now);
+        let asked = self.drain_apis(now);
+        self.moved |= asked;
+        worked |= asked;
         self.forwarder.links.handle_timeout(now);
         // What a broken link held goes first, then what streams send instead.
         ways_changed |= self.forwarder.turn_links(now);
@@ -144,6 +149,12 @@ impl<I: ShardIo> Shard<I> {
             self.outward.control.flush();
         }
         worked
+    }
+
+    /// Whether messages of applications, or what is said about them, came by since this was asked last:
+    /// more of them may be near. Heartbeats, probes and routes are no sign of that.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// The next time that something is due.
@@ -316,12 +327,16 @@ impl<I: ShardIo> Shard<I> {
         let worked = !messages.is_empty();
         for message in messages {
             match message {
-                ShardToShard::Egress { peer, frame } => self.forwarder.egress(peer, &frame),
+                ShardToShard::Egress { peer, frame } => {
+                    self.moved |= frame.kind != FrameKind::Datagram;
+                    self.forwarder.egress(peer, &frame);
+                }
                 ShardToShard::Link { peer, usable } => {
                     self.forwarder.handle_link(peer, usable);
                     self.peer_links_turned = true;
                 }
                 ShardToShard::Ingress { frame } => {
+                    self.moved = true;
                     self.handle_routed(
                         now,
                         frame.kind,

@@ -129,18 +129,19 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
     let io = MonoioIo::default();
     let completions = io.completions();
     let mut shard = Shard::new(ports, &config, io);
-    let mut last_work = clock.now();
+    let mut last_moved = None;
     loop {
         let now = clock.now();
-        if shard.turn(now) {
-            last_work = now;
+        let worked = shard.turn(now);
+        if shard.take_moved() {
+            last_moved = Some(now);
         }
         if shard.is_stopped() {
             return;
         }
-        let idle = now.saturating_since(last_work);
-        if now == last_work || idle < config.spin.budget {
-            if now != last_work {
+        let looks = last_moved.is_some_and(|at| now.saturating_since(at) < config.spin.budget);
+        if worked || looks {
+            if !worked {
                 config.spin.relax();
             }
             // Let pumps run and the ring be looked at, without sleeping.

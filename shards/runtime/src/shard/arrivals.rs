@@ -157,6 +157,7 @@ impl<I: ShardIo> Shard<I> {
             Ok(decoded) => decoded,
             Err(error) => return Some(Breach::of(&error)),
         };
+        self.moved |= kind != FrameKind::Datagram;
         if kind == FrameKind::Datagram && rest.len() > DATAGRAM_BYTES_MAX {
             // Whose fault it is cannot be said: it may come from afar.
             debug!(from = %route.source, bytes = rest.len(), "datagram too large");
