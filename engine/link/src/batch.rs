@@ -7,6 +7,7 @@ use hawser_wire::{
     StripeStamp, TrafficClass,
 };
 
+use crate::buffer_pool::BufferPool;
 use crate::frame_parts::FrameParts;
 use crate::width::wide;
 
@@ -309,45 +310,6 @@ pub(crate) fn extract_from(
     }
 }
 
-/// Buffers to be filled again: as many as were of use since the last trim.
-#[derive(Debug, Default)]
-pub(crate) struct BufferPool {
-    spare: Vec<Vec<u8>>,
-    /// Fewest that were left since the last trim.
-    idle: usize,
-    /// A buffer with more room is not kept.
-    keep_bytes: usize,
-}
-
-/// Most that are kept.
-const SPARE_MAX: usize = 256;
-
-impl BufferPool {
-    pub(crate) fn new(keep_bytes: usize) -> Self {
-        Self { spare: Vec::new(), idle: 0, keep_bytes }
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        self.idle = self.idle.min(self.spare.len());
-        buffer.clear();
-        buffer
-    }
-
-    pub(crate) fn give(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() < SPARE_MAX && buffer.capacity() <= self.keep_bytes {
-            self.spare.push(buffer);
-        }
-    }
-
-    /// Frees what was of no use since the last call.
-    pub(crate) fn trim(&mut self) {
-        let keep = self.spare.len().saturating_sub(self.idle);
-        self.spare.truncate(keep);
-        self.idle = self.spare.len();
-    }
-}
-
 /// The end of a frame's body is copied into its batch below this many bytes: a batch ends with what it
 /// shares, and a message of its own costs more than a short copy.
 const SHARED_BYTES_MIN: usize = 32 << 10;
@@ -451,62 +413,4 @@ impl BatchFifo {
 
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A frame with this body.
-    pub(crate) fn frame<'a>(sequence: u64, parts: &'a [&'a [u8]]) -> NewFrame<'a> {
-        let body = FrameParts::of(parts);
-        let len = parts.iter().map(|part| part.len()).sum::<usize>() + FrameHeader::LEN;
-        let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
-        let flags = FrameFlags::default();
-        NewFrame { kind, class, flags, sequence, stamp: None, body, len }
-    }
-
-    fn sequences(batch: &Batch) -> Vec<u64> {
-        FrameIter::new(batch.frames()).map(|frame| frame.unwrap().header.link_sequence.0).collect()
-    }
-
-    #[test]
-    fn a_batch_closes_at_its_bound_and_a_larger_frame_stands_alone() {
-        let (mut fifo, mut pool) = (BatchFifo::default(), BufferPool::new(1 << 20));
-        for sequence in 1..=5 {
-            assert!(fifo.push(&frame(sequence, &[&[0; 80]]), 250, &mut pool));
-        }
-        assert!(fifo.push(&frame(6, &[&[0; 900]]), 250, &mut pool));
-        assert_eq!(fifo.bytes(), 5 * 100 + 920);
-        let batches: Vec<_> =
-            std::iter::from_fn(|| fifo.pop()).map(|batch| sequences(&batch)).collect();
-        assert_eq!(batches, [vec![1, 2], vec![3, 4], vec![5], vec![6]]);
-        assert!(fifo.is_empty() && fifo.bytes() == 0);
-    }
-
-    #[test]
-    fn the_rest_of_a_batch_begins_behind_the_frames_that_are_skipped() {
-        let (mut fifo, mut pool) = (BatchFifo::default(), BufferPool::new(1 << 20));
-        for sequence in [1, 0, 2, 3] {
-            assert!(fifo.push(&frame(sequence, &[&[7; 10]]), 1000, &mut pool));
-        }
-        let mut batch = fifo.pop().unwrap();
-        assert_eq!((batch.count(), batch.counted(), batch.lowest()), (4, 3, 1));
-        batch.skip_counted(2);
-        assert_eq!((sequences(&batch), batch.count(), batch.len()), (vec![3], 1, 30));
-        assert_eq!(batch.counted(), 1);
-        assert_eq!(sequences(&batch.copy_counted(Vec::new())), [3]);
-    }
-
-    #[test]
-    fn buffers_that_were_of_no_use_are_freed() {
-        let mut pool = BufferPool::new(1000);
-        for _ in 0..4 {
-            pool.give(Vec::with_capacity(100));
-        }
-        pool.give(Vec::with_capacity(2000));
-        pool.trim();
-        assert_eq!(pool.spare.len(), 4, "too large a one is not kept");
-        let one = pool.take();
-        pool.give(one);
-        pool.trim();
-        assert_eq!(pool.spare.len(), 1);
-    }
-}
+pub(crate) mod tests;

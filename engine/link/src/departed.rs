@@ -1,6 +1,7 @@
 use hawser_wire::LaneAckEntry;
 
-use crate::batch::{Batch, BufferPool};
+use crate::batch::Batch;
+use crate::buffer_pool::BufferPool;
 use crate::connection::ConnectionId;
 use crate::unacked::UnackedWindow;
 use crate::violation::LinkViolation;

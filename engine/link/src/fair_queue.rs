@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 
 use hawser_wire::FrameRef;
 
-use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
+use crate::batch::{Batch, BatchFifo, NewFrame};
+use crate::buffer_pool::BufferPool;
 
 /// Whose a frame is: hashes of tenant and stream, for fair shares, quotas and pinning to a lane.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -258,7 +259,7 @@ mod tests {
                 assert!(queue.bytes() <= max);
             }
             let batch = queue.pop(QUANTUM).unwrap();
-            for frame in FrameIter::new(batch.frames()) {
+            for frame in FrameIter::new(&batch.frames()) {
                 let body = frame.unwrap().body;
                 *served.entry((body[0], body[1])).or_default() += body.len() + FrameHeader::LEN;
             }

@@ -6,7 +6,8 @@ use hawser_wire::{
     LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
-use crate::batch::{Batch, BatchFifo, BufferPool, extract_from};
+use crate::batch::{Batch, BatchFifo, extract_from};
+use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
 use crate::fair_queue::FairQueue;

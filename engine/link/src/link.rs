@@ -22,7 +22,8 @@ use hawser_wire::{
     STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
 };
 
-use crate::batch::{Batch, BatchFifo, BufferPool};
+use crate::batch::{Batch, BatchFifo};
+use crate::buffer_pool::BufferPool;
 use crate::config::LinkConfig;
 use crate::connection::LaneKey;
 use crate::delivery_rate::DeliveryRate;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use hawser_wire::{FrameHeader, FrameRef, MonoTime, STRIPE_CHANNELS, StripeStamp};
 use thiserror::Error;
 
-use crate::batch::BufferPool;
+use crate::buffer_pool::BufferPool;
 
 /// Bounds of what a link's receiver holds for each stripe channel.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 
 use hawser_wire::{FrameRef, STRIPE_CHANNELS, StripeStamp};
 
-use crate::batch::{Batch, BatchFifo, BufferPool, NewFrame};
+use crate::batch::{Batch, BatchFifo, NewFrame};
+use crate::buffer_pool::BufferPool;
 use crate::fair_queue::Flow;
 use crate::origin::Origin;
 use crate::width::wide;

@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 
 use hawser_wire::{FrameRef, MonoTime, TrafficClass};
 
-use crate::batch::{Batch, BufferPool};
+use crate::batch::Batch;
+use crate::buffer_pool::BufferPool;
 use crate::delivery_rate::SendSnapshot;
 use crate::width::wide;
 
@@ -298,7 +299,6 @@ impl UnackedWindow {
 
 #[cfg(test)]
 mod tests {
-    use hawser_wire::FrameIter;
 
     use super::*;
     use crate::batch::BatchFifo;
@@ -315,8 +315,7 @@ mod tests {
     }
 
     fn sequences(batches: &[Batch]) -> Vec<u64> {
-        let frames = batches.iter().flat_map(|batch| FrameIter::new(batch.frames()));
-        frames.map(|frame| frame.unwrap().header.link_sequence.0).filter(|&s| s != 0).collect()
+        batches.iter().flat_map(crate::batch::tests::sequences).filter(|&s| s != 0).collect()
     }
 
     fn sent(batches: &[&[u64]], merge: usize) -> (UnackedWindow, BufferPool) {
@@ -325,7 +324,7 @@ mod tests {
             let batch = batch(sequences, 30, &mut pool);
             let bytes = batch.frames().to_vec();
             let at = window.push(batch, NOW, SendSnapshot::default(), merge, &mut pool);
-            assert_eq!(window.tail(at), bytes, "what is sent is what was taken");
+            assert_eq!(window.tail(at).concat(), bytes, "what is sent is what was taken");
         }
         (window, pool)
     }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::layouts::{LAYOUTS, record_bytes};
+use crate::layouts::LAYOUTS;
 use crate::vectors::vector;
 
 /// A golden vector of some layout with a piece replaced by other bytes.
@@ -53,7 +53,7 @@ proptest! {
         let (lengths, payload) = (lengths.into(), payload.into());
         let record =
             builder.record(ProducerId(1), 1, StreamOffset(0), count, lengths, payload);
-        let encoded = record_bytes(&record);
+        let encoded = record.to_bytes();
         if let Ok(view) = RecordView::decode(&encoded) {
             prop_assert_eq!(&view.to_record(), &record);
             let sum: u64 = record.message_lengths().map(u64::from).sum();

@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    BatchWriter, BootEpoch, DecodeError, FRAME_BODY_BYTES_MAX, FrameHeader, FrameIter, FrameKind,
-    FrameRef, LinkSequence, ProducerId, Record, RecordBuilder, RecordView, StreamId, StreamOffset,
-    TenantId, TrafficClass, put_varint,
+    BatchWriter, BootEpoch, DecodeError, FRAME_BODY_BYTES_MAX, FrameBody, FrameHeader, FrameIter,
+    FrameKind, FrameRef, LinkSequence, ProducerId, Record, RecordBuilder, RecordView, StreamId,
+    StreamOffset, TenantId, TrafficClass, put_varint,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::layouts::record_bytes;
 use crate::strategies as any_of;
 use crate::vectors::vector;
 
@@ -172,14 +171,30 @@ fn a_record_is_kept_as_a_part_of_its_batch_if_that_is_not_much_larger() {
     assert_eq!(found, [false, false, true, false]);
     for (record, base) in records.iter().zip(0_u8..) {
         assert!(record.payload.iter().all(|&byte| byte == base));
-        assert_eq!(record, &RecordView::decode(&record_bytes(record)).unwrap().to_record());
+        assert_eq!(record, &RecordView::decode(&record.to_bytes()).unwrap().to_record());
     }
+}
+
+#[test]
+fn a_body_is_shared_if_it_is_a_third_of_its_batch() {
+    let shared = |len: usize, batch: usize| {
+        let batch = Bytes::from(vec![7; batch]);
+        let body = FrameBody::shared(&batch).with(batch.get(1..=len).unwrap());
+        let shared = body.to_shared();
+        shared.map(|part| (part.len(), batch.as_ptr_range().contains(&part.as_ptr())))
+    };
+    assert_eq!(shared(333, 1000), None);
+    assert_eq!(shared(334, 1000), Some((334, true)));
+    let apart = vec![7; 1000];
+    let batch = Bytes::from(apart.clone());
+    assert_eq!(FrameBody::shared(&batch).with(&apart).to_shared(), None, "it stands elsewhere");
+    assert_eq!(FrameBody::from(&apart[..]).to_shared(), None);
 }
 
 #[test]
 fn bytes_that_are_no_part_of_the_batch_are_copied() {
     let (batch, records) = kept(&[40_000]);
-    let apart = record_bytes(&records[0]);
+    let apart = records[0].to_bytes();
     let body = FrameIter::shared(&batch).next().unwrap().unwrap().body.with(&apart);
     let record = RecordView::of(body).unwrap().to_record();
     assert_eq!(record, records[0]);

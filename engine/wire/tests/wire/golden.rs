@@ -13,7 +13,7 @@ use hawser_wire::{
     StripeStamp, TenantId, TrafficClass, capability, put_varint,
 };
 
-use crate::layouts::{LAYOUTS, advanced, hops, record_bytes, written};
+use crate::layouts::{LAYOUTS, advanced, hops, written};
 use crate::vectors::{labels, vector};
 
 const MESH: MeshId = MeshId::from_bytes(*b"hawser-mesh-0001");
@@ -290,7 +290,7 @@ fn record_and_its_header() {
     );
     // Sent again by a later life of its source: the checksum stays.
     record.header.fence_epoch = BootEpoch(6);
-    assert_eq!(record_bytes(&record), vector("record"));
+    assert_eq!(record.to_bytes(), vector("record"));
     assert_eq!(RecordView::decode(vector("record")).unwrap().to_record(), record);
 
     assert_eq!(record.header.encode(), vector("stream-header"));

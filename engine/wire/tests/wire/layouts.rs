@@ -2,8 +2,8 @@
 
 use hawser_wire::{
     AdjacencyIndex, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
-    JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, Record,
-    RecordView, RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
+    JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, RecordView,
+    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
 };
 
 /// What may stand behind a value.
@@ -75,7 +75,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         recode: |input| {
             let record = RecordView::decode(input)?.to_record();
             assert_eq!(record.encoded_len(), input.len());
-            Ok(record_bytes(&record))
+            Ok(record.to_bytes())
         },
     },
     Layout {
@@ -168,11 +168,6 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         recode: |input| Notice::decode(input).map(|notice| written(|out| notice.encode(out))),
     },
 ];
-
-/// The record as it stands on the wire.
-pub(crate) fn record_bytes(record: &Record) -> Vec<u8> {
-    record.to_bytes()
-}
 
 /// What `write` appends.
 pub(crate) fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

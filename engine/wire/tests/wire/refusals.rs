@@ -7,7 +7,6 @@ use hawser_wire::{
     StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
 };
 
-use crate::layouts::record_bytes;
 use crate::vectors::vector;
 
 /// The golden vector with `bytes` at `at`.
@@ -90,7 +89,7 @@ fn record() {
         let payload = Bytes::from(vec![0; payload]);
         let (producer, offset) = (ProducerId(1), StreamOffset(0));
         let record = builder.record(producer, 1, offset, count, encoded.into(), payload);
-        RecordView::decode(&record_bytes(&record)).map(|_| ())
+        RecordView::decode(&record.to_bytes()).map(|_| ())
     };
     assert_eq!(refused(&[2, 3], 2, 5), Ok(()));
     assert_eq!(refused(&[2, 3], 2, 4), Err(invalid("record's lengths", 5)));

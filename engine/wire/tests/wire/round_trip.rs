@@ -12,7 +12,7 @@ use hawser_wire::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::layouts::{advanced, hops, record_bytes, written};
+use crate::layouts::{advanced, hops, written};
 use crate::strategies as any_of;
 
 /// Encodes `value`, decodes it.
@@ -154,7 +154,7 @@ proptest! {
 
     #[test]
     fn record((value, messages) in any_of::record()) {
-        let bytes = record_bytes(&value);
+        let bytes = value.to_bytes();
         prop_assert_eq!(bytes.len(), value.encoded_len());
         let view = RecordView::decode(&bytes).unwrap();
         prop_assert_eq!(&view.to_record(), &value);
@@ -172,7 +172,7 @@ proptest! {
         prop_assert_eq!(rest.header.stream_base.0, value.header.stream_base.0 + u64::from(skip));
         prop_assert_eq!(rest.header.stream_end(), value.header.stream_end());
         prop_assert_eq!(rest.header.producer_end(), value.header.producer_end());
-        prop_assert_eq!(RecordView::decode(&record_bytes(&rest)).unwrap().to_record(), rest);
+        prop_assert_eq!(RecordView::decode(&rest.to_bytes()).unwrap().to_record(), rest);
     }
 
     /// However large the run: each record within its bounds, nothing lost, nothing twice.
@@ -196,7 +196,7 @@ proptest! {
         for record in &records {
             prop_assert!(record.header.count as usize <= RECORD_MESSAGES_MAX);
             prop_assert!(record.header.count == 1 || record.payload.len() <= RECORD_BYTES_TARGET);
-            prop_assert!(RecordView::decode(&record_bytes(record)).is_ok());
+            prop_assert!(RecordView::decode(&record.to_bytes()).is_ok());
         }
         let cut: Vec<usize> =
             records.iter().flat_map(Record::message_lengths).map(|len| len as usize).collect();

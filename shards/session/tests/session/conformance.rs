@@ -97,6 +97,15 @@ fn what_we_send_tungstenite_reads() {
             oracle.near.send_message(&payload(len)).unwrap();
             oracle.settle();
             assert_eq!(oracle.read(), Some(Message::binary(payload(len))), "{role:?} {len}");
+            // As a batch whose last frame's end lies elsewhere, and one with many frames before that.
+            for first in [1, 150, 16_368, 16_384, 50_001].into_iter().filter(|&first| first < len) {
+                let message = payload(len);
+                let (first, second) = message.split_at(first);
+                oracle.near.send_joined([first, second]).unwrap();
+                oracle.settle();
+                let read = oracle.read();
+                assert!(read == Some(Message::binary(payload(len))), "{role:?} {len}");
+            }
         }
         assert_eq!(oracle.read(), None);
     }

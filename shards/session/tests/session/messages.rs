@@ -24,17 +24,21 @@ proptest! {
 
     #[test]
     fn messages_cross_in_order_however_the_ciphertext_is_cut(
-        lengths in prop::collection::vec((length(), any::<bool>(), any::<bool>()), 1..8),
+        lengths in prop::collection::vec(
+            (length(), 0..=100_usize, any::<bool>(), any::<bool>()),
+            1..8,
+        ),
         cuts in prop::collection::vec(prop_oneof![1..100_usize, 1..200_000_usize], 1..12),
     ) {
         let mut pair = Pair::new(Member::new().lane_configs());
         let mut cuts = Cuts::new(cuts);
         pair.handshake(&mut cuts);
         let (mut sent, mut got) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for (tag, (len, to_server, flush)) in lengths.into_iter().enumerate() {
+        for (tag, (len, percent, to_server, flush)) in lengths.into_iter().enumerate() {
             let message = payload(tag, len);
             let session = if to_server { &mut pair.client } else { &mut pair.server };
-            session.send_message(&message).unwrap();
+            let (first, second) = message.split_at(len * percent / 100);
+            session.send_joined([first, second]).unwrap();
             sent[usize::from(to_server)].push(message);
             if flush {
                 let Pair { client, server } = &mut pair;

@@ -399,7 +399,7 @@ impl Pair {
         }
         self.take_reassembled(end);
         while let Some(batch) = self.ends[end].poll_rerouted() {
-            for frame in FrameIter::new(batch.frames()).map(Result::unwrap) {
+            for frame in FrameIter::new(&batch.frames()).map(Result::unwrap) {
                 if frame.header.link_sequence.0 != 0 {
                     let frame = frame.unstamped().unwrap();
                     let (id, _) = frame.body.split_first_chunk::<8>().unwrap();
