@@ -14,6 +14,8 @@ const FRAGMENTS_MAX: u32 = 64;
 const PINGS_MAX: u32 = 16;
 /// Memory for what a header announces is taken at once, up to so many times what has arrived of it.
 const AHEAD_MAX: usize = 16;
+/// A shorter record is not worth being decrypted to where it belongs.
+const LENT_BYTES_MIN: usize = 4 << 10;
 /// A buffer that came back is kept for the next message up to this size.
 const SPARE_BYTES_MAX: usize = 256 << 10;
 
@@ -33,6 +35,8 @@ pub struct Inbox {
     frame: Option<Payload>,
     /// The message in the making.
     message: BytesMut,
+    /// Bytes at its end that were lent.
+    lent_bytes: usize,
     fragments: u32,
     in_message: bool,
     /// Messages that are whole.
@@ -145,6 +149,35 @@ impl Inbox {
         }
     }
 
+    /// Room for a record of `bytes`, content and what is behind that, all of whose content belongs to
+    /// the message in the making: it is decrypted there, and not copied. [`Self::fill`] is to follow.
+    ///
+    /// `None` if it may not belong there, or is short.
+    pub(crate) fn lend(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        let payload = self.frame.filter(|payload| !payload.opcode.is_control())?;
+        // The last byte, at least, is not content.
+        let belongs = bytes <= payload.left_bytes.saturating_add(1) && bytes >= LENT_BYTES_MIN;
+        if !belongs || self.closed || self.violation.is_some() {
+            return None;
+        }
+        self.make_room(bytes, payload.left_bytes);
+        let start = self.message.len();
+        self.message.resize(start.saturating_add(bytes), 0);
+        self.lent_bytes = bytes;
+        self.message.get_mut(start..)
+    }
+
+    /// The first `bytes` of what was lent are the message's; the rest is forgotten.
+    pub(crate) fn fill(&mut self, bytes: usize) {
+        let lent_bytes = std::mem::take(&mut self.lent_bytes);
+        let start = self.message.len().saturating_sub(lent_bytes);
+        let end = start.saturating_add(bytes.min(lent_bytes));
+        self.message.truncate(end);
+        if let Some(payload) = self.frame.filter(|_| end > start) {
+            self.place(payload, start);
+        }
+    }
+
     fn absorb(&mut self, role: Role, mut bytes: &[u8]) -> Result<(), WebSocketViolation> {
         while !bytes.is_empty() && !self.closed && self.violation.is_none() {
             if let Some(payload) = self.frame {
@@ -196,24 +229,32 @@ impl Inbox {
         Ok(())
     }
 
-    /// Puts the next bytes of the payload where they belong.
+    /// Copies the next bytes of the payload to where they belong.
     fn append(&mut self, payload: Payload, piece: &[u8]) {
-        let left_bytes = payload.left_bytes.saturating_sub(piece.len());
-        let start;
-        let placed = if payload.opcode.is_control() {
-            start = self.control.len();
+        let start = if payload.opcode.is_control() {
             self.control.extend_from_slice(piece);
-            self.control.as_mut_slice()
+            self.control.len()
         } else {
             self.make_room(piece.len(), payload.left_bytes);
-            start = self.message.len();
             self.message.extend_from_slice(piece);
-            self.message.as_mut()
+            self.message.len()
         };
+        self.place(payload, start.saturating_sub(piece.len()));
+    }
+
+    /// What stands from `start` on where the payload belongs are its next bytes: unmasks them.
+    fn place(&mut self, payload: Payload, start: usize) {
+        let placed = if payload.opcode.is_control() {
+            self.control.get_mut(start..)
+        } else {
+            self.message.get_mut(start..)
+        };
+        let placed = placed.unwrap_or_default();
+        let left_bytes = payload.left_bytes.saturating_sub(placed.len());
         let mask = payload.mask.map(|mut mask| {
-            // Just copied, it is in the nearest cache still.
-            apply_mask(placed.get_mut(start..).unwrap_or_default(), mask);
-            mask.rotate_left(piece.len() % 4);
+            // Just written, they are in the nearest cache still.
+            apply_mask(placed, mask);
+            mask.rotate_left(placed.len() % 4);
             mask
         });
         if left_bytes > 0 {
@@ -224,14 +265,15 @@ impl Inbox {
         }
     }
 
-    /// Room for a piece, and for what follows it as far as a peer is believed.
+    /// Room for a piece, and for what follows it as far as a peer is believed. A byte more than the
+    /// payload takes: a record that is decrypted there has one behind its content.
     fn make_room(&mut self, piece_bytes: usize, left_bytes: usize) {
-        if self.message.capacity() == 0 && Message::suits(self.spare.capacity(), left_bytes) {
+        let wanted = left_bytes.saturating_add(1);
+        if self.message.capacity() == 0 && Message::suits(self.spare.capacity(), wanted) {
             self.message = std::mem::take(&mut self.spare);
         }
         if self.message.capacity().saturating_sub(self.message.len()) < piece_bytes {
-            let room = left_bytes.min(piece_bytes.saturating_mul(AHEAD_MAX));
-            self.message.reserve(room);
+            self.message.reserve(wanted.min(piece_bytes.saturating_mul(AHEAD_MAX)));
         }
     }
 

@@ -9,7 +9,9 @@ use rustls::{
 use crate::SessionError;
 use crate::inbox::Inbox;
 use crate::outgoing::Outgoing;
-use crate::traffic_key::{ContentType, RECORD_HEADER_BYTES, RECORD_PLAINTEXT_MAX, TrafficKey};
+use crate::traffic_key::{
+    ContentType, RECORD_HEADER_BYTES, RECORD_PLAINTEXT_MAX, TAG_BYTES, TrafficKey,
+};
 
 /// A protected record may be longer than its plaintext by so much (RFC 8446 §5.2).
 const EXPANSION_BYTES_MAX: usize = 256;
@@ -162,8 +164,37 @@ impl Records {
 
     fn take(&mut self, record: &mut [u8], inbox: &mut Inbox) -> Result<(), SessionError> {
         let Some((&mut header, protected)) = record.split_first_chunk_mut() else { return Ok(()) };
+        if let Some(room) = inbox.lend(protected.len().saturating_sub(TAG_BYTES)) {
+            let opened = self.opening.open_to(header, protected, room);
+            return match opened.and_then(|()| split_content(room)) {
+                Ok((ContentType::ApplicationData, bytes)) if !bytes.is_empty() => {
+                    let bytes = bytes.len();
+                    self.fruitless = 0;
+                    inbox.fill(bytes);
+                    Ok(())
+                }
+                Ok((content, bytes)) => {
+                    let bytes = bytes.to_vec();
+                    inbox.fill(0);
+                    self.take_content(content, &bytes, inbox)
+                }
+                Err(error) => {
+                    inbox.fill(0);
+                    Err(error)
+                }
+            };
+        }
         let opened = self.opening.open(header, protected)?;
         let (content, bytes) = split_content(opened)?;
+        self.take_content(content, bytes, inbox)
+    }
+
+    fn take_content(
+        &mut self,
+        content: ContentType,
+        bytes: &[u8],
+        inbox: &mut Inbox,
+    ) -> Result<(), SessionError> {
         match content {
             ContentType::ApplicationData if bytes.is_empty() => {
                 self.note_fruitless(PeerMisbehaved::TooManyEmptyFragments)?;
@@ -357,14 +388,13 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, SessionError> {
 /// # Errors
 /// [`SessionError::Tls`] if it has no type, or one that has no place behind the handshake, or is too
 /// long.
-fn split_content(opened: &mut [u8]) -> Result<(ContentType, &mut [u8]), SessionError> {
+fn split_content(opened: &[u8]) -> Result<(ContentType, &[u8]), SessionError> {
     // RFC 8446 §5.4: padding counts.
     if opened.len() > RECORD_PLAINTEXT_MAX + 1 {
         return Err(Error::PeerSentOversizedRecord.into());
     }
     let end = opened.iter().rposition(|&byte| byte != 0);
-    let Some((content, &mut [code, ..])) = end.and_then(|end| opened.split_at_mut_checked(end))
-    else {
+    let Some((content, &[code, ..])) = end.and_then(|end| opened.split_at_checked(end)) else {
         // Padding alone: RFC 8446 §5.4 asks for an unexpected_message alert.
         return Err(unexpected(0));
     };

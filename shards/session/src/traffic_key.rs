@@ -12,7 +12,7 @@ pub(crate) const RECORD_PLAINTEXT_MAX: usize = 16 << 10;
 /// Content type, version and length before each record (RFC 8446 §5.1).
 pub(crate) const RECORD_HEADER_BYTES: usize = 5;
 /// Of every AEAD of TLS 1.3.
-const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 /// The inner content type, behind the plaintext (RFC 8446 §5.2).
 const TYPE_BYTES: usize = 1;
 
@@ -169,6 +169,25 @@ impl TrafficKey {
         let nonce = self.next_nonce().ok_or_else(unable)?;
         let opened = self.key.open_in_place(nonce, Aad::from(header), protected);
         opened.map_err(|_no_detail| unable())
+    }
+
+    /// As [`Self::open`], to where the content belongs: `opened` is as long as the record without its
+    /// tag. After an error what stands there means nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_to(
+        &mut self,
+        header: [u8; RECORD_HEADER_BYTES],
+        protected: &[u8],
+        opened: &mut [u8],
+    ) -> Result<(), SessionError> {
+        let unable = || SessionError::Tls(rustls::Error::DecryptError);
+        let nonce = self.next_nonce().ok_or_else(unable)?;
+        let (ciphertext, tag) = protected.split_last_chunk::<TAG_BYTES>().ok_or_else(unable)?;
+        let aad = Aad::from(header);
+        let gathered = self.key.open_separate_gather(nonce, aad, ciphertext, tag, opened);
+        gathered.map_err(|_no_detail| unable())
     }
 }
 

@@ -10,6 +10,7 @@ mod conformance;
 mod failure;
 mod far;
 mod key_update;
+mod long_messages;
 mod messages;
 mod pair;
 mod records;

@@ -12,9 +12,9 @@ use rustls::{AlertDescription, ConnectionTrafficSecrets, Error};
 use crate::far::{Configs, Far};
 use crate::pair::{Cuts, Member, deliver, messages};
 
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const DATA: u8 = 23;
+pub(crate) const ALERT: u8 = 21;
+pub(crate) const HANDSHAKE: u8 = 22;
+pub(crate) const DATA: u8 = 23;
 /// One that asks for none in return, as it stands in its record.
 pub(crate) const KEY_UPDATE: [u8; 6] = [24, 0, 0, 1, 0, HANDSHAKE];
 /// As that, and asks for one.
@@ -47,7 +47,7 @@ fn nonce(iv: [u8; 12], sequence: u64) -> Nonce {
 
 impl Forger {
     /// In the place of the peer of a session of role `near`.
-    fn connected(near: Role) -> (LaneSession, Self) {
+    pub(crate) fn connected(near: Role) -> (LaneSession, Self) {
         Self::connected_through(near, Member::new().lane_configs())
     }
 
@@ -65,7 +65,7 @@ impl Forger {
     }
 
     /// A record of `inner`: content, its type, and padding.
-    fn record(&mut self, inner: &[u8]) -> Vec<u8> {
+    pub(crate) fn record(&mut self, inner: &[u8]) -> Vec<u8> {
         let mut sealed = inner.to_vec();
         let len = u16::try_from(sealed.len() + AES_256_GCM.tag_len()).unwrap().to_be_bytes();
         let header = [23, 3, 3, len[0], len[1]];
@@ -108,7 +108,7 @@ fn frame(role: Role) -> Vec<u8> {
     }
 }
 
-fn feed(near: &mut LaneSession, bytes: &[u8]) -> Result<(), SessionError> {
+pub(crate) fn feed(near: &mut LaneSession, bytes: &[u8]) -> Result<(), SessionError> {
     deliver(bytes, near, &mut Cuts::new(vec![1, 3, 7000]), |_| {}).map(drop)
 }
 
