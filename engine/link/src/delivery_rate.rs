@@ -27,6 +27,12 @@ pub(crate) struct SendSnapshot {
 /// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
 /// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup.
+///
+/// Ends that wait for their cores ([`crate::turn_delay`]) take longer than the least round trip, which is
+/// one of ends that ran. With no more in flight than that holds, nothing is under way while they wait, and
+/// the rate falls with the bound that follows it; so what they wait is slack, too. It is measured by
+/// their own clocks. How acknowledgements come does not show it: those that a queue of the other
+/// direction holds up come in lumps as well, and a bound that follows lumps makes such queues.
 #[derive(Debug)]
 pub(crate) struct DeliveryRate {
     /// Up to the last acknowledgement; while nothing is in flight, as if it had been a moment ago.
@@ -93,6 +99,10 @@ const SLACK_MIN: Duration = Duration::from_millis(3);
 const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;
+
+/// Data and its acknowledgement are handled in three turns, of the peer, of its timer for
+/// acknowledgements and of this end, and a turn's wait is as often above its mean as below.
+const TURNS: u32 = 4;
 
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
@@ -326,10 +336,10 @@ impl DeliveryRate {
         self.min_rtt
     }
 
-    /// Bulk bytes that may be in flight: no more than `floor_bytes` before anything is known. While the
+    /// Bulk bytes that may be in flight if both ends wait for their cores for so long on average: no more than `floor_bytes` before anything is known. While the
     /// round trip is measured nothing but the one message that always may, or the queue would be
     /// measured with it.
-    pub(crate) fn in_flight_bound(&self, floor_bytes: u64) -> u64 {
+    pub(crate) fn in_flight_bound(&self, floor_bytes: u64, turn_delay: Duration) -> u64 {
         if self.probe.is_some() {
             return 0;
         }
@@ -341,11 +351,12 @@ impl DeliveryRate {
         } else {
             trip.saturating_mul(3).checked_div(2).unwrap_or(0)
         };
-        let within = trips.saturating_add(nanos(slack_at(rate)));
+        let turns = turn_delay.saturating_mul(TURNS);
+        let within = trips.saturating_add(nanos(slack_at(rate).saturating_add(turns)));
         proportion(rate, within, 1_000_000_000).unwrap_or(0).max(floor_bytes)
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;

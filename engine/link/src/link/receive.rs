@@ -2,7 +2,7 @@
 
 use hawser_wire::{
     FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses,
-    LaneFragment, LinkModeOffer, MonoTime, TrafficClass,
+    LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::VirtualLink;
@@ -210,6 +210,10 @@ impl VirtualLink {
                 self.update_bound();
             }
             FrameKind::LaneClasses => lane.peer_classes = LaneClasses::decode(body)?.classes,
+            FrameKind::TurnDelay => {
+                self.turn_delay.handle_peer(TurnDelay::decode(body)?.delay());
+                self.update_bound();
+            }
             FrameKind::LinkMode => {
                 // As cheap to send as a heartbeat, and dearer to handle.
                 if !lane.watch.handle_ping(now, per_second) {

@@ -200,3 +200,26 @@ fn a_lane_that_is_closed_on_purpose_loses_nothing_and_is_not_wanted_back() {
     assert!(!pair.saw(0, |event| matches!(event, LinkEvent::WantLane { .. })));
     assert_eq!(pair.ends[0].status().unsettled_frames, 0);
 }
+
+#[test]
+fn each_end_hears_how_long_the_other_waits_for_its_core() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.ends[0].turn_delay.both(), Duration::ZERO);
+    let tick = LinkConfig::default().tick;
+    for _ in 0..30 {
+        // Both tick in the step in which they run again.
+        pair.now = pair.now.saturating_add(tick + Duration::from_millis(9));
+        pair.step(true);
+        pair.step(true);
+    }
+    for end in &pair.ends {
+        // What each waits by itself is ten at most.
+        assert!(end.turn_delay.both() > Duration::from_millis(15), "{:?}", end.turn_delay);
+    }
+    pair.run(Duration::from_secs(10));
+    for end in &pair.ends {
+        assert!(end.turn_delay.both() < Duration::from_millis(1), "{:?}", end.turn_delay);
+    }
+    assert_eq!(pair.violations, []);
+}
