@@ -26,7 +26,8 @@ pub(crate) struct SendSnapshot {
 ///
 /// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
-/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup.
+/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup;
+/// before that, until a queue shows, at least twice what the last round trip carried.
 ///
 /// Ends that wait for their cores ([`crate::turn_delay`]) take longer than the least round trip, which is
 /// one of ends that ran. With no more in flight than that holds, nothing is under way while they wait, and
@@ -44,6 +45,8 @@ pub(crate) struct DeliveryRate {
     /// A sample that is not the application's doing has shown what the link can do.
     is_proven: bool,
     startup: Option<Startup>,
+    /// What may be in flight in slow start, which is over once a queue shows.
+    slow_start: Option<u64>,
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
     /// The least sample since then.
@@ -147,6 +150,7 @@ impl DeliveryRate {
                 round_end: 0,
                 round_since: MonoTime::ZERO,
             }),
+            slow_start: Some(0),
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             recent_rtt: None,
@@ -194,6 +198,8 @@ impl DeliveryRate {
         let delivered_bytes = self.delivered.delivered_bytes.saturating_add(bytes);
         self.delivered = Mark { delivered_bytes, delivered_at: now, sent_at };
         let mark = self.marks.handle_ack(self.delivered);
+        let flight = delivered_bytes.saturating_sub(snapshot.delivered.delivered_bytes);
+        self.update_slow_start(flight, now.saturating_since(sent_at));
         let is_longer = mark.delivered_bytes < snapshot.delivered.delivered_bytes;
         let from = if is_longer { mark } else { snapshot.delivered };
         let sending = sent_at.saturating_since(from.sent_at);
@@ -209,6 +215,18 @@ impl DeliveryRate {
             self.update_startup(now, rate, snapshot.delivered.delivered_bytes);
         }
         self.rate.handle_sample(now, rate, half_window(self.min_rtt.unwrap_or_default()));
+    }
+
+    /// `flight` bytes were delivered while one batch took so long: twice as much may follow.
+    ///
+    /// Samples of the rate reach back for longer than many round trips of a short path, in which the
+    /// first record would wait. A queue ends it as in HyStart++ (RFC 9406 §4.2).
+    fn update_slow_start(&mut self, flight: u64, trip: Duration) {
+        let (Some(window), Some(least)) = (self.slow_start, self.min_rtt) else { return };
+        let eighth = least.checked_div(8).unwrap_or_default();
+        let with_queue = least.saturating_add(eighth).saturating_add(SLACK_MIN);
+        let is_over = trip > with_queue || self.startup.is_none();
+        self.slow_start = (!is_over).then(|| window.max(flight.saturating_mul(2)));
     }
 
     fn update_startup(&mut self, now: MonoTime, rate: u64, delivered_when_sent: u64) {
@@ -379,7 +397,8 @@ impl DeliveryRate {
         };
         let turns = turn_delay.saturating_mul(TURNS);
         let slack = slack_at(rate).saturating_add(turns);
-        at_rate(trips.saturating_add(slack)).max(floor_bytes)
+        let window = self.slow_start.unwrap_or(0).max(floor_bytes);
+        at_rate(trips.saturating_add(slack)).max(window)
     }
 }
 

@@ -96,6 +96,51 @@ fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
 }
 
 #[test]
+fn the_first_record_is_through_in_some_round_trips_and_no_queue_is_left_of_it() {
+    for (rate, rtt_us, most_us) in [
+        (1_250_000, 200, 55_000),
+        (12_500_000, 200, 6000),
+        (125_000_000, 100, 1500),
+        (2_500_000_000, 50, 800),
+        (12_500_000, 20_000, 100_000),
+    ] {
+        let (through, queue) = first_record(rate, Duration::from_micros(rtt_us));
+        assert!(through <= Duration::from_micros(most_us), "{through:?} at {rate} and {rtt_us}");
+        assert!(queue <= Duration::from_millis(10), "{queue:?} of queue at {rate} and {rtt_us}");
+    }
+}
+
+/// How long 64 KiB take on a link that has measured its round trip and carried nothing, and the longest
+/// queue there.
+fn first_record(rate: u64, rtt: Duration) -> (Duration, Duration) {
+    let mut estimate = DeliveryRate::new();
+    let begin = MonoTime::from_nanos(1_000_000_000);
+    let (mut now, mut free_at, mut longest) = (begin, begin, Duration::ZERO);
+    let mut flight: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
+    let (mut in_flight, mut left) = (0, 64 << 10);
+    estimate.handle_round_trip(now, rtt);
+    while left > 0 || in_flight > 0 {
+        while flight.front().is_some_and(|&(back, ..)| back <= now) {
+            let (_, bytes, sent_at, snapshot) = flight.pop_front().unwrap();
+            in_flight -= bytes;
+            estimate.handle_ack(now, bytes, sent_at, snapshot);
+        }
+        let bound = estimate.in_flight_bound(FLOOR, Duration::ZERO);
+        while left > 0 && in_flight + 512.min(left) <= bound {
+            let piece = (bound / 4).clamp(512, 128 << 10).min(left);
+            let snapshot = estimate.handle_send(now, in_flight, false);
+            (in_flight, left) = (in_flight + piece, left - piece);
+            let takes = Duration::from_nanos(piece * 1_000_000_000 / rate);
+            free_at = free_at.max(now).saturating_add(takes);
+            longest = longest.max(free_at.saturating_since(now));
+            flight.push_back((free_at.saturating_add(rtt), piece, now, snapshot));
+        }
+        now = now.saturating_add(Duration::from_micros(10));
+    }
+    (now.saturating_since(begin), longest)
+}
+
+#[test]
 fn what_a_shaper_lets_pass_at_once_is_not_its_rate() {
     for (rate, rtt_ms) in [(1_250_000, 0), (12_500_000, 0), (12_500_000, 10), (125_000_000, 1)] {
         let rtt = Duration::from_millis(rtt_ms) + Duration::from_micros(200);

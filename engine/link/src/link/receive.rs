@@ -103,7 +103,8 @@ impl VirtualLink {
         let config = &self.config;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.receipt.receive(len);
-        let is_due = lane.receipt.unacked_bytes() >= config.ack_bytes
+        let is_due = lane.receipt.unacked_bytes()
+            >= config.ack_bytes.min(lane.receipt.early_bytes())
             || lane.receipt.unacked_frames() >= config.ack_frames;
         if is_due {
             if !self.ack_flagged {
