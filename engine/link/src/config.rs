@@ -19,7 +19,8 @@ pub struct LinkConfig {
     pub session_timeout: Duration,
     /// An acknowledgement is sent this long after the first frame that it covers, at the latest.
     pub ack_delay: Duration,
-    /// An acknowledgement is sent at once for this many bytes of counted frames.
+    /// An acknowledgement is sent at once for this many bytes of counted frames, and while a connection
+    /// is young for an eighth of what came over it.
     pub ack_bytes: u64,
     /// An acknowledgement is sent at once for this many counted frames.
     pub ack_frames: u64,

@@ -113,6 +113,12 @@ impl LaneReceipt {
         self.bytes.saturating_sub(self.acked_bytes)
     }
 
+    /// What is acknowledged at once while the connection is young: an eighth of all that came, so that
+    /// a sender which has little in flight yet does not wait for a timer here in each round trip.
+    pub(crate) const fn early_bytes(&self) -> u64 {
+        self.bytes >> 3
+    }
+
     /// A counted frame of `bytes` may arrive.
     ///
     /// # Errors

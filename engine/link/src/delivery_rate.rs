@@ -26,7 +26,14 @@ pub(crate) struct SendSnapshot {
 ///
 /// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
-/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup.
+/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup;
+/// before that, until a queue shows, at least twice what the last round trip carried.
+///
+/// Ends that wait for their cores ([`crate::turn_delay`]) take longer than the least round trip, which is
+/// one of ends that ran. With no more in flight than that holds, nothing is under way while they wait, and
+/// the rate falls with the bound that follows it; so what they wait is slack, too. It is measured by
+/// their own clocks. How acknowledgements come does not show it: those that a queue of the other
+/// direction holds up come in lumps as well, and a bound that follows lumps makes such queues.
 #[derive(Debug)]
 pub(crate) struct DeliveryRate {
     /// Up to the last acknowledgement; while nothing is in flight, as if it had been a moment ago.
@@ -38,12 +45,18 @@ pub(crate) struct DeliveryRate {
     /// A sample that is not the application's doing has shown what the link can do.
     is_proven: bool,
     startup: Option<Startup>,
+    /// What may be in flight in slow start, which is over once a queue shows.
+    slow_start: Option<u64>,
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
     /// The least sample since then.
     recent_rtt: Option<Duration>,
     /// When the last probe began.
     probed_at: MonoTime,
+    /// The last sample that the queues of both directions explain.
+    explained_at: MonoTime,
+    /// Without one for so long the least round trip is looked for.
+    patience: Duration,
     /// In flight is held low, so that a round trip without a queue shows.
     probe: Option<Probe>,
 }
@@ -94,8 +107,17 @@ const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;
 
+/// Data and its acknowledgement are handled in three turns, of the peer, of its timer for
+/// acknowledgements and of this end, and a turn's wait is as often above its mean as below.
+const TURNS: u32 = 4;
+
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
+
+/// It is looked for sooner if for so long no sample was explained by it: what may be in flight on a path
+/// that has become longer falls with the rate that this little shows. Twice as long each time that it
+/// has not become longer.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// How often heartbeats are sent while a round trip is looked for, if it is not longer.
 const PROBE_ASK_EVERY: Duration = Duration::from_millis(5);
@@ -128,10 +150,13 @@ impl DeliveryRate {
                 round_end: 0,
                 round_since: MonoTime::ZERO,
             }),
+            slow_start: Some(0),
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             recent_rtt: None,
             probed_at: MonoTime::ZERO,
+            explained_at: MonoTime::ZERO,
+            patience: PATIENCE_MIN,
             probe: None,
         }
     }
@@ -173,6 +198,8 @@ impl DeliveryRate {
         let delivered_bytes = self.delivered.delivered_bytes.saturating_add(bytes);
         self.delivered = Mark { delivered_bytes, delivered_at: now, sent_at };
         let mark = self.marks.handle_ack(self.delivered);
+        let flight = delivered_bytes.saturating_sub(snapshot.delivered.delivered_bytes);
+        self.update_slow_start(flight, now.saturating_since(sent_at));
         let is_longer = mark.delivered_bytes < snapshot.delivered.delivered_bytes;
         let from = if is_longer { mark } else { snapshot.delivered };
         let sending = sent_at.saturating_since(from.sent_at);
@@ -188,6 +215,18 @@ impl DeliveryRate {
             self.update_startup(now, rate, snapshot.delivered.delivered_bytes);
         }
         self.rate.handle_sample(now, rate, half_window(self.min_rtt.unwrap_or_default()));
+    }
+
+    /// `flight` bytes were delivered while one batch took so long: twice as much may follow.
+    ///
+    /// Samples of the rate reach back for longer than many round trips of a short path, in which the
+    /// first record would wait. A queue ends it as in HyStart++ (RFC 9406 §4.2).
+    fn update_slow_start(&mut self, flight: u64, trip: Duration) {
+        let (Some(window), Some(least)) = (self.slow_start, self.min_rtt) else { return };
+        let eighth = least.checked_div(8).unwrap_or_default();
+        let with_queue = least.saturating_add(eighth).saturating_add(SLACK_MIN);
+        let is_over = trip > with_queue || self.startup.is_none();
+        self.slow_start = (!is_over).then(|| window.max(flight.saturating_mul(2)));
     }
 
     fn update_startup(&mut self, now: MonoTime, rate: u64, delivered_when_sent: u64) {
@@ -216,6 +255,11 @@ impl DeliveryRate {
             self.set_min_rtt(now, sample);
             return;
         };
+        // Half a round trip and the slack stand in the queue of either direction.
+        let queues = slack_at(self.rate()).saturating_mul(2).saturating_add(least);
+        if sample <= near(least.saturating_add(queues)) {
+            self.explained_at = now;
+        }
         let sent = MonoTime::ZERO
             .saturating_add(now.saturating_since(MonoTime::ZERO).saturating_sub(sample));
         self.recent_rtt = Some(self.recent_rtt.map_or(sample, |recent| recent.min(sample)));
@@ -233,15 +277,16 @@ impl DeliveryRate {
         }
         let best = probe.best.filter(|_| probe.level_samples >= LEVEL_SAMPLES);
         if is_near {
-            self.probe = None;
+            self.patience = self.patience.saturating_mul(2).min(MIN_RTT_WINDOW);
+            (self.probe, self.explained_at) = (None, now);
         } else if let Some(best) = best {
             self.set_min_rtt(now, best);
         }
     }
 
     fn set_min_rtt(&mut self, now: MonoTime, least: Duration) {
-        (self.min_rtt, self.min_rtt_at) = (Some(least), now);
-        (self.recent_rtt, self.probe) = (None, None);
+        (self.min_rtt, self.min_rtt_at, self.explained_at) = (Some(least), now, now);
+        (self.recent_rtt, self.probe, self.patience) = (None, None, PATIENCE_MIN);
     }
 
     /// Heartbeats are about to be sent; the next one is due after `tick`.
@@ -253,7 +298,9 @@ impl DeliveryRate {
     ///
     /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
     pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
-        if now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW && self.probe.is_none() {
+        let is_old = now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW;
+        let is_unexplained = now.saturating_since(self.explained_at) >= self.patience;
+        if (is_old || is_unexplained) && self.probe.is_none() {
             let is_filled = self.app_limited_until <= self.delivered.delivered_bytes;
             match self.recent_rtt.filter(|_| !is_filled) {
                 Some(recent) => self.set_min_rtt(now, recent),
@@ -273,7 +320,7 @@ impl DeliveryRate {
 
     fn start_probe(&mut self, now: MonoTime, tick: Duration) {
         let Some(least) = self.min_rtt.filter(|_| self.probe.is_none()) else { return };
-        (self.min_rtt_at, self.probed_at) = (now, now);
+        (self.min_rtt_at, self.probed_at, self.explained_at) = (now, now, now);
         let trips = least.saturating_mul(2);
         let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
         let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
@@ -326,26 +373,35 @@ impl DeliveryRate {
         self.min_rtt
     }
 
-    /// Bulk bytes that may be in flight: no more than `floor_bytes` before anything is known. While the
-    /// round trip is measured nothing but the one message that always may, or the queue would be
-    /// measured with it.
-    pub(crate) fn in_flight_bound(&self, floor_bytes: u64) -> u64 {
-        if self.probe.is_some() {
-            return 0;
-        }
+    /// Bulk bytes that may be in flight if both ends wait for their cores for `turn_delay` on average; no
+    /// more than `floor_bytes` before anything is known.
+    ///
+    /// While the round trip is measured it is what half of the least one holds (as in BBRv3's ProbeRTT),
+    /// so that the queue goes and the link does not stand still; on a slow link that is less than a
+    /// message, and one at a time goes.
+    pub(crate) fn in_flight_bound(&self, floor_bytes: u64, turn_delay: Duration) -> u64 {
         let Some(least) = self.min_rtt else { return floor_bytes };
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let (rate, trip) = (self.rate(), nanos(least));
-        let trips = if self.startup.is_some() {
-            trip.saturating_mul(3)
-        } else {
-            trip.saturating_mul(3).checked_div(2).unwrap_or(0)
+        let rate = self.rate();
+        let at_rate = |time: Duration| {
+            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            proportion(rate, nanos, 1_000_000_000).unwrap_or(0)
         };
-        let within = trips.saturating_add(nanos(slack_at(rate)));
-        proportion(rate, within, 1_000_000_000).unwrap_or(0).max(floor_bytes)
+        let half = least.checked_div(2).unwrap_or_default();
+        if self.probe.is_some() {
+            return at_rate(half);
+        }
+        let trips = if self.startup.is_some() {
+            least.saturating_mul(3)
+        } else {
+            least.saturating_add(half)
+        };
+        let turns = turn_delay.saturating_mul(TURNS);
+        let slack = slack_at(rate).saturating_add(turns);
+        let window = self.slow_start.unwrap_or(0).max(floor_bytes);
+        at_rate(trips.saturating_add(slack)).max(window)
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test may panic")]
 mod tests;

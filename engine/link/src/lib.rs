@@ -35,6 +35,7 @@ mod proportion;
 mod rate_maximum;
 mod reassembly;
 mod striping;
+mod turn_delay;
 mod unacked;
 mod violation;
 mod watch;

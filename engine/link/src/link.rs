@@ -34,6 +34,7 @@ use crate::lane::Lane;
 use crate::mode::ModeAgreement;
 use crate::reassembly::{Reassembly, ReorderLimits};
 use crate::striping::Striping;
+use crate::turn_delay::TurnDelay;
 
 pub use receive::Handled;
 pub use status::{HeartbeatCount, LaneStatus, LinkStatus};
@@ -78,6 +79,7 @@ pub struct VirtualLink {
     lowest_sequence: u64,
     pool: BufferPool,
     rate: DeliveryRate,
+    turn_delay: TurnDelay,
     heartbeats: HeartbeatCount,
     /// Bulk bytes that may be in flight, by `rate`.
     in_flight_bound: u64,
@@ -134,6 +136,7 @@ impl VirtualLink {
             lowest_sequence: 1,
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
+            turn_delay: TurnDelay::default(),
             heartbeats: HeartbeatCount::default(),
             in_flight_bound: config.in_flight_floor_bytes,
             bulk_turn: 0,
@@ -227,7 +230,9 @@ impl VirtualLink {
             self.want_ack_now(now);
         }
         if !self.lanes.is_empty() && now >= self.next_tick {
+            let late = now.saturating_since(self.next_tick);
             self.next_tick = now.saturating_add(self.config.tick);
+            self.note_turn_delay(late);
             self.handle_tick(now, drained);
         }
         if self.rate.handle_probe(now) {
@@ -268,7 +273,8 @@ impl VirtualLink {
     }
 
     fn update_bound(&mut self) {
-        let bound = self.rate.in_flight_bound(self.config.in_flight_floor_bytes);
+        let floor = self.config.in_flight_floor_bytes;
+        let bound = self.rate.in_flight_bound(floor, self.turn_delay.both());
         if std::mem::replace(&mut self.in_flight_bound, bound) < bound {
             // What it held back may go, though no acknowledgement says so.
             for lane in &mut self.lanes {

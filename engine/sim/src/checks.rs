@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use hawser_wire::MonoTime;
 
-use crate::simulation::Simulation;
+use crate::simulation::{Flow, Link, Simulation};
 use crate::violation::Property;
-use crate::world::Expectation;
+use crate::world::{Expectation, Pace};
 
 /// Of a world with load.
 const MESSAGES_PER_MINUTE: u64 = 1000;
@@ -22,6 +22,7 @@ impl Simulation {
         self.check_fairness();
         self.check_resent();
         self.check_isolation();
+        self.check_throughput();
         self.check_control();
         self.check_in_flight();
         self.check_age();
@@ -91,6 +92,29 @@ impl Simulation {
                 slowness.flow
             );
             self.violate(Property::Isolation, text);
+        }
+    }
+
+    /// Flows have of the links on their way what those carry.
+    fn check_throughput(&mut self) {
+        let percent = self.world.expect.carries_percent;
+        let seconds = self.load_end.saturating_since(MonoTime::ZERO).as_secs();
+        let carries = |flow: &Flow| {
+            let is_on = |link: &&Link| {
+                let ends = [link.shape.a, link.shape.b];
+                flow.shape.path.windows(2).any(|pair| pair.iter().all(|node| ends.contains(node)))
+            };
+            let slowest = self.links.iter().filter(is_on).map(|link| link.shape.bytes_per_second);
+            slowest.min().unwrap_or(0).saturating_mul(seconds)
+        };
+        let flows = self.flows.iter().zip(&self.delivered);
+        let starved = flows
+            .filter(|(flow, _)| flow.shape.pace == Pace::Saturating)
+            .map(|(flow, &bytes)| (bytes, carries(flow)))
+            .find(|&(bytes, of)| bytes.saturating_mul(100) < of.saturating_mul(percent));
+        if let Some((bytes, of)) = starved {
+            let text = format!("a flow delivered {bytes} bytes where its links carry {of}");
+            self.violate(Property::Throughput, text);
         }
     }
 

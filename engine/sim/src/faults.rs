@@ -21,6 +21,8 @@ const FAULT_AGAIN: Duration = Duration::from_secs(1);
 const LANE_SILENCE: (Duration, Duration) = millis(100, 4000);
 const LINK_SILENCE: (Duration, Duration) = millis(100, 6000);
 const NODE_STALL: (Duration, Duration) = millis(20, 3000);
+/// As long as a scheduler lets a process wait for its turn on a busy core.
+const NODE_PREEMPTED: (Duration, Duration) = millis(5, 30);
 /// Below, about and above the session time.
 const OUTAGES: [(Duration, Duration); 3] =
     [millis(1000, 9000), millis(9800, 10_300), millis(10_500, 13_000)];
@@ -101,12 +103,13 @@ impl Simulation {
                 let lasts = *self.fault_random.pick(&OUTAGES)?;
                 self.heal_after(lasts, Heal::Link { link, since });
             }
-            FaultKind::NodeStall => {
+            FaultKind::NodeStall | FaultKind::NodePreempted => {
                 if !self.is_running(node) {
                     return None;
                 }
                 self.nodes[node].state = NodeState::Stalled;
-                self.heal_after(NODE_STALL, Heal::Stall(node));
+                let lasts = if kind == FaultKind::NodeStall { NODE_STALL } else { NODE_PREEMPTED };
+                self.heal_after(lasts, Heal::Stall(node));
             }
             FaultKind::NodeRestart => {
                 if !self.is_running(node) || !self.may_restart(node) {

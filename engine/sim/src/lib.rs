@@ -45,7 +45,7 @@ pub use world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 pub use worlds::{
-    all_lanes, collapsed, fair_ring, lane_loss, mode_switch, pair, relays, restarts,
+    all_lanes, busy_hosts, collapsed, fair_ring, lane_loss, mode_switch, pair, relays, restarts,
     saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer, slow_link,
     striped, striped_relay, thin_link, worlds,
 };

@@ -141,6 +141,13 @@ fn a_slow_link_that_all_share_is_noticed() {
 }
 
 #[test]
+fn a_flow_that_gets_less_than_its_links_carry_is_noticed() {
+    let mut world = busy_hosts();
+    world.delivery.window_bytes = 64 << 10;
+    check_world(world, Property::Throughput);
+}
+
+#[test]
 fn a_link_that_takes_all_bulk_at_once_is_noticed() {
     let mut world = saturated_pair();
     world.link.in_flight_floor_bytes = 1 << 20;

@@ -35,6 +35,8 @@ pub enum Property {
     Fairness,
     /// A slow destination costs others next to nothing.
     Isolation,
+    /// A flow has of the links on its way what they carry.
+    Throughput,
     /// What links make good is not sent again by sources.
     NoResend,
     /// Each minute has enough of messages and faults to say something.
@@ -71,6 +73,7 @@ impl Property {
             Self::InFlight => "in flight",
             Self::Fairness => "fairness",
             Self::Isolation => "isolation",
+            Self::Throughput => "throughput",
             Self::NoResend => "no resend",
             Self::Load => "load",
             Self::Convergence => "convergence",

@@ -101,6 +101,8 @@ pub enum FaultKind {
     LinkOutage,
     /// A node does nothing for a while.
     NodeStall,
+    /// Other processes have the core of a node for a moment.
+    NodePreempted,
     /// A node loses its memory and begins a new life, within the session time or after it.
     NodeRestart,
     /// A node asks its neighbour to change between separate lanes and one for all classes.
@@ -110,7 +112,14 @@ pub enum FaultKind {
 impl FaultKind {
     /// A peer that lives may pass for silent.
     pub(crate) const fn is_silent(self) -> bool {
-        !matches!(self, Self::LaneReset | Self::LaneFinish | Self::LinkReset | Self::ModeSwitch)
+        !matches!(
+            self,
+            Self::LaneReset
+                | Self::LaneFinish
+                | Self::LinkReset
+                | Self::ModeSwitch
+                | Self::NodePreempted
+        )
     }
 
     /// Lower-case name for the trace.
@@ -125,6 +134,7 @@ impl FaultKind {
             Self::LinkSilence => "link silence",
             Self::LinkOutage => "link outage",
             Self::NodeStall => "node stall",
+            Self::NodePreempted => "node preempted",
             Self::NodeRestart => "node restart",
             Self::ModeSwitch => "mode switch",
         }
@@ -148,6 +158,9 @@ pub struct Expectation {
     pub fair_percent: u64,
     /// Each saturating flow delivers at least this many percent of their mean.
     pub at_least_percent: u64,
+    /// Each saturating flow delivers at least this many percent of what the slowest link of its path
+    /// carries; not asked if zero.
+    pub carries_percent: u64,
     /// Bulk in flight stays within the bottleneck's rate times (1.5 round trips + 5 ms), and what
     /// any link may have.
     pub in_flight: bool,

@@ -31,6 +31,7 @@ pub fn worlds() -> Vec<World> {
         saturated_pair(),
         saturated_collapsed(),
         thin_link(),
+        busy_hosts(),
     ];
     for world in &mut worlds {
         world.expect.load = true;
@@ -342,6 +343,28 @@ fn full_link(
             ..Expectation::default()
         },
     }
+}
+
+/// Three hosts with little between them and more processes than cores: what the links carry is up to
+/// threads that wait for their turn.
+#[must_use]
+pub fn busy_hosts() -> World {
+    let near =
+        |a, b| LinkShape { bytes_per_second: 2_500_000, path: path(25, 10), ..link(a, b, 1) };
+    let mut world = World {
+        name: "busy-hosts",
+        about: "nodes wait for their cores again and again, links carry what is left",
+        nodes: 3,
+        links: vec![near(0, 1), near(1, 2)],
+        flows: vec![flow(&[0, 1, 2], Pace::Saturating, (60_000, 60_000))],
+        link: marking_link(),
+        delivery: DeliveryLimits::default(),
+        path_window: PathWindowLimits::default(),
+        faults: faults(0, &[(FaultKind::NodePreempted, 1)]),
+        expect: Expectation { carries_percent: 80, ..Expectation::default() },
+    };
+    world.faults.every = Duration::from_millis(4);
+    world
 }
 
 /// A ring of four, each link filled by flows over two hops.

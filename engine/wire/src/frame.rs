@@ -24,6 +24,8 @@ pub enum FrameKind {
     LinkMode,
     /// [`crate::LaneFragment`]: a piece of a batch.
     LaneFragment,
+    /// [`crate::TurnDelay`].
+    TurnDelay,
     /// For the neighbour's control plane: link state and the like.
     LinkControl,
     /// Routed; for the destination's control plane.
@@ -57,6 +59,7 @@ impl FrameKind {
             Self::LaneClasses => 0x13,
             Self::LinkMode => 0x14,
             Self::LaneFragment => 0x15,
+            Self::TurnDelay => 0x16,
             Self::LinkControl => 0x20,
             Self::Datagram => 0x30,
             Self::StreamSync => 0x31,
@@ -82,6 +85,7 @@ impl FrameKind {
             0x13 => Self::LaneClasses,
             0x14 => Self::LinkMode,
             0x15 => Self::LaneFragment,
+            0x16 => Self::TurnDelay,
             0x20 => Self::LinkControl,
             0x30 => Self::Datagram,
             0x31 => Self::StreamSync,
@@ -124,6 +128,7 @@ impl FrameKind {
             | Self::LaneAck
             | Self::LaneClasses
             | Self::LinkMode
+            | Self::TurnDelay
             | Self::LinkControl
             | Self::Datagram
             | Self::StreamSync

@@ -32,6 +32,7 @@ mod stream_ack;
 mod stream_sync;
 mod stripe_stamp;
 mod time;
+mod turn_delay;
 mod varint;
 
 pub use batch::{BatchWriter, FrameBody, FrameIter, FrameRef};
@@ -67,4 +68,5 @@ pub use stream_ack::StreamAck;
 pub use stream_sync::StreamSync;
 pub use stripe_stamp::StripeStamp;
 pub use time::MonoTime;
+pub use turn_delay::TurnDelay;
 pub use varint::{VARINT_U32_BYTES_MAX, put_varint, varint_len};

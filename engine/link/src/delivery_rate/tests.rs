@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::turn_delay::TurnDelay;
 
 const FLOOR: u64 = 2 << 10;
 
@@ -50,7 +51,7 @@ fn run_shaped(
             let sample = rtt + free_at.saturating_since(now);
             echoes.push_back((now.saturating_add(sample), sample));
         }
-        let bound = estimate.in_flight_bound(FLOOR);
+        let bound = estimate.in_flight_bound(FLOOR, Duration::ZERO);
         let piece = (bound / 4).clamp(512, 128 << 10);
         let pauses = !bucket.is_zero() && now.as_nanos() % 500_000_000 < 40_000_000;
         while in_flight + piece <= bound && !pauses {
@@ -92,6 +93,51 @@ fn a_bottleneck_is_used_whole_and_its_queue_stays_short() {
         let most = (rtt.mul_f64(0.6) + slack_at(rate) + Duration::from_millis(2)).max(floor);
         assert!(queue <= most, "{queue:?} of queue at {rate} and {rtt:?}");
     }
+}
+
+#[test]
+fn the_first_record_is_through_in_some_round_trips_and_no_queue_is_left_of_it() {
+    for (rate, rtt_us, most_us) in [
+        (1_250_000, 200, 55_000),
+        (12_500_000, 200, 6000),
+        (125_000_000, 100, 1500),
+        (2_500_000_000, 50, 800),
+        (12_500_000, 20_000, 100_000),
+    ] {
+        let (through, queue) = first_record(rate, Duration::from_micros(rtt_us));
+        assert!(through <= Duration::from_micros(most_us), "{through:?} at {rate} and {rtt_us}");
+        assert!(queue <= Duration::from_millis(10), "{queue:?} of queue at {rate} and {rtt_us}");
+    }
+}
+
+/// How long 64 KiB take on a link that has measured its round trip and carried nothing, and the longest
+/// queue there.
+fn first_record(rate: u64, rtt: Duration) -> (Duration, Duration) {
+    let mut estimate = DeliveryRate::new();
+    let begin = MonoTime::from_nanos(1_000_000_000);
+    let (mut now, mut free_at, mut longest) = (begin, begin, Duration::ZERO);
+    let mut flight: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
+    let (mut in_flight, mut left) = (0, 64 << 10);
+    estimate.handle_round_trip(now, rtt);
+    while left > 0 || in_flight > 0 {
+        while flight.front().is_some_and(|&(back, ..)| back <= now) {
+            let (_, bytes, sent_at, snapshot) = flight.pop_front().unwrap();
+            in_flight -= bytes;
+            estimate.handle_ack(now, bytes, sent_at, snapshot);
+        }
+        let bound = estimate.in_flight_bound(FLOOR, Duration::ZERO);
+        while left > 0 && in_flight + 512.min(left) <= bound {
+            let piece = (bound / 4).clamp(512, 128 << 10).min(left);
+            let snapshot = estimate.handle_send(now, in_flight, false);
+            (in_flight, left) = (in_flight + piece, left - piece);
+            let takes = Duration::from_nanos(piece * 1_000_000_000 / rate);
+            free_at = free_at.max(now).saturating_add(takes);
+            longest = longest.max(free_at.saturating_since(now));
+            flight.push_back((free_at.saturating_add(rtt), piece, now, snapshot));
+        }
+        now = now.saturating_add(Duration::from_micros(10));
+    }
+    (now.saturating_since(begin), longest)
 }
 
 #[test]
@@ -137,11 +183,11 @@ fn a_probe_ends_when_no_shorter_round_trip_shows() {
     assert!(estimate.handle_tick(at(20_000), tick), "a filled link is to be emptied");
     let samples = [9, 7, 5, 6, 5, 6];
     for (n, &sample) in (0..).zip(&samples) {
-        assert_eq!(estimate.in_flight_bound(FLOOR), 0);
+        assert!(estimate.in_flight_bound(FLOOR, Duration::ZERO) <= 25, "half of 50 bytes");
         estimate.handle_round_trip(at(20_030 + n * 5), ms * sample);
     }
     assert_eq!(estimate.min_rtt(), Some(ms * 5));
-    assert!(estimate.in_flight_bound(FLOOR) >= FLOOR);
+    assert!(estimate.in_flight_bound(FLOOR, Duration::ZERO) >= FLOOR);
 }
 
 #[test]
@@ -157,5 +203,85 @@ fn what_the_application_leaves_unused_lowers_nothing() {
         estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
     }
     assert_eq!(estimate.rate(), 100_000_000);
-    assert_eq!(estimate.in_flight_bound(FLOOR), FLOOR, "no round trip is known");
+    assert_eq!(estimate.in_flight_bound(FLOOR, Duration::ZERO), FLOOR, "no round trip is known");
+}
+
+/// An end that has its core for some milliseconds and then waits for it for up to thirty.
+struct Turns {
+    state: u64,
+    runs: bool,
+    until: MonoTime,
+}
+
+impl Turns {
+    fn runs(&mut self, now: MonoTime) -> bool {
+        while self.until <= now {
+            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let drawn = self.state >> 33;
+            self.runs = !self.runs;
+            let millis = if self.runs { 1 + drawn % 4 } else { 5 + drawn % 26 };
+            self.until = self.until.saturating_add(Duration::from_millis(millis));
+        }
+        self.runs
+    }
+}
+
+#[test]
+fn ends_that_wait_for_their_cores_do_not_wait_for_each_other_with_nothing_in_flight() {
+    for seed in 0..20 {
+        for rate in [2_500_000, 125_000_000, 2_500_000_000] {
+            let used = run_in_turns(rate, seed);
+            assert!(used >= rate * 80 / 100, "{used} of {rate}, seed {seed}");
+        }
+    }
+}
+
+/// Ten seconds of a bottleneck of `rate` bytes per second whose ends take turns with others; delivered
+/// bytes per second, after the first.
+fn run_in_turns(rate: u64, seed: u64) -> u64 {
+    let mut estimate = DeliveryRate::new();
+    let rtt = Duration::from_micros(50);
+    let turns = |state| Turns { state, runs: false, until: MonoTime::ZERO };
+    let mut ends = [turns(seed), turns(seed + 1000)];
+    let mut delays = [TurnDelay::default(), TurnDelay::default()];
+    let begin = MonoTime::from_nanos(1_000_000_000);
+    let mut ticks = [begin, begin.saturating_add(Duration::from_millis(37))];
+    let (mut now, mut free_at) = (begin, begin);
+    let mut on_wire: VecDeque<(MonoTime, u64, MonoTime, SendSnapshot)> = VecDeque::new();
+    let mut answered = on_wire.clone();
+    let (mut in_flight, mut delivered) = (0, 0);
+    estimate.handle_round_trip(now, rtt);
+    while now < begin.saturating_add(Duration::from_secs(11)) {
+        let runs = ends.each_mut().map(|end| end.runs(now));
+        for at in 0..2 {
+            if runs[at] && ticks[at] <= now {
+                let told = delays[at].handle_tick(now.saturating_since(ticks[at]));
+                ticks[at] = now.saturating_add(Duration::from_millis(100));
+                delays[1 - at].handle_peer(told.unwrap_or_default());
+            }
+        }
+        let [sender_runs, receiver_runs] = runs;
+        while receiver_runs && on_wire.front().is_some_and(|&(at, ..)| at <= now) {
+            answered.extend(on_wire.pop_front());
+        }
+        if sender_runs {
+            while let Some((_, bytes, sent_at, snapshot)) = answered.pop_front() {
+                in_flight -= bytes;
+                estimate.handle_ack(now, bytes, sent_at, snapshot);
+                let counts = now >= begin.saturating_add(Duration::from_secs(1));
+                delivered += if counts { bytes } else { 0 };
+            }
+            let bound = estimate.in_flight_bound(FLOOR, delays[0].both());
+            let piece = (bound / 4).clamp(512, 128 << 10);
+            while in_flight + piece <= bound {
+                let snapshot = estimate.handle_send(now, in_flight, false);
+                in_flight += piece;
+                let takes = Duration::from_nanos(piece * 1_000_000_000 / rate);
+                free_at = free_at.max(now).saturating_add(takes);
+                on_wire.push_back((free_at.saturating_add(rtt), piece, now, snapshot));
+            }
+        }
+        now = now.saturating_add(Duration::from_micros(50));
+    }
+    delivered / 10
 }

@@ -2,7 +2,7 @@
 
 use hawser_wire::{
     FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses,
-    LaneFragment, LinkModeOffer, MonoTime, TrafficClass,
+    LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::VirtualLink;
@@ -103,7 +103,8 @@ impl VirtualLink {
         let config = &self.config;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.receipt.receive(len);
-        let is_due = lane.receipt.unacked_bytes() >= config.ack_bytes
+        let is_due = lane.receipt.unacked_bytes()
+            >= config.ack_bytes.min(lane.receipt.early_bytes())
             || lane.receipt.unacked_frames() >= config.ack_frames;
         if is_due {
             if !self.ack_flagged {
@@ -210,6 +211,10 @@ impl VirtualLink {
                 self.update_bound();
             }
             FrameKind::LaneClasses => lane.peer_classes = LaneClasses::decode(body)?.classes,
+            FrameKind::TurnDelay => {
+                self.turn_delay.handle_peer(TurnDelay::decode(body)?.delay());
+                self.update_bound();
+            }
             FrameKind::LinkMode => {
                 // As cheap to send as a heartbeat, and dearer to handle.
                 if !lane.watch.handle_ping(now, per_second) {

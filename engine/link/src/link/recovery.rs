@@ -1,8 +1,10 @@
 //! What happens to frames whose lane is silent or gone, and the end of the session.
 
+use std::time::Duration;
+
 use hawser_wire::{
     CloseReason, FrameFlags, FrameKind, Heartbeat, Incarnation, LaneAckEntry, LaneId, MonoTime,
-    TrafficClass,
+    TrafficClass, TurnDelay,
 };
 
 use super::{DEPARTED_MAX, VirtualLink};
@@ -67,6 +69,15 @@ impl VirtualLink {
         self.update_bound();
         self.pool.trim();
         self.reassembly.trim();
+    }
+
+    /// A tick comes so late. Who waits for its core says so.
+    pub(super) fn note_turn_delay(&mut self, late: Duration) {
+        if let Some(delay) = self.turn_delay.handle_tick(late)
+            && let Some(lane) = self.carrier(TrafficClass::Control)
+        {
+            lane.push_own(FrameKind::TurnDelay, &TurnDelay::new(delay).encode());
+        }
     }
 
     /// A heartbeat beside those of the ticks, now that the queue is gone.

@@ -206,7 +206,7 @@ impl VirtualLink {
             }
             return None;
         }
-        if in_flight >= self.in_flight_bound {
+        if in_flight > 0 && in_flight >= self.in_flight_bound {
             return None;
         }
         if lane.is_striped_turn(tenants) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use hawser_wire::{
     AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
@@ -10,7 +11,7 @@ use hawser_wire::{
     LaneClose, LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId,
     NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder,
     RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync,
-    StripeStamp, TenantId, TrafficClass, capability, put_varint,
+    StripeStamp, TenantId, TrafficClass, TurnDelay, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, written};
@@ -175,6 +176,10 @@ fn link_messages() {
     fragment.encode(&mut bytes);
     assert_eq!(bytes, vector("lane-fragment"));
     assert_eq!(LaneFragment::decode(vector("lane-fragment")), Ok(fragment));
+
+    let delay = TurnDelay::new(Duration::from_millis(4));
+    assert_eq!(delay.encode(), vector("turn-delay"));
+    assert_eq!(TurnDelay::decode(vector("turn-delay")), Ok(delay));
 
     let probe = DrillProbe { drill: 7, probe: 258 };
     assert_eq!(probe.encode(), vector("drill-probe"));

@@ -3,7 +3,7 @@
 use hawser_wire::{
     AdjacencyIndex, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
     JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp,
+    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp, TurnDelay,
 };
 
 /// What may stand behind a value.
@@ -125,6 +125,12 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["link-mode"],
         end: End::Closed,
         recode: |input| LinkModeOffer::decode(input).map(|offer| offer.encode().to_vec()),
+    },
+    Layout {
+        name: "turn delay",
+        vectors: &["turn-delay"],
+        end: End::Closed,
+        recode: |input| TurnDelay::decode(input).map(|delay| delay.encode().to_vec()),
     },
     Layout {
         name: "drill probe",

@@ -7,7 +7,7 @@ use hawser_wire::{
     BootEpoch, CloseReason, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
     JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer, Notice, ProducerId,
     RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp, TenantId,
+    StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp, TenantId, TurnDelay,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,6 +91,13 @@ proptest! {
     #[test]
     fn notice(value in any_of::notice()) {
         comes_back(&value, Notice::encode, Notice::decode)?;
+    }
+
+    #[test]
+    fn turn_delay(micros: u32) {
+        let value = TurnDelay { micros };
+        prop_assert_eq!(TurnDelay::decode(&value.encode()), Ok(value));
+        prop_assert_eq!(TurnDelay::new(value.delay()), value);
     }
 
     #[test]

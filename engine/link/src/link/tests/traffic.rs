@@ -200,3 +200,52 @@ fn a_lane_that_is_closed_on_purpose_loses_nothing_and_is_not_wanted_back() {
     assert!(!pair.saw(0, |event| matches!(event, LinkEvent::WantLane { .. })));
     assert_eq!(pair.ends[0].status().unsettled_frames, 0);
 }
+
+#[test]
+fn each_end_hears_how_long_the_other_waits_for_its_core() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.ends[0].turn_delay.both(), Duration::ZERO);
+    let tick = LinkConfig::default().tick;
+    for _ in 0..30 {
+        // Both tick in the step in which they run again.
+        pair.now = pair.now.saturating_add(tick + Duration::from_millis(9));
+        pair.step(true);
+        pair.step(true);
+    }
+    for end in &pair.ends {
+        // What each waits by itself is ten at most.
+        assert!(end.turn_delay.both() > Duration::from_millis(15), "{:?}", end.turn_delay);
+    }
+    pair.run(Duration::from_secs(10));
+    for end in &pair.ends {
+        assert!(end.turn_delay.both() < Duration::from_millis(1), "{:?}", end.turn_delay);
+    }
+    assert_eq!(pair.violations, []);
+}
+
+#[test]
+fn a_full_link_measures_its_round_trip_again_and_does_not_stop_for_it() {
+    for (bytes_per_ms, delay_ms) in [(1250, 10), (12_500, 10), (12_500, 40)] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+        assert_eq!(pair.ends[0].rate.min_rtt(), Some(Duration::from_millis(6)));
+        // The path has become longer since.
+        for wire in pair.wires.values_mut() {
+            (wire.bytes_per_ms, wire.delay) = (bytes_per_ms, Duration::from_millis(delay_ms));
+        }
+        let mut stopped_ms = 0;
+        for ms in 0..30_000 {
+            while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream: 1 }) {
+                pair.push(0, Bulk, Origin::Own, 1, 60_000).unwrap();
+            }
+            pair.step(true);
+            let in_flight = pair.ends[0].status().in_flight_bulk_bytes;
+            stopped_ms += u64::from(ms > 5000 && in_flight == 0);
+        }
+        assert_eq!(stopped_ms, 0, "at {bytes_per_ms} and {delay_ms}");
+        let least = pair.ends[0].rate.min_rtt().unwrap();
+        assert!(least.as_millis().abs_diff(u128::from(2 * delay_ms + 2)) <= 3, "{least:?}");
+        let carried: u64 = pair.ends[0].lanes().map(|lane| lane.acked_bytes).sum();
+        assert!(carried >= bytes_per_ms * 30_000 * 85 / 100, "{carried} at {bytes_per_ms}");
+    }
+}
