@@ -105,12 +105,21 @@ pub enum FaultKind {
     NodeRestart,
     /// A node asks its neighbour to change between separate lanes and one for all classes.
     ModeSwitch,
+    /// A node lets go of a lane that it does not need, and dials it again.
+    LaneRetire,
 }
 
 impl FaultKind {
     /// A peer that lives may pass for silent.
     pub(crate) const fn is_silent(self) -> bool {
-        !matches!(self, Self::LaneReset | Self::LaneFinish | Self::LinkReset | Self::ModeSwitch)
+        !matches!(
+            self,
+            Self::LaneReset
+                | Self::LaneFinish
+                | Self::LinkReset
+                | Self::ModeSwitch
+                | Self::LaneRetire
+        )
     }
 
     /// Lower-case name for the trace.
@@ -127,6 +136,7 @@ impl FaultKind {
             Self::NodeStall => "node stall",
             Self::NodeRestart => "node restart",
             Self::ModeSwitch => "mode switch",
+            Self::LaneRetire => "lane retire",
         }
     }
 }

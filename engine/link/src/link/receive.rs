@@ -209,7 +209,18 @@ impl VirtualLink {
                 self.rate.handle_round_trip(now, sample);
                 self.update_bound();
             }
-            FrameKind::LaneClasses => lane.peer_classes = LaneClasses::decode(body)?.classes,
+            FrameKind::LaneClasses => {
+                lane.peer_classes = LaneClasses::decode(body)?.classes;
+                let leaves = lane.peer_classes.is_empty();
+                if std::mem::replace(&mut lane.leaves, leaves) != leaves {
+                    // As cheap to send as a heartbeat, and dearer to handle.
+                    if !lane.watch.handle_ping(now, per_second) {
+                        return Err(LinkViolation::HeartbeatStorm { per_second });
+                    }
+                    self.place();
+                    self.close_drained(now);
+                }
+            }
             FrameKind::LinkMode => {
                 // As cheap to send as a heartbeat, and dearer to handle.
                 if !lane.watch.handle_ping(now, per_second) {
@@ -267,6 +278,7 @@ impl VirtualLink {
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
+        self.settle_moves();
         self.want_striped();
         for class in [TrafficClass::Control, TrafficClass::Priority] {
             let waits = match class {
