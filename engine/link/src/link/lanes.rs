@@ -86,7 +86,9 @@ impl VirtualLink {
     /// is not known, or not any more, changes nothing.
     pub fn handle_lane_down(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(at) = self.position(key) else { return };
-        let wanted = self.lanes.get(at).filter(|lane| lane.is_open()).map(|lane| lane.id.lane);
+        // One that either side wanted to close is not missed.
+        let is_missed = |lane: &&Lane| lane.is_open() && !lane.leaves;
+        let wanted = self.lanes.get(at).filter(is_missed).map(|lane| lane.id.lane);
         self.depart(now, key, why);
         self.probe(now);
         if let Some(lane) = wanted {
