@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use self::flow::{Flow, FlowSpec};
 use self::namespaces::Namespaces;
 pub(crate) use self::namespaces::{hold, run as run_command};
-use self::pair::{Pair, PairSpec};
-use self::probe::ControlLatency;
+use self::pair::{Opener, Pair, PairSpec};
+pub(crate) use self::probe::ControlLatency;
 pub(crate) use self::probe::quantile;
 use self::relay::{Relay, RelaySpec};
 pub(crate) use self::row::ChaosRow;
@@ -43,6 +43,11 @@ const OVERLOAD: f64 = 1.1;
 /// Faults, if neither their number nor the time is given.
 const FAULTS_DEFAULT: usize = 20;
 
+/// How long the nodes may take to open a second lane for a striped stream, and how often the harness
+/// looks.
+const LANES_PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChaosSpec<'a> {
@@ -65,6 +70,8 @@ pub(crate) struct ChaosSpec<'a> {
     /// What every byte between the nodes waits, each way.
     pub(crate) delay: Duration,
     pub(crate) collapsed: bool,
+    /// The streams of the messages are striped.
+    pub(crate) stripe: bool,
     /// Of the bottleneck in [`Scenario::Shaped`].
     pub(crate) rate_mbit: u32,
     /// How long throughput is measured, before an obstruction and during it, in seconds.
@@ -128,7 +135,7 @@ impl Setting {
         progress("control class, idle");
         let idle = ControlLatency::measure(self.pair.opener(), "idle", window).await?;
         progress("control class, loaded");
-        let (loaded, flood) = self.load(spec, window).await?;
+        let (loaded, bulk_lanes, flood) = self.load(spec, window).await?;
         let (recoveries, faulted) = match &self.relay {
             Some(relay) => self.fault(spec, relay).await?,
             None => (Vec::new(), Account::default()),
@@ -138,6 +145,7 @@ impl Setting {
             seed: spec.seed,
             profile: spec.profile,
             collapsed: spec.collapsed,
+            bulk_lanes,
             rate_mbit: self.relay.is_none().then_some(spec.rate_mbit),
         };
         let measured = Measured::Recoveries { recoveries, control: [idle, loaded] };
@@ -151,13 +159,31 @@ impl Setting {
         &self,
         spec: &ChaosSpec<'_>,
         window: Duration,
-    ) -> Result<(ControlLatency, Account)> {
+    ) -> Result<(ControlLatency, Option<[usize; 2]>, Account)> {
         let bottleneck_per_s = f64::from(spec.rate_mbit) * 1e6 / 8.0 / spec.payload_bytes as f64;
         let flood_per_s = self.relay.is_none().then_some(OVERLOAD * bottleneck_per_s);
-        let flow = self.publish("flood", spec, flood_per_s).await?;
+        let mut flow = self.publish("flood", spec, flood_per_s).await?;
         sleep(Duration::from_secs_f64(spec.warmup_s)).await;
+        let before = if spec.stripe { Some(self.await_lanes(&mut flow).await?) } else { None };
         let loaded = ControlLatency::measure(self.pair.opener(), "loaded", window).await?;
-        Ok((loaded, flow.finish().await?))
+        let after = if spec.stripe { Some(self.pair.bulk_lanes().await?) } else { None };
+        Ok((loaded, before.zip(after).map(<[usize; 2]>::from), flow.finish().await?))
+    }
+
+    /// Waits until a striped stream has more than one lane; how many.
+    async fn await_lanes(&self, flow: &mut Flow) -> Result<usize> {
+        let deadline = Instant::now() + LANES_PATIENCE;
+        loop {
+            let lanes = self.pair.bulk_lanes().await?;
+            if lanes > 1 {
+                return Ok(lanes);
+            }
+            flow.watcher.ensure_running()?;
+            if Instant::now() > deadline {
+                bail!("no second bulk lane within {} s", LANES_PATIENCE.as_secs());
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// Faults while messages go at a steady rate.
@@ -190,7 +216,8 @@ impl Setting {
         spec: &ChaosSpec<'_>,
         rate_per_s: Option<f64>,
     ) -> Result<Flow> {
-        let stream = self.pair.opener().open_stream(name).await?;
+        let opener = Opener { stripe: spec.stripe, ..self.pair.opener() };
+        let stream = opener.open_stream(name).await?;
         if !stream.pending_dst_nodes.is_empty() {
             bail!("{} did not confirm stream {name}", self.pair.b.name);
         }

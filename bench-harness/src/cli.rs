@@ -157,6 +157,9 @@ pub(crate) struct StripeArgs {
     /// Length of each window
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = window_seconds)]
     pub(crate) seconds: f64,
+    /// How long the control class is measured, idle and beside the striped stream each
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = window_seconds)]
+    pub(crate) control_seconds: f64,
     #[command(flatten)]
     pub(crate) ours: OurArgs,
 }
@@ -195,6 +198,9 @@ pub(crate) struct ChaosArgs {
     /// One lane for all traffic
     #[arg(long)]
     pub(crate) collapsed: bool,
+    /// The messages' streams are striped; the control class is measured once two bulk lanes are open
+    #[arg(long, conflicts_with = "collapsed")]
+    pub(crate) stripe: bool,
     /// Megabits a second of the bottleneck in `shaped`
     #[arg(long, value_name = "MBIT", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate_mbit: u32,
@@ -353,6 +359,8 @@ mod tests {
         check("hawser-bench reroute --fault rst,relay-kill --rounds 100 --rate 5000", true);
         check("hawser-bench reroute --fault flood", false);
         check("hawser-bench reroute --rounds 0", false);
+        check("hawser-bench chaos --scenario shaped --stripe", true);
+        check("hawser-bench chaos --scenario shaped --stripe --collapsed", false);
         check("hawser-bench chaos --json", false);
         check("hawser-bench chaos --scenario earthquake", false);
         check("hawser-bench chaos --scenario flap --payload 1024", false);

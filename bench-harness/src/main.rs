@@ -168,6 +168,7 @@ async fn measure_chaos(args: ChaosArgs) -> Result<bool> {
         warmup_s: args.ours.warmup,
         delay: Duration::from_millis(args.delay_ms.into()),
         collapsed: args.collapsed,
+        stripe: args.stripe,
         rate_mbit: args.rate_mbit,
         window_s: args.window_seconds,
     };
@@ -186,6 +187,7 @@ async fn measure_stripe(args: StripeArgs) -> Result<bool> {
         payload_bytes: args.payload as usize,
         runs: usize::from(args.runs),
         window_s: args.seconds,
+        control_s: args.control_seconds,
         warmup_s: args.ours.warmup,
     };
     let row = stripe::measure(&spec).await?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use self::lane_shaper::LaneShaper;
+use crate::chaos::ControlLatency;
 use crate::chaos::flow::{Flow, FlowSpec};
 use crate::chaos::namespaces::Namespaces;
 use crate::chaos::pair::{Opener, Pair, PairSpec};
@@ -42,6 +43,8 @@ pub(crate) struct StripeSpec<'a> {
     /// Windows of each kind, in turns.
     pub(crate) runs: usize,
     pub(crate) window_s: f64,
+    /// How long the control class is measured, idle and beside the striped stream each.
+    pub(crate) control_s: f64,
     pub(crate) warmup_s: f64,
 }
 
@@ -56,7 +59,11 @@ pub(crate) struct StripeRow {
     lost: u64,
     duplicated: u64,
     reordered: u64,
+    control_p99_us_idle: f64,
+    control_p99_us_loaded: f64,
     // Beyond what is asked for.
+    control_p50_us_idle: f64,
+    control_p50_us_loaded: f64,
     messages: u64,
     payload: usize,
     lanes_open_s: f64,
@@ -116,6 +123,15 @@ async fn run(
             account = account.and(came);
         }
     }
+    let control_window = Duration::from_secs_f64(spec.control_s);
+    progress("control class, idle");
+    let idle = ControlLatency::measure(pair.opener(), "idle", control_window).await?;
+    progress("control class, beside the striped stream");
+    let flow = begin(spec, pair, "beside", true, cores).await?;
+    sleep(Duration::from_secs_f64(spec.warmup_s)).await;
+    let loaded = ControlLatency::measure(pair.opener(), "loaded", control_window).await?;
+    account = account.and(flow.finish().await?);
+    let us = |latency: &ControlLatency, share| decimals(latency.quantile_us(share), 0);
     let [one, striped] = mbps;
     let (one_lane_mbps, striped_mbps) = (median(&one), median(&striped));
     let rounded = |runs: &[f64]| runs.iter().map(|&rate| decimals(rate, 2)).collect();
@@ -128,6 +144,10 @@ async fn run(
         lost: account.lost,
         duplicated: account.duplicated,
         reordered: account.reordered,
+        control_p99_us_idle: us(&idle, 0.99),
+        control_p99_us_loaded: us(&loaded, 0.99),
+        control_p50_us_idle: us(&idle, 0.5),
+        control_p50_us_loaded: us(&loaded, 0.5),
         messages: account.published,
         payload: spec.payload_bytes,
         lanes_open_s: decimals(lanes_open_s, 1),
@@ -198,6 +218,7 @@ impl Report for StripeRow {
     }
 
     fn rows(&self) -> Rows {
+        let control = |p50: f64, p99: f64| format!("p50 {p50:.1} µs, p99 {p99:.1} µs");
         let wrong = format!("{}, {}, {}", self.lost, self.duplicated, self.reordered);
         vec![
             ("lanes", format!("{} of {} Mbit/s each", self.lanes, self.lane_mbps)),
@@ -205,6 +226,8 @@ impl Report for StripeRow {
             ("striped", format!("{:.1} Mbit/s", self.striped_mbps)),
             ("ratio", format!("{:.2}", self.ratio)),
             ("lost, duplicated, reordered", wrong),
+            ("control, idle", control(self.control_p50_us_idle, self.control_p99_us_idle)),
+            ("control, loaded", control(self.control_p50_us_loaded, self.control_p99_us_loaded)),
             ("lanes were open after", format!("{:.1} s", self.lanes_open_s)),
         ]
     }

@@ -1,6 +1,7 @@
 //! What the system refuses: io_uring, permission, room.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -105,16 +106,55 @@ fn a_directory_without_permission_is_named() {
     done.refused(5, &[locked.to_str().unwrap(), "permission"]);
 }
 
+/// The node's command, with its data directory on a file system of its own that only this process sees.
+fn on_a_small_disk(directory: &Path, spec: &Spec, size: &str) -> Command {
+    let data_dir = directory.join(spec.name);
+    fs::create_dir(&data_dir).unwrap();
+    let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
+    let wrapper =
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", &mount, data_dir.to_str().unwrap()];
+    wrapped(&wrapper, &spec.command(directory))
+}
+
 #[test]
 fn a_full_disk_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let spec = Spec::dialling("a");
-    let data_dir = directory.path().join("a");
-    fs::create_dir(&data_dir).unwrap();
-    // A file system of its own that is too small, seen by this process alone.
-    let mount = "mount -t tmpfs -o size=16k tmpfs \"$0\" && exec \"$@\"";
-    let wrapper =
-        ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, data_dir.to_str().unwrap()];
-    let done = finish(&mut wrapped(&wrapper, &spec.command(directory.path())), None);
+    let done = finish(&mut on_a_small_disk(directory.path(), &spec, "16k"), None);
     done.refused(1, &["state.redb", "no space left"]);
+}
+
+/// Who asks for what has to be stored is told why it is not. Messages go on all the while, and with room
+/// everything does.
+#[test]
+fn a_disk_that_fills_up_under_a_node_is_named_to_who_needs_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = Spec::dialling("a");
+    let command = on_a_small_disk(directory.path(), &spec, "6m");
+    let mut node = Node::start_with(directory.path(), &spec, command);
+    // As the node sees it.
+    let root = format!("/proc/{}/root", node.process.0.id());
+    node.data_dir = Path::new(&root).join(node.data_dir.strip_prefix("/").unwrap());
+    node.run(&["mesh", "seed", "m"]).ok();
+    node.run(&["stream", "open", "s", "--to", "a"]).ok();
+    node.feed(&["stream", "pub", "s"], b"before\n").ok();
+    assert_eq!(node.run(&["stream", "sub", "s", "--count", "1"]).ok().text(), "before\n");
+
+    let filler = node.data_dir.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let refused = (0..500).find_map(|number| {
+        let done = node.run(&["stream", "open", &format!("f{number}"), "--to", "a"]);
+        (done.code != 0).then_some(done)
+    });
+    refused.expect("never full").refused(1, &["state.redb", "no space left", "try again"]);
+    node.feed(&["stream", "pub", "s"], b"meanwhile\n").ok();
+    let got = node.run(&["stream", "sub", "s", "--count", "1"]).ok();
+    assert_eq!(got.text(), "meanwhile\n");
+
+    drop(file);
+    fs::remove_file(filler).unwrap();
+    node.run(&["stream", "open", "after", "--to", "a"]).ok();
+    node.feed(&["stream", "pub", "after"], b"with room\n").ok();
+    assert_eq!(node.run(&["stream", "sub", "after", "--count", "1"]).ok().text(), "with room\n");
 }

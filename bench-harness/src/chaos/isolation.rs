@@ -58,6 +58,7 @@ pub(crate) async fn measure(spec: &ChaosSpec<'_>) -> Result<ChaosRow> {
         seed: spec.seed,
         profile: spec.profile,
         collapsed: false,
+        bulk_lanes: None,
         rate_mbit: None,
     };
     Ok(ChaosRow::new(subject, account, &Measured::Rounds(rounds)))

@@ -103,6 +103,12 @@ impl Pair {
         }
     }
 
+    /// How many bulk lanes B sees; 0 while it does not answer.
+    pub(crate) async fn bulk_lanes(&self) -> Result<usize> {
+        let lanes = self.lanes().await?.unwrap_or_default();
+        Ok(lanes.iter().filter(|lane| lane.lane_class == "bulk").count())
+    }
+
     /// Passes `outcome` on; a failure is told with what the nodes said last, which mostly explains
     /// it.
     pub(crate) fn explain<T>(&mut self, outcome: Result<T>) -> Result<T> {

@@ -36,6 +36,8 @@ pub(crate) struct ChaosRow {
     profile: String,
     collapsed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_lanes: Option<[usize; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate_mbit: Option<u32>,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) seed: u64,
     pub(crate) profile: Option<&'a str>,
     pub(crate) collapsed: bool,
+    /// Of a striped stream, when the control class was measured beside it: at first, and at last.
+    pub(crate) bulk_lanes: Option<[usize; 2]>,
     pub(crate) rate_mbit: Option<u32>,
 }
 
@@ -122,6 +126,7 @@ impl ChaosRow {
             seed: subject.seed,
             profile: subject.profile.unwrap_or("balanced").to_owned(),
             collapsed: subject.collapsed,
+            bulk_lanes: subject.bulk_lanes,
             rate_mbit: subject.rate_mbit,
         }
     }

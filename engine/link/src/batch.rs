@@ -384,6 +384,12 @@ impl BatchFifo {
         true
     }
 
+    /// Takes the batches of `other`, behind those that are here.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.batches.append(&mut other.batches);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
     /// Takes out the counted frames that `takes` wants.
     pub(crate) fn extract(
         &mut self,

@@ -31,6 +31,8 @@ struct StreamQueue {
     stream: u64,
     deficit: i64,
     fifo: BatchFifo,
+    /// It may hold frames of other streams, too.
+    is_shared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +50,16 @@ impl TenantQueue {
         let is_full = self.streams.len() >= STREAMS_MAX;
         let shared = || shared(stream, self.streams.iter().map(|queue| queue.stream));
         known.or_else(|| is_full.then(shared))
+    }
+
+    /// The queue of a stream, or the one that it shares; a new one from `spare`.
+    fn stream(&mut self, stream: u64, spare: &mut Vec<StreamQueue>) -> usize {
+        self.known(stream).unwrap_or_else(|| {
+            let spare = spare.pop().unwrap_or_default();
+            let (deficit, is_shared) = (0, false);
+            self.streams.push_back(StreamQueue { stream, deficit, is_shared, ..spare });
+            self.streams.len().saturating_sub(1)
+        })
     }
 }
 
@@ -89,17 +101,14 @@ impl FairQueue {
         if over(tenant.bytes, free_bytes) {
             return Err(Overfull::Tenant { bytes: tenant.bytes });
         }
-        let at = tenant.known(flow.stream).unwrap_or_else(|| {
-            let spare = self.spare_streams.pop().unwrap_or_default();
-            tenant.streams.push_back(StreamQueue { stream: flow.stream, deficit: 0, ..spare });
-            tenant.streams.len().saturating_sub(1)
-        });
+        let at = tenant.stream(flow.stream, &mut self.spare_streams);
         let Some(stream) = tenant.streams.get_mut(at) else { return Ok(false) };
         if over(stream.fifo.bytes(), free_bytes.saturating_sub(tenant.bytes)) {
             return Err(Overfull::Stream { bytes: stream.fifo.bytes() });
         }
         let taken = stream.fifo.push(frame, batch_bytes, pool);
         if taken {
+            stream.is_shared |= stream.stream != flow.stream;
             tenant.bytes = tenant.bytes.saturating_add(frame.len);
             self.bytes = self.bytes.saturating_add(frame.len);
         }
@@ -124,6 +133,30 @@ impl FairQueue {
         let is_full = self.tenants.len() >= TENANTS_MAX;
         let shared = || shared(tenant, self.tenants.iter().map(|queue| queue.tenant));
         known.or_else(|| is_full.then(shared))
+    }
+
+    /// Takes what is in `other`, behind what is here; bounds were kept to when it was taken there.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        for theirs in other.tenants {
+            let at = self.tenant(theirs.tenant);
+            let Some(tenant) = self.tenants.get_mut(at) else { continue };
+            tenant.bytes = tenant.bytes.saturating_add(theirs.bytes);
+            for queue in theirs.streams {
+                let at = tenant.stream(queue.stream, &mut self.spare_streams);
+                let Some(stream) = tenant.streams.get_mut(at) else { continue };
+                stream.is_shared |= queue.is_shared || stream.stream != queue.stream;
+                stream.fifo.append(queue.fifo);
+            }
+        }
+    }
+
+    /// A stream for which `is_theirs` holds may have a frame here up to this link sequence.
+    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
+        let mut streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);
+        streams.any(|queue| {
+            (queue.is_shared || is_theirs(queue.stream)) && queue.fifo.lowest() <= sequence
+        })
     }
 
     /// Takes out the counted frames that `takes` wants, whoever's they are.

@@ -6,12 +6,12 @@ use hawser_wire::{
     LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
-use crate::batch::{Batch, BatchFifo, extract_from};
+use crate::batch::{Batch, extract_from};
 use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
-use crate::fair_queue::FairQueue;
 use crate::fragment::{Assembly, SplitBatch};
+use crate::lane_bulk::LaneBulk;
 use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
@@ -59,11 +59,8 @@ pub(crate) struct Lane {
     pub(crate) assembly: Assembly,
     /// Of the batch that is being handled, not counted as received before that is done; 0 if none is.
     pub(crate) last_piece_bytes: u64,
-    pub(crate) bulk_own: BatchFifo,
-    pub(crate) bulk_foreign: FairQueue,
-    /// Bytes of each of the two that went out while the other held something, too.
-    served_own_bytes: usize,
-    served_foreign_bytes: usize,
+    /// What keeps to it.
+    pub(crate) bulk: LaneBulk,
     /// Bulk bytes that it has sent, or would have had it always had some.
     pub(crate) bulk_served: u64,
     /// What bulk that keeps to this lane, and striped bulk, has had while both waited: bytes, divided by
@@ -79,6 +76,10 @@ pub(crate) struct Lane {
     pub(crate) quiet: bool,
     /// It is to be closed once nothing is in flight over it.
     pub(crate) draining: Option<CloseReason>,
+    /// That was decided then.
+    pub(crate) draining_since: MonoTime,
+    /// The peer wants to close it, and sends nothing more over it.
+    pub(crate) leaves: bool,
 }
 
 impl Lane {
@@ -104,10 +105,7 @@ impl Lane {
             split: None,
             assembly: Assembly::default(),
             last_piece_bytes: 0,
-            bulk_own: BatchFifo::default(),
-            bulk_foreign: FairQueue::default(),
-            served_own_bytes: 0,
-            served_foreign_bytes: 0,
+            bulk: LaneBulk::default(),
             bulk_served: 0,
             pinned_time: 0,
             striped_time: 0,
@@ -116,12 +114,22 @@ impl Lane {
             wanted: true,
             quiet: false,
             draining: None,
+            draining_since: now,
+            leaves: false,
         }
     }
 
     /// New frames may be placed on it.
     pub(crate) const fn is_open(&self) -> bool {
         self.draining.is_none()
+    }
+
+    /// Nothing is in flight over it, and both sides have said that they send nothing more; one that does
+    /// not say so is waited for until `patience` is over.
+    pub(crate) fn is_drained(&self, now: MonoTime, patience: Duration) -> bool {
+        let is_late = self.draining_since.saturating_add(patience) <= now;
+        let is_over = is_late || self.peer_classes.is_empty();
+        is_over && self.unacked.is_empty() && !self.has_queued()
     }
 
     /// Queues a frame of the link itself; heartbeats, and what answers the peer, are left out if too
@@ -164,8 +172,14 @@ impl Lane {
 
     /// What this side puts on the lane from here on, if that is news to the peer.
     pub(crate) fn announce(&mut self) -> Option<ClassSet> {
-        let classes = self.carries;
-        if classes == self.announced || classes.is_empty() {
+        let mut classes = self.carries;
+        if self.has_bulk() {
+            // What waits here goes out here, though nothing is added to it.
+            classes = classes.with(TrafficClass::Bulk);
+        }
+        // A lane that carries nothing for a while need not say so; one that is to be closed has to.
+        let is_over = (self.draining.is_some() || self.leaves) && !self.has_queued();
+        if classes == self.announced || (classes.is_empty() && !is_over) {
             return None;
         }
         self.announced = classes;
@@ -205,6 +219,14 @@ impl Lane {
         self.resend_bytes.saturating_add(split)
     }
 
+    /// What this lane is to send may hold a frame, up to this link sequence, of a stream for which
+    /// `is_theirs` holds.
+    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
+        let resend = self.resend_of(TrafficClass::Bulk).into_iter().flatten();
+        let mut next = resend.chain(self.split.as_ref().map(SplitBatch::batch));
+        next.any(|batch| batch.lowest() <= sequence) || self.bulk.may_hold(sequence, is_theirs)
+    }
+
     /// Something waits for this very lane.
     pub(crate) fn has_queued(&self) -> bool {
         self.has_bulk() || self.resend.iter().any(|queue| !queue.is_empty())
@@ -213,7 +235,7 @@ impl Lane {
     /// Bulk waits for this very lane.
     pub(crate) fn has_bulk(&self) -> bool {
         self.split.is_some()
-            || self.queued_bulk_bytes() > 0
+            || self.bulk.bytes() > 0
             || self.resend_front(TrafficClass::Bulk).is_some()
     }
 
@@ -271,7 +293,7 @@ impl Lane {
     /// They share by bytes, by as many parts as each has of tenants; the node's own bulk that keeps to
     /// the lane is one of them, however many streams it is of.
     pub(crate) fn is_striped_turn(&mut self, tenants: usize) -> bool {
-        if tenants == 0 || self.queued_bulk_bytes() == 0 {
+        if tenants == 0 || self.bulk.bytes() == 0 {
             // Who was alone owes nothing for it.
             (self.pinned_time, self.striped_time) = (0, 0);
             return tenants > 0;
@@ -284,27 +306,11 @@ impl Lane {
         self.striped_time = self.striped_time.saturating_add(service_time(bytes, tenants));
     }
 
-    /// Own and foreign bulk share alike, by bytes, while both hold batches.
+    /// The next batch of bulk that keeps to this lane.
     pub(crate) fn pop_bulk(&mut self, quantum_bytes: usize) -> Option<Batch> {
-        let own = usize::from(!self.bulk_own.is_empty());
-        let parts = self.bulk_foreign.tenants().saturating_add(own);
-        let batch = self.pop_pinned(quantum_bytes)?;
+        let parts = self.bulk.tenants();
+        let batch = self.bulk.pop(quantum_bytes)?;
         self.pinned_time = self.pinned_time.saturating_add(service_time(batch.len(), parts));
-        Some(batch)
-    }
-
-    fn pop_pinned(&mut self, quantum_bytes: usize) -> Option<Batch> {
-        if self.bulk_own.is_empty() || self.bulk_foreign.bytes() == 0 {
-            // Who was alone owes nothing for it.
-            (self.served_own_bytes, self.served_foreign_bytes) = (0, 0);
-            return self.bulk_own.pop().or_else(|| self.bulk_foreign.pop(quantum_bytes));
-        }
-        let (batch, served_bytes) = if self.served_own_bytes <= self.served_foreign_bytes {
-            (self.bulk_own.pop()?, &mut self.served_own_bytes)
-        } else {
-            (self.bulk_foreign.pop(quantum_bytes)?, &mut self.served_foreign_bytes)
-        };
-        *served_bytes = served_bytes.saturating_add(batch.len());
         Some(batch)
     }
 
@@ -352,13 +358,7 @@ impl Lane {
         }
         let resend = self.resend.iter().flatten();
         self.resend_bytes = resend.fold(0, |sum: usize, batch| sum.saturating_add(batch.len()));
-        self.bulk_own.extract(takes, pool, out);
-        self.bulk_foreign.extract(takes, pool, out);
-    }
-
-    /// Bytes of bulk that wait for this lane.
-    pub(crate) fn queued_bulk_bytes(&self) -> usize {
-        self.bulk_own.bytes().saturating_add(self.bulk_foreign.bytes())
+        self.bulk.extract(takes, pool, out);
     }
 
     /// No counted frame that waits or is in flight has a lower link sequence.
@@ -367,8 +367,7 @@ impl Lane {
         self.unacked
             .lowest()
             .min(resend)
-            .min(self.bulk_own.lowest())
-            .min(self.bulk_foreign.lowest())
+            .min(self.bulk.lowest())
             .min(self.split.as_ref().map_or(u64::MAX, |split| split.batch().lowest()))
     }
 

@@ -1,5 +1,6 @@
 mod evacuation;
 mod lanes;
+mod moves;
 mod push;
 mod receive;
 mod recovery;
@@ -30,6 +31,7 @@ use crate::delivery_rate::DeliveryRate;
 use crate::departed::Departed;
 use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, WakeReason};
+use crate::flow_table::FlowTable;
 use crate::lane::Lane;
 use crate::mode::ModeAgreement;
 use crate::reassembly::{Reassembly, ReorderLimits};
@@ -87,6 +89,8 @@ pub struct VirtualLink {
     bulk_turn: u64,
     mode: ModeAgreement,
     duplicates: DuplicateWindow,
+    /// The lanes of plain streams.
+    flows: FlowTable,
     striping: Striping,
     /// Lanes came or went: what waits or is in flight with a lower link sequence may be elsewhere than
     /// its stream's lane is now.
@@ -142,6 +146,7 @@ impl VirtualLink {
             bulk_turn: 0,
             mode: ModeAgreement::default(),
             duplicates: DuplicateWindow::default(),
+            flows: FlowTable::new(),
             striping: Striping::new(config.stripe_bytes, config.stripe_frames),
             moved_before: None,
             reassembly: Reassembly::new(ReorderLimits {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use hawser_delivery::PathWindows;
-use hawser_wire::{BootEpoch, LinkMode, MonoTime};
+use hawser_wire::{BootEpoch, CloseReason, LinkMode, MonoTime};
 
 use crate::event::{Event, Heal};
 use crate::lanes::number;
@@ -118,6 +118,7 @@ impl Simulation {
                 self.shut_down(node);
             }
             FaultKind::ModeSwitch => self.switch_mode(link_end)?,
+            FaultKind::LaneRetire => self.retire_lane(link_end)?,
         }
         let link = u64::try_from(link).unwrap_or(u64::MAX);
         Some((node, [link, 0]))
@@ -178,6 +179,19 @@ impl Simulation {
             LinkMode::Collapsed => LinkMode::Separate,
         };
         machine.propose_mode(mode);
+        self.pump(self.ends[link_end].node);
+        Some(())
+    }
+
+    /// A node closes one of its lanes, if it has some.
+    fn retire_lane(&mut self, link_end: usize) -> Option<()> {
+        let lane = self.index(self.ends[link_end].open.len());
+        let end = self.ends[link_end].open.get(lane).copied()?;
+        if self.ends[link_end].open.len() < 3 {
+            return None;
+        }
+        let now = self.queue.now();
+        self.ends[link_end].machine.close_lane(now, end.key(), CloseReason::NotNeeded);
         self.pump(self.ends[link_end].node);
         Some(())
     }

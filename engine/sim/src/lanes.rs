@@ -21,6 +21,8 @@ pub(crate) struct Lane {
     epoch: LinkEpoch,
     dialler: Hold,
     acceptor: Hold,
+    /// One end has closed it, once nothing was in flight over it.
+    pub(crate) is_retired: bool,
 }
 
 /// One end's part in a lane.
@@ -184,7 +186,8 @@ impl Simulation {
         let connection = self.network.open(now, path, wires);
         let hold = |link_end: usize, life: u64| Hold { link_end, life, ledger: 0, up: false };
         let (dialler, acceptor) = (hold(end, life), hold(end ^ 1, peer_life));
-        self.lanes.add(Lane { lane, epoch, dialler, acceptor });
+        let is_retired = false;
+        self.lanes.add(Lane { lane, epoch, dialler, acceptor, is_retired });
         self.note(node, Event::Dialled { end, lane, epoch, lives });
         let up = |side| Event::LaneUp { end: End { connection, side } };
         self.queue.schedule(now, up(Side::Acceptor));
@@ -247,7 +250,7 @@ impl Simulation {
     /// A machine closes a lane: it may, but not by accusing its like of breaking the protocol.
     pub(crate) fn check_close(&mut self, link_end: usize, reason: CloseReason) {
         let innocent = match reason {
-            CloseReason::Superseded | CloseReason::Shutdown => true,
+            CloseReason::Superseded | CloseReason::NotNeeded | CloseReason::Shutdown => true,
             CloseReason::Silent => self.world.faults.kinds.iter().any(|(kind, _)| kind.is_silent()),
             _ => false,
         };

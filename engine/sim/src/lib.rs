@@ -20,6 +20,7 @@ mod link_end;
 mod mesh;
 mod network;
 mod node;
+mod order;
 mod random;
 mod simulation;
 mod trace;
@@ -45,7 +46,7 @@ pub use world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 pub use worlds::{
-    all_lanes, busy_hosts, collapsed, fair_ring, lane_loss, mode_switch, pair, relays, restarts,
-    saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer, slow_link,
-    striped, striped_relay, thin_link, worlds,
+    all_lanes, busy_hosts, collapsed, fair_ring, lane_changes, lane_loss, mode_switch, pair,
+    relays, restarts, saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer,
+    slow_link, striped, striped_relay, thin_link, worlds,
 };

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use hawser_wire::{
     Crc32c, FrameFlags, FrameIter, FrameKind, LANE_CREDIT_BYTES_INITIAL, LinkSequence, MonoTime,
     NodeId, TrafficClass,
@@ -12,6 +10,7 @@ use hawser_link::{
 use crate::event::Event;
 use crate::ledger::FrameLedger;
 use crate::network::{ConnectionId, End, Side};
+use crate::order::RecordOrder;
 use crate::simulation::Simulation;
 use crate::violation::Property;
 use crate::watched::{Timed, Watched};
@@ -32,8 +31,8 @@ pub(crate) struct LinkEnd {
     pub(crate) open: Vec<End>,
     /// Of the peer's ledgers that of the lane which was heard last.
     pub(crate) heard_ledger: usize,
-    /// Link sequence of the last record of each striped flow that came out here.
-    pub(crate) last_striped: BTreeMap<usize, LinkSequence>,
+    /// How it keeps the order of streams.
+    pub(crate) order: RecordOrder,
     /// Striped records may come out of turn: an end of the link has ended a session, of which the other
     /// one may not know yet, or this one had no lane that was heard and waits for nothing that the peer
     /// may have sent another way.
@@ -80,7 +79,7 @@ impl LinkEnd {
             dialling: Vec::new(),
             open: Vec::new(),
             heard_ledger: 0,
-            last_striped: BTreeMap::new(),
+            order: RecordOrder::default(),
             excuses_order: false,
             local,
             remote,
@@ -94,6 +93,7 @@ impl LinkEnd {
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
+        self.order = RecordOrder::default();
         self.excuses_order = true;
     }
 
@@ -117,6 +117,7 @@ impl LinkEnd {
         {
             let checksum = body.iter().fold(Crc32c::new(), Crc32c::update);
             ledger.handle_taken(now, checksum.finish());
+            self.order.note_taken();
         }
         Ok(())
     }
@@ -194,6 +195,7 @@ impl Simulation {
 
     fn handle_link_event(&mut self, link_end: usize, event: &LinkEvent) {
         let now = self.queue.now();
+        self.note_order(link_end, event);
         match *event {
             LinkEvent::CloseLane { key, reason, .. } => {
                 let end = End::of_key(key);

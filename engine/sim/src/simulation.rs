@@ -60,7 +60,9 @@ pub enum Mutation {
     LoseFrame,
     /// One is given to the node twice.
     RepeatFrame,
-    /// One arrives changed.
+    /// A record that a link delivers comes behind the next one.
+    DelayRecord,
+    /// A frame arrives changed.
     AlterFrame,
     /// A message that a connection carries vanishes, though the connection lives.
     LoseMessage,
@@ -101,6 +103,8 @@ pub struct Simulation {
     pub(crate) probes_us: Vec<u64>,
     /// Bulk in flight, in thousandths of what the design allows on that link.
     pub(crate) in_flight_permille: Vec<u64>,
+    /// A record that is to come behind the next one of that link end.
+    pub(crate) delayed: Option<(usize, Vec<u8>)>,
     /// Messages that nodes have read from their connections.
     pub(crate) messages_read: u64,
     pub(crate) violation: Option<Violation>,
@@ -172,6 +176,7 @@ impl Simulation {
             faults: 0,
             probes_us: Vec::new(),
             in_flight_permille: Vec::new(),
+            delayed: None,
             messages_read: 0,
             violation: None,
             mutation: None,

@@ -78,6 +78,20 @@ fn a_repeated_frame_is_noticed() {
 }
 
 #[test]
+fn a_record_that_comes_too_late_is_noticed() {
+    let mut world = quiet();
+    world.flows.truncate(1);
+    check_mutation(&world, Mutation::DelayRecord, 100, &[Property::StreamOrder]);
+}
+
+#[test]
+fn plain_streams_keep_their_order_while_lanes_come_and_go() {
+    for seed in 10..14 {
+        run(lane_changes(), seed);
+    }
+}
+
+#[test]
 fn an_altered_frame_is_noticed() {
     check_mutation(&pair(), Mutation::AlterFrame, 100, &[Property::Content]);
 }

@@ -321,6 +321,13 @@ impl Simulation {
         if self.mutate(Mutation::LoseFrame) {
             return;
         }
+        let is_record = frame.header.kind == FrameKind::Record;
+        if is_record && self.mutate(Mutation::DelayRecord) {
+            let mut delayed = frame.header.encode().to_vec();
+            delayed.extend_from_slice(frame.body.bytes());
+            self.delayed = Some((link_end, delayed));
+            return;
+        }
         self.check_delivered(link_end, frame);
         if self.mutate(Mutation::RepeatFrame) {
             self.check_delivered(link_end, frame);
@@ -330,6 +337,11 @@ impl Simulation {
         } else if let Some(sent) = frame.body.first_chunk() {
             let took = self.queue.now().as_nanos().saturating_sub(u64::from_le_bytes(*sent));
             self.probes_us.push(took.checked_div(1000).unwrap_or(0));
+        }
+        if is_record && let Some((_, late)) = self.delayed.take_if(|(end, _)| *end == link_end) {
+            for frame in FrameIter::new(&late).filter_map(Result::ok) {
+                self.handle_frame(link_end, &frame);
+            }
         }
     }
 
@@ -357,30 +369,13 @@ impl Simulation {
         let Ok((route, rest)) = RouteHeader::decode(frame.body.bytes()) else {
             return self.violate(Property::Content, "unreadable route header".to_owned());
         };
-        self.check_striped(link_end, frame, rest);
+        self.check_order(link_end, frame, rest);
         match route.next_hop() {
             Hop::Last => self.handle_local(link_end, frame.header.kind, frame.header.flags, rest),
             Hop::Via(index) => {
                 let next = usize::try_from(index.0).unwrap_or(usize::MAX);
                 self.relay(next, frame, rest);
             }
-        }
-    }
-
-    /// A link hands out the records of a striped stream as it took them, in its first session and while
-    /// a lane is heard.
-    fn check_striped(&mut self, link_end: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
-        if !frame.header.flags.contains(FrameFlags::STRIPED) || self.ends[link_end].excuses_order {
-            return;
-        }
-        let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);
-        let flow = stream.and_then(|id| (0..self.flows.len()).find(|&flow| stream_id(flow) == id));
-        let (Some(flow), sequence) = (flow, frame.header.link_sequence) else { return };
-        let last = self.ends[link_end].last_striped.insert(flow, sequence);
-        if last.is_some_and(|last| last > sequence) {
-            let node = self.ends[link_end].node;
-            let text = format!("node {node}: flow {flow}: frame {sequence} came after {last:?}");
-            self.violate(Property::StreamOrder, text);
         }
     }
 

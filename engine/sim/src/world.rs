@@ -107,6 +107,8 @@ pub enum FaultKind {
     NodeRestart,
     /// A node asks its neighbour to change between separate lanes and one for all classes.
     ModeSwitch,
+    /// A node lets go of a lane that it does not need, and dials it again.
+    LaneRetire,
 }
 
 impl FaultKind {
@@ -119,6 +121,7 @@ impl FaultKind {
                 | Self::LinkReset
                 | Self::ModeSwitch
                 | Self::NodePreempted
+                | Self::LaneRetire
         )
     }
 
@@ -137,6 +140,7 @@ impl FaultKind {
             Self::NodePreempted => "node preempted",
             Self::NodeRestart => "node restart",
             Self::ModeSwitch => "mode switch",
+            Self::LaneRetire => "lane retire",
         }
     }
 }

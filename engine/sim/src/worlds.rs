@@ -17,6 +17,7 @@ pub fn worlds() -> Vec<World> {
         pair(),
         collapsed(),
         mode_switch(),
+        lane_changes(),
         restarts(),
         all_lanes(),
         silence(),
@@ -150,6 +151,32 @@ pub fn mode_switch() -> World {
     use FaultKind::{LaneReset, LaneSilence, ModeSwitch};
     let kinds = [(ModeSwitch, 6), (LaneReset, 2), (LaneSilence, 1)];
     two_nodes("mode-switch", "separate lanes and one for all, in turn", 1, faults(5, &kinds))
+}
+
+/// Lanes come and go on both links of a path and none is lost: links keep the order of every stream.
+#[must_use]
+pub fn lane_changes() -> World {
+    let hop = |a, b| LinkShape { bytes_per_second: 1_000_000, ..link(a, b, 3) };
+    let paced = |path: &[u16]| flow(path, Pace::PerSecond(20), (1000, 8000));
+    World {
+        name: "lane-changes",
+        about: "lanes come and go, none is lost, and links keep the order of streams",
+        nodes: 3,
+        links: vec![hop(0, 1), hop(1, 2)],
+        flows: vec![
+            flow(&[0, 1, 2], Pace::Saturating, (4000, 4000)),
+            flow(&[0, 1, 2], Pace::Saturating, (4000, 4000)),
+            paced(&[0, 1, 2]),
+            paced(&[0, 1, 2]),
+            paced(&[1, 2]),
+            paced(&[2, 1, 0]),
+        ],
+        link: marking_link(),
+        delivery: limits(),
+        path_window: path_window(),
+        faults: faults(2, &[(FaultKind::LaneRetire, 3), (FaultKind::ModeSwitch, 1)]),
+        expect: Expectation::default(),
+    }
 }
 
 /// Nodes lose their memory, and links are down for about the session time.

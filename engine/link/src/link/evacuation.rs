@@ -38,7 +38,7 @@ impl VirtualLink {
         let mut takes = |frame: &FrameRef<'_>| {
             frame.unstamped().is_ok_and(|frame| !frame.body.is_empty() && takes(&frame))
         };
-        let Self { departed, lanes, orphans, control, priority, striping, pool, .. } = self;
+        let Self { departed, lanes, orphans, control, priority, flows, striping, pool, .. } = self;
         let mut taken: Vec<Batch> = Vec::new();
         for departed in departed {
             departed.unacked_mut().evacuate(&mut takes, pool, &mut taken);
@@ -53,6 +53,7 @@ impl VirtualLink {
         orphans.retain(|(_, batch)| batch.len() > 0);
         control.extract(&mut takes, pool, &mut taken);
         priority.extract(&mut takes, pool, &mut taken);
+        flows.extract(&mut takes, pool, &mut taken);
         striping.extract(&mut takes, pool, &mut taken);
         taken.retain(|batch| batch.counted() > 0);
         if taken.is_empty() {
@@ -91,6 +92,9 @@ impl VirtualLink {
         }
         // Those are bound to no lane.
         let any = self.known_lanes.first().map_or(LaneId(0), |&(lane, _)| lane);
+        let mut moving = Vec::new();
+        self.flows.extract(&mut is_over, &mut self.pool, &mut moving);
+        waiting.push((any, moving));
         for &epoch in &over {
             waiting.push((any, self.striping.take_queued(epoch)));
             let first = self.renew_channel(epoch);

@@ -86,7 +86,9 @@ impl VirtualLink {
     /// is not known, or not any more, changes nothing.
     pub fn handle_lane_down(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(at) = self.position(key) else { return };
-        let wanted = self.lanes.get(at).filter(|lane| lane.is_open()).map(|lane| lane.id.lane);
+        // One that either side wanted to close is not missed.
+        let is_missed = |lane: &&Lane| lane.is_open() && !lane.leaves;
+        let wanted = self.lanes.get(at).filter(is_missed).map(|lane| lane.id.lane);
         self.depart(now, key, why);
         self.probe(now);
         if let Some(lane) = wanted {
@@ -114,19 +116,23 @@ impl VirtualLink {
         }
     }
 
-    /// Stops to use a lane; once nothing is in flight over it, [`LinkEvent::CloseLane`] names it.
+    /// Stops to use a lane, and says so to the peer, which then does the same; once nothing is in flight
+    /// over it either way, [`LinkEvent::CloseLane`] names it.
     pub fn close_lane(&mut self, now: MonoTime, key: LaneKey, reason: CloseReason) {
         let Some(lane) = self.position(key).and_then(|at| self.lanes.get_mut(at)) else { return };
-        lane.draining.get_or_insert(reason);
+        if lane.draining.is_none() {
+            (lane.draining, lane.draining_since) = (Some(reason), now);
+        }
         self.place();
         self.close_drained(now);
     }
 
     /// Lets go of lanes that are to be closed and hold nothing.
     pub(super) fn close_drained(&mut self, now: MonoTime) {
+        let patience = self.config.session_timeout;
         while let Some((key, reason)) = self.lanes.iter().find_map(|lane| {
             let reason = lane.draining?;
-            (lane.unacked.is_empty() && !lane.has_queued()).then_some((lane.key, reason))
+            lane.is_drained(now, patience).then_some((lane.key, reason))
         }) {
             self.close_event(key, reason, "");
             self.depart(now, key, "closed");
@@ -188,8 +194,8 @@ impl VirtualLink {
     }
 
     /// Decides anew which lane carries which class: each class the lane made for it, else the one made
-    /// for the nearest; bulk all lanes made for it. A lane that is silent or to be closed carries
-    /// nothing while another can.
+    /// for the nearest; bulk all lanes made for it. A lane that is silent, or that either side wants to
+    /// close, carries nothing while another can.
     pub(super) fn place(&mut self) {
         let before = self.carrier(TrafficClass::Control).map(|lane| lane.key);
         self.place_classes();
@@ -200,11 +206,17 @@ impl VirtualLink {
             self.ack_flagged = false;
         }
         self.note_moved();
+        self.settle_moves();
     }
 
     fn place_classes(&mut self) {
-        let any_heard = self.lanes.iter().any(|lane| lane.is_open() && !lane.quiet);
-        let usable = |lane: &Lane| lane.is_open() && !(any_heard && lane.quiet);
+        let rank = |lane: &Lane| match (lane.quiet, lane.leaves) {
+            (false, false) => 2,
+            (false, true) => 1,
+            (true, _) => 0,
+        };
+        let best = self.lanes.iter().filter(|lane| lane.is_open()).map(rank).max();
+        let usable = |lane: &Lane| lane.is_open() && Some(rank(lane)) == best;
         let open: Vec<(LaneId, TrafficClass)> = self
             .lanes
             .iter()
@@ -220,7 +232,7 @@ impl VirtualLink {
         let several =
             single.is_none() && open.iter().any(|&(_, class)| class == TrafficClass::Bulk);
         for lane in &mut self.lanes {
-            let is_usable = lane.is_open() && !(any_heard && lane.quiet);
+            let is_usable = usable(lane);
             let id = lane.id.lane;
             let mut carries = ClassSet::empty();
             for (class, chosen) in TrafficClass::ALL.into_iter().zip(chosen) {
@@ -254,12 +266,14 @@ impl VirtualLink {
         }
     }
 
-    /// What waits for a lane that carries it no more goes to one that does.
+    /// What waits for a lane that carries it no more goes to one that does; but bulk of a lane that is
+    /// heard goes out there, so that its streams keep their order.
     fn move_stranded(&mut self) {
         let mut stranded: Vec<(LaneId, Vec<Batch>)> = Vec::new();
         for lane in &mut self.lanes {
             for class in TrafficClass::ALL {
-                if !lane.carries.contains(class) {
+                let stays = class == TrafficClass::Bulk && !lane.quiet;
+                if !lane.carries.contains(class) && !stays {
                     stranded.push((lane.id.lane, lane.take_queued(class)));
                 }
             }

@@ -9,6 +9,7 @@ use hawser_wire::{
 };
 
 use super::VirtualLink;
+use super::moves::Place;
 use super::transmit::PIECE_OVERHEAD_BYTES;
 use crate::batch::{BatchFifo, NewFrame};
 use crate::event::{Refusal, RefusedLimit};
@@ -54,7 +55,7 @@ impl VirtualLink {
                     let lanes = self.bulk_lanes();
                     waits < self.send_ahead_bytes().saturating_mul(lanes) && self.takes_own_bulk()
                 }
-                None => self.has_bulk_room(self.pinned(flow.stream)),
+                None => self.has_bulk_room(flow),
             },
         }
     }
@@ -72,10 +73,14 @@ impl VirtualLink {
         let pinned_bytes = match (class, origin) {
             (TrafficClass::Control, _) => return self.control.bytes(),
             (TrafficClass::Priority, _) => return self.priority.bytes(),
-            (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk_own.bytes()),
-            (TrafficClass::Bulk, Origin::Foreign) => over_lanes(|lane| lane.bulk_foreign.bytes()),
+            (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk.bytes_of(Origin::Own)),
+            (TrafficClass::Bulk, Origin::Foreign) => {
+                over_lanes(|lane| lane.bulk.bytes_of(Origin::Foreign))
+            }
         };
-        pinned_bytes.saturating_add(self.striping.queued_bytes(origin))
+        let moving_bytes = self.flows.bytes_of(origin);
+        let unbound_bytes = self.striping.queued_bytes(origin).saturating_add(moving_bytes);
+        pinned_bytes.saturating_add(unbound_bytes)
     }
 
     /// Appends a frame, in one copy, but for a long end of its body: that is held as it is.
@@ -144,38 +149,41 @@ impl VirtualLink {
         frame: &NewFrame<'_>,
     ) -> Result<(), Refusal> {
         let (class, max) = (frame.class, self.config.data_bytes_max);
-        let at = self.pinned(flow.stream);
-        let queued = self.queued_bytes(class, origin);
-        let batch_bytes = self.batch_bytes();
-        let flags = self.mark(origin, queued, frame.flags, |link| link.exceeds_share(at, flow));
-        let frame = NewFrame { flags, ..*frame };
-        let Some(lane) = at.and_then(|at| self.lanes.get_mut(at)) else {
+        let Some(place) = self.place_next(flow.stream) else {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         };
-        let id = Some(lane.id.lane);
+        let queued = self.queued_bytes(class, origin);
+        let batch_bytes = self.batch_bytes();
+        let flags = self.mark(origin, queued, frame.flags, |link| link.exceeds_share(place, flow));
+        let frame = NewFrame { flags, ..*frame };
+        let id = match place {
+            Place::Lane(at) => self.lanes.get(at).map(|lane| lane.id.lane),
+            Place::Move(at) => self.flows.get(at).map(|found| found.from_lane),
+            Place::Leaves { .. } => None,
+        };
         if queued > 0 && queued.saturating_add(frame.len) > max {
             return Err(self.refusal(class, id, RefusedLimit::Class, queued, max));
         }
-        match origin {
-            Origin::Own => {
-                lane.bulk_own.push(&frame, batch_bytes, &mut self.pool);
-            }
-            Origin::Foreign => {
-                let free = max.saturating_sub(queued);
-                let pushed =
-                    lane.bulk_foreign.push(flow, &frame, free, batch_bytes, &mut self.pool);
-                if let Err(over) = pushed {
-                    let (limit, queued) = match over {
-                        Overfull::Queue => (RefusedLimit::Class, queued),
-                        Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes),
-                        Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes),
-                    };
-                    let max = if limit == RefusedLimit::Class { max } else { free };
-                    return Err(self.refusal(class, id, limit, queued, max));
-                }
-            }
+        let free = max.saturating_sub(queued);
+        let Self { lanes, flows, pool, .. } = self;
+        let bulk = match place {
+            Place::Lane(at) => lanes.get_mut(at).map(|lane| &mut lane.bulk),
+            Place::Move(at) => flows.bulk_mut(at),
+            Place::Leaves { .. } => None,
+        };
+        let pushed = bulk.map(|bulk| bulk.push(origin, flow, &frame, free, batch_bytes, pool));
+        let Some(pushed) = pushed else {
+            return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
+        };
+        if let Err(over) = pushed {
+            let (limit, queued, max) = match over {
+                Overfull::Queue => (RefusedLimit::Class, queued, max),
+                Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
+                Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
+            };
+            return Err(self.refusal(class, id, limit, queued, max));
         }
-        lane.wanted = true;
+        self.note_placed(place, flow.stream, frame.sequence);
         self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
         Ok(())
     }
@@ -194,27 +202,25 @@ impl VirtualLink {
         flags
     }
 
-    /// More of the stream waits for the lane than its share of the threshold for marks: that is divided
+    /// More of the stream waits for its lane than its share of the threshold for marks: that is divided
     /// between lanes where foreign bulk waits, then tenants, then streams. So who sends more than its
     /// share of the link is marked, and nobody else, however much each has under way.
-    fn exceeds_share(&self, at: Option<usize>, flow: Flow) -> bool {
-        let lanes = self.lanes.iter().filter(|lane| lane.bulk_foreign.bytes() > 0).count();
+    fn exceeds_share(&self, place: Place, flow: Flow) -> bool {
+        let waits = |lane: &&Lane| lane.bulk.bytes_of(Origin::Foreign) > 0;
+        let lanes = self.lanes.iter().filter(waits).count();
         let share = self.config.mark_bytes.checked_div(lanes).unwrap_or(0);
-        let lane = at.and_then(|at| self.lanes.get(at));
-        lane.is_some_and(|lane| lane.bulk_foreign.exceeds_share(flow, share))
-    }
-
-    /// Own streams may give `lane` more bulk.
-    #[must_use]
-    pub fn has_room_on(&self, lane: LaneId) -> bool {
-        self.has_bulk_room(self.bulk_lane(lane))
+        self.bulk_at(place).is_some_and(|bulk| bulk.exceeds_share(flow, share))
     }
 
     /// What waits longer than it must only makes round trips longer, and windows with them.
-    fn has_bulk_room(&self, at: Option<usize>) -> bool {
-        let Some(lane) = at.and_then(|at| self.lanes.get(at)) else { return false };
-        let waits = lane.bulk_own.bytes().saturating_add(lane.resend_bytes());
-        waits < self.send_ahead_bytes() && self.takes_own_bulk()
+    fn has_bulk_room(&self, flow: Flow) -> bool {
+        let Some(place) = self.place_of(flow.stream) else { return false };
+        let resend = match place {
+            Place::Lane(at) => self.lanes.get(at).map_or(0, Lane::resend_bytes),
+            Place::Move(_) | Place::Leaves { .. } => 0,
+        };
+        let waits = self.bulk_at(place).map_or(0, |bulk| bulk.bytes_of(Origin::Own));
+        waits.saturating_add(resend) < self.send_ahead_bytes() && self.takes_own_bulk()
     }
 
     /// The queue of own bulk takes one more record.
@@ -229,21 +235,6 @@ impl VirtualLink {
         let most = self.config.send_ahead_bytes;
         let slow = usize::try_from(self.in_flight_bound.saturating_mul(4)).unwrap_or(usize::MAX);
         slow.max(SEND_AHEAD_BYTES_MIN).min(most)
-    }
-
-    fn bulk_lane(&self, lane: LaneId) -> Option<usize> {
-        let carries = |other: &Lane| other.carries.contains(TrafficClass::Bulk);
-        self.lanes.iter().position(|other| other.id.lane == lane && carries(other))
-    }
-
-    /// The lane that a flow's bulk keeps to: of those that carry bulk the one with the highest hash
-    /// (rendezvous hashing), so that one more or less moves few flows.
-    pub(super) fn pinned(&self, hash: u64) -> Option<usize> {
-        let carrying = self.lanes.iter().enumerate();
-        carrying
-            .filter(|(_, lane)| lane.carries.contains(TrafficClass::Bulk))
-            .max_by_key(|(_, lane)| mix(hash, u64::from(lane.id.lane.0)))
-            .map(|(at, _)| at)
     }
 
     /// Batches close at a quantum while something urgent waits or the link is slow: whatever comes
@@ -305,19 +296,20 @@ impl VirtualLink {
         let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
         let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());
         let classes = [self.control.lowest(), self.priority.lowest()];
-        let queues = classes.into_iter().chain([self.striping.lowest(), self.next_sequence]);
+        let unbound = [self.flows.lowest(), self.striping.lowest(), self.next_sequence];
+        let queues = classes.into_iter().chain(unbound);
         lanes.chain(departed).chain(orphans).chain(queues).min().unwrap_or(self.next_sequence)
     }
 
     /// Bytes that wait in all.
     pub(super) fn queued_bytes_total(&self) -> usize {
-        let lanes = self
-            .lanes
-            .iter()
-            .map(|lane| lane.queued_bulk_bytes().saturating_add(lane.resend_bytes()));
-        let striped =
-            [Origin::Own, Origin::Foreign].map(|origin| self.striping.queued_bytes(origin));
-        let queues = [self.control.bytes(), self.priority.bytes()].into_iter().chain(striped);
+        let lanes =
+            self.lanes.iter().map(|lane| lane.bulk.bytes().saturating_add(lane.resend_bytes()));
+        let origins = [Origin::Own, Origin::Foreign];
+        let striped = origins.map(|origin| self.striping.queued_bytes(origin));
+        let moving = origins.map(|origin| self.flows.bytes_of(origin));
+        let queues =
+            [self.control.bytes(), self.priority.bytes()].into_iter().chain(striped).chain(moving);
         lanes.chain(queues).fold(0, usize::saturating_add)
     }
 
@@ -344,12 +336,4 @@ impl VirtualLink {
 fn check_queue(queue: &BatchFifo, len: usize, max: usize) -> Result<(), usize> {
     let queued = queue.bytes();
     if queued > 0 && queued.saturating_add(len) > max { Err(queued) } else { Ok(()) }
-}
-
-/// Both hashes stirred (as the finaliser of splitmix64).
-const fn mix(one: u64, other: u64) -> u64 {
-    let mut hash = one ^ other.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }

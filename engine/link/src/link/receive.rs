@@ -210,7 +210,18 @@ impl VirtualLink {
                 self.rate.handle_round_trip(now, sample);
                 self.update_bound();
             }
-            FrameKind::LaneClasses => lane.peer_classes = LaneClasses::decode(body)?.classes,
+            FrameKind::LaneClasses => {
+                lane.peer_classes = LaneClasses::decode(body)?.classes;
+                let leaves = lane.peer_classes.is_empty();
+                if std::mem::replace(&mut lane.leaves, leaves) != leaves {
+                    // As cheap to send as a heartbeat, and dearer to handle.
+                    if !lane.watch.handle_ping(now, per_second) {
+                        return Err(LinkViolation::HeartbeatStorm { per_second });
+                    }
+                    self.place();
+                    self.close_drained(now);
+                }
+            }
             FrameKind::TurnDelay => {
                 self.turn_delay.handle_peer(TurnDelay::decode(body)?.delay());
                 self.update_bound();
@@ -272,6 +283,7 @@ impl VirtualLink {
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
+        self.settle_moves();
         self.want_striped();
         for class in [TrafficClass::Control, TrafficClass::Priority] {
             let waits = match class {

@@ -66,6 +66,7 @@ impl VirtualLink {
         self.hedge_silent();
         self.handle_stripe_tick(now);
         self.close_idle(now);
+        self.close_drained(now);
         self.update_bound();
         self.pool.trim();
         self.reassembly.trim();
@@ -292,6 +293,7 @@ impl VirtualLink {
         while let Some(batch) = self.control.pop().or_else(|| self.priority.pop()) {
             self.rerouted.push_back(batch);
         }
+        self.rerouted.extend(self.flows.take_all());
         self.rerouted.extend(self.striping.take_all());
         self.reassembly.handle_session_end();
         self.rerouted.retain(|batch| batch.counted() > 0);

@@ -109,7 +109,8 @@ impl VirtualLink {
             received_frames: lane.receipt.count(),
             credit_bytes: lane.credit.left_bytes(),
             queued_bytes: lane
-                .queued_bulk_bytes()
+                .bulk
+                .bytes()
                 .saturating_add(lane.resend_bytes())
                 .saturating_add(striped(lane)),
         })

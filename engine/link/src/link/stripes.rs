@@ -98,7 +98,7 @@ impl VirtualLink {
         let lanes = self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
         let channels = self.striping.waiting().max(1);
         lanes.fold(0, |sum: usize, lane| {
-            let sharers = lane.bulk_foreign.streams().saturating_add(channels);
+            let sharers = lane.bulk.foreign_streams().saturating_add(channels);
             sum.saturating_add(share.checked_div(sharers).unwrap_or(share))
         })
     }

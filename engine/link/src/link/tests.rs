@@ -3,6 +3,7 @@
 mod evacuation;
 mod faults;
 mod misbehaviour;
+mod moves;
 mod pair;
 mod stripe_faults;
 mod stripes;

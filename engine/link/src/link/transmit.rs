@@ -166,8 +166,8 @@ impl VirtualLink {
                 }?;
                 return self.begin(at, batch);
             }
-            if class == TrafficClass::Bulk && carries {
-                return self.next_bulk(at);
+            if class == TrafficClass::Bulk && (carries || lane.bulk.bytes() > 0) {
+                return self.next_bulk(at, carries);
             }
         }
         None
@@ -194,13 +194,14 @@ impl VirtualLink {
         left_bytes.min(self.piece_bytes()).saturating_add(PIECE_OVERHEAD_BYTES)
     }
 
-    fn next_bulk(&mut self, at: usize) -> Option<Next> {
+    /// Of bulk; on a lane that streams are leaving only what waits for it.
+    fn next_bulk(&mut self, at: usize, carries: bool) -> Option<Next> {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
         let in_flight = self.bulk_in_flight();
-        let tenants = self.striping.waiting_tenants();
+        let tenants = if carries { self.striping.waiting_tenants() } else { 0 };
         let lane = self.lanes.get_mut(at)?;
-        if lane.queued_bulk_bytes() == 0 && tenants == 0 {
+        if lane.bulk.bytes() == 0 && tenants == 0 {
             if in_flight < self.in_flight_bound >> 1 {
                 self.rate.handle_idle(in_flight);
             }
@@ -359,6 +360,7 @@ impl VirtualLink {
         let (bytes, whole) = lane.take_piece(piece_bytes)?;
         lane.credit.spend(bytes);
         lane.unacked.push_piece(whole, bytes, now, snapshot);
+        self.settle_moves();
         self.take_turn(at, in_flight, bytes);
         Some(Staged::Own { count: 1 })
     }
@@ -376,6 +378,7 @@ impl VirtualLink {
         lane.credit.spend(batch.counted_bytes());
         let merge = self.config.quantum_bytes;
         let at = lane.unacked.push(batch, now, snapshot, merge, &mut self.pool);
+        self.settle_moves();
         Some(Staged::Batch { at, count })
     }
 }

@@ -2,14 +2,17 @@ use std::time::Duration;
 
 use hawser_exchange::{ControlToShard, ShardToControl};
 use hawser_link::LinkConfig;
-use hawser_runtime::IoDriver;
+use hawser_runtime::{IoDriver, LanePolicyMode};
 use hawser_session::Role;
 use hawser_wire::{
     CloseReason, FrameKind, Heartbeat, LaneClose, LaneId, LinkEpoch, NodeId, ShardId, TrafficClass,
 };
 
-use crate::node::{Node, node_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, frame};
+use crate::application::Application;
+use crate::node::{Node, node_id, stream_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, frame};
+use crate::recovery::dropped;
+use crate::streams::{messages, open_as};
 
 const CONTROL: TrafficClass = TrafficClass::Control;
 
@@ -163,6 +166,71 @@ fn a_peer_that_only_answers_keeps_its_lane() {
     peer.round_trip();
     assert!(node.unasked().is_empty(), "{:?}", node.unasked());
     node.stop();
+}
+
+/// The policy lets go of a lane above its cap under load: what was under way over it comes over it, both
+/// ends count it as gone in good order, and nobody misses it.
+#[test]
+fn a_lane_that_the_policy_closes_is_emptied_and_not_missed() {
+    let start = |id, lane_policy| {
+        Node::start_with(id, 1, |config| {
+            (config.lane_policy, config.bulk_lanes_max) = (lane_policy, 1);
+            // Silence makes nobody suspicious: a busy machine makes some.
+            (config.link.quiet_after_ticks, config.link.hedge_after_ticks) = (600, 600);
+        })
+    };
+    let mut a = start(local(), LanePolicyMode::On);
+    let mut b = start(peer(), LanePolicyMode::Off);
+    let (id_a, id_b) = (a.local, b.local);
+    let spec = |lane, class| LaneSpec { lane: LaneId(lane), class, ..COLLAPSED };
+    connect(&mut a, &mut b, spec(0, CONTROL));
+    connect(&mut a, &mut b, spec(2, TrafficClass::Bulk));
+    a.route(&[(id_b, &[5])], &[(5, id_b)]);
+    b.route(&[(id_a, &[6])], &[(6, id_a)]);
+    // Some of them keep to the lane that is closed.
+    let (mut at_a, mut at_b) = (Application::of(&mut a), Application::of(&mut b));
+    let mut flows: Vec<_> = (0..16)
+        .map(|tag| {
+            let (stream, is_there) = (stream_id(0x90 + tag, 0), tag % 2 == 0);
+            let ends = if is_there { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            open_as(ends.0, ends.1, stream, false);
+            let apps = if is_there { (&mut at_a, &mut at_b) } else { (&mut at_b, &mut at_a) };
+            (is_there, apps.0.open_publish(stream, 11), apps.1.subscribe(stream, "reader"))
+        })
+        .collect();
+    let mut publish = |at_a: &mut Application, at_b: &mut Application| {
+        for (is_there, publishing, _) in &mut flows {
+            let from = if *is_there { &mut *at_a } else { &mut *at_b };
+            for batch in messages(publishing.next_seq, 300).chunks(10) {
+                from.publish(publishing, batch);
+            }
+        }
+    };
+    publish(&mut at_a, &mut at_b);
+    connect(&mut a, &mut b, spec(3, TrafficClass::Bulk));
+    publish(&mut at_a, &mut at_b);
+    let decided = a.hear_event(id_b, "lane-policy");
+    assert!(decided.contains(&("verdict", "close".to_owned())), "{decided:?}");
+    publish(&mut at_a, &mut at_b);
+    for (is_there, publishing, subscribed) in &mut flows {
+        let (from, to) = if *is_there { (&mut at_a, &mut at_b) } else { (&mut at_b, &mut at_a) };
+        assert!(to.receive(subscribed, 900) == messages(1, 900), "messages differ");
+        from.until_acked(publishing);
+    }
+    let reason = CloseReason::NotNeeded.text();
+    assert_eq!(a.hear_down(id_b, LaneId(3), LinkEpoch(1)), reason);
+    // It learns that from the peer's good-bye, or from its count over another lane.
+    b.hear_down(id_a, LaneId(3), LinkEpoch(1));
+    for (node, peer) in [(&mut a, id_b), (&mut b, id_a)] {
+        let lanes: Vec<u16> = node.report(ShardId(0)).lanes.iter().map(|l| l.lane.0).collect();
+        assert_eq!(lanes, [0, 2]);
+        // What a lane's end leads to is said before the report.
+        assert!(!node.misses_lane(), "nobody misses it");
+        assert!(node.events(peer, "requeued").is_empty(), "nothing was lost with it");
+        assert_eq!(dropped(node), 0);
+    }
+    a.stop();
+    b.stop();
 }
 
 #[test]

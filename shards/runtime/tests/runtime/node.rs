@@ -189,6 +189,11 @@ impl Node {
         self.notes.iter().filter_map(of).collect()
     }
 
+    /// A lane was missed, as far as was heard.
+    pub(crate) fn misses_lane(&self) -> bool {
+        self.notes.iter().any(|note| matches!(note, ShardToControl::WantLane { .. }))
+    }
+
     /// What was heard, and is not asked for; events and wishes of links aside.
     pub(crate) fn unasked(&self) -> &VecDeque<ShardToControl> {
         &self.heard

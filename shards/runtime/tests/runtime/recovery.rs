@@ -92,7 +92,7 @@ impl Flow {
 }
 
 /// Bytes that the node has sent over a lane.
-fn sent_over(node: &mut Node, lane: LaneId) -> u64 {
+pub(crate) fn sent_over(node: &mut Node, lane: LaneId) -> u64 {
     let lanes = node.report(ShardId(0)).lanes;
     lanes.iter().find(|report| report.lane == lane).map_or(0, |report| report.sent_bytes)
 }
@@ -112,7 +112,8 @@ fn hear_wanted(node: &mut Node, lane: LaneId) {
     });
 }
 
-fn dropped(node: &mut Node) -> u64 {
+/// Frames that it had no place for.
+pub(crate) fn dropped(node: &mut Node) -> u64 {
     node.report(ShardId(0)).links.iter().map(|link| link.dropped_frames).sum()
 }
 

@@ -15,7 +15,7 @@ use crate::cable::Cable;
 use crate::detours::{DEAF, sent_to, start, until_sent};
 use crate::node::{Node, node_id, number_of, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, counted_frame, frame};
-use crate::recovery::Flow;
+use crate::recovery::{Flow, dropped, sent_over};
 use crate::streams::{carries, messages, open_as};
 use crate::violations::refused_in;
 use crate::wait::PATIENCE;
@@ -85,6 +85,54 @@ fn a_striped_stream_takes_several_lanes_and_keeps_its_order_over_a_relay() {
         relay.hear_down(b.local, LaneId(number), epoch);
     }
     for node in nodes {
+        node.stop();
+    }
+}
+
+/// What was in flight over one lane of several goes over the others when that lane is reset, and what came
+/// over those meanwhile waits for it: all of it arrives once and in order, and nobody sends again end to
+/// end. A new lane takes its part.
+#[test]
+fn a_lane_that_is_reset_under_a_striped_stream_costs_nothing_but_the_lane() {
+    let [mut a, mut b] = [1, 2].map(|tag| start(tag, 1, 0, DEAF));
+    let (id_a, id_b) = (a.local, b.local);
+    connect(&mut a, &mut b, lane(0, TrafficClass::Control));
+    let cables = [2, 3, 4].map(|number| {
+        let (cable, sockets) = Cable::new();
+        connect_over(&mut a, &mut b, lane(number, BULK), sockets);
+        (number, cable)
+    });
+    a.route(&[(id_b, &[5])], &[(5, id_b)]);
+    b.route(&[(id_a, &[6])], &[(6, id_a)]);
+    let mut flow = Flow::open_as(&mut a, &mut b, stream_id(0x73, 0), true);
+    until_striped(&mut flow, &mut a, id_b);
+    for (number, cable) in cables.into_iter().take(2) {
+        let id = LaneId(number);
+        let before = sent_over(&mut a, id);
+        cable.freeze();
+        let published = flow.publish(3000);
+        let until = Instant::now() + PATIENCE;
+        while sent_over(&mut a, id) < before + 2_000 {
+            assert!(Instant::now() < until, "nothing in flight over lane {number}");
+        }
+        cable.cut();
+        a.hear_down(id_b, id, LinkEpoch(1));
+        b.hear_down(id_a, id, LinkEpoch(1));
+        let requeued = a.hear_event(id_b, "requeued");
+        assert_eq!(number_of(&requeued, "from"), u64::from(number));
+        assert!(number_of(&requeued, "frames") > 0, "{requeued:?}");
+        flow.receive(&published);
+        assert_eq!((dropped(&mut a), dropped(&mut b)), (0, 0), "nobody was asked to send again");
+
+        connect(&mut a, &mut b, LaneSpec { epoch: LinkEpoch(2), ..lane(number, BULK) });
+        while sent_over(&mut a, id) < 20_000 {
+            assert!(Instant::now() < until, "lane {number} takes no part");
+            flow.carries(1000);
+        }
+    }
+    assert!(used(&mut a, id_b) > 1);
+    assert!(b.events(id_a, "stripe-gap").is_empty(), "nothing was missed for good");
+    for node in [a, b] {
         node.stop();
     }
 }

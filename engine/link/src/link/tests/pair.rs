@@ -77,6 +77,12 @@ pub(super) struct Pair {
     pub(super) stripes: bool,
     /// The last id of each striped stream that came to each end.
     last_striped: [BTreeMap<u64, u64>; 2],
+    /// The stream of each plain frame of bulk that each end was given.
+    plain: [BTreeMap<u64, u64>; 2],
+    /// The last id of each plain stream that came to each end.
+    last_plain: [BTreeMap<u64, u64>; 2],
+    /// Plain frames of bulk that came to each end behind later ones of their stream.
+    pub(super) reordered: [u64; 2],
     /// After a lost session a frame may come twice.
     pub(super) may_repeat: bool,
     /// What is left of a striped stream when some of it has left the link may come in any order.
@@ -114,6 +120,9 @@ impl Pair {
             events: Default::default(),
             stripes: true,
             last_striped: Default::default(),
+            plain: Default::default(),
+            last_plain: Default::default(),
+            reordered: [0; 2],
             may_repeat: false,
             may_reorder: false,
             violations: Vec::new(),
@@ -128,6 +137,11 @@ impl Pair {
         }
         pair.run(Duration::from_millis(20));
         pair
+    }
+
+    /// Where among its lanes an end has the one that a stream keeps to.
+    pub(super) fn lane_of(&self, end: usize, stream: u64) -> Option<usize> {
+        self.ends[end].pinned(flow_table::Bucket::of(stream).hash())
     }
 
     /// `dialler` opens a connection; both ends are told at once.
@@ -226,6 +240,9 @@ impl Pair {
         self.ends[end].push(kind, class, origin, flow, flags, body)?;
         self.next_id += 1;
         self.under_way[end].insert(id, class);
+        if class == TrafficClass::Bulk && !is_striped {
+            self.plain[end].insert(id, flow.stream);
+        }
         Ok(id)
     }
 
@@ -379,6 +396,11 @@ impl Pair {
         let fresh = self.arrived[end].insert(id);
         assert!(fresh || self.may_repeat, "{id} came twice");
         self.under_way[1 - end].remove(&id);
+        if let Some(stream) = self.plain[1 - end].remove(&id) {
+            let last = self.last_plain[end].entry(stream).or_default();
+            self.reordered[end] += u64::from(id < *last);
+            *last = id.max(*last);
+        }
         if class == TrafficClass::Priority && !self.may_repeat {
             assert!(id > self.last_priority[end], "priority {id} out of order");
             self.last_priority[end] = id;

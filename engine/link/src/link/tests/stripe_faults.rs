@@ -161,7 +161,7 @@ fn a_stream_is_striped_once_what_it_sent_over_a_lane_that_was_lost_has_arrived()
         pair.push_striped(0, Origin::Own, STREAM, 20_000).unwrap();
     }
     pair.step(true);
-    let at = pair.ends[0].pinned(STREAM).unwrap();
+    let at = pair.lane_of(0, STREAM).unwrap();
     let key = pair.ends[0].lanes[at].key;
     pair.cut(key, [Some(0), Some(100)]);
     pair.step(true);
@@ -183,7 +183,7 @@ fn nobody_waits_for_a_lane_that_cannot_send() {
     let now = pair.now;
     // One lane is out of frames, and everything that it has sent has arrived.
     let plain = (0..).find(|&stream| {
-        let at = pair.ends[0].pinned(stream).unwrap();
+        let at = pair.lane_of(0, stream).unwrap();
         pair.ends[0].lanes[at].key == x
     });
     let mut sequence = pair.ends[0].ack_seen;
@@ -213,7 +213,7 @@ fn nobody_waits_for_a_lane_that_cannot_send() {
         assert_eq!(pair.violations, []);
     }
     pair.ends[0].in_flight_bound = 1 << 20;
-    let stream = (0..).find(|&stream| pair.ends[0].pinned(stream) == pair.ends[0].position(y));
+    let stream = (0..).find(|&stream| pair.lane_of(0, stream) == pair.ends[0].position(y));
     for _ in 0..3 {
         pair.push_striped(0, Origin::Own, stream.unwrap(), 300).unwrap();
         assert!(pair.ends[0].poll_transmit(now, y).is_some());

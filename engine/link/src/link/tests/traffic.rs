@@ -196,8 +196,11 @@ fn a_lane_that_is_closed_on_purpose_loses_nothing_and_is_not_wanted_back() {
     pair.ends[0].close_lane(pair.now, key, hawser_wire::CloseReason::Shutdown);
     pair.settle(10);
     pair.run(Duration::from_millis(100));
-    assert_eq!(pair.ends[0].lanes().count(), 3);
-    assert!(!pair.saw(0, |event| matches!(event, LinkEvent::WantLane { .. })));
+    assert_eq!(pair.ends.each_ref().map(|end| end.lanes().count()), [3, 3]);
+    for end in [0, 1] {
+        assert!(!pair.saw(end, |event| matches!(event, LinkEvent::WantLane { .. })));
+        assert!(!pair.saw(end, |event| matches!(event, LinkEvent::Requeued { .. })));
+    }
     assert_eq!(pair.ends[0].status().unsettled_frames, 0);
 }
 

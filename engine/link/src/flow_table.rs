@@ -1,0 +1,182 @@
+use hawser_wire::{FrameRef, LaneId};
+
+use crate::batch::Batch;
+use crate::buffer_pool::BufferPool;
+use crate::connection::LaneKey;
+use crate::lane::Lane;
+use crate::lane_bulk::LaneBulk;
+use crate::origin::Origin;
+
+/// A power of two: streams are spread over lanes by so many parts.
+const BUCKETS: usize = 256;
+
+/// Streams that keep to one lane together: those whose names have the same hash.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Bucket(u8);
+
+impl Bucket {
+    pub(crate) const fn of(stream: u64) -> Self {
+        let [bucket, ..] = mix(stream, 0).to_le_bytes();
+        Self(bucket)
+    }
+
+    /// What its lane is found by.
+    pub(crate) fn hash(self) -> u64 {
+        u64::from(self.0)
+    }
+}
+
+/// Both hashes stirred (as the finaliser of splitmix64).
+pub(crate) const fn mix(one: u64, other: u64) -> u64 {
+    let mut hash = one ^ other.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// The lane that took a bucket's last frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pin {
+    pub(crate) lane: LaneKey,
+    /// The frame's link sequence; 0 for none.
+    pub(crate) last: u64,
+}
+
+/// A bucket on its way from one lane to another.
+#[derive(Debug)]
+pub(crate) struct Move {
+    bucket: Bucket,
+    from: LaneKey,
+    pub(crate) from_lane: LaneId,
+    /// The last frame that `from` was given.
+    last: u64,
+    /// Counted frames that `from` had sent when no earlier one of the bucket waited there any more.
+    sent: Option<u64>,
+    /// The last frame that waits here; 0 for none.
+    pub(crate) newest: u64,
+    /// What waits for the next lane.
+    pub(crate) bulk: LaneBulk,
+}
+
+impl Move {
+    /// Whether `from` has brought on all that it has of the bucket.
+    fn is_over(&mut self, from: &Lane) -> bool {
+        let bucket = self.bucket;
+        let waits = || from.may_hold(self.last, |stream| Bucket::of(stream) == bucket);
+        if self.sent.is_none() && !waits() {
+            self.sent = Some(from.unacked.sent());
+        }
+        self.sent.is_some_and(|sent| from.unacked.acked() >= sent)
+    }
+}
+
+/// Which lane the plain bulk of each stream was given to last, and what waits because it is to take
+/// another one: the barrier of a stream that changes its lane.
+///
+/// A stream leaves a lane when all it has sent over it is acknowledged (flowlet switching: Kandula et
+/// al., "Dynamic load balancing without packet reordering", 2007, with an empty pipe in place of a
+/// pause that is long enough). What it sends until then waits here, so that a stream without pauses
+/// moves as well: the lane sends what it had of it, and the next frame is a round trip behind. Of a
+/// lane that is lost or silent nobody waits for anything.
+///
+/// Streams are told apart by [`Bucket`], as in the flowlet tables of switches (Alizadeh et al.,
+/// "CONGA", 2014): the table has one size whatever there is of streams, and streams that share a bucket
+/// share a lane.
+///
+/// **Invariant:** while a bucket moves, all that it sends waits in its move.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    pins: Vec<Pin>,
+    moves: Vec<Move>,
+}
+
+impl FlowTable {
+    pub(crate) fn new() -> Self {
+        Self { pins: vec![Pin::default(); BUCKETS], moves: Vec::new() }
+    }
+
+    pub(crate) fn pin(&self, bucket: Bucket) -> Pin {
+        self.pins.get(usize::from(bucket.0)).copied().unwrap_or_default()
+    }
+
+    /// A lane has taken a frame of the bucket.
+    pub(crate) fn set_pin(&mut self, bucket: Bucket, lane: LaneKey, last: u64) {
+        if let Some(pin) = self.pins.get_mut(usize::from(bucket.0)) {
+            *pin = Pin { lane, last };
+        }
+    }
+
+    pub(crate) fn move_of(&self, bucket: Bucket) -> Option<usize> {
+        self.moves.iter().position(|other| other.bucket == bucket)
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&Move> {
+        self.moves.get(at)
+    }
+
+    /// Where frames of a bucket wait that moves; `last` is the newest of them if there will be one.
+    pub(crate) fn bulk_mut(&mut self, at: usize) -> Option<&mut LaneBulk> {
+        self.moves.get_mut(at).map(|found| &mut found.bulk)
+    }
+
+    /// Such a frame waits.
+    pub(crate) fn note_waiting(&mut self, at: usize, sequence: u64) {
+        if let Some(found) = self.moves.get_mut(at) {
+            found.newest = found.newest.max(sequence);
+        }
+    }
+
+    /// A bucket begins to leave `from`; the place of the move.
+    pub(crate) fn begin(&mut self, bucket: Bucket, from: &Lane, last: u64) -> usize {
+        let (bulk, newest) = (LaneBulk::default(), 0);
+        let (from, from_lane) = (from.key, from.id.lane);
+        self.moves.push(Move { bucket, from, from_lane, last, sent: None, newest, bulk });
+        self.moves.len().saturating_sub(1)
+    }
+
+    pub(crate) const fn is_moving(&self) -> bool {
+        !self.moves.is_empty()
+    }
+
+    /// Takes out a move that is over, and its bucket.
+    pub(crate) fn take_over(&mut self, lanes: &[Lane]) -> Option<(Bucket, Move)> {
+        let at = self.moves.iter_mut().position(|found| {
+            let from = lanes.iter().find(|lane| lane.key == found.from && !lane.quiet);
+            from.is_none_or(|from| found.is_over(from))
+        })?;
+        let found = self.moves.remove(at);
+        Some((found.bucket, found))
+    }
+
+    /// Takes out all that waits.
+    pub(crate) fn take_all(&mut self) -> Vec<Batch> {
+        let mut waiting = Vec::new();
+        for mut found in self.moves.drain(..) {
+            waiting.extend(std::iter::from_fn(|| found.bulk.pop(usize::MAX)));
+        }
+        waiting
+    }
+
+    /// Takes out the waiting frames that `takes` wants.
+    pub(crate) fn extract(
+        &mut self,
+        takes: &mut impl FnMut(&FrameRef<'_>) -> bool,
+        pool: &mut BufferPool,
+        out: &mut Vec<Batch>,
+    ) {
+        for found in &mut self.moves {
+            found.bulk.extract(takes, pool, out);
+        }
+    }
+
+    /// Bytes of `origin` that wait.
+    pub(crate) fn bytes_of(&self, origin: Origin) -> usize {
+        let bytes = self.moves.iter().map(|found| found.bulk.bytes_of(origin));
+        bytes.fold(0, usize::saturating_add)
+    }
+
+    /// No counted frame that waits has a lower link sequence.
+    pub(crate) fn lowest(&self) -> u64 {
+        self.moves.iter().map(|found| found.bulk.lowest()).min().unwrap_or(u64::MAX)
+    }
+}
