@@ -102,9 +102,10 @@ impl Messages {
             PathId(7),
             &[AdjacencyIndex(1), AdjacencyIndex(300)],
         )?;
-        record.with_parts(|record| {
+        record.with_parts(|head, payload| {
             let mut parts: Vec<&[u8]> = vec![&route];
-            parts.extend_from_slice(record);
+            parts.extend_from_slice(head);
+            parts.push(payload);
             BatchWriter::new(out).frame(
                 FrameKind::Record,
                 TrafficClass::Bulk,

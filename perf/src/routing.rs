@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use hawser_routing::{
-    Backups, Graph, KPaths, LinkDisjointPairs, LinkMetrics, NodeFlags, PathLimits, PathList, Rib,
-    ShortestPathTree, SpfWorkspace, Topology, Weights,
+    Adjacency, AdjacencyMetrics, Backups, CertificateHash, Graph, KPaths, LinkDisjointPairs,
+    LinkMetrics, Lsa, LsaFlags, Lsdb, MeshTopology, NodeFlags, PathComputer, PathLimits, PathList,
+    Rib, ShortestPathTree, SpfWorkspace, Step, Topology, Weights,
 };
-use hawser_wire::TrafficClass;
+use hawser_wire::{AdjacencyIndex, Incarnation, NodeId, TrafficClass};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::row::{Case, Rows};
@@ -196,7 +197,7 @@ impl Mesh {
     }
 
     fn cases(&self) -> Vec<Case<'_>> {
-        let cases = vec![self.table(), self.disjoint(), self.change()];
+        let cases = vec![self.table(), self.disjoint(), self.change(), self.snapshot()];
         #[cfg(feature = "pathfinding")]
         let cases = cases.into_iter().chain([self.pathfinding()]).collect();
         cases
@@ -328,6 +329,74 @@ impl Mesh {
         })
     }
 
+    /// One advertisement after the other tells another latency of one link; from there to the
+    /// snapshots that shards read: the map, the first snapshot (best paths and backups) and the one
+    /// with all paths.
+    fn snapshot(&self) -> Case<'_> {
+        const UNITS: &[&str] = &["ms p50", "ms p99", "ms p99 map", "ms p99 first"];
+        let (mut computer, mut lsdb, mut random) = (PathComputer::new(K), self.lsdb(), Random(3));
+        let weights = [Weights::default(); TrafficClass::ALL.len()];
+        self.case("snapshot", UNITS, move || {
+            let (mut map, mut first, mut all) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..CHANGES {
+                let origin = node_id(random.below(self.topology.nodes() as u32));
+                let mut lsa = lsdb.get(origin).context("no such node")?.clone();
+                let at = random.below(lsa.adjacencies.len() as u32) as usize;
+                let latency_us = &mut lsa.adjacencies[at].metrics.latency_us;
+                *latency_us = *latency_us / 2 + random.below((*latency_us).max(100));
+                lsa.sequence += 1;
+                let _newest = lsdb.insert(lsa);
+                let begin = Instant::now();
+                let mesh = std::sync::Arc::new(MeshTopology::new(&lsdb, node_id(0), weights));
+                map.push(millis(begin));
+                let mut snapshot = computer.handle_mesh(lsdb.digest(), mesh, Vec::new())?;
+                first.push(millis(begin));
+                while !snapshot.complete {
+                    if let Step::Published(next) = computer.advance(usize::MAX) {
+                        snapshot = next;
+                    }
+                }
+                all.push(millis(begin));
+                // The disjoint pairs, which have a figure of their own.
+                while !matches!(computer.advance(usize::MAX), Step::Idle) {}
+            }
+            for times in [&mut map, &mut first, &mut all] {
+                times.sort_by(f64::total_cmp);
+            }
+            let at = |times: &[f64], percent: usize| times[(times.len() - 1) * percent / 100];
+            Ok(vec![at(&all, 50), at(&all, 99), at(&map, 99), at(&first, 99)])
+        })
+    }
+
+    /// The graph as link-state advertisements; a node's number is in its id.
+    fn lsdb(&self) -> Lsdb {
+        let mut links: BTreeMap<u32, Vec<Adjacency>> = BTreeMap::new();
+        for ((from, to), metrics) in self.topology.arcs() {
+            let metrics =
+                AdjacencyMetrics { latency_us: metrics.latency_us, ..AdjacencyMetrics::default() };
+            let index = AdjacencyIndex(to);
+            let link = Adjacency { neighbour: node_id(to), index, metrics };
+            links.entry(from).or_default().push(link);
+        }
+        let mut lsdb = Lsdb::new();
+        for (node, adjacencies) in links {
+            let _newest = lsdb.insert(Lsa {
+                origin: node_id(node),
+                incarnation: Incarnation(1),
+                sequence: 1,
+                name: String::new(),
+                address: String::new(),
+                public_key: [0; 32],
+                certificate: CertificateHash::default(),
+                flags: LsaFlags::default(),
+                adjacencies,
+                routes: Vec::new(),
+                signature: [0; 64],
+            });
+        }
+        lsdb
+    }
+
     fn case<'a>(
         &self,
         what: &str,
@@ -336,6 +405,12 @@ impl Mesh {
     ) -> Case<'a> {
         Case::new(format!("{what}, {}", self.name), 0, units, run)
     }
+}
+
+fn node_id(number: u32) -> NodeId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    NodeId::from_bytes(bytes)
 }
 
 /// Changes in a run.

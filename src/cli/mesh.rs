@@ -5,8 +5,8 @@ use std::io::Read;
 
 use clap::Subcommand;
 use hawser_proto::v1::{
-    DrainNodeReq, JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus, NodeStatus, SeedMeshReq,
-    StartMeshReq, StopMeshReq, UndrainNodeReq,
+    DrainNodeReq, EvictNodeReq, Eviction, JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus,
+    NodeStatus, SeedMeshReq, StartMeshReq, StopMeshReq, UndrainNodeReq,
 };
 use serde::Serialize;
 
@@ -86,6 +86,20 @@ pub(crate) async fn drain(drained: bool, target: Target, out: Output) -> Result<
     show(&status.into_inner(), out)
 }
 
+/// Evicts a node from the mesh.
+///
+/// # Errors
+/// Whatever the node answers.
+pub(crate) async fn evict(
+    node: String,
+    reason: String,
+    target: Target,
+    out: Output,
+) -> Result<(), Failure> {
+    let status = target.mesh().await?.evict_node(EvictNodeReq { node, reason }).await?;
+    show(&status.into_inner(), out)
+}
+
 fn token_from_stdin() -> Result<String, Failure> {
     let mut token = String::new();
     std::io::stdin()
@@ -122,6 +136,31 @@ struct StatusRow<'a> {
     raft_health: &'a str,
     nodes: Vec<NodeRow<'a>>,
     links: Vec<LinkRow<'a>>,
+    evictions: Vec<EvictionRow<'a>>,
+    refused_as_evicted: &'a str,
+}
+
+#[derive(Serialize)]
+struct EvictionRow<'a> {
+    node_id: &'a str,
+    name: &'a str,
+    by_id: &'a str,
+    by_name: &'a str,
+    unix_s: u64,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a Eviction> for EvictionRow<'a> {
+    fn from(eviction: &'a Eviction) -> Self {
+        Self {
+            node_id: &eviction.node_id,
+            name: &eviction.name,
+            by_id: &eviction.by_id,
+            by_name: &eviction.by_name,
+            unix_s: eviction.unix_s,
+            reason: &eviction.reason,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -174,6 +213,8 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         raft_health: &status.raft_health,
         nodes: status.nodes.iter().map(NodeRow::from).collect(),
         links: status.links.iter().map(LinkRow::from).collect(),
+        evictions: status.evictions.iter().map(EvictionRow::from).collect(),
+        refused_as_evicted: &status.refused_as_evicted,
     };
     out.value(&row, || text(status))
 }
@@ -198,6 +239,11 @@ fn text(status: &MeshStatus) -> String {
         state => line("mesh", format!("{}  {}  {state}", status.name, status.mesh_id)),
     }
     line("node", format!("{}  {}  {}", status.node_name, status.node_id, status.version));
+    if let Some(own) = status.evictions.iter().find(|out| out.node_id == status.node_id) {
+        line("evicted", format!("this node, {}; it cannot come back with this key", decided(own)));
+    } else if !status.refused_as_evicted.is_empty() {
+        line("refused", format!("a neighbour says: {}", status.refused_as_evicted));
+    }
     let shards = counted(u64::from(status.shards), "shard");
     line("shards", format!("{shards} on {}", status.io_driver));
     if status.state != "none" {
@@ -230,7 +276,27 @@ fn text(status: &MeshStatus) -> String {
         page.push('\n');
         page.push_str(&link_table(&status.links).to_string());
     }
+    let others = status.evictions.iter().filter(|out| out.node_id != status.node_id);
+    let mut evicted =
+        Table::new(&[("EVICTED", Align::Left), ("ID", Align::Left), ("", Align::Left)], "");
+    let mut any = false;
+    for out in others {
+        any = true;
+        evicted.row([out.name.clone(), out.node_id.clone(), decided(out)]);
+    }
+    if any {
+        page.push('\n');
+        page.push_str(&evicted.to_string());
+    }
     page
+}
+
+/// Who has decided an eviction, and why.
+fn decided(eviction: &Eviction) -> String {
+    let Eviction { by_id, by_name, reason, .. } = eviction;
+    let by = if by_name.is_empty() { by_id } else { by_name };
+    let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    format!("by {by}{why}")
 }
 
 fn node_table(status: &MeshStatus) -> Table {
@@ -327,6 +393,13 @@ mod tests {
             drained: id == "idb",
             stub: false,
         };
+        let out = |id: &str, name: &str| Eviction {
+            node_id: id.to_owned(),
+            name: name.to_owned(),
+            by_name: "b".to_owned(),
+            reason: "lost".to_owned(),
+            ..Eviction::default()
+        };
         let status = MeshStatus {
             mesh_id: "m".to_owned(),
             name: "demo".to_owned(),
@@ -353,6 +426,8 @@ mod tests {
             shards: 1,
             raft_health: String::new(),
             link_state_rejects: vec![RejectCount { reason: "forged".to_owned(), count: 7 }],
+            evictions: vec![out("idz", "z"), out("idy", "y")],
+            refused_as_evicted: String::new(),
         };
         assert_eq!(
             text(&status),
@@ -368,7 +443,15 @@ mod tests {
              b     idb  yes        alive        1            1  drained  -\n\
              \n\
              LINK   STATE  LANES     RTT\n\
-             a - b  up         2  120 µs\n"
+             a - b  up         2  120 µs\n\
+             \n\
+             EVICTED  ID\n\
+             z        idz  by b: lost\n\
+             y        idy  by b: lost\n"
         );
+        let own = MeshStatus { evictions: vec![out("ida", "a")], ..status.clone() };
+        assert!(text(&own).contains("evicted   this node, by b: lost; it cannot come back"));
+        let told = MeshStatus { refused_as_evicted: "node a was evicted".to_owned(), ..status };
+        assert!(text(&told).contains("refused   a neighbour says: node a was evicted\n"));
     }
 }

@@ -24,6 +24,15 @@ pub(crate) enum NodeCommand {
     Drain,
     /// Let this node carry other nodes' traffic again.
     Undrain,
+    /// Evict a node from the mesh, for good: every node closes its lanes to it and lets none come up
+    /// again, and with the same key it cannot come back. Only the node that seeded the mesh can.
+    Evict {
+        /// Name or id of the node.
+        node: String,
+        /// Why; told to all nodes, at most 255 bytes.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -67,6 +76,9 @@ pub(crate) fn run(
         NodeCommand::Run(args) => args,
         NodeCommand::Drain => return block_on(mesh::drain(true, target()?, out)),
         NodeCommand::Undrain => return block_on(mesh::drain(false, target()?, out)),
+        NodeCommand::Evict { node, reason } => {
+            return block_on(mesh::evict(node, reason, target()?, out));
+        }
     };
     let leashed = args.leashed;
     let reload = move || settings(&args, data_dir.as_deref());

@@ -5,6 +5,7 @@ mod bad_input;
 mod demo;
 mod drill;
 mod events;
+mod evict;
 mod files;
 mod lane_policy;
 mod lifecycle;

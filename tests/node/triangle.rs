@@ -14,6 +14,7 @@ pub(crate) struct Triangle {
     pub(crate) c: Node,
     pub(crate) spec_a: Spec,
     pub(crate) spec_b: Spec,
+    pub(crate) spec_c: Spec,
     pub(crate) directory: TempDir,
 }
 
@@ -36,7 +37,7 @@ impl Triangle {
             let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
             node.run(&["mesh", "join", &token]).ok();
         }
-        let mesh = Self { a, b, c, spec_a, spec_b, directory };
+        let mesh = Self { a, b, c, spec_a, spec_b, spec_c, directory };
         for (node, other) in [(&mesh.a, "c"), (&mesh.a, "b"), (&mesh.c, "a"), (&mesh.c, "b")] {
             wait_for("both paths", || (ways(&paths_to(node, other)).len() == 2).then_some(()));
         }

@@ -196,8 +196,8 @@ impl Connection {
             return Err(self.protocol("more than one frame".to_owned()));
         }
         if frame.header.kind == FrameKind::Close {
-            let close = LaneClose::decode(&frame.body).map_err(decode)?;
-            return Ok(Answer::Close(close.printable()));
+            let (close, evidence) = LaneClose::decode_with_evidence(&frame.body).map_err(decode)?;
+            return Ok(Answer::Close(close.printable(), evidence.to_vec()));
         }
         if frame.header.kind != kind {
             let found = frame.header.kind;
@@ -211,9 +211,15 @@ impl Connection {
     }
 
     /// Says why, if frames are spoken already, and ends the connection.
-    pub(crate) async fn refuse(mut self, close: &LaneClose) {
+    pub(crate) async fn refuse(self, close: &LaneClose) {
+        self.refuse_with(close, &[]).await;
+    }
+
+    /// As [`Self::refuse`], with evidence.
+    pub(crate) async fn refuse_with(mut self, close: &LaneClose, evidence: &[u8]) {
         let mut body = Vec::new();
         close.encode(&mut body);
+        body.extend_from_slice(evidence);
         if self.speaks_frames() {
             // Whether the peer still hears it does not matter: it is refused either way.
             let _unsendable = self.queue_frame(FrameKind::Close, &body);
@@ -347,5 +353,6 @@ impl Connection {
 pub(crate) enum Answer {
     /// Wiped when it is dropped: a join request holds a token's secret.
     Body(Zeroizing<Vec<u8>>),
-    Close(LaneClose),
+    /// And what is behind it.
+    Close(LaneClose, Vec<u8>),
 }

@@ -99,6 +99,11 @@ async fn dial_lane(
         let detail = format!("expected node {expected}, node {} answers", peer.node);
         return Err(LaneClose { reason: CloseReason::IdentityRefused, detail }.into());
     }
+    // A link that is cut for a while is decided about where the lane is offered.
+    let refusal = local.barred.refusal(peer.node);
+    if let Some(refusal) = refusal.filter(|refusal| refusal.close.reason == CloseReason::Evicted) {
+        return Err(refusal.close.into());
+    }
     upgrade(connection, address, LANE_PATH, options.limits).await?;
     connection.enter(Stage::Hello, options.limits.request_bytes_max);
     let lane = LaneName { lane: options.lane, class: options.class, epoch: options.epoch };
@@ -107,7 +112,7 @@ async fn dial_lane(
     connection.send_frame(FrameKind::Hello, &body).await?;
     let body = match connection.read_frame(FrameKind::Hello).await? {
         Answer::Body(body) => body,
-        Answer::Close(close) => return Err(Failure::Refused(close)),
+        Answer::Close(close, evidence) => return Err(Failure::Refused(close, evidence)),
     };
     let hello =
         Hello::decode(&body).map_err(|source| Fault::Decode { stage: Stage::Hello, source })?;
@@ -142,7 +147,8 @@ pub(crate) enum Failure {
     /// It broke.
     Fault(Fault),
     /// The peer refuses.
-    Refused(LaneClose),
+    /// With evidence, which need not be any.
+    Refused(LaneClose, Vec<u8>),
     /// This side refuses.
     Unacceptable(LaneClose),
 }
@@ -232,9 +238,9 @@ impl Route<'_> {
                 connection.refuse_fault(&fault).await;
                 self.handshake_error(fault)
             }
-            Failure::Refused(LaneClose { reason, detail }) => {
+            Failure::Refused(LaneClose { reason, detail }, evidence) => {
                 connection.finish().await;
-                AdmissionError::Refused { reason, detail }
+                AdmissionError::Refused { reason, detail, evidence }
             }
             Failure::Unacceptable(close) => {
                 connection.refuse(&close).await;

@@ -59,6 +59,8 @@ pub enum AdmissionError {
         reason: CloseReason,
         /// What and where.
         detail: String,
+        /// For [`CloseReason::Evicted`] the record of the eviction, as the peer has sent it.
+        evidence: Vec<u8>,
     },
     /// This side cannot take the other.
     #[error("{address}: {}: {detail}", reason.text())]

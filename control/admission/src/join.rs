@@ -73,7 +73,7 @@ async fn ask(
     connection.send_frame(FrameKind::JoinRequest, &body).await?;
     match connection.read_frame(FrameKind::JoinReply).await? {
         Answer::Body(body) => Ok(JoinReply::decode(&body).map_err(decode)?),
-        Answer::Close(close) => Err(Failure::Refused(close)),
+        Answer::Close(close, evidence) => Err(Failure::Refused(close, evidence)),
     }
 }
 

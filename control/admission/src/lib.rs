@@ -35,7 +35,7 @@ use hawser_session::LaneSession;
 pub use accept::{Accepted, Acceptor, JoinAttempt};
 pub use address::check_address;
 pub use backoff::Backoff;
-pub use barred::BarredPeers;
+pub use barred::{BarredPeers, Refusal};
 pub use dial::{DialOptions, dial};
 pub use error::AdmissionError;
 pub use fault::{Fault, Stage};

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Answer, Connection, Deadline};
 use crate::hello::{LaneName, check_hello, own_hello};
 use crate::http::{HttpRefusal, Target, answer_request};
-use crate::{Accepted, AdmissionLimits, Fault, JoinAttempt, LocalNode, Stage};
+use crate::{Accepted, AdmissionLimits, Fault, JoinAttempt, LocalNode, Refusal, Stage};
 
 /// Why a connection came to nothing, and what the peer has been or is to be told.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ enum Failure {
     Close(LaneClose),
     /// The peer closed, with its reason.
     ClosedByPeer(LaneClose),
+    /// The peer gets no lane.
+    Barred(Refusal),
     /// Nobody takes the result: this node stops.
     Stopping,
 }
@@ -121,14 +123,13 @@ async fn serve_lane(
 ) -> Result<(Hello, u32), Failure> {
     let body = match connection.read_frame(FrameKind::Hello).await? {
         Answer::Body(body) => body,
-        Answer::Close(close) => return Err(Failure::ClosedByPeer(close)),
+        Answer::Close(close, _) => return Err(Failure::ClosedByPeer(close)),
     };
     let hello =
         Hello::decode(&body).map_err(|source| Fault::Decode { stage: Stage::Hello, source })?;
     let frame_body_max = check_hello(&hello, peer, local)?;
-    if local.barred.is_barred(peer.node) {
-        let detail = "the link comes back by itself".to_owned();
-        return Err(LaneClose { reason: CloseReason::Barred, detail }.into());
+    if let Some(refusal) = local.barred.refusal(peer.node) {
+        return Err(Failure::Barred(refusal));
     }
     let mut answer = Vec::new();
     own_hello(local, LaneName::of(&hello)).encode(&mut answer);
@@ -173,7 +174,7 @@ async fn serve_join(
     let stage = Stage::Join;
     let body = match connection.read_frame(FrameKind::JoinRequest).await? {
         Answer::Body(body) => body,
-        Answer::Close(close) => return Err(Failure::ClosedByPeer(close)),
+        Answer::Close(close, _) => return Err(Failure::ClosedByPeer(close)),
     };
     let request = JoinRequest::decode(&body).map_err(|source| Fault::Decode { stage, source })?;
     let node = csr_node(&request.csr).map_err(|error| LaneClose {
@@ -212,6 +213,10 @@ async fn refuse(mut connection: Connection, failure: Failure, sink: &mpsc::Sende
         Failure::Close(close) => {
             report(sink, remote, format!("{}: {}", close.reason.text(), close.detail));
             connection.refuse(&close).await;
+        }
+        Failure::Barred(Refusal { close, evidence }) => {
+            report(sink, remote, format!("{}: {}", close.reason.text(), close.detail));
+            connection.refuse_with(&close, &evidence).await;
         }
         Failure::ClosedByPeer(LaneClose { reason, detail }) => {
             report(sink, remote, format!("closed by the peer: {}: {detail}", reason.text()));

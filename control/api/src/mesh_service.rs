@@ -104,8 +104,11 @@ impl MeshService for MeshApi {
         Ok(Response::new(SuccessStatus { success: true, message }))
     }
 
-    async fn evict_node(&self, _: Request<EvictNodeReq>) -> Answer<MeshStatus> {
-        not_yet("EvictNode", "the replicated list of members")
+    async fn evict_node(&self, request: Request<EvictNodeReq>) -> Answer<MeshStatus> {
+        note_call(&request, "EvictNode");
+        let EvictNodeReq { node, reason } = request.into_inner();
+        self.plane.evict(node, reason).await.map_err(|error| plane_status(&error))?;
+        self.status().await
     }
 
     async fn drain_node(&self, request: Request<DrainNodeReq>) -> Answer<MeshStatus> {

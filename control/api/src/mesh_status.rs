@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hawser_plane::{
-    EventView, LaneEventView, LaneView, LinkView, Liveness, NodeRef, NodeView, StatusView,
-    StreamState, StreamStatusView,
+    EventView, EvictionView, LaneEventView, LaneView, LinkView, Liveness, NodeRef, NodeView,
+    StatusView, StreamState, StreamStatusView,
 };
 use hawser_proto::v1;
 use hawser_wire::TrafficClass;
@@ -32,6 +32,19 @@ pub(crate) fn mesh_status(view: StatusView) -> v1::MeshStatus {
             .into_iter()
             .map(|(reason, count)| v1::RejectCount { reason: reason.to_owned(), count })
             .collect(),
+        evictions: view.evictions.into_iter().map(eviction).collect(),
+        refused_as_evicted: view.refused_as_evicted.unwrap_or_default(),
+    }
+}
+
+fn eviction(view: EvictionView) -> v1::Eviction {
+    v1::Eviction {
+        node_id: view.node.node.to_string(),
+        name: view.node.name,
+        by_id: view.by.node.to_string(),
+        by_name: view.by.name,
+        unix_s: view.evicted_unix_s,
+        reason: view.reason,
     }
 }
 

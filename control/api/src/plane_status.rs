@@ -9,6 +9,8 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         PlaneError::NoMesh
         | PlaneError::MeshStopped
         | PlaneError::Leaving
+        | PlaneError::Evicted { .. }
+        | PlaneError::EvictionRefused { .. }
         | PlaneError::NoAuthority { .. }
         | PlaneError::StreamClosing { .. }
         | PlaneError::NotSource { .. }

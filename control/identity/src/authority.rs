@@ -93,6 +93,15 @@ impl MeshAuthority {
         self.issuer.key().pkcs8()
     }
 
+    /// Signs a decision about the mesh (Ed25519, RFC 8032), for [`verify_by_authority`]. `message`
+    /// begins with what it is, so that it cannot be taken for a certificate.
+    ///
+    /// [`verify_by_authority`]: crate::verify_by_authority
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.issuer.key().sign(message)
+    }
+
     /// Makes the certificate (DER) of the node whose key the request carries.
     ///
     /// Of the request only the key is taken: `name` is what the authority grants, and nothing that

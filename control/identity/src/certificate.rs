@@ -82,6 +82,14 @@ pub fn certified_identity(leaf: &[u8], authority: &[u8]) -> Result<PeerIdentity,
     Ok(identity)
 }
 
+/// True if `signature` over `message` was made with the key of `authority`, a certificate (DER): see
+/// [`MeshAuthority::sign`](crate::MeshAuthority::sign). False if that is malformed.
+#[must_use]
+pub fn verify_by_authority(authority: &[u8], message: &[u8], signature: &[u8; 64]) -> bool {
+    let Ok(authority) = parse(authority) else { return false };
+    ed25519_key(authority.public_key()).is_some_and(|key| verify(&key, message, signature))
+}
+
 /// True if the authority's key signed the certificate (RFC 5280 §4.1.1.3; Ed25519 alone).
 ///
 /// # Errors

@@ -23,7 +23,7 @@ mod random;
 mod token;
 
 pub use authority::MeshAuthority;
-pub use certificate::{PeerIdentity, certified_identity, peer_identity};
+pub use certificate::{PeerIdentity, certified_identity, peer_identity, verify_by_authority};
 pub use credentials::{Credentials, LANE_SERVER_NAME, lane_server_name};
 pub use csr::csr_node;
 pub use digest::{

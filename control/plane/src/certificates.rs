@@ -68,18 +68,18 @@ impl Certificates {
 
     /// Whether an advertisement is to be believed. `now_unix_s` is the wall clock, for the
     /// certificate alone. What an earlier life of this node has said is believed if it is signed:
-    /// it is only overtaken.
+    /// it is only overtaken. `evicted`: the mesh has evicted the origin.
     pub(crate) fn judge(
         &self,
         lsa: &Lsa,
         local: NodeId,
-        evicted: &BTreeSet<NodeId>,
+        evicted: bool,
         now_unix_s: u64,
     ) -> Judgement {
         if node_id(&lsa.public_key) != lsa.origin {
             return Judgement::Forged;
         }
-        if evicted.contains(&lsa.origin) {
+        if evicted {
             return Judgement::Refuse(Refusal::Evicted);
         }
         let own = lsa.origin == local;
@@ -185,7 +185,8 @@ mod tests {
         }
 
         fn check(&self, lsa: &Lsa, now: u64, expected: Judgement) {
-            let found = self.certificates.judge(lsa, LOCAL, &self.evicted, now);
+            let found =
+                self.certificates.judge(lsa, LOCAL, self.evicted.contains(&lsa.origin), now);
             assert_eq!(found, expected, "{lsa:?}");
         }
     }
@@ -233,8 +234,7 @@ mod tests {
         fixture.certificates.clear();
         let mut own = fixture.sign(Lsa { name: "an earlier name".to_owned(), ..fixture.word() });
         let local = own.origin;
-        let judge =
-            |own: &Lsa| fixture.certificates.judge(own, local, &BTreeSet::new(), NOW + 5000);
+        let judge = |own: &Lsa| fixture.certificates.judge(own, local, false, NOW + 5000);
         assert_eq!(judge(&own), Judgement::Accept);
         own.sequence += 1;
         assert_eq!(judge(&own), Judgement::Forged);

@@ -9,7 +9,7 @@ use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
 use hawser_routing::{Flooding, Lsdb, MeshTopology, RouteSnapshot};
 use hawser_store::MeshRecord;
-use hawser_wire::{BootEpoch, Incarnation, MonoTime, NodeId, ShardId, StreamId};
+use hawser_wire::{BootEpoch, Eviction, Incarnation, MonoTime, NodeId, ShardId, StreamId};
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -24,6 +24,7 @@ use crate::dial_back_guard::DialBackGuard;
 use crate::dialler::Dialler;
 use crate::drills::Drills;
 use crate::events::Events;
+use crate::evictions::Evictions;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::link_state::RefusedLinkState;
@@ -110,8 +111,10 @@ pub(crate) struct Control {
     /// So many are checked in this turn yet.
     pub(crate) checks_left: usize,
     pub(crate) certificates: Certificates,
-    /// Nodes that the mesh has evicted. Nobody can be evicted yet.
-    pub(crate) evicted: BTreeSet<NodeId>,
+    /// Nodes that the mesh has evicted.
+    pub(crate) evictions: Evictions,
+    /// What a neighbour said that refused this node as evicted, until a lane is up.
+    pub(crate) refused_as_evicted: Option<String>,
     /// The operator has drained this node: it is no transit.
     pub(crate) drained: bool,
     /// Paths that operators have set for what this node sends.
@@ -162,6 +165,7 @@ pub(crate) struct Parts {
     pub(crate) adjacencies: Adjacencies,
     pub(crate) drained: bool,
     pub(crate) operator_routes: OperatorRoutes,
+    pub(crate) evictions: Vec<Eviction>,
     pub(crate) peers: Vec<String>,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
@@ -205,7 +209,8 @@ impl Control {
             checks_wait: false,
             checks_left: 0,
             certificates: Certificates::default(),
-            evicted: BTreeSet::new(),
+            evictions: Evictions::new(parts.evictions),
+            refused_as_evicted: None,
             drained: parts.drained,
             operator_routes: parts.operator_routes,
             lsdb_changed: false,
@@ -251,7 +256,7 @@ impl Control {
 
     /// Dials and accepts.
     pub(crate) fn is_running(&self) -> bool {
-        self.mesh.as_ref().is_some_and(|mesh| !mesh.record.stopped)
+        self.mesh.as_ref().is_some_and(|mesh| !mesh.record.stopped) && !self.is_evicted()
     }
 
     /// Runs `work` beside the loop and its result's continuation on the loop.

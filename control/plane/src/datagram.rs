@@ -6,7 +6,8 @@
 //! texts have one byte of length.
 
 use hawser_wire::{
-    ByteReader, DecodeError, DrillProbe, NAME_BYTES_MAX, NodeId, StreamId, printable,
+    ByteReader, DecodeError, DrillProbe, Eviction, EvictionDigest, NAME_BYTES_MAX, NodeId,
+    StreamId, printable,
 };
 
 use crate::dial_back_request::DialBackRequest;
@@ -256,6 +257,8 @@ impl RefuseReason {
 
 const LINK_FLOODING: u8 = 1;
 const LINK_DIAL_BACK: u8 = 2;
+const LINK_EVICTION: u8 = 3;
+const LINK_EVICTION_DIGEST: u8 = 4;
 
 /// What a neighbour's control plane says over its link.
 #[derive(Debug, Eq, PartialEq)]
@@ -264,6 +267,10 @@ pub(crate) enum LinkMessage<'a> {
     Flooding(&'a [u8]),
     /// As [`Datagram::DialBack`].
     DialBack(DialBackRequest),
+    /// The mesh has evicted a node.
+    Eviction(Eviction),
+    /// What the neighbour knows of evictions.
+    EvictionDigest(EvictionDigest),
 }
 
 impl<'a> LinkMessage<'a> {
@@ -278,6 +285,12 @@ impl<'a> LinkMessage<'a> {
                 let mut reader = ByteReader::new(message, "link message");
                 DialBackRequest::decode(&mut reader).map(|request| Some(Self::DialBack(request)))
             }
+            Some((&LINK_EVICTION, message)) => {
+                Eviction::decode(message).map(|eviction| Some(Self::Eviction(eviction)))
+            }
+            Some((&LINK_EVICTION_DIGEST, message)) => {
+                EvictionDigest::decode(message).map(|digest| Some(Self::EvictionDigest(digest)))
+            }
             _ => Ok(None),
         }
     }
@@ -288,6 +301,18 @@ pub(crate) fn dial_back_envelope(request: &DialBackRequest) -> Vec<u8> {
     let mut out = vec![LINK_DIAL_BACK];
     request.encode(&mut out);
     out
+}
+
+/// The body of a link control frame that tells of an eviction.
+pub(crate) fn eviction_envelope(eviction: &Eviction) -> Vec<u8> {
+    let mut out = vec![LINK_EVICTION];
+    eviction.encode(&mut out);
+    out
+}
+
+/// The body of a link control frame that says what this node knows of evictions.
+pub(crate) fn eviction_digest_envelope(digest: EvictionDigest) -> Vec<u8> {
+    [&[LINK_EVICTION_DIGEST], digest.encode().as_slice()].concat()
 }
 
 /// The body of a link control frame that carries a flooding message.

@@ -33,6 +33,23 @@ pub enum PlaneError {
         /// The mesh.
         mesh: String,
     },
+    /// The mesh has evicted this node.
+    #[error(
+        "this node was evicted from the mesh {mesh:?}: leave it (`hawser mesh leave`); with this \
+         key it cannot come back"
+    )]
+    Evicted {
+        /// The mesh.
+        mesh: String,
+    },
+    /// This node cannot be evicted.
+    #[error("{node:?} cannot be evicted: {why}")]
+    EvictionRefused {
+        /// As the caller wrote it.
+        node: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// Neither a node's name nor its id.
     #[error("no node {name:?} is known in this mesh{}", did_you_mean(nearest.as_deref()))]
     UnknownNode {

@@ -40,6 +40,11 @@ pub(crate) enum Command {
         drained: bool,
         answer: Answer<()>,
     },
+    Evict {
+        node: String,
+        reason: String,
+        answer: Answer<()>,
+    },
     IssueToken {
         ttl: Duration,
         node: Option<NodeId>,
@@ -212,6 +217,19 @@ impl PlaneHandle {
     /// [`PlaneError::Store`]; nothing changed.
     pub async fn drain(&self, drained: bool) -> Result<(), PlaneError> {
         self.ask(|answer| Command::Drain { drained, answer }).await
+    }
+
+    /// Evicts a node from the mesh, for good: every node closes its lanes to it and lets none come up
+    /// again. `node` is its name or id; `reason`, at most 255 bytes, is told to all. Nothing happens
+    /// if it is out already.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::NoAuthority`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::AmbiguousName`], [`PlaneError::EvictionRefused`] for the node that holds the
+    /// authority, [`PlaneError::NameInvalid`] for a long reason, [`PlaneError::Store`]: it may be
+    /// evicted then.
+    pub async fn evict(&self, node: String, reason: String) -> Result<(), PlaneError> {
+        self.ask(|answer| Command::Evict { node, reason, answer }).await
     }
 
     /// A single-use token for one node to join with, and when it expires (Unix time in seconds).

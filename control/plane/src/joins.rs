@@ -147,6 +147,9 @@ fn admit(
         Admitted::TokenUsed => (CloseReason::TokenRefused, "it was used before".to_owned()),
         Admitted::TokenExpired => (CloseReason::TokenRefused, "it has expired".to_owned()),
         Admitted::TokenOfOther => (CloseReason::TokenRefused, "it is for another node".to_owned()),
+        Admitted::Evicted => {
+            (CloseReason::Evicted, "a node with this key does not come back".to_owned())
+        }
         Admitted::NameTaken { by } => {
             (CloseReason::NameTaken, format!("{:?} is node {by}", request.name))
         }

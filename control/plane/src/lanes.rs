@@ -18,7 +18,10 @@ use crate::links::{Connection, LinkChange, Verdict};
 impl Control {
     /// Starts every attempt to dial that is due.
     pub(crate) fn dial_due(&mut self) {
-        let Some(mesh) = self.mesh.as_ref().filter(|mesh| !mesh.record.stopped) else { return };
+        if !self.is_running() {
+            return;
+        }
+        let Some(mesh) = &self.mesh else { return };
         let local = Arc::clone(&mesh.local);
         let now = self.now();
         while let Some(request) = self.dialler.poll_dial(now, &self.links) {
@@ -63,6 +66,12 @@ impl Control {
                 (Some(error), failure)
             }
         };
+        if let Some(AdmissionError::Refused { reason: CloseReason::Evicted, detail, evidence }) =
+            &error
+            && self.handle_refused_as_evicted(detail, evidence)
+        {
+            return;
+        }
         let failed = self.dialler.handle_failed(now, request, &failure, entropy(), &self.links);
         let Some(Failed { pause, is_news }) = failed else { return };
         tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
@@ -83,7 +92,10 @@ impl Control {
             Accepted::Lane(handover) if self.is_running() => {
                 self.take_lane(handover);
             }
-            Accepted::Lane(handover) => refuse(*handover, CloseReason::Shutdown, "mesh stopped"),
+            Accepted::Lane(handover) => {
+                let detail = "mesh stopped".to_owned();
+                refuse(*handover, &LaneClose { reason: CloseReason::Shutdown, detail });
+            }
             Accepted::Join(attempt) => self.handle_join_attempt(attempt),
             Accepted::Refused { remote, reason } => {
                 self.events.emit(EventKind::Refused, None, format!("{remote}: {reason}"));
@@ -119,12 +131,13 @@ impl Control {
                 true
             }
             Verdict::Refuse => {
-                let (reason, detail) = if self.links.is_barred(peer) {
-                    (CloseReason::Barred, "the link comes back by itself")
-                } else {
-                    (CloseReason::Superseded, "another connection serves this lane")
+                let barred = self.mesh.as_ref().and_then(|mesh| mesh.local.barred.refusal(peer));
+                let superseded = || LaneClose {
+                    reason: CloseReason::Superseded,
+                    detail: "another connection serves this lane".to_owned(),
                 };
-                refuse(*handover, reason, detail);
+                let close = barred.map_or_else(superseded, |refusal| refusal.close);
+                refuse(*handover, &close);
                 false
             }
         }
@@ -139,6 +152,7 @@ impl Control {
         let now = self.now();
         self.dialler.handle_lane_up(now, peer, lane);
         self.wishes.handle_lane_up(peer, lane);
+        self.refused_as_evicted = None;
         let name = self.peer_name(peer);
         self.events.emit(EventKind::LaneUp, Some(peer), format!("lane {lane} to {name}"));
         if change == LinkChange::Link {
@@ -193,9 +207,9 @@ impl Control {
 
 /// Closes a connection that no shard gets, and says why as far as its socket takes it: the peer
 /// may also find out by the connection's end alone.
-fn refuse(mut handover: Handover, reason: CloseReason, detail: &str) {
+fn refuse(mut handover: Handover, close: &LaneClose) {
     let mut body = Vec::new();
-    LaneClose { reason, detail: detail.to_owned() }.encode(&mut body);
+    close.encode(&mut body);
     let mut batch = Vec::new();
     let framed = BatchWriter::new(&mut batch).frame(
         FrameKind::Close,

@@ -29,6 +29,8 @@ mod drill;
 mod drills;
 mod error;
 mod events;
+mod evicting;
+mod evictions;
 mod handle;
 mod joins;
 mod lane_events;
@@ -71,7 +73,7 @@ pub use routes::{
 };
 pub use survey::{CoverageView, TopologyNodeView, TopologyView};
 pub use view::{
-    EventKind, EventView, LaneEventView, LaneEventsView, LaneView, LinkView, MeshState, MeshView,
-    NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole, StreamStatusView,
-    StreamView,
+    EventKind, EventView, EvictionView, LaneEventView, LaneEventsView, LaneView, LinkView,
+    MeshState, MeshView, NodeRef, NodeView, OpenStream, OpenedStream, StatusView, StreamRole,
+    StreamStatusView, StreamView,
 };

@@ -157,9 +157,9 @@ impl Control {
         self.run = self.run.wrapping_add(1);
         self.api_credentials.send_replace(Some(mesh.credentials.api_server_config()));
         self.know_own_certificate(&mesh.record);
-        let stopped = mesh.record.stopped;
         self.mesh = Some(mesh);
-        if stopped {
+        self.bar_all_evicted();
+        if !self.is_running() {
             return;
         }
         self.listening = acceptor.map(|acceptor| {
@@ -175,7 +175,7 @@ impl Control {
     }
 
     /// Neither dials nor accepts any more; every lane is closed.
-    fn withdraw(&mut self) {
+    pub(crate) fn withdraw(&mut self) {
         self.run = self.run.wrapping_add(1);
         self.listening = None;
         self.abort_attempts();
@@ -281,7 +281,15 @@ impl Control {
         if self.is_running() {
             return drop(answer.send(Ok(())));
         }
-        match self.mesh.as_ref().ok_or(PlaneError::NoMesh).and_then(|mesh| self.bind(mesh)) {
+        let startable = self.mesh.as_ref().ok_or(PlaneError::NoMesh).and_then(|mesh| {
+            let name = || mesh.record.name.clone();
+            if self.is_evicted() {
+                Err(PlaneError::Evicted { mesh: name() })
+            } else {
+                self.bind(mesh)
+            }
+        });
+        match startable {
             Ok(acceptor) => self.store_stopped(false, acceptor, answer),
             Err(error) => drop(answer.send(Err(error))),
         }
@@ -351,6 +359,9 @@ impl Control {
         self.clear_streams();
         self.certificates.clear();
         self.operator_routes.clear();
+        self.evictions.clear();
+        self.links.clear_evicted();
+        self.refused_as_evicted = None;
         self.mesh = None;
         self.peers.clear();
         self.entering = true;
@@ -383,7 +394,7 @@ fn check_mesh_name(name: &str) -> Result<(), PlaneError> {
 pub(crate) fn plane_error(address: &str, error: AdmissionError) -> PlaneError {
     let address = address.to_owned();
     match error {
-        AdmissionError::Refused { reason, detail }
+        AdmissionError::Refused { reason, detail, .. }
         | AdmissionError::Unacceptable { reason, detail, .. } => {
             PlaneError::Refused { address, reason, detail }
         }

@@ -36,6 +36,10 @@ pub(crate) struct RefusedLinkState {
 impl Control {
     /// A neighbour's control plane says something.
     pub(crate) fn handle_link_control(&mut self, from: NodeId, body: &[u8]) {
+        // It was on its way when the mesh evicted the neighbour.
+        if self.evictions.contains(from) {
+            return;
+        }
         match LinkMessage::decode(body) {
             Ok(Some(LinkMessage::Flooding(message))) => {
                 let now = self.now();
@@ -45,6 +49,10 @@ impl Control {
                 self.check_link_state();
             }
             Ok(Some(LinkMessage::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(Some(LinkMessage::Eviction(eviction))) => self.handle_eviction(from, eviction),
+            Ok(Some(LinkMessage::EvictionDigest(digest))) => {
+                self.handle_eviction_digest(from, digest);
+            }
             Ok(None) => tracing::debug!(%from, "link message of unknown kind"),
             Err(error) => self.refuse_link_state(from, format!("link message: {error}")),
         }
@@ -84,7 +92,8 @@ impl Control {
             self.checks_left -= 1;
             let sender = self.flooding.checked_from();
             let Some(lsa) = self.flooding.poll_check() else { break };
-            let judgement = self.certificates.judge(lsa, self.node, &self.evicted, now_unix_s);
+            let evicted = self.evictions.contains(lsa.origin);
+            let judgement = self.certificates.judge(lsa, self.node, evicted, now_unix_s);
             match self.flooding.handle_judgement(now, judgement) {
                 Ok(changed) => self.lsdb_changed |= changed,
                 Err(reason) => rejected.extend(sender.map(|sender| (sender, reason))),
@@ -164,7 +173,7 @@ impl Control {
 
     /// What a neighbour floods is not taken. It may repeat it: the same is said once, then counted,
     /// and what differs each time is said no more often than once a second.
-    fn refuse_link_state(&mut self, from: NodeId, why: String) {
+    pub(crate) fn refuse_link_state(&mut self, from: NodeId, why: String) {
         let now = self.now();
         let fresh = || RefusedLinkState { count: 0, last: String::new(), events: EVENTS };
         let refused = self.refused_link_state.entry(from).or_insert_with(fresh);

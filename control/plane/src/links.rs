@@ -81,11 +81,13 @@ pub(crate) struct Links {
     links: BTreeMap<NodeId, Link>,
     /// Neighbours that get no lane for a while.
     barred: BTreeSet<NodeId>,
+    /// Nodes that get none any more.
+    evicted: BTreeSet<NodeId>,
 }
 
 impl Links {
     pub(crate) const fn new(local: NodeId) -> Self {
-        Self { local, links: BTreeMap::new(), barred: BTreeSet::new() }
+        Self { local, links: BTreeMap::new(), barred: BTreeSet::new(), evicted: BTreeSet::new() }
     }
 
     /// Decides about a connection and registers it if it is to serve.
@@ -201,6 +203,21 @@ impl Links {
     /// closed.
     pub(crate) fn bar(&mut self, peer: NodeId) -> Vec<Superseded> {
         self.barred.insert(peer);
+        self.connections(peer)
+    }
+
+    /// As [`Self::bar`], for good.
+    pub(crate) fn evict(&mut self, peer: NodeId) -> Vec<Superseded> {
+        self.evicted.insert(peer);
+        self.connections(peer)
+    }
+
+    /// Nobody is evicted any more: this node leaves the mesh.
+    pub(crate) fn clear_evicted(&mut self) {
+        self.evicted.clear();
+    }
+
+    fn connections(&self, peer: NodeId) -> Vec<Superseded> {
         let lanes = self.links.get(&peer).into_iter().flat_map(|link| &link.lanes);
         lanes.map(|(&lane, entry)| Superseded { lane, epoch: entry.epoch }).collect()
     }
@@ -210,14 +227,16 @@ impl Links {
         self.barred.remove(&peer)
     }
 
-    /// The neighbour gets no lane for a while.
+    /// The neighbour gets no lane, for a while or for good.
     pub(crate) fn is_barred(&self, peer: NodeId) -> bool {
-        self.barred.contains(&peer)
+        self.barred.contains(&peer) || self.evicted.contains(&peer)
     }
 
     /// Why [`Self::offer`] refuses a connection for a lane that none serves.
     pub(crate) fn why_refused(&self, peer: NodeId) -> &'static str {
-        if self.is_barred(peer) {
+        if self.evicted.contains(&peer) {
+            "the mesh has evicted the neighbour"
+        } else if self.is_barred(peer) {
             "the link is cut by an operator"
         } else {
             "the neighbour has begun a newer life"

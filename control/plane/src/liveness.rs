@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use hawser_membership::{Config, Event, Liveness, Membership, RejectReason, Version};
+use hawser_routing::Lsdb;
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
@@ -38,6 +39,27 @@ impl LivenessWatch {
     pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
         self.machine.poll_timeout()
     }
+
+    /// Brings the machine's members up to the database, if that has changed. `local` is this node.
+    fn follow(&mut self, now: MonoTime, local: NodeId, lsdb: &Lsdb) {
+        if std::mem::replace(&mut self.digest, lsdb.digest()) == lsdb.digest() {
+            return;
+        }
+        // Who is gone makes room for who has come; nothing is kept of it.
+        let present: BTreeSet<NodeId> = members(lsdb).map(|lsa| lsa.origin).collect();
+        for &gone in self.admitted.difference(&present) {
+            self.machine.dismiss(now, gone);
+        }
+        let mut admitted = BTreeSet::new();
+        for lsa in members(lsdb).filter(|lsa| lsa.origin != local) {
+            match self.machine.admit(now, lsa.origin, lsa.incarnation) {
+                Ok(()) => drop(admitted.insert(lsa.origin)),
+                Err(full) => tracing::warn!(node = %lsa.origin, "not probed: {full}"),
+            }
+        }
+        self.refused.retain(|node| admitted.contains(node));
+        self.admitted = admitted;
+    }
 }
 
 impl Control {
@@ -53,7 +75,7 @@ impl Control {
             Some(watch) => watch,
             None => self.watch_liveness(now),
         };
-        self.admit_members(now, &mut watch);
+        watch.follow(now, self.node, self.flooding.lsdb());
         if self.leaving.is_some() {
             watch.machine.leave(now);
         }
@@ -76,28 +98,6 @@ impl Control {
         let machine = Membership::new(now, self.node, self.incarnation(), config, entropy());
         let (admitted, refused) = (BTreeSet::new(), BTreeSet::new());
         LivenessWatch { machine, run: self.run, digest: 0, admitted, refused }
-    }
-
-    /// Brings the machine's members up to the database, if that has changed.
-    fn admit_members(&self, now: MonoTime, watch: &mut LivenessWatch) {
-        let lsdb = self.flooding.lsdb();
-        if std::mem::replace(&mut watch.digest, lsdb.digest()) == lsdb.digest() {
-            return;
-        }
-        // Who is gone makes room for who has come; nothing is kept of it.
-        let present: BTreeSet<NodeId> = members(lsdb).map(|lsa| lsa.origin).collect();
-        for &gone in watch.admitted.difference(&present) {
-            watch.machine.dismiss(now, gone);
-        }
-        let mut admitted = BTreeSet::new();
-        for lsa in members(lsdb).filter(|lsa| lsa.origin != self.node) {
-            match watch.machine.admit(now, lsa.origin, lsa.incarnation) {
-                Ok(()) => drop(admitted.insert(lsa.origin)),
-                Err(full) => tracing::warn!(node = %lsa.origin, "not probed: {full}"),
-            }
-        }
-        watch.refused.retain(|node| admitted.contains(node));
-        watch.admitted = admitted;
     }
 
     fn tell_liveness(&mut self, event: &Event) {
@@ -128,5 +128,63 @@ impl Control {
             // They come late, or again, or from who has just left: counted by the machine.
             Err(reason) => tracing::debug!(%from, %reason, "membership message refused"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hawser_membership::MEMBERS_MAX;
+    use hawser_routing::{CertificateHash, Lsa, LsaFlags};
+    use hawser_wire::Incarnation;
+
+    use super::*;
+
+    fn node(number: usize) -> NodeId {
+        NodeId::from_bytes(u128::try_from(number).unwrap().to_be_bytes())
+    }
+
+    fn say(lsdb: &mut Lsdb, number: usize, sequence: u64, flags: LsaFlags) {
+        let _newest = lsdb.insert(Lsa {
+            origin: node(number),
+            incarnation: Incarnation(1),
+            sequence,
+            name: String::new(),
+            address: String::new(),
+            public_key: [0; 32],
+            certificate: CertificateHash::default(),
+            flags,
+            adjacencies: Vec::new(),
+            routes: Vec::new(),
+            signature: [0; 64],
+        });
+    }
+
+    #[test]
+    fn at_the_bound_who_leaves_makes_room_for_who_comes_in_the_same_change() {
+        let (now, local) = (MonoTime::ZERO, node(0));
+        let config = Config::every(Duration::from_secs(1));
+        let mut watch = LivenessWatch {
+            machine: Membership::new(now, local, Incarnation(1), config, 1),
+            run: 1,
+            digest: 0,
+            admitted: BTreeSet::new(),
+            refused: BTreeSet::new(),
+        };
+        let mut lsdb = Lsdb::new();
+        // As many as there is room for, with this node.
+        for number in 1..MEMBERS_MAX {
+            say(&mut lsdb, number, 1, LsaFlags::default());
+        }
+        watch.follow(now, local, &lsdb);
+        assert_eq!(watch.admitted.len(), MEMBERS_MAX - 1);
+        say(&mut lsdb, 7, 2, LsaFlags::LEFT);
+        let newcomer = node(MEMBERS_MAX);
+        say(&mut lsdb, MEMBERS_MAX, 1, LsaFlags::default());
+        watch.follow(now, local, &lsdb);
+        assert!(watch.member(newcomer).is_some(), "{} members", watch.admitted.len());
+        assert!(watch.member(node(7)).is_none());
+        assert_eq!(watch.admitted.len(), MEMBERS_MAX - 1);
     }
 }

@@ -11,7 +11,7 @@ use hawser_session::LaneSession;
 use hawser_store::{
     MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord, StreamState,
 };
-use hawser_wire::{AdjacencyIndex, MonoTime, NodeId, ShardId, StreamOffset};
+use hawser_wire::{AdjacencyIndex, Eviction, MonoTime, NodeId, ShardId, StreamOffset};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
@@ -59,6 +59,7 @@ struct Kept {
     adjacencies: Vec<(AdjacencyIndex, NodeId)>,
     drained: bool,
     operator_routes: Vec<(NodeId, Vec<NodeId>)>,
+    evictions: Vec<Eviction>,
     streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
 }
 
@@ -114,6 +115,7 @@ impl Plane {
             adjacencies: Adjacencies::new(kept.adjacencies),
             drained: kept.drained,
             operator_routes: OperatorRoutes::new(kept.operator_routes),
+            evictions: kept.evictions,
             peers: kept.peers,
             api_credentials: credentials_sender,
             continuations: continuation_sender,
@@ -235,7 +237,8 @@ impl Control {
             self.catalogue.insert(record);
         }
         let mesh = Mesh::new(record, &self.key, &self.config.node_name, self.incarnation())?;
-        let acceptor = if mesh.record.stopped { None } else { self.bind(&mesh)? };
+        let out = mesh.record.stopped || self.is_evicted();
+        let acceptor = if out { None } else { self.bind(&mesh)? };
         self.take_part(mesh, acceptor);
         self.settle(None);
         Ok(())
@@ -247,6 +250,7 @@ impl Control {
         self.ask_due();
         self.dial_due();
         self.advance_topology();
+        self.advance_evictions();
         self.advance_liveness();
         self.advance_drill();
         self.settle_due();
@@ -267,6 +271,7 @@ impl Control {
             self.wishes.poll_timeout(),
             self.adjacencies.poll_timeout().filter(|_| running),
             self.flooding_timeout().filter(|_| running),
+            self.evictions_timeout().filter(|_| running),
             self.refresh_due.filter(|_| running),
             self.metrics_due.filter(|_| running),
             self.routes_due().filter(|_| running),
@@ -296,6 +301,7 @@ impl Control {
             Command::StopMesh { answer } => self.stop_mesh(answer),
             Command::LeaveMesh { answer } => self.leave_mesh(answer),
             Command::Drain { drained, answer } => self.drain(drained, answer),
+            Command::Evict { node, reason, answer } => self.evict_node(&node, &reason, answer),
             Command::IssueToken { ttl, node, address, answer } => {
                 self.issue_token(ttl, node, address, answer);
             }
@@ -387,13 +393,19 @@ async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
                 streams.push((record, consumers));
             }
             let boot = store.next_boot()?;
-            let own = (store.adjacencies()?, store.drained()?, store.operator_routes()?);
+            let evictions: Vec<Eviction> = store
+                .evictions()?
+                .iter()
+                .filter_map(|(_, record)| Eviction::decode(record).ok())
+                .collect();
+            let own = (store.adjacencies()?, store.drained()?, store.operator_routes()?, evictions);
             Ok((pkcs8, (boot, mesh, store.peers()?, own, streams)))
         })
         .await?;
-    let (boot, mesh, peers, (adjacencies, drained, operator_routes), streams) = kept;
+    let (boot, mesh, peers, own, streams) = kept;
+    let (adjacencies, drained, operator_routes, evictions) = own;
     let key = NodeKey::from_pkcs8(&pkcs8)?;
-    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, operator_routes, streams })
+    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, operator_routes, evictions, streams })
 }
 
 /// The node's key as kept, else `fresh`, kept from now on. A node in no mesh takes the name of its

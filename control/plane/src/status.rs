@@ -6,14 +6,14 @@ use std::time::Duration;
 use hawser_exchange::{LinkReport, ShardReport, StreamReport};
 use hawser_routing::LsaFlags;
 use hawser_store::StreamRecord;
-use hawser_wire::{NodeId, StreamId};
+use hawser_wire::{Eviction, NodeId, StreamId, printable};
 
 use crate::control::Control;
 use crate::directory::{has_left, members, node_ref};
 use crate::reports::ReportUse;
 use crate::{
-    LaneView, LinkView, MeshState, MeshView, NodeRef, NodeView, StatusView, StreamRole,
-    StreamStatusView,
+    EvictionView, LaneView, LinkView, MeshState, MeshView, NodeRef, NodeView, StatusView,
+    StreamRole, StreamStatusView,
 };
 
 impl Control {
@@ -64,6 +64,7 @@ impl Control {
         let lsdb = self.flooding.lsdb();
         let state = match &self.mesh {
             None => MeshState::None,
+            Some(_) if self.is_evicted() => MeshState::Evicted,
             Some(mesh) if mesh.record.stopped => MeshState::Stopped,
             Some(_) => MeshState::Running,
         };
@@ -85,9 +86,20 @@ impl Control {
             lsdb_digest: lsdb.digest(),
             lsdb_size: lsdb.len(),
             link_state_rejects: self.flooding.rejects().collect(),
+            evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
+            refused_as_evicted: self.refused_as_evicted.clone(),
             version: self.config.version.clone(),
             io_driver: self.config.io_driver.clone(),
             shards: self.shards.count(),
+        }
+    }
+
+    fn eviction_view(&self, eviction: &Eviction) -> EvictionView {
+        EvictionView {
+            node: NodeRef { node: eviction.node, name: printable(&eviction.name) },
+            by: self.node_ref(eviction.by),
+            evicted_unix_s: eviction.evicted_unix_s,
+            reason: printable(&eviction.reason),
         }
     }
 

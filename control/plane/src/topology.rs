@@ -38,6 +38,7 @@ impl Control {
     pub(crate) fn handle_link_up(&mut self, peer: NodeId) {
         let now = self.now();
         self.flooding.handle_neighbour_up(now, peer);
+        self.evictions.handle_neighbour_up(now, peer);
         let sample = now.saturating_add(METRICS_FIRST);
         self.metrics_due = Some(self.metrics_due.map_or(sample, |due| due.min(sample)));
         if self.adjacencies.handle_link_up(now, peer) {
@@ -61,6 +62,7 @@ impl Control {
     pub(crate) fn handle_link_lost(&mut self, peer: NodeId) {
         let now = self.now();
         self.flooding.handle_neighbour_down(now, peer);
+        self.evictions.handle_neighbour_down(peer);
         self.adjacencies.handle_link_down(now, peer);
         self.refused_link_state.remove(&peer);
     }
@@ -196,6 +198,7 @@ impl Control {
     /// Forgets the map; indices stay. Shards get a snapshot without paths.
     pub(crate) fn clear_topology(&mut self) {
         self.flooding = Flooding::new(self.node);
+        self.evictions.clear_neighbours();
         self.checks_wait = false;
         self.overtaken_told = 0;
         self.adjacencies.clear();

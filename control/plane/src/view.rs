@@ -20,6 +20,8 @@ pub enum MeshState {
     Running,
     /// Still a member, but an operator stopped it.
     Stopped,
+    /// The mesh has evicted this node.
+    Evicted,
 }
 
 impl MeshState {
@@ -30,6 +32,7 @@ impl MeshState {
             Self::None => "none",
             Self::Running => "running",
             Self::Stopped => "stopped",
+            Self::Evicted => "evicted",
         }
     }
 }
@@ -45,6 +48,19 @@ pub struct MeshView {
     pub description: String,
     /// This node holds the certificate authority.
     pub authority: bool,
+}
+
+/// A node that the mesh has evicted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EvictionView {
+    /// Who is out, with the name that it had.
+    pub node: NodeRef,
+    /// Who has decided it.
+    pub by: NodeRef,
+    /// When, in Unix seconds.
+    pub evicted_unix_s: u64,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// The whole state at a glance.
@@ -75,6 +91,11 @@ pub struct StatusView {
     pub lsdb_size: usize,
     /// How often link state of neighbours was rejected, by reason, in the order of the reasons.
     pub link_state_rejects: Vec<(&'static str, u64)>,
+    /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
+    pub evictions: Vec<EvictionView>,
+    /// What a neighbour said that refused this node as evicted, if this node itself has not heard of
+    /// its eviction otherwise.
+    pub refused_as_evicted: Option<String>,
     /// Of this program.
     pub version: String,
     /// "io_uring" or "epoll".
@@ -280,6 +301,8 @@ pub enum EventKind {
     NodeJoined,
     /// A node left it.
     NodeLeft,
+    /// The mesh has evicted a node, perhaps this one.
+    NodeEvicted,
     /// A node does not answer probes, as some say; it has time to contradict.
     NodeSuspected,
     /// It did not contradict in time.
@@ -308,9 +331,10 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NodeJoined,
         Self::NodeLeft,
+        Self::NodeEvicted,
         Self::NodeSuspected,
         Self::NodeFailed,
         Self::NodeAlive,
@@ -331,6 +355,7 @@ impl EventKind {
         match self {
             Self::NodeJoined => "node_joined",
             Self::NodeLeft => "node_left",
+            Self::NodeEvicted => "node_evicted",
             Self::NodeSuspected => "node_suspected",
             Self::NodeFailed => "node_failed",
             Self::NodeAlive => "node_alive",

@@ -1,7 +1,7 @@
 //! The embedded store: what a node must still know after a restart, in one `redb` file.
 //!
 //! Owns `state.redb` in the data directory: the node's key and boot counter, the mesh that it is
-//! in, join tokens, members, adjacency indices, addresses to dial, paths that operators have set, streams and their consumers.
+//! in, join tokens, members, adjacency indices, evictions, addresses to dial, paths that operators have set, streams and their consumers.
 //! Payload is not here.
 //!
 //! **Invariant:** every write is one transaction and on disk before its function returns; with
@@ -12,6 +12,7 @@
 mod codec;
 mod database;
 mod error;
+mod eviction;
 mod member;
 mod mesh;
 mod node;

@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableDefinition};
 use crate::codec::{RecordReader, RecordWriter};
 use crate::database::Outcome;
 use crate::error::Fault;
-use crate::{MemberPut, MemberRecord, Store, StoreError, member};
+use crate::{MemberPut, MemberRecord, Store, StoreError, eviction, member};
 
 /// Digest of the secret to the rest; the secret itself is nowhere.
 pub(crate) const TOKENS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("tokens");
@@ -31,6 +31,8 @@ pub enum Admitted {
     TokenExpired,
     /// The token is another node's.
     TokenOfOther,
+    /// The token is good, but the mesh has evicted the node.
+    Evicted,
     /// The token is good, but another member has the name.
     NameTaken {
         /// That member.
@@ -79,6 +81,9 @@ impl Store {
             }
             if token.node.is_some_and(|bound| bound != member.node) {
                 return Ok(Outcome::Unchanged(Admitted::TokenOfOther));
+            }
+            if eviction::is_evicted(transaction, member.node)? {
+                return Ok(Outcome::Unchanged(Admitted::Evicted));
             }
             if let MemberPut::NameTaken { by } = member::put(transaction, member)? {
                 return Ok(Outcome::Unchanged(Admitted::NameTaken { by }));

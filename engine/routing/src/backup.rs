@@ -3,7 +3,7 @@
 //! (post-convergence backup, as TI-LFA has it).
 
 use crate::graph::{Graph, NodeNumber, PathKey};
-use crate::incremental_spf::Regrown;
+use crate::incremental_spf::{Regrown, Without};
 use crate::spf::{NO_NODE, Queue, ShortestPathTree, SpfWorkspace};
 
 /// Backups of every link of the source of a [`ShortestPathTree`].
@@ -32,7 +32,7 @@ impl Backups {
                 self.links.push(Regrown::default());
             }
             if let Some(link) = self.links.get_mut(count) {
-                link.compute(graph, tree, neighbour, Some(neighbour), queue);
+                link.compute(graph, tree, neighbour, Without::Node(neighbour), queue);
             }
             count = count.saturating_add(1);
         }
@@ -51,7 +51,8 @@ impl Backups {
     ) {
         for link in &mut self.links {
             if tree.is_below(to, link.top) {
-                link.compute(graph, tree, link.top, Some(link.top), &mut workspace.queue);
+                let without = Without::Node(link.top);
+                link.compute(graph, tree, link.top, without, &mut workspace.queue);
             }
         }
     }

@@ -3,7 +3,8 @@
 use hawser_wire::TrafficClass;
 
 use crate::graph::{Graph, GraphError, NodeNumber, PathKey};
-use crate::k_paths::{KPaths, PathLimits, PathList};
+use crate::k_paths::{KPaths, PathLimits};
+use crate::path_list::PathList;
 use crate::spf::{ShortestPathTree, SpfWorkspace};
 use crate::topology::{CostTerms, Topology};
 

@@ -229,6 +229,13 @@ impl Flooding {
         self.neighbours.remove(&node);
     }
 
+    /// Forgets what `origin` has said, as the mesh has evicted it: the driver refuses what it says
+    /// from now on, see [`Refusal::Evicted`](crate::Refusal). True if the database changed.
+    pub fn handle_evicted(&mut self, origin: NodeId) -> bool {
+        self.limits.remove(&origin);
+        origin != self.node && self.lsdb.forget(origin)
+    }
+
     /// Forgets what has ended and makes what is due ready for [`Flooding::poll_transmit`]. True if
     /// the database changed.
     pub fn handle_timeout(&mut self, now: MonoTime) -> bool {

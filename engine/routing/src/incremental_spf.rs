@@ -39,6 +39,22 @@ impl ArcChange {
     }
 }
 
+/// What a regrown part of a tree does without.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Without {
+    /// Nothing: it is that of the graph.
+    Nothing,
+    /// No path leads through the node, and none to it takes the arc from the source.
+    Node(NodeNumber),
+    /// No path takes the arc.
+    Arc {
+        /// Where it begins.
+        from: NodeNumber,
+        /// Where it ends.
+        to: NodeNumber,
+    },
+}
+
 /// The labels that the nodes below one node have if the rest of a tree stays as it is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Regrown {
@@ -81,7 +97,7 @@ impl ShortestPathTree {
         if self.raw_parent(change.to) != change.from {
             return false;
         }
-        regrown.compute(graph, self, change.to, None, &mut workspace.queue);
+        regrown.compute(graph, self, change.to, Without::Nothing, &mut workspace.queue);
         for (offset, &(key, parent)) in regrown.labels.iter().enumerate() {
             let node = self.below(change.to)[offset];
             self.set_label(node, key, parent);
@@ -135,14 +151,13 @@ pub struct RegrowWorkspace(Regrown);
 
 impl Regrown {
     /// Computes the labels of the nodes that `tree` has below `top`, in `graph`, from the labels of
-    /// all others. With `avoid` no path leads through that node, and none to it takes the arc from
-    /// the source.
+    /// all others.
     pub(crate) fn compute(
         &mut self,
         graph: &Graph,
         tree: &ShortestPathTree,
         top: NodeNumber,
-        avoid: Option<NodeNumber>,
+        without: Without,
         queue: &mut Queue,
     ) {
         self.top = top;
@@ -150,9 +165,12 @@ impl Regrown {
         self.labels.resize(tree.below(top).len(), (PathKey::NONE, NO_NODE));
         queue.clear();
         let forbidden = |from: NodeNumber, to: NodeNumber| {
-            Some(from) == avoid
-                || (Some(to) == avoid && from == tree.source())
-                || !(graph.transits(from) || from == tree.source())
+            let left_out = match without {
+                Without::Nothing => false,
+                Without::Node(node) => from == node || (to == node && from == tree.source()),
+                Without::Arc { from: begin, to: end } => (from, to) == (begin, end),
+            };
+            left_out || !(graph.transits(from) || from == tree.source())
         };
         for &node in tree.below(top) {
             for arc in graph.incoming(node) {

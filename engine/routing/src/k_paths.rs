@@ -17,83 +17,8 @@
 
 use crate::deviation::{Deviations, Found, front_key};
 use crate::graph::{COST_MAX, Graph, HalfArc, NodeNumber, PathKey};
+use crate::path_list::PathList;
 use crate::spf::ShortestPathTree;
-
-/// The best paths to one destination, best first.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct PathList {
-    /// Nodes of all paths one after the other, each from the destination back to the source.
-    nodes: Vec<NodeNumber>,
-    /// Key of each path, and where its nodes end.
-    ends: Vec<(u64, usize)>,
-    /// Paths were left out for their hops.
-    is_cut: bool,
-}
-
-impl PathList {
-    /// Count of paths.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is no path.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Cost and hops of a path, the best being number 0.
-    #[must_use]
-    pub fn key(&self, path: usize) -> Option<PathKey> {
-        self.ends.get(path).map(|end| PathKey(end.0))
-    }
-
-    /// Nodes of a path from the source to the destination.
-    pub fn nodes(&self, path: usize) -> impl DoubleEndedIterator<Item = NodeNumber> + '_ {
-        let found = path < self.ends.len();
-        (if found { self.backward(path) } else { &[] }).iter().rev().copied()
-    }
-
-    /// Whether a path takes the arc, or may have: those that were left out are not known.
-    pub(crate) fn takes(&self, from: NodeNumber, to: NodeNumber) -> bool {
-        // Where two paths meet in the array it looks like an arc into the source, which no path
-        // takes: a wrong yes there costs a computation and no more.
-        self.is_cut || self.nodes.windows(2).any(|pair| pair[0] == to && pair[1] == from)
-    }
-
-    /// Nodes of a path from the destination back to the source.
-    pub(crate) fn backward(&self, path: usize) -> &[NodeNumber] {
-        let start = path.checked_sub(1).map_or(0, |before| self.ends[before].1);
-        &self.nodes[start..self.ends[path].1]
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.nodes.clear();
-        self.ends.clear();
-        self.is_cut = false;
-    }
-
-    pub(crate) fn push(&mut self, key: u64, backward: &[NodeNumber]) {
-        self.nodes.extend_from_slice(backward);
-        self.ends.push((key, self.nodes.len()));
-    }
-
-    /// Leaves out the paths with more hops.
-    fn cut(&mut self, hops_max: u64) {
-        if self.ends.iter().all(|&(key, _)| PathKey(key).hops() <= hops_max) {
-            return;
-        }
-        let all = std::mem::take(self);
-        for path in 0..all.len() {
-            let (key, _) = all.ends[path];
-            if PathKey(key).hops() <= hops_max {
-                self.push(key, all.backward(path));
-            }
-        }
-        self.is_cut = true;
-    }
-}
 
 /// What is known of the best path to a node without the tree's hop to it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,6 +71,8 @@ pub struct KPaths {
     banned: Vec<NodeNumber>,
     /// Of the known best paths with the smallest key that are detours: path and rank.
     known_ranks: Vec<(u32, u64)>,
+    /// See [`beyond`](Self::beyond).
+    beyond: u64,
 }
 
 /// Most paths to a destination.
@@ -201,6 +128,12 @@ impl KPaths {
         list.cut(limits.hops_max);
     }
 
+    /// A key that no path to the destination of the last [`compute`](Self::compute) is below, but
+    /// those that were found; [`PathKey::NONE`] if there are no others.
+    pub(crate) const fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
     fn search(
         &mut self,
         graph: &Graph,
@@ -211,11 +144,16 @@ impl KPaths {
     ) {
         list.clear();
         let key = tree.raw_key(destination);
-        if destination == tree.source() || key == PathKey::NONE || k == 0 {
+        if destination == tree.source() || key == PathKey::NONE {
+            self.beyond = PathKey::NONE;
             return;
         }
+        self.beyond = key;
         if PathKey(key).hops() > hops_max {
             list.is_cut = true;
+            return;
+        }
+        if k == 0 {
             return;
         }
         self.classes.clear();
@@ -227,7 +165,7 @@ impl KPaths {
             self.partition_tree_part(graph, tree, list, 0, 0);
         }
         while list.len() < k {
-            let Some(best) = self.best_class() else { return };
+            let Some(best) = self.best_class() else { break };
             let class = self.classes[best];
             let State::Known { start, end } = class.state else {
                 self.evaluate(graph, tree, list, best, k - list.len());
@@ -235,9 +173,11 @@ impl KPaths {
             };
             self.classes.swap_remove(best);
             list.push(class.key, &self.answers[start as usize..end as usize]);
-            if list.len() < k {
-                self.partition(graph, tree, list, class.spur as usize);
-            }
+            self.partition(graph, tree, list, class.spur as usize);
+        }
+        if k > 1 {
+            let bounds = self.classes.iter().map(|class| class.key);
+            self.beyond = bounds.min().unwrap_or(PathKey::NONE);
         }
     }
 
@@ -361,7 +301,7 @@ impl KPaths {
     fn partition(&mut self, graph: &Graph, tree: &ShortestPathTree, list: &PathList, spur: usize) {
         let path = list.len() - 1;
         let nodes = list.backward(path);
-        let key = list.ends[path].0;
+        let key = list.raw_key(path);
         let mut suffix_key = suffix_key(graph, &nodes[..=spur]);
         // The banned hops of the spur itself are those of all found paths that share its suffix.
         let mut banned = std::mem::take(&mut self.banned);
@@ -406,7 +346,7 @@ impl KPaths {
         from: usize,
     ) {
         let nodes = list.backward(path);
-        let key = list.ends[path].0;
+        let key = list.raw_key(path);
         for (at, &node) in nodes.iter().enumerate().take(nodes.len() - 1).skip(from) {
             let detour = self.detour(graph, tree, node);
             if detour != PathKey::NONE {

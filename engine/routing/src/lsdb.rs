@@ -169,6 +169,11 @@ impl Lsdb {
         Some(old)
     }
 
+    /// Forgets the advertisement of `origin`; true if there was one.
+    pub(crate) fn forget(&mut self, origin: NodeId) -> bool {
+        self.remove(origin).is_some()
+    }
+
     /// Forgets what has ended; answers whose it was.
     pub(crate) fn expire(&mut self, now: MonoTime) -> Vec<NodeId> {
         let mut expired = Vec::new();

@@ -149,12 +149,14 @@ pub enum CloseReason {
     StripeSequence,
     /// An operator has cut the link for a while. The peer may dial again.
     Barred,
+    /// The mesh has evicted the peer. It is no use to dial again.
+    Evicted,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 25] = [
+    const TABLE: [(Self, u16, &'static str); 26] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -180,6 +182,7 @@ impl CloseReason {
         (Self::ReorderOverrun, 23, "more striped records came before their turn than may"),
         (Self::StripeSequence, 24, "a striped record whose place was taken"),
         (Self::Barred, 25, "link cut by an operator for a while"),
+        (Self::Evicted, 26, "evicted from the mesh"),
     ];
 
     /// Its number on the wire.
@@ -232,11 +235,24 @@ impl LaneClose {
         put_name(out, &self.detail);
     }
 
+    /// Bytes behind the detail are evidence, see [`decode_with_evidence`](Self::decode_with_evidence),
+    /// or of a later version.
+    ///
     /// # Errors
     /// [`DecodeError`] if it is cut off.
     pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_with_evidence(input).map(|(close, _)| close)
+    }
+
+    /// Reads the message, and what is behind it: for [`CloseReason::Evicted`] the record of the
+    /// [eviction](crate::Eviction), as far as the peer has sent it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is cut off.
+    pub fn decode_with_evidence(input: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let mut reader = ByteReader::new(input, "lane close");
         let reason = CloseReason::from_wire(reader.u16()?);
-        Ok(Self { reason, detail: reader.name()?.to_owned() })
+        let detail = reader.name()?.to_owned();
+        Ok((Self { reason, detail }, reader.rest()))
     }
 }

@@ -13,6 +13,7 @@ mod checksum;
 mod class;
 mod drill_probe;
 mod error;
+mod eviction;
 mod frame;
 mod hello;
 mod ids;
@@ -40,6 +41,7 @@ pub use checksum::{Crc32c, crc32c};
 pub use class::TrafficClass;
 pub use drill_probe::DrillProbe;
 pub use error::DecodeError;
+pub use eviction::{Eviction, EvictionDigest};
 pub use frame::{FrameFlags, FrameHeader, FrameKind};
 pub use hello::{
     CloseReason, Hello, LaneClose, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, capability,

@@ -156,7 +156,7 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(
     part: &str,
 ) {
     match result {
-        Err(AdmissionError::Refused { reason, detail }) => {
+        Err(AdmissionError::Refused { reason, detail, .. }) => {
             assert_eq!(reason, expected, "{detail}");
             assert!(detail.contains(part), "{detail:?} has no {part:?}");
         }

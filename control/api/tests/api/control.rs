@@ -118,11 +118,22 @@ async fn routes_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
+async fn nodes_that_cannot_be_evicted_are_refused() {
+    let (node, _stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    let evict = |node: &str| EvictNodeReq { node: node.to_owned(), reason: String::new() };
+    let own = mesh.evict_node(evict(NAME)).await.unwrap_err();
+    check(&own, Code::FailedPrecondition, &[NAME, "authority"]);
+    let unknown = mesh.evict_node(evict("nobody")).await.unwrap_err();
+    check(&unknown, Code::NotFound, &["nobody"]);
+    assert!(mesh.get_mesh_status(()).await.unwrap().into_inner().evictions.is_empty());
+}
+
+#[tokio::test]
 async fn what_is_not_built_yet_says_so() {
     let (node, stream) = Node::with_stream().await;
     let (mut mesh, mut data) = (node.mesh().await, node.data().await);
     for (answer, what) in [
-        (mesh.evict_node(EvictNodeReq::default()).await.map(drop), "EvictNode"),
         (mesh.send_node_update(NodeUpdate::default()).await.map(drop), "SendNodeUpdate"),
         (
             data.subscribe_node_updates(SubscribeReq::default()).await.map(drop),

@@ -35,6 +35,17 @@ fn authority_survives_storage_and_signs_the_same_chain() {
 }
 
 #[test]
+fn decisions_are_the_authoritys_alone() {
+    let (one, other) = (authority(), authority());
+    let signature = one.sign(b"decision");
+    let verify = crate::verify_by_authority;
+    assert!(verify(one.certificate_der(), b"decision", &signature));
+    assert!(!verify(one.certificate_der(), b"decisions", &signature));
+    assert!(!verify(other.certificate_der(), b"decision", &signature));
+    assert!(!verify(b"no certificate", b"decision", &signature));
+}
+
+#[test]
 fn parts_of_two_authorities_do_not_fit() {
     let (one, other) = (authority(), authority());
     let error = MeshAuthority::from_parts(one.certificate_der(), other.key_pkcs8()).unwrap_err();

@@ -4,6 +4,7 @@
 
 mod crossing;
 mod drills;
+mod evictions;
 mod lifecycle;
 mod link_state;
 mod message_ways;

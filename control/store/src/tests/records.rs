@@ -20,6 +20,8 @@ fn fill(store: &Store) {
     store.put_operator_route(node(5), &[node(7), node(6)]).unwrap();
     store.put_operator_route(node(4), &[node(9)]).unwrap();
     store.put_operator_route(node(4), &[]).unwrap();
+    store.put_eviction(node(8), b"first").unwrap();
+    store.put_eviction(node(8), b"second").unwrap();
     store.put_stream(&stream_record(4)).unwrap();
     store.put_stream(&stream_record(3)).unwrap();
     let confirmed =
@@ -36,6 +38,7 @@ fn check_filled(store: &Store) {
     assert_eq!(store.peers().unwrap(), ["a.example:7480", "b.example:7480"]);
     let routes = [(node(4), vec![]), (node(5), vec![node(7), node(6)])];
     assert_eq!(store.operator_routes().unwrap(), routes);
+    assert_eq!(store.evictions().unwrap(), [(node(8), b"first".to_vec())]);
     assert_eq!(store.streams().unwrap(), [stream_record(3), stream_record(4)]);
     let offsets = [("a".to_owned(), StreamOffset(5)), ("b".to_owned(), StreamOffset(9))];
     assert_eq!(store.consumers(stream(3)).unwrap(), offsets);
@@ -47,6 +50,7 @@ fn check_no_mesh(store: &Store) {
     assert_eq!(store.members().unwrap(), []);
     assert_eq!(store.peers().unwrap(), [""; 0]);
     assert_eq!(store.operator_routes().unwrap(), []);
+    assert_eq!(store.evictions().unwrap(), []);
     assert_eq!(store.streams().unwrap(), []);
     assert_eq!(store.consumers(stream(3)).unwrap(), []);
     assert_eq!(store.admit([1; 32], 0, &member_record(1)).unwrap(), Admitted::TokenUnknown);

@@ -49,10 +49,11 @@ fn change(random: &mut Random, topology: &mut Topology, latencies: u64) -> Vec<(
 
 #[test]
 fn routes_kept_up_to_date_are_those_computed_from_nothing() {
-    for seed in 0..150 {
+    for seed in 0..200 {
         let mut random = Random(seed);
-        let (nodes, latencies) =
-            (2 + u32::try_from(random.below(40)).unwrap(), 1 + random.below(4));
+        // Ties everywhere, or hardly any.
+        let latencies = if seed < 150 { 1 + random.below(4) } else { 1000 };
+        let nodes = 2 + u32::try_from(random.below(40)).unwrap();
         let mut topology = topology(&mut random, nodes, latencies);
         let k = 1 + usize::try_from(random.below(5)).unwrap();
         let mut rib = Rib::new(&topology, 0, k).unwrap();
@@ -88,13 +89,12 @@ fn routes_kept_up_to_date_are_those_computed_from_nothing() {
 
 #[test]
 fn published_routes_stay_as_they_were() {
-    let mut topology = Topology::new(vec![NodeFlags::default(); 3], [Weights::default(); 3]);
-    let slow = LinkMetrics { latency_us: 9, ..LinkMetrics::default() };
-    let fast = LinkMetrics { latency_us: 1, ..LinkMetrics::default() };
-    for (a, b, metrics) in [(0, 1, fast), (1, 2, fast), (0, 2, slow)] {
+    let mut topology = Topology::new(vec![NodeFlags::default(); 4], [Weights::default(); 3]);
+    for (a, b, latency_us) in [(0, 1, 1), (1, 2, 1), (0, 2, 9), (0, 3, 20), (3, 2, 20)] {
+        let metrics = LinkMetrics { latency_us, ..LinkMetrics::default() };
         topology.add_link((a, b), metrics, metrics).unwrap();
     }
-    let mut rib = Rib::new(&topology, 0, 4).unwrap();
+    let mut rib = Rib::new(&topology, 0, 2).unwrap();
     let first = rib.publish();
     assert_eq!((first.generation, first.complete), (1, false));
     assert_eq!(first.class(TrafficClass::Bulk).paths[2].len(), 1);
@@ -111,5 +111,43 @@ fn published_routes_stay_as_they_were() {
     };
     assert_eq!((second.generation, second.complete, costs(&second)), (2, true, vec![2, 9]));
     assert_eq!((third.generation, third.complete, costs(&third)), (3, false, vec![9]));
-    assert_eq!((fourth.generation, fourth.complete, costs(&fourth)), (4, true, vec![9]));
+    assert_eq!((fourth.generation, fourth.complete, costs(&fourth)), (4, true, vec![9, 40]));
+}
+
+/// A list of paths that a change cannot have made another one is not computed again: it is whole in
+/// the first stage already.
+#[test]
+fn what_cannot_have_changed_does_not_wait() {
+    let mut topology = Topology::new(vec![NodeFlags::default(); 4], [Weights::default(); 3]);
+    let metrics = |latency_us| LinkMetrics { latency_us, ..LinkMetrics::default() };
+    let links = [(0, 1, 1), (1, 2, 1), (0, 2, 9), (0, 3, 20), (3, 2, 20)];
+    for (a, b, latency_us) in links {
+        topology.add_link((a, b), metrics(latency_us), metrics(latency_us)).unwrap();
+    }
+    // To 2 over 1, straight, and over 3, with costs of 2, 9 and 40.
+    let mut rib = Rib::new(&topology, 0, 2).unwrap();
+    rib.compute_paths(usize::MAX);
+    let mut costs_after = |from, to, after: Option<u32>| {
+        rib.handle_arc(from, to, after.map(metrics).as_ref()).unwrap();
+        let first = rib.publish();
+        rib.compute_paths(usize::MAX);
+        let costs = |routes: &crate::Routes| -> Vec<u64> {
+            let list = &routes.class(TrafficClass::Bulk).paths[2];
+            (0..list.len()).map(|path| list.key(path).unwrap().cost()).collect()
+        };
+        let last = rib.publish();
+        (costs(&first), costs(&last))
+    };
+    let whole = |costs: [u64; 2]| (costs.to_vec(), costs.to_vec());
+    // Worse, but still before all others.
+    assert_eq!(costs_after(0, 1, Some(5)), whole([6, 9]));
+    // Worse, and the other of the two is the better one now.
+    assert_eq!(costs_after(0, 1, Some(9)), whole([9, 10]));
+    // So bad that a third one may be better, and is.
+    assert_eq!(costs_after(0, 1, Some(70)), (vec![9], vec![9, 40]));
+    // Better, too little to matter.
+    assert_eq!(costs_after(0, 1, Some(60)), whole([9, 40]));
+    // Better than one of them; what is gone is not known to be the best of the others.
+    assert_eq!(costs_after(0, 1, Some(3)), (vec![4], vec![4, 9]));
+    assert_eq!(costs_after(0, 1, None), (vec![9], vec![9, 40]));
 }

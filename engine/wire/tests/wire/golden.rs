@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use hawser_wire::{
     AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
-    DrillProbe, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef,
-    Heartbeat, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClasses,
-    LaneClose, LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId,
-    NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder,
-    RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync,
-    StripeStamp, TenantId, TrafficClass, TurnDelay, capability, put_varint,
+    DrillProbe, Eviction, EvictionDigest, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameIter,
+    FrameKind, FrameRef, Heartbeat, Hello, Incarnation, JoinReply, JoinRequest, LaneAck,
+    LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer,
+    LinkSequence, MeshId, NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId,
+    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
+    StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass, TurnDelay, capability,
+    put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, written};
@@ -115,6 +116,14 @@ fn lane_messages() {
 
     let close = LaneClose { reason: CloseReason::WrongMesh, detail: "mesh of another".to_owned() };
     check("lane-close", &close, LaneClose::encode, LaneClose::decode);
+    let refusal = LaneClose { reason: CloseReason::Evicted, detail: "lost".to_owned() };
+    let (close, evidence) = LaneClose::decode_with_evidence(vector("lane-close-evicted")).unwrap();
+    assert_eq!((close, Eviction::decode(evidence)), (refusal.clone(), Ok(eviction())));
+    let encoded = written(|out| {
+        refusal.encode(out);
+        eviction().encode(out);
+    });
+    assert_eq!(encoded, vector("lane-close-evicted"));
 
     let heartbeat = Heartbeat { sent_nanos: 1_000_000_007 };
     check(
@@ -184,9 +193,25 @@ fn link_messages() {
     let probe = DrillProbe { drill: 7, probe: 258 };
     assert_eq!(probe.encode(), vector("drill-probe"));
     assert_eq!(DrillProbe::decode(vector("drill-probe")), Ok(probe));
+    check("eviction", &eviction(), Eviction::encode, Eviction::decode);
+    let digest = EvictionDigest::default().with(eviction().node);
+    assert_eq!(digest.encode(), vector("eviction-digest"));
+    assert_eq!(EvictionDigest::decode(vector("eviction-digest")), Ok(digest));
     let stamp = StripeStamp { channel: 3, epoch: 12, sequence: 300 };
     assert_eq!(stamp.encode(), vector("stripe-stamp"));
     assert_eq!(StripeStamp::decode(vector("stripe-stamp")), Ok((stamp, &[][..])));
+}
+
+fn eviction() -> Eviction {
+    Eviction {
+        mesh: MeshId::from_bytes(sixteen_from(1)),
+        node: NodeId::from_bytes(sixteen_from(0xa0)),
+        by: NodeId::from_bytes(sixteen_from(0xb0)),
+        evicted_unix_s: 1_700_000_000,
+        name: "berlin".into(),
+        reason: "lost".into(),
+        signature: std::array::from_fn(|at| u8::try_from(at + 0x40).unwrap()),
+    }
 }
 
 #[test]

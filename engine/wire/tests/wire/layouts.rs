@@ -1,9 +1,10 @@
 //! Every layout as one thing to test: decode, encode again.
 
 use hawser_wire::{
-    AdjacencyIndex, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
-    JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment, LinkModeOffer, Notice, RecordView,
-    RouteHeader, StreamAck, StreamHeader, StreamSync, StripeStamp, TurnDelay,
+    AdjacencyIndex, DecodeError, DrillProbe, Eviction, EvictionDigest, FrameHeader, Heartbeat,
+    Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment,
+    LinkModeOffer, Notice, RecordView, RouteHeader, StreamAck, StreamHeader, StreamSync,
+    StripeStamp, TurnDelay,
 };
 
 /// What may stand behind a value.
@@ -91,6 +92,16 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         recode: |input| LaneClose::decode(input).map(|close| written(|out| close.encode(out))),
     },
     Layout {
+        name: "refusal of an evicted node",
+        vectors: &["lane-close-evicted"],
+        end: End::Closed,
+        recode: |input| {
+            let (close, evidence) = LaneClose::decode_with_evidence(input)?;
+            let eviction = Eviction::decode(evidence)?;
+            Ok([written(|out| close.encode(out)), written(|out| eviction.encode(out))].concat())
+        },
+    },
+    Layout {
         name: "join request",
         vectors: &["join-request"],
         end: End::Closed,
@@ -137,6 +148,18 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["drill-probe"],
         end: End::Open,
         recode: |input| Ok(DrillProbe::decode(input)?.encode().to_vec()),
+    },
+    Layout {
+        name: "eviction",
+        vectors: &["eviction"],
+        end: End::Closed,
+        recode: |input| Eviction::decode(input).map(|eviction| written(|out| eviction.encode(out))),
+    },
+    Layout {
+        name: "eviction digest",
+        vectors: &["eviction-digest"],
+        end: End::Open,
+        recode: |input| Ok(EvictionDigest::decode(input)?.encode().to_vec()),
     },
     Layout {
         name: "stripe stamp",

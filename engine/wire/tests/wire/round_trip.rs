@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, DecodeError, DrillProbe, FrameHeader, Heartbeat, Hello, Hop, JoinReply,
-    JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer, Notice, ProducerId,
-    RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp, TenantId, TurnDelay,
+    BootEpoch, CloseReason, DecodeError, DrillProbe, Eviction, EvictionDigest, FrameHeader,
+    Heartbeat, Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer,
+    Notice, ProducerId, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder,
+    RecordView, RouteHeader, StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp,
+    TenantId, TurnDelay,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -60,6 +61,23 @@ proptest! {
         prop_assert_eq!(DrillProbe::decode(&bytes), Ok(value));
         prop_assert_eq!(DrillProbe::decode(&[&bytes[..], &later].concat()), Ok(value));
         prop_assert!(DrillProbe::decode(&bytes[..DrillProbe::LEN - 1]).is_err());
+    }
+
+    #[test]
+    fn eviction(value in any_of::eviction(), later in vec(any::<u8>(), 1..9)) {
+        comes_back(&value, Eviction::encode, Eviction::decode)?;
+        let mut bytes = Vec::new();
+        value.encode(&mut bytes);
+        prop_assert!(Eviction::decode(&bytes[..bytes.len() - 1]).is_err());
+        prop_assert!(Eviction::decode(&[bytes, later].concat()).is_err());
+    }
+
+    #[test]
+    fn eviction_digest((count, sum) in any::<(u32, u64)>(), later in any::<Vec<u8>>()) {
+        let value = EvictionDigest { count, sum };
+        let bytes = value.encode();
+        prop_assert_eq!(EvictionDigest::decode(&[&bytes[..], &later].concat()), Ok(value));
+        prop_assert!(EvictionDigest::decode(&bytes[..EvictionDigest::LEN - 1]).is_err());
     }
 
     #[test]

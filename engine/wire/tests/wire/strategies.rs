@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, CloseReason, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader,
-    FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry, LaneClose,
-    LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
-    NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder, StreamAck,
+    AdjacencyIndex, BootEpoch, CloseReason, Eviction, FRAME_BODY_BYTES_MAX, FrameFlags,
+    FrameHeader, FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry,
+    LaneClose, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
+    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder, StreamAck,
     StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass, put_varint,
 };
 use proptest::collection::vec;
@@ -65,6 +65,18 @@ pub(crate) fn hops() -> impl Strategy<Value = Vec<AdjacencyIndex>> {
 
 pub(crate) fn path() -> impl Strategy<Value = PathId> {
     any::<u32>().prop_map(PathId)
+}
+
+prop_compose! {
+    pub(crate) fn eviction()(
+        (mesh, node, by) in (mesh(), node(), node()),
+        evicted_unix_s: u64,
+        (name, reason) in (name(), name()),
+        (a, b) in any::<([u8; 32], [u8; 32])>(),
+    ) -> Eviction {
+        let signature = [a, b].concat().try_into().unwrap();
+        Eviction { mesh, node, by, evicted_unix_s, name, reason, signature }
+    }
 }
 
 prop_compose! {
