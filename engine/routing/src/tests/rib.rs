@@ -151,3 +151,23 @@ fn what_cannot_have_changed_does_not_wait() {
     assert_eq!(costs_after(0, 1, Some(3)), (vec![4], vec![4, 9]));
     assert_eq!(costs_after(0, 1, None), (vec![9], vec![9, 40]));
 }
+
+/// What only a walk that comes back to where it was would gain by changes nothing.
+#[test]
+fn an_arc_back_to_where_its_begin_is_reached_from_makes_nothing_wait() {
+    let mut topology = Topology::new(vec![NodeFlags::default(); 4], [Weights::default(); 3]);
+    let metrics = |latency_us| LinkMetrics { latency_us, ..LinkMetrics::default() };
+    for (a, b, there, back) in
+        [(0, 1, 1, 1), (1, 2, 1, 10), (1, 3, 1, 1), (0, 3, 50, 50), (0, 2, 50, 50)]
+    {
+        topology.add_link((a, b), metrics(there), metrics(back)).unwrap();
+    }
+    let mut rib = Rib::new(&topology, 0, 2).unwrap();
+    rib.compute_paths(usize::MAX);
+    // To 3 over 1, and straight: from 2 over 1 it would be dearer, since 2 is not reached over 1 then.
+    rib.handle_arc(2, 1, Some(&metrics(5))).unwrap();
+    assert!(rib.is_complete());
+    // But straight to 2, and back over the arc, is a way to 1 and to 3 as soon as it is cheap enough.
+    rib.handle_arc(0, 2, Some(&metrics(20))).unwrap();
+    assert!(!rib.is_complete());
+}
