@@ -112,15 +112,16 @@ pub(crate) fn topology(view: &RoutesView) -> v1::Topology {
 /// What a drill has found.
 pub(crate) fn drill_report(view: DrillView) -> v1::DrillReport {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let DrillView { peer, cut_for, measured } = view;
     v1::DrillReport {
-        peer: Some(route_node(view.peer)),
-        cut_us: micros(view.cut_for),
-        pause_us: micros(view.pause),
-        pause_at_return_us: micros(view.pause_at_return),
-        back_after_us: view.back_after.map(micros),
-        probes: count(view.probes),
-        lost: count(view.lost),
-        duplicated: count(view.duplicated),
+        peer: Some(route_node(peer)),
+        cut_us: micros(cut_for),
+        pause_us: micros(measured.pause),
+        pause_at_return_us: micros(measured.pause_at_return),
+        back_after_us: measured.back_after.map(micros),
+        probes: count(measured.probes),
+        lost: count(measured.lost),
+        duplicated: count(measured.duplicated),
     }
 }
 

@@ -21,18 +21,18 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// The last answers are awaited for so long.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What was measured.
+/// What a drill has measured, by probes, one every 5 ms.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Measured {
+pub struct DrillMeasured {
     /// The longest time without an answer from the cut until the link was restored.
     pub pause: Duration,
     /// The same from then on.
     pub pause_at_return: Duration,
-    /// From the end of the cut until the link was up; `None` if it did not come back in time.
+    /// From the end of the cut until the link was up; `None` if that took more than 30 s.
     pub back_after: Option<Duration>,
     /// Probes that were sent.
     pub probes: usize,
-    /// Those without an answer.
+    /// Those without an answer, and those that were not sent as too many messages waited for room.
     pub lost: usize,
     /// Answers beyond the first to a probe.
     pub duplicated: usize,
@@ -50,7 +50,7 @@ pub(crate) enum Step {
     /// It is over, and nothing was cut: the far end does not answer.
     NoAnswer,
     /// It is over.
-    Done(Measured),
+    Done(DrillMeasured),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,13 +78,13 @@ pub(crate) struct Drill {
     answered: usize,
     last_answer: MonoTime,
     restored_at: Option<MonoTime>,
-    measured: Measured,
+    measured: DrillMeasured,
 }
 
 impl Drill {
     /// Begins the drill with this number.
     pub(crate) fn new(now: MonoTime, number: u64, peer: NodeId, cut_for: Duration) -> Self {
-        let measured = Measured {
+        let measured = DrillMeasured {
             pause: Duration::ZERO,
             pause_at_return: Duration::ZERO,
             back_after: None,
@@ -252,7 +252,7 @@ mod tests {
         panic!("it does not end: {steps:?}");
     }
 
-    fn measured(steps: &[Step]) -> Measured {
+    fn measured(steps: &[Step]) -> DrillMeasured {
         match steps {
             [Step::Cut, Step::Restore, Step::Done(measured)] => *measured,
             other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use hawser_wire::{CloseReason, DrillProbe, MonoTime, NodeId, TrafficClass};
 use crate::control::Control;
 use crate::datagram::Datagram;
 use crate::directory::resolve_node;
-use crate::drill::{Drill, Measured, Step};
+use crate::drill::{Drill, DrillMeasured, Step};
 use crate::handle::Answer;
 use crate::{NodeRef, PlaneError};
 
@@ -27,18 +27,8 @@ pub struct DrillView {
     pub peer: NodeRef,
     /// How long it was cut.
     pub cut_for: Duration,
-    /// The longest time without an answer from the cut until its end.
-    pub pause: Duration,
-    /// The same from then on.
-    pub pause_at_return: Duration,
-    /// From the end of the cut until the link was up; `None` if that took more than 30 s.
-    pub back_after: Option<Duration>,
-    /// Probes, one every 5 ms.
-    pub probes: usize,
-    /// Those without an answer, and those that were not sent as too many messages waited for room.
-    pub lost: usize,
-    /// Answers beyond the first to a probe.
-    pub duplicated: usize,
+    /// What came of it.
+    pub measured: DrillMeasured,
 }
 
 /// The drill that runs, and the last one's number.
@@ -201,22 +191,13 @@ impl Control {
         }
     }
 
-    fn end_drill(&mut self, outcome: Result<Measured, &str>) {
+    fn end_drill(&mut self, outcome: Result<DrillMeasured, &str>) {
         let Some(Running { drill, cut_for, answer, .. }) = self.drills.running.take() else {
             return;
         };
         let peer = self.node_ref(drill.peer());
         let view = match outcome {
-            Ok(measured) => Ok(DrillView {
-                peer,
-                cut_for,
-                pause: measured.pause,
-                pause_at_return: measured.pause_at_return,
-                back_after: measured.back_after,
-                probes: measured.probes,
-                lost: measured.lost,
-                duplicated: measured.duplicated,
-            }),
+            Ok(measured) => Ok(DrillView { peer, cut_for, measured }),
             Err(why) => {
                 let [a, b] = [self.node, peer.node].map(|node| self.called(node));
                 Err(PlaneError::DrillRefused { a, b, why: why.to_owned() })

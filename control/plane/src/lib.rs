@@ -59,6 +59,7 @@ mod wanted_lanes;
 mod wishes;
 
 pub use config::{LanePlan, PlaneConfig};
+pub use drill::DrillMeasured;
 pub use drills::DrillView;
 pub use error::PlaneError;
 pub use handle::PlaneHandle;

@@ -78,8 +78,8 @@ pub(crate) struct Lane {
     pub(crate) draining: Option<CloseReason>,
     /// That was decided then.
     pub(crate) draining_since: MonoTime,
-    /// The peer wants to close it, and sends nothing more over it.
-    pub(crate) leaves: bool,
+    /// Since then the peer wants to close it, and sends nothing more over it.
+    pub(crate) leaves_since: Option<MonoTime>,
 }
 
 impl Lane {
@@ -115,7 +115,7 @@ impl Lane {
             quiet: false,
             draining: None,
             draining_since: now,
-            leaves: false,
+            leaves_since: None,
         }
     }
 
@@ -178,7 +178,8 @@ impl Lane {
             classes = classes.with(TrafficClass::Bulk);
         }
         // A lane that carries nothing for a while need not say so; one that is to be closed has to.
-        let is_over = (self.draining.is_some() || self.leaves) && !self.has_queued();
+        let is_over =
+            (self.draining.is_some() || self.leaves_since.is_some()) && !self.has_queued();
         if classes == self.announced || (classes.is_empty() && !is_over) {
             return None;
         }

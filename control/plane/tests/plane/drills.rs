@@ -93,7 +93,7 @@ async fn a_link_is_back_with_its_first_new_lane_though_an_old_one_is_not_gone() 
     a.faults.lingers.store(true, Ordering::Relaxed);
     let found = timeout(PATIENCE, a.handle.drill(ends("a", "b"), CUT, true)).await;
     let found = found.expect("in time").expect("cut");
-    assert!(found.back_after.is_some(), "{found:?}");
+    assert!(found.measured.back_after.is_some(), "{found:?}");
     for node in [a, b, c] {
         node.stop().await;
     }

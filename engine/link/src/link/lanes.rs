@@ -86,13 +86,13 @@ impl VirtualLink {
     /// is not known, or not any more, changes nothing.
     pub fn handle_lane_down(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(at) = self.position(key) else { return };
-        // One that either side wanted to close is not missed.
-        let is_missed = |lane: &&Lane| lane.is_open() && !lane.leaves;
-        let wanted = self.lanes.get(at).filter(is_missed).map(|lane| lane.id.lane);
+        let Some(lane) = self.lanes.get(at) else { return };
+        // One that either side wanted to close is not missed, unless it was the last.
+        let (id, is_missed) = (lane.id.lane, lane.is_open() && lane.leaves_since.is_none());
         self.depart(now, key, why);
         self.probe(now);
-        if let Some(lane) = wanted {
-            self.want_lane(lane);
+        if is_missed || self.lanes.is_empty() {
+            self.want_lane(id);
         }
     }
 
@@ -134,8 +134,28 @@ impl VirtualLink {
             let reason = lane.draining?;
             lane.is_drained(now, patience).then_some((lane.key, reason))
         }) {
+            let lane =
+                self.position(key).and_then(|at| self.lanes.get(at)).map(|lane| lane.id.lane);
             self.close_event(key, reason, "");
             self.depart(now, key, "closed");
+            if let Some(lane) = lane.filter(|_| self.lanes.is_empty()) {
+                // Those that were to carry on are lost meanwhile.
+                self.want_lane(lane);
+            }
+        }
+    }
+
+    /// A lane that the peer wanted to close and still has not closed is used again: it has changed its
+    /// mind, and what says so may have crossed the answer to it.
+    pub(super) fn forget_leaving(&mut self, now: MonoTime) {
+        let patience = self.config.session_timeout;
+        let is_over = |since: MonoTime| since.saturating_add(patience) <= now;
+        let mut changed = false;
+        for lane in &mut self.lanes {
+            changed |= lane.leaves_since.take_if(|since| is_over(*since)).is_some();
+        }
+        if changed {
+            self.place();
         }
     }
 
@@ -166,6 +186,16 @@ impl VirtualLink {
     pub(super) fn handle_mode_changed(&mut self) {
         let mode = self.mode.mode();
         self.events.push_back(LinkEvent::ModeChanged { mode });
+        if mode == LinkMode::Separate {
+            // What one lane for all made needless, and is not closed yet, is needed again.
+            for lane in &mut self.lanes {
+                let is_needed =
+                    lane.draining.take_if(|why| *why == CloseReason::Superseded).is_some();
+                if is_needed || lane.is_open() {
+                    lane.leaves_since = None;
+                }
+            }
+        }
         self.place();
         if mode == LinkMode::Separate {
             let wanted: Vec<LaneId> = self
@@ -210,7 +240,7 @@ impl VirtualLink {
     }
 
     fn place_classes(&mut self) {
-        let rank = |lane: &Lane| match (lane.quiet, lane.leaves) {
+        let rank = |lane: &Lane| match (lane.quiet, lane.leaves_since.is_some()) {
             (false, false) => 2,
             (false, true) => 1,
             (true, _) => 0,

@@ -212,8 +212,9 @@ impl VirtualLink {
             }
             FrameKind::LaneClasses => {
                 lane.peer_classes = LaneClasses::decode(body)?.classes;
-                let leaves = lane.peer_classes.is_empty();
-                if std::mem::replace(&mut lane.leaves, leaves) != leaves {
+                let leaves_since = lane.peer_classes.is_empty().then_some(now);
+                let was = std::mem::replace(&mut lane.leaves_since, leaves_since);
+                if was.is_some() != leaves_since.is_some() {
                     // As cheap to send as a heartbeat, and dearer to handle.
                     if !lane.watch.handle_ping(now, per_second) {
                         return Err(LinkViolation::HeartbeatStorm { per_second });

@@ -67,6 +67,7 @@ impl VirtualLink {
         self.handle_stripe_tick(now);
         self.close_idle(now);
         self.close_drained(now);
+        self.forget_leaving(now);
         self.update_bound();
         self.pool.trim();
         self.reassembly.trim();

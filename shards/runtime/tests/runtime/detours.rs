@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 use hawser_exchange::{ControlToShard, MessageWay, ShardToControl};
 use hawser_link::LinkConfig;
 use hawser_wire::{
-    AdjacencyIndex, BootEpoch, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeReason, PathId,
-    ProducerId, REPAIRS_MAX, RouteHeader, ShardId, StreamHeader, StreamId, StreamOffset, TenantId,
-    TrafficClass,
+    AdjacencyIndex, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeReason, PathId,
+    REPAIRS_MAX, RouteHeader, ShardId, StreamId, StreamOffset, TrafficClass,
 };
 
 use crate::cable::Cable;
 use crate::node::{Node, index_of, node_id, number_of, stream_id};
 use crate::peer::{COLLAPSED, Peer, connect, connect_over};
-use crate::recovery::Flow;
+use crate::recovery::{self, Flow};
 use crate::wait::PATIENCE;
 
 /// A ring of four: A and D, and two ways between them, the cheaper over B.
@@ -228,20 +227,7 @@ fn header(source: NodeId, destination: NodeId, hops: &[AdjacencyIndex], repairs:
 }
 
 fn record(number: u64) -> Vec<u8> {
-    let header = StreamHeader {
-        tenant: TenantId::from_bytes([1; 16]),
-        stream: stream_id(0x93, 0),
-        producer: ProducerId(1),
-        producer_base: number,
-        stream_base: StreamOffset(number),
-        count: 1,
-        born_epoch: BootEpoch(1),
-        fence_epoch: BootEpoch(1),
-        chunk_index: 0,
-        chunk_count: 1,
-        checksum: 0,
-    };
-    [&header.encode()[..], &[0; 300]].concat()
+    recovery::record(stream_id(0x93, 0), number, 300)
 }
 
 /// A relay between a source and two neighbours that both lead to a fifth node; the first of them has no

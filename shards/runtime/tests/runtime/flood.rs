@@ -18,6 +18,7 @@ const CONTROL: TrafficClass = TrafficClass::Control;
 #[test]
 fn who_asks_for_echoes_by_the_thousand_loses_the_lane() {
     let mut node = Node::start(node_id(1, 0), 1);
+    let mut good = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
     let mut peer =
         Peer::open(&mut node, node_id(2, 0), LaneSpec { near: Role::Client, ..COLLAPSED });
     let beat = Heartbeat { sent_nanos: 1 }.encode();
@@ -38,6 +39,10 @@ fn who_asks_for_echoes_by_the_thousand_loses_the_lane() {
     let echoes = frames.iter().filter(|frame| frame.header.kind == FrameKind::Pong).count();
     let most = heartbeats_per_second * 10 + gained;
     assert!((1..=most as usize).contains(&echoes), "{echoes} echoes of {most}");
+    // Whoever watches sees it, and nobody else feels it.
+    let event = node.hear_event(peer.id, "lane-down");
+    assert!(event.contains(&("why", why)), "{event:?}");
+    good.round_trip();
     node.stop();
 }
 

@@ -207,14 +207,11 @@ fn what_was_under_way_when_all_lanes_were_lost_arrives_once_over_the_next() {
     b.stop();
 }
 
-/// A record with a header of this stream alone, on its way from `source` over the node to `far`.
-fn transit(source: NodeId, far: NodeId, number: u64) -> Vec<u8> {
-    let (mut route, hops) = (Vec::new(), [AdjacencyIndex(1), AdjacencyIndex(5)]);
-    RouteHeader::encode(&mut route, source, far, PathId(7), &hops).unwrap();
-    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+/// A record of one message, of so many bytes, that says no more than its stream and offset.
+pub(crate) fn record(stream: StreamId, number: u64, len: usize) -> Vec<u8> {
     let header = StreamHeader {
         tenant: TenantId::from_bytes([9; 16]),
-        stream: stream_id(0x82, 0),
+        stream,
         producer: ProducerId(1),
         producer_base: number,
         stream_base: StreamOffset(number),
@@ -225,11 +222,20 @@ fn transit(source: NodeId, far: NodeId, number: u64) -> Vec<u8> {
         chunk_count: 1,
         checksum: 0,
     };
-    [&fixed[..], rest, &header.encode(), &[0; 500]].concat()
+    [&header.encode()[..], &vec![0; len]].concat()
 }
 
-#[test]
-fn what_a_lost_lane_had_not_brought_comes_over_the_other_by_link_sequence() {
+/// A record on its way from `source` over the node to `far`.
+fn transit(source: NodeId, far: NodeId, number: u64) -> Vec<u8> {
+    let (mut route, hops) = (Vec::new(), [AdjacencyIndex(1), AdjacencyIndex(5)]);
+    RouteHeader::encode(&mut route, source, far, PathId(7), &hops).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+    [&fixed[..], rest, &record(stream_id(0x82, 0), number, 500)].concat()
+}
+
+/// A lane goes that has records in flight, of which some have arrived; all of them come once, the rest in
+/// order and under their link sequences over another one.
+fn rest_comes_over_another_lane(end: impl FnOnce(Peer)) {
     let mut node = start(1);
     let mut source = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
     let id = node_id(3, 0);
@@ -256,7 +262,7 @@ fn what_a_lost_lane_had_not_brought_comes_over_the_other_by_link_sequence() {
     }
     let (count, entry) = (arrived.last().unwrap().count, lost.ack_entry());
     let mut heir = Peer::open(&mut node, id, lane_of(LaneId(3)));
-    drop(lost);
+    end(lost);
     node.hear_down(id, LaneId(2), LinkEpoch(1));
     // The final count goes over another lane.
     control.send_ack(LaneAckEntry { is_final: true, count, ..entry });
@@ -276,6 +282,21 @@ fn what_a_lost_lane_had_not_brought_comes_over_the_other_by_link_sequence() {
     came.sort_unstable();
     assert_eq!(came, (first..first + SENT - arrived.len() as u64).collect::<Vec<_>>());
     node.stop();
+}
+
+#[test]
+fn what_a_lost_lane_had_not_brought_comes_over_the_other_by_link_sequence() {
+    rest_comes_over_another_lane(drop);
+}
+
+/// Who breaks a rule loses that lane, and nobody what was in flight over it.
+#[test]
+fn what_a_lane_that_broke_a_rule_had_not_brought_comes_over_the_other() {
+    rest_comes_over_another_lane(|mut lane| {
+        // Of a class that the lane does not carry.
+        lane.send(FrameKind::Notice, TrafficClass::Control, &[&[0; 100]]);
+        assert_eq!(lane.expect_close().reason, CloseReason::ClassChange);
+    });
 }
 
 #[test]

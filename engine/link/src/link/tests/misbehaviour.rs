@@ -154,6 +154,14 @@ fn heartbeats_by_the_thousand() {
 }
 
 #[test]
+fn classes_that_come_and_go_by_the_thousand() {
+    check(2, CloseReason::HeartbeatStorm, |_, _| {
+        let classes = |classes| message(FrameKind::LaneClasses, Control, 0, &[classes]);
+        vec![[classes(0), classes(0b100)].concat().repeat(10_000)]
+    });
+}
+
+#[test]
 fn what_a_peer_asks_for_and_does_not_read_is_bounded() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
     let key = pair.key_of(0);
