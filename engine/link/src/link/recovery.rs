@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use hawser_wire::{
-    CloseReason, FrameFlags, FrameKind, Heartbeat, Incarnation, LaneAckEntry, LaneId, MonoTime,
-    TrafficClass, TurnDelay,
+    CloseReason, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, Heartbeat, Incarnation,
+    LaneAckEntry, LaneId, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::{DEPARTED_MAX, VirtualLink};
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchFifo, NewFrame};
+use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey};
 use crate::departed::{Departed, Settlement};
 use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, SessionEnd};
+use crate::frame_parts::FrameParts;
 use crate::mode::ModeAgreement;
 use crate::unacked::UnackedWindow;
 use crate::violation::LinkViolation;
@@ -106,6 +108,7 @@ impl VirtualLink {
                 continue;
             };
             let copies = lane.unacked.hedge(spare_bytes, &mut self.pool);
+            let copies = in_sequence(copies, self.config.batch_bytes, &mut self.pool);
             let (from, silent_ticks) = (lane.id.lane, lane.watch.missed_ticks(tick));
             let Some(class) = copies.first().map(Batch::class) else { continue };
             let (frames, bytes) = totals(&copies);
@@ -231,6 +234,7 @@ impl VirtualLink {
             return Ok(());
         }
         self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
+        let rest = in_sequence(rest, self.config.batch_bytes, &mut self.pool);
         self.requeue(id.lane, rest);
         Ok(())
     }
@@ -313,6 +317,36 @@ impl VirtualLink {
         self.rate.reset();
         self.events.push_back(LinkEvent::SessionEnded { reason, frames });
     }
+}
+
+/// Batches that were in flight over one lane, those of plain bulk in the order of their link sequences.
+///
+/// What waits is sorted by the lowest sequence of each batch. Small batches share a buffer in flight,
+/// whatever queues they came from, and a lower sequence of one stream would take later frames of another
+/// past their own earlier ones. With every batch a part of one ascending run none of them is passed: a
+/// stream's frames are numbered in the order in which they are queued.
+fn in_sequence(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
+    let is_plain = |batch: &Batch| batch.class() == TrafficClass::Bulk && batch.stripe().is_none();
+    let (plain, mut ordered): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(is_plain);
+    let encoded: Vec<_> = plain.iter().map(Batch::frames).collect();
+    let frames = encoded.iter().flat_map(|frames| FrameIter::new(frames));
+    let mut frames: Vec<FrameRef<'_>> = frames.map_while(Result::ok).collect();
+    frames.sort_by_key(|frame| frame.header.link_sequence);
+    let mut run = BatchFifo::default();
+    for frame in &frames {
+        let FrameHeader { kind, class, flags, link_sequence, .. } = frame.header;
+        let body = frame.body.bytes();
+        let len = body.len().saturating_add(FrameHeader::LEN);
+        let (sequence, stamp, parts) = (link_sequence.0, None, [body]);
+        let body = FrameParts::of(&parts);
+        let frame = NewFrame { kind, class, flags, sequence, stamp, body, len };
+        // It was a frame before, and is no larger now.
+        let _fits = run.push(&frame, batch_bytes, pool);
+    }
+    drop(encoded);
+    plain.into_iter().for_each(|batch| pool.give(batch.into_buffer()));
+    ordered.extend(std::iter::from_fn(|| run.pop()));
+    ordered
 }
 
 /// Counted frames and bytes of `batches`.

@@ -1,5 +1,6 @@
 //! Lanes that are cut, silenced, and all lost at once; peers that begin a new life.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_wire::{Incarnation, LaneId, LinkMode, TrafficClass};
@@ -350,4 +351,33 @@ fn a_link_whose_only_lane_is_silent_puts_no_more_in_flight_than_before() {
     assert!(in_flight <= end.in_flight_bound, "{in_flight} of {}", end.in_flight_bound);
     pair.wires.get_mut(&key).unwrap().is_silent = false;
     pair.settle(20);
+}
+
+#[test]
+fn what_was_in_flight_over_a_lost_lane_keeps_the_order_of_each_stream() {
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let config = LinkConfig { in_flight_floor_bytes: 1 << 20, ..LinkConfig::default() };
+        let mut pair = Pair::with_lanes(config, 3);
+        let mut flows = BTreeMap::new();
+        let key = pair.key_of(2);
+        for _ in 0..30 {
+            for _ in 0..=random.below(5) {
+                let flow = random.below(6);
+                let origin = if flow < 2 { Origin::Own } else { Origin::Foreign };
+                let len = usize::try_from(random.below(9000)).unwrap();
+                flows.insert(pair.push(0, Bulk, origin, flow, len).unwrap(), flow);
+            }
+            while pair.ends[0].poll_transmit(pair.now, key).is_some() {}
+        }
+        pair.redials = false;
+        pair.cut(key, [Some(0), Some(0)]);
+        pair.settle(5);
+        let mut last = BTreeMap::new();
+        for id in &pair.order[1] {
+            let before = last.insert(flows[id], id);
+            assert!(before < Some(id), "{id} after {before:?}, seed {seed}");
+        }
+        assert_eq!(pair.order[1].len(), flows.len());
+    }
 }

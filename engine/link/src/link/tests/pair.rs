@@ -67,6 +67,8 @@ pub(super) struct Pair {
     /// Frames taken by each end and not yet at the other, by id.
     pub(super) under_way: [BTreeMap<u64, TrafficClass>; 2],
     pub(super) arrived: [BTreeSet<u64>; 2],
+    /// The same, as they came.
+    pub(super) order: [Vec<u64>; 2],
     last_priority: [u64; 2],
     pub(super) rerouted: [BTreeSet<u64>; 2],
     pub(super) marked: u64,
@@ -113,6 +115,7 @@ impl Pair {
             next_id: 1,
             under_way: Default::default(),
             arrived: Default::default(),
+            order: Default::default(),
             last_priority: [0; 2],
             rerouted: Default::default(),
             marked: 0,
@@ -394,6 +397,7 @@ impl Pair {
 
     fn arrive(&mut self, end: usize, id: u64, class: TrafficClass) {
         let fresh = self.arrived[end].insert(id);
+        self.order[end].push(id);
         assert!(fresh || self.may_repeat, "{id} came twice");
         self.under_way[1 - end].remove(&id);
         if let Some(stream) = self.plain[1 - end].remove(&id) {
