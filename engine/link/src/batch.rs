@@ -173,7 +173,7 @@ impl Batch {
     fn put_body(&mut self, stamp: Option<StripeStamp>, body: &FrameParts<'_>) {
         let stamp = stamp.map(|stamp| stamp.encode());
         let prefix = stamp.as_ref().map_or(&[][..], |stamp| stamp.as_slice());
-        let shared = body.end.filter(|end| end.len() >= SHARED_BYTES_MIN);
+        let shared = body.end.filter(|_| body.shares_end());
         let copied = body.end.filter(|_| shared.is_none()).map_or(&[][..], |end| end);
         let len = prefix.len().saturating_add(body.len());
         self.bytes.reserve(len.saturating_sub(shared.map_or(0, Bytes::len)));
@@ -310,10 +310,6 @@ pub(crate) fn extract_from(
     }
 }
 
-/// The end of a frame's body is copied into its batch below this many bytes: a batch ends with what it
-/// shares, and a message of its own costs more than a short copy.
-const SHARED_BYTES_MIN: usize = 32 << 10;
-
 /// A frame to be appended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewFrame<'a> {
@@ -361,7 +357,9 @@ impl BatchFifo {
                 && batch.bytes.len().saturating_add(len) <= batch_bytes
         };
         if !self.batches.back().is_some_and(fits) {
-            self.batches.push_back(Batch { stripe, ..Batch::new(pool.take(), class) });
+            // Headers alone are not worth a buffer that was made for more: it would count as held.
+            let buffer = if body.shares_end() { pool.take_short() } else { pool.take() };
+            self.batches.push_back(Batch { stripe, ..Batch::new(buffer, class) });
         }
         let Some(batch) = self.batches.back_mut() else { return false };
         let body_bytes = len.saturating_sub(FrameHeader::LEN);

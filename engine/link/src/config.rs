@@ -24,7 +24,8 @@ pub struct LinkConfig {
     pub ack_bytes: u64,
     /// An acknowledgement is sent at once for this many counted frames.
     pub ack_frames: u64,
-    /// Memory of unacknowledged batches per lane, by their backing buffers.
+    /// Memory of unacknowledged batches per lane, by their backing buffers. What a frame holds of a
+    /// message that brought it counts for its own bytes, and may be 2.5 times that.
     pub window_bytes: usize,
     /// The part of `window_bytes` that control alone may use.
     pub window_control_bytes: usize,

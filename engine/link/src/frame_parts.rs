@@ -1,5 +1,9 @@
 use bytes::Bytes;
 
+/// The end of a frame's body is copied into its batch below this many bytes: a batch ends with what it
+/// shares, and a message of its own costs more than a short copy.
+pub(crate) const SHARED_BYTES_MIN: usize = 32 << 10;
+
 /// The body of a frame that is to be sent: slices, one behind the other, and the end of it, which need
 /// not be copied.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +39,11 @@ impl<'a> FrameParts<'a> {
     #[must_use]
     pub fn len(&self) -> usize {
         self.iter().fold(0, |sum, part| sum.saturating_add(part.len()))
+    }
+
+    /// The end is long enough to be held.
+    pub(crate) fn shares_end(&self) -> bool {
+        self.end.is_some_and(|end| end.len() >= SHARED_BYTES_MIN)
     }
 
     /// There are none.

@@ -40,11 +40,12 @@ impl<'a> FrameBody<'a> {
         Self { bytes: rest, ..self }
     }
 
-    /// The bytes as a part of the batch, if parts of it may be kept and they are at least a third of it:
-    /// what is kept holds less than four times the memory that it counts for.
+    /// The bytes as a part of the batch, if parts of it may be kept and they are at least half of it:
+    /// with the room that its buffer may have, what is kept holds at most 2.5 times what it counts for.
     #[must_use]
     pub fn to_shared(self) -> Option<Bytes> {
-        part_of(self.batch?, self.bytes, self.bytes.len())
+        let batch = self.batch.filter(|batch| self.bytes.len() >= batch.len().div_ceil(2))?;
+        part_of(batch, self.bytes)
     }
 
     /// The batch, if parts of it may be kept.
@@ -54,14 +55,8 @@ impl<'a> FrameBody<'a> {
     }
 }
 
-/// What is kept as a part of a batch is at least this share of it, together with what is kept with it.
-const BATCH_SHARES_MAX: usize = 3;
-
-/// `bytes` as a part of `batch`, if they stand in there and `kept_bytes` are enough of it.
-pub(crate) fn part_of(batch: &Bytes, bytes: &[u8], kept_bytes: usize) -> Option<Bytes> {
-    if kept_bytes.saturating_mul(BATCH_SHARES_MAX) < batch.len() {
-        return None;
-    }
+/// `bytes` as a part of `batch`, if they stand in there.
+pub(crate) fn part_of(batch: &Bytes, bytes: &[u8]) -> Option<Bytes> {
     let start = bytes.as_ptr().addr().checked_sub(batch.as_ptr().addr())?;
     let end = start.checked_add(bytes.len())?;
     (end <= batch.len()).then(|| batch.slice(start..end))

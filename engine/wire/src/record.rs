@@ -81,6 +81,9 @@ impl Record {
     }
 }
 
+/// Records that are kept as parts of a batch are at least this share of it, each.
+const BATCH_SHARES_MAX: usize = 3;
+
 /// What holding a record costs beside its bytes.
 const RECORD_OVERHEAD_BYTES: u64 = 256;
 
@@ -150,8 +153,10 @@ impl<'a> RecordView<'a> {
     fn part_of_batch(&self) -> Option<Record> {
         let batch = self.batch?;
         let len = self.lengths.len().saturating_add(self.payload.len());
-        let (lengths, payload) =
-            (part_of(batch, self.lengths, len)?, part_of(batch, self.payload, len)?);
+        if len.saturating_mul(BATCH_SHARES_MAX) < batch.len() {
+            return None;
+        }
+        let (lengths, payload) = (part_of(batch, self.lengths)?, part_of(batch, self.payload)?);
         Some(Record { header: self.header, lengths, payload })
     }
 

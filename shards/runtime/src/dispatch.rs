@@ -399,7 +399,11 @@ impl<I: ShardIo> Forwarder<I> {
         let outgoing = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
         let header = frame.body.get(..frame.body.len() - rest.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [header, &[]] };
-        let body = FrameBody::shared(&frame.body).with(rest);
+        let body = match class {
+            // What the other shard may have under way is given back as soon as the link has it.
+            TrafficClass::Control => FrameBody::from(rest),
+            _ => FrameBody::shared(&frame.body).with(rest),
+        };
         let sent = self.push_onward(peer, outgoing, &onward, body);
         self.tell_source(sent, frame.kind, &frame.body);
     }

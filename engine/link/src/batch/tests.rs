@@ -1,4 +1,5 @@
 use super::*;
+use crate::frame_parts::SHARED_BYTES_MIN;
 
 /// A frame with this body.
 pub(crate) fn frame<'a>(sequence: u64, parts: &'a [&'a [u8]]) -> NewFrame<'a> {

@@ -176,15 +176,16 @@ fn a_record_is_kept_as_a_part_of_its_batch_if_that_is_not_much_larger() {
 }
 
 #[test]
-fn a_body_is_shared_if_it_is_a_third_of_its_batch() {
+fn a_body_is_shared_if_it_is_half_of_its_batch() {
     let shared = |len: usize, batch: usize| {
         let batch = Bytes::from(vec![7; batch]);
         let body = FrameBody::shared(&batch).with(batch.get(1..=len).unwrap());
         let shared = body.to_shared();
         shared.map(|part| (part.len(), batch.as_ptr_range().contains(&part.as_ptr())))
     };
-    assert_eq!(shared(333, 1000), None);
-    assert_eq!(shared(334, 1000), Some((334, true)));
+    assert_eq!(shared(499, 1000), None);
+    assert_eq!(shared(500, 1000), Some((500, true)));
+    assert_eq!(shared(500, 1001), None);
     let apart = vec![7; 1000];
     let batch = Bytes::from(apart.clone());
     assert_eq!(FrameBody::shared(&batch).with(&apart).to_shared(), None, "it stands elsewhere");

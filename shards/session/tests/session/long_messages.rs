@@ -50,7 +50,7 @@ proptest! {
     #[test]
     fn however_it_is_cut_into_records_and_padded_the_message_is_whole(
         cuts in prop::collection::vec(
-            (prop_oneof![1..5000_usize, Just(CONTENT_MAX), 4000..CONTENT_MAX], 0..2000_usize),
+            (prop_oneof![500..5000_usize, Just(CONTENT_MAX), 4000..CONTENT_MAX], 0..2000_usize),
             1..8,
         ),
         len in 70_000..120_000_usize,

@@ -15,6 +15,11 @@ pub(super) const STEP: Duration = Duration::from_millis(1);
 /// Bytes that a connection takes before its writer has to wait.
 const SOCKET_BYTES: usize = 1 << 20;
 
+/// What the end of a frame consists of.
+fn filling(id: u64) -> u8 {
+    id.to_le_bytes()[0] ^ 0x5a
+}
+
 /// splitmix64.
 pub(super) struct Random(pub(super) u64);
 
@@ -236,7 +241,7 @@ impl Pair {
         };
         let flow = Flow { tenant: flow % 3, stream: flow };
         let stream = flow.stream.to_le_bytes();
-        let (id_bytes, rest) = (id.to_le_bytes(), Bytes::from(vec![0x5a; len]));
+        let (id_bytes, rest) = (id.to_le_bytes(), Bytes::from(vec![filling(id); len]));
         let is_striped = flags.contains(FrameFlags::STRIPED);
         let parts = [&id_bytes[..], if is_striped { &stream } else { &[] }];
         let body = FrameParts { parts: &parts, end: Some(&rest) };
@@ -381,6 +386,11 @@ impl Pair {
         let frame = frame.unstamped().unwrap();
         let (id, rest) = frame.body.split_first_chunk::<8>().unwrap();
         let id = u64::from_le_bytes(*id);
+        // Others are made up by tests.
+        let is_ours = id < self.next_id;
+        if let Some(&end) = rest.get(8..).and_then(<[u8]>::last).filter(|_| is_ours) {
+            assert_eq!(end, filling(id), "the end of another frame");
+        }
         self.arrive(end, id, frame.header.class);
         if frame.header.flags.contains(FrameFlags::STRIPED) {
             let stream = u64::from_le_bytes(*rest.first_chunk::<8>().unwrap());
