@@ -83,6 +83,18 @@ fn a_record_that_ends_a_message_may_begin_the_next() {
             feed(&mut near, &forger.record(&data(piece, 0))).unwrap();
         }
         assert!(messages(&mut near) == [payload(70_000), payload(66_000)], "{role:?}");
+        // With the first bytes of its header, from none on.
+        for more in 0..4 {
+            let (mut near, mut forger, body) = begun(role, 70_000);
+            let (header, next) = frame(role, 66_000);
+            let all = [body, header, next].concat();
+            let (first, rest) = all.split_at(60_000);
+            let (second, rest) = rest.split_at(10_000 + more);
+            for piece in first.chunks(CONTENT_MAX).chain([second]).chain(rest.chunks(CONTENT_MAX)) {
+                feed(&mut near, &forger.record(&data(piece, 0))).unwrap();
+            }
+            assert!(messages(&mut near) == [payload(70_000), payload(66_000)], "{role:?} {more}");
+        }
     }
 }
 
