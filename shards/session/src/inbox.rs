@@ -156,8 +156,7 @@ impl Inbox {
     pub(crate) fn lend(&mut self, bytes: usize) -> Option<&mut [u8]> {
         let payload = self.frame.filter(|payload| !payload.opcode.is_control())?;
         // The last byte, at least, is not content.
-        let belongs = bytes <= payload.left_bytes.saturating_add(1) && bytes >= LENT_BYTES_MIN;
-        if !belongs || self.closed || self.violation.is_some() {
+        if bytes > payload.left_bytes.saturating_add(1) || bytes < LENT_BYTES_MIN {
             return None;
         }
         self.make_room(bytes, payload.left_bytes);

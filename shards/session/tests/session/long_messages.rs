@@ -117,6 +117,16 @@ fn what_is_no_data_leaves_the_message_alone() {
 }
 
 #[test]
+fn data_pays_for_what_brings_nothing() {
+    let (mut near, mut forger, body) = begun(Role::Client, 320_000);
+    for piece in body.chunks(5000) {
+        feed(&mut near, &forger.record(&[DATA])).unwrap();
+        feed(&mut near, &forger.record(&data(piece, 0))).unwrap();
+    }
+    assert!(messages(&mut near) == [payload(320_000)]);
+}
+
+#[test]
 fn new_keys_may_come_within_it() {
     for role in [Role::Client, Role::Server] {
         let (mut near, mut forger, body) = begun(role, 70_000);
