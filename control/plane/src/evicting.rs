@@ -5,11 +5,12 @@ use hawser_exchange::ControlToShard;
 use hawser_identity::{MeshAuthority, verify_by_authority};
 use hawser_store::{MeshRecord, Store, StoreError};
 use hawser_wire::{
-    CloseReason, Eviction, EvictionDigest, MonoTime, NAME_BYTES_MAX, NodeId, printable,
+    CloseReason, Eviction, EvictionDigest, MeshId, MonoTime, NAME_BYTES_MAX, NodeId, printable,
 };
 
 use crate::control::{Control, unix_s};
 use crate::directory::resolve_node;
+use crate::evictions::EVICTIONS_MAX;
 use crate::handle::Answer;
 use crate::{EventKind, PlaneError};
 
@@ -20,28 +21,28 @@ impl Control {
     /// Evicts a node, for good: only the node that holds the authority can.
     pub(crate) fn evict_node(&mut self, name: &str, reason: &str, answer: Answer<()>) {
         let (record, known) = match self.prepare_eviction(name, reason) {
-            Ok(Some(prepared)) => prepared,
-            Ok(None) => return drop(answer.send(Ok(()))),
+            Ok(prepared) => prepared,
             Err(error) => return drop(answer.send(Err(error))),
         };
         let (name, reason, by) = (name.to_owned(), reason.to_owned(), self.node);
         self.store.run(
             move |store| decide(store, &record, known, (&name, &reason), by),
-            move |control, decided: Result<Result<Eviction, PlaneError>, StoreError>| {
+            move |control, decided: Result<Result<Option<Eviction>, PlaneError>, StoreError>| {
                 let decided = decided.map_err(PlaneError::from).and_then(|decided| decided);
-                let _caller_gone = answer.send(decided.map(|eviction| {
-                    control.carry_out(eviction, None);
+                let _caller_gone = answer.send(decided.and_then(|eviction| match eviction {
+                    Some(eviction) => control.carry_out(eviction, None),
+                    None => Ok(()),
                 }));
             },
         );
     }
 
-    /// What the decision is made of, and the node if it is known here; none if it is out already.
+    /// What the decision is made of, and the node if it is known here.
     fn prepare_eviction(
         &self,
         name: &str,
         reason: &str,
-    ) -> Result<Option<(MeshRecord, Option<NodeId>)>, PlaneError> {
+    ) -> Result<(MeshRecord, Option<NodeId>), PlaneError> {
         let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
         if self.leaving.is_some() {
             return Err(PlaneError::Leaving);
@@ -53,24 +54,15 @@ impl Control {
             let (what, value) = ("reason", reason.chars().take(64).collect());
             return Err(PlaneError::NameInvalid { what, value, rule: "at most 255 bytes" });
         }
-        let known = resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name);
-        let id = known.as_ref().ok().copied().or_else(|| name.parse().ok());
-        if id == Some(self.node) {
-            let why = "it holds the mesh's authority, without which nobody is let in or evicted";
-            return Err(PlaneError::EvictionRefused { node: name.to_owned(), why });
-        }
-        let is_out = |eviction: &Eviction| Some(eviction.node) == id || eviction.name == name;
-        if known.is_err() && self.evictions.iter().any(is_out) {
-            return Ok(None);
-        }
-        if self.evictions.is_full() {
-            let why = "as many nodes are evicted as can be";
-            return Err(PlaneError::EvictionRefused { node: name.to_owned(), why });
-        }
-        match known {
-            Ok(node) => Ok(Some((mesh.record.clone(), Some(node)))),
-            // It may be down for so long that the mesh has forgotten it.
-            Err(PlaneError::UnknownNode { .. }) => Ok(Some((mesh.record.clone(), None))),
+        match resolve_node(self.flooding.lsdb(), self.node, &self.config.node_name, name) {
+            Ok(node) if node == self.node => {
+                let why =
+                    "it holds the mesh's authority, without which nobody is let in or evicted";
+                Err(PlaneError::EvictionRefused { node: name.to_owned(), why })
+            }
+            Ok(node) => Ok((mesh.record.clone(), Some(node))),
+            // It may be down for so long that the mesh has forgotten it, or be out already.
+            Err(PlaneError::UnknownNode { .. }) => Ok((mesh.record.clone(), None)),
             Err(error) => Err(error),
         }
     }
@@ -117,7 +109,9 @@ impl Control {
     fn take_eviction(&mut self, eviction: Eviction, from: Option<NodeId>) {
         let (node, record) = (eviction.node, encoded(&eviction));
         // What it means holds from now on, kept or not: neighbours tell it again.
-        self.carry_out(eviction, from);
+        if self.carry_out(eviction, from).is_err() {
+            return;
+        }
         self.store.run(
             move |store| store.put_eviction(node, &record),
             |control, stored| {
@@ -153,12 +147,19 @@ impl Control {
     }
 
     /// Does what an eviction means here, if it is news.
-    fn carry_out(&mut self, eviction: Eviction, from: Option<NodeId>) {
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`] if this node has left the mesh since it was decided: nothing changes,
+    /// for another mesh may be entered next.
+    fn carry_out(&mut self, eviction: Eviction, from: Option<NodeId>) -> Result<(), PlaneError> {
+        if self.mesh.as_ref().is_none_or(|mesh| mesh.record.mesh != eviction.mesh) {
+            return Err(PlaneError::NoMesh);
+        }
         let node = eviction.node;
         let told = told(&eviction, |node| self.node_name(node));
         let record = encoded(&eviction);
         if !self.evictions.insert(eviction, from) {
-            return;
+            return Ok(());
         }
         // Who is out hears it with the others, before its lanes close.
         self.advance_evictions();
@@ -166,7 +167,7 @@ impl Control {
         if node == self.node {
             tracing::error!("this node was evicted from its mesh: {told}");
             self.withdraw();
-            return;
+            return Ok(());
         }
         self.lsdb_changed |= self.flooding.handle_evicted(node);
         self.bar_evicted(node, told, record);
@@ -175,6 +176,7 @@ impl Control {
             let close = ControlToShard::CloseLane { peer: node, lane, epoch, reason };
             self.shards.send_to_link(node, close);
         }
+        Ok(())
     }
 
     /// Bars who was evicted before: this node takes part in the mesh from now on.
@@ -205,14 +207,14 @@ impl Control {
     }
 }
 
-/// Decides that a node is out, and keeps it. Runs on the store's thread.
+/// Decides that a node is out, and keeps it; none if it is out already. Runs on the store's thread.
 fn decide(
     store: &Store,
     mesh: &MeshRecord,
     known: Option<NodeId>,
     (name, reason): (&str, &str),
     by: NodeId,
-) -> Result<Result<Eviction, PlaneError>, StoreError> {
+) -> Result<Result<Option<Eviction>, PlaneError>, StoreError> {
     let members = store.members()?;
     let id = known.or_else(|| name.parse().ok());
     let is_meant = |node: NodeId, called: &str| match known {
@@ -220,6 +222,12 @@ fn decide(
         None => Some(node) == id || called == name,
     };
     let member = members.iter().find(|member| is_meant(member.node, &member.name));
+    let kept = kept_evictions(store, mesh.mesh)?;
+    // A name that became free may be another member's by now: members come first.
+    let is_out = |eviction: &Eviction| is_meant(eviction.node, &eviction.name);
+    if member.is_none() && kept.iter().any(is_out) {
+        return Ok(Ok(None));
+    }
     let (node, called) = match (member, known) {
         (Some(member), _) => (member.node, member.name.clone()),
         (None, Some(node)) => (node, name.to_owned()),
@@ -229,6 +237,10 @@ fn decide(
             return Ok(Err(PlaneError::UnknownNode { name: name.to_owned(), nearest }));
         }
     };
+    if kept.len() >= EVICTIONS_MAX {
+        let why = "as many nodes are evicted as can be";
+        return Ok(Err(PlaneError::EvictionRefused { node: name.to_owned(), why }));
+    }
     let Some(key) = &mesh.authority_key else {
         return Ok(Err(PlaneError::NoAuthority { mesh: mesh.name.clone() }));
     };
@@ -247,7 +259,14 @@ fn decide(
     };
     eviction.signature = authority.sign(&eviction.signed_bytes());
     store.put_eviction(node, &encoded(&eviction))?;
-    Ok(Ok(eviction))
+    Ok(Ok(Some(eviction)))
+}
+
+/// The evictions of a mesh that the store has. Runs on the store's thread.
+pub(crate) fn kept_evictions(store: &Store, mesh: MeshId) -> Result<Vec<Eviction>, StoreError> {
+    let kept = store.evictions()?;
+    let decoded = kept.iter().filter_map(|(_, record)| Eviction::decode(record).ok());
+    Ok(decoded.filter(|eviction| eviction.mesh == mesh).collect())
 }
 
 fn encoded(eviction: &Eviction) -> Vec<u8> {

@@ -262,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn who_knows_the_same_is_sent_nothing() {
+        let mut evictions = Evictions::default();
+        evictions.insert(eviction(9), None);
+        evictions.handle_neighbour_up(NOW, node(2));
+        assert!(evictions.poll_transmit(NOW).is_some(), "its digest");
+        evictions.handle_digest(NOW, node(2), EvictionDigest::default().with(node(9)));
+        assert_eq!(evictions.poll_transmit(NOW), None);
+        // As many, but not the same.
+        evictions.handle_digest(NOW, node(2), EvictionDigest::default().with(node(8)));
+        assert_eq!(evictions.poll_transmit(NOW), Some((node(2), eviction_envelope(&eviction(9)))));
+        assert_eq!(evictions.poll_transmit(NOW), None);
+    }
+
+    #[test]
     fn what_was_lost_comes_after_the_next_digest() {
         let mut mesh = Mesh::new(&[(1, 2)]);
         mesh.settle(NOW);

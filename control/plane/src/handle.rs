@@ -221,10 +221,10 @@ impl PlaneHandle {
 
     /// Evicts a node from the mesh, for good: every node closes its lanes to it and lets none come up
     /// again. `node` is its name or id; `reason`, at most 255 bytes, is told to all. Nothing happens
-    /// if it is out already.
+    /// if it is out already; a name that has become free is that of its new node.
     ///
     /// # Errors
-    /// [`PlaneError::NoMesh`], [`PlaneError::NoAuthority`], [`PlaneError::UnknownNode`],
+    /// [`PlaneError::NoMesh`], also if the mesh is left meanwhile; [`PlaneError::NoAuthority`], [`PlaneError::UnknownNode`],
     /// [`PlaneError::AmbiguousName`], [`PlaneError::EvictionRefused`] for the node that holds the
     /// authority, [`PlaneError::NameInvalid`] for a long reason, [`PlaneError::Store`]: it may be
     /// evicted then.

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::adjacency::Adjacencies;
 use crate::control::{Continuation, Control, Mesh, Parts};
 use crate::events::Events;
+use crate::evicting::kept_evictions;
 use crate::handle::Command;
 use crate::lifecycle::plane_error;
 use crate::liveness::LivenessWatch;
@@ -393,11 +394,10 @@ async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
                 streams.push((record, consumers));
             }
             let boot = store.next_boot()?;
-            let evictions: Vec<Eviction> = store
-                .evictions()?
-                .iter()
-                .filter_map(|(_, record)| Eviction::decode(record).ok())
-                .collect();
+            let evictions = match &mesh {
+                Some(mesh) => kept_evictions(store, mesh.mesh)?,
+                None => Vec::new(),
+            };
             let own = (store.adjacencies()?, store.drained()?, store.operator_routes()?, evictions);
             Ok((pkcs8, (boot, mesh, store.peers()?, own, streams)))
         })

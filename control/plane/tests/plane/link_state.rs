@@ -33,6 +33,16 @@ impl Member {
         Self { key, certificate: reply.certificate }
     }
 
+    /// A node of an authority's mesh that nobody has let in.
+    pub(crate) fn signed_by(authority: &MeshAuthority, name: &str) -> Self {
+        let key = NodeKey::generate().expect("key");
+        let csr = key.csr(name).expect("request");
+        let (_node, certificate) = authority
+            .sign_csr(&csr, name, 1_700_000_000, Duration::from_secs(1 << 30))
+            .expect("issued");
+        Self { key, certificate }
+    }
+
     /// What a neighbour's control plane says when it floods what the member says of itself: the
     /// advertisement, then the certificate that it is asked for.
     pub(crate) fn flooded(&self, name: &str, address: &str) -> [Vec<u8>; 2] {
@@ -83,11 +93,7 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
     }
     let foreign = MeshAuthority::generate(MeshId::from_bytes([9; 16]), "other", 1_700_000_000)
         .expect("authority");
-    let stranger = NodeKey::generate().expect("key");
-    let csr = stranger.csr("s").expect("request");
-    let (_, certificate) =
-        foreign.sign_csr(&csr, "s", 1_700_000_000, Duration::from_secs(1 << 30)).expect("issued");
-    let stranger = Member { key: stranger, certificate };
+    let stranger = Member::signed_by(&foreign, "s");
     for _ in 0..3 {
         say(members[0].flooded("evil\x1b[2J\r\n", ""));
     }

@@ -226,6 +226,12 @@ pub(crate) async fn chain() -> (Node, Node, Node) {
     let address = free_port().to_string();
     let b = start(Setup { listen: Some(address), ..Setup::listens("b") }).await;
     b.handle.seed_mesh("test", "three in a row").await.expect("seeds");
+    let (a, c) = chain_around(&b).await;
+    (a, b, c)
+}
+
+/// A and C of such a chain, for a B that is in a mesh.
+pub(crate) async fn chain_around(b: &Node) -> (Node, Node) {
     let a = start(Setup::dials_only("a")).await;
     let c = start(Setup::dials_only("c")).await;
     b.admit(&a).await;
@@ -233,5 +239,5 @@ pub(crate) async fn chain() -> (Node, Node, Node) {
     a.until_reaches(2).await;
     c.until_reaches(2).await;
     b.until_reaches(2).await;
-    (a, b, c)
+    (a, c)
 }
