@@ -151,12 +151,11 @@ impl FairQueue {
         }
     }
 
-    /// A stream for which `is_theirs` holds may have a frame here up to this link sequence.
-    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
-        let mut streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);
-        streams.any(|queue| {
-            (queue.is_shared || is_theirs(queue.stream)) && queue.fifo.lowest() <= sequence
-        })
+    /// Who has frames here, and a link sequence that none of those is below; of a queue that streams
+    /// share no stream is named.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);
+        streams.map(|queue| ((!queue.is_shared).then_some(queue.stream), queue.fifo.lowest()))
     }
 
     /// Takes out the counted frames that `takes` wants, whoever's they are.

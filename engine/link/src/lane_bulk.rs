@@ -98,8 +98,8 @@ impl LaneBulk {
         self.own.lowest().min(self.foreign.lowest())
     }
 
-    /// A stream for which `is_theirs` holds may have a frame here up to this link sequence.
-    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
-        self.own.lowest() <= sequence || self.foreign.may_hold(sequence, is_theirs)
+    /// As [`FairQueue::waiting`]; this node's streams are not told apart.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        std::iter::once((None, self.own.lowest())).chain(self.foreign.waiting())
     }
 }
