@@ -82,7 +82,8 @@ impl FairQueue {
         self.bytes
     }
 
-    /// Appends a frame; `free_bytes` is what the link's bound leaves. `Ok(false)` if its body is
+    /// Appends a frame; `free_bytes` is what the link's bound leaves to all, without what the tenant has
+    /// in other queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
     /// above the protocol's bound.
     pub(crate) fn push(
         &mut self,
@@ -135,7 +136,8 @@ impl FairQueue {
         known.or_else(|| is_full.then(shared))
     }
 
-    /// Takes what is in `other`, behind what is here; bounds were kept to when it was taken there.
+    /// Takes what is in `other`, behind what is here. What a tenant has on the link stays the same, and so
+    /// do the bounds.
     pub(crate) fn append(&mut self, other: Self) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         for theirs in other.tenants {
@@ -230,6 +232,12 @@ impl FairQueue {
             }
             return Some(batch);
         }
+    }
+
+    /// What waits in a tenant's own queue.
+    pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
+        let known = self.tenants.iter().find(|queue| queue.tenant == tenant);
+        known.map_or(0, |queue| queue.bytes)
     }
 
     /// Tenants that have something here.

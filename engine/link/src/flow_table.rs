@@ -187,12 +187,16 @@ impl FlowTable {
 
     /// Bytes of `origin` that wait.
     pub(crate) fn bytes_of(&self, origin: Origin) -> usize {
-        let bytes = self.moves.iter().map(|found| found.bulk.bytes_of(origin));
-        bytes.fold(0, usize::saturating_add)
+        self.bulk().map(|bulk| bulk.bytes_of(origin)).fold(0, usize::saturating_add)
+    }
+
+    /// All that waits.
+    pub(crate) fn bulk(&self) -> impl Iterator<Item = &LaneBulk> {
+        self.moves.iter().map(|found| &found.bulk)
     }
 
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
-        self.moves.iter().map(|found| found.bulk.lowest()).min().unwrap_or(u64::MAX)
+        self.bulk().map(LaneBulk::lowest).min().unwrap_or(u64::MAX)
     }
 }
