@@ -114,42 +114,55 @@ fn a_stream_without_pauses_moves_within_two_round_trips() {
     assert_eq!(pair.reordered, [0, 0]);
 }
 
-/// A link with bulk in flight over one lane, of each of `count` streams that the next lane takes over, and
-/// that lane up: what those send from here on waits for it. The streams are all of one tenant.
-fn leaving(config: LinkConfig, count: usize) -> (Pair, Vec<u64>) {
-    let mut pair = Pair::with_lanes(config, 3);
-    let probe = Pair::with_lanes(config, 4);
+/// `count` streams of one tenant that lane 3 takes over from lane 2 when it comes, and one that stays.
+fn taken_over(count: usize) -> (Vec<u64>, u64) {
+    let probe = Pair::with_lanes(LinkConfig::default(), 4);
     let added = probe.ends[0].position(probe.key_of(3));
-    let moves = |stream: &u64| stream % 3 == 0 && probe.lane_of(0, *stream) == added;
+    let moves = |stream: &u64| probe.lane_of(0, *stream) == added;
+    let ours = || (1..).map(|number| number * 3);
     let mut buckets = std::collections::BTreeSet::new();
     let is_alone = |stream: &u64| buckets.insert(flow_table::Bucket::of(*stream).hash());
-    let streams: Vec<u64> = (1..).filter(moves).filter(is_alone).take(count).collect();
+    let streams = ours().filter(moves).filter(is_alone).take(count).collect();
+    (streams, ours().find(|stream| !moves(stream)).unwrap())
+}
+
+/// A link with bulk in flight over one lane, of each of so many streams that the next lane takes over, and
+/// that lane up: what those send from here on waits for it.
+fn leaving(config: LinkConfig, count: usize) -> (Pair, Vec<u64>, u64) {
+    let mut pair = Pair::with_lanes(config, 3);
+    let (streams, stays) = taken_over(count);
     for &stream in &streams {
         pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
     }
     pair.step(true);
     pair.connect(LaneId(3), class_of(3), 0);
-    (pair, streams)
+    (pair, streams, stays)
 }
 
 #[test]
 fn foreign_streams_wait_for_their_own_frames_only() {
-    let (mut pair, streams) = leaving(LinkConfig::default(), 2);
-    let lane = pair.ends[0].position(pair.key_of(2));
-    let stays = (1..).find(|&stream| pair.lane_of(0, stream) == lane).unwrap();
-    for wire in pair.wires.values_mut() {
-        wire.bytes_per_ms = 1000;
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.bytes_per_ms = 1000;
+    for lane in 0..3 {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_millis(20));
+    let (streams, stays) = taken_over(2);
+    for _ in 0..400 {
+        pair.push(0, Bulk, Origin::Foreign, stays, 1000).unwrap();
     }
     for &stream in &streams {
         pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
     }
-    for _ in 0..300 {
-        pair.push(0, Bulk, Origin::Foreign, stays, 1000).unwrap();
+    pair.connect(LaneId(3), class_of(3), 0);
+    for &stream in &streams {
+        pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
     }
-    pair.run(Duration::from_millis(50));
-    assert!(!pair.ends[0].flows.is_moving(), "a round trip is 4 ms");
+    assert!(pair.ends[0].flows.is_moving());
+    pair.run(Duration::from_millis(200));
+    assert!(!pair.ends[0].flows.is_moving(), "their turn came");
     let left = pair.ends[0].queued_bytes(Bulk, Origin::Foreign);
-    assert!(left > 100_000, "what stays takes 300 ms: {left}");
+    assert!(left > 100_000, "what came before them and stays takes 400 ms: {left}");
     pair.settle(5);
     assert_eq!(pair.reordered, [0, 0]);
 }
@@ -157,7 +170,7 @@ fn foreign_streams_wait_for_their_own_frames_only() {
 #[test]
 fn streams_that_all_change_their_lane_are_marked_above_their_share_only() {
     let config = LinkConfig { mark_bytes: 100_000, ..LinkConfig::default() };
-    let (mut pair, streams) = leaving(config, 2);
+    let (mut pair, streams, _) = leaving(config, 2);
     let [many, few] = *streams else { panic!("two streams") };
     while pair.ends[0].queued_bytes(Bulk, Origin::Foreign) <= 100_000 {
         pair.push(0, Bulk, Origin::Foreign, many, 1000).unwrap();
@@ -177,12 +190,9 @@ fn streams_that_all_change_their_lane_are_marked_above_their_share_only() {
 #[test]
 fn a_tenant_has_one_quota_however_many_of_its_streams_change_their_lane() {
     let config = LinkConfig { data_bytes_max: 1 << 20, ..LinkConfig::default() };
-    let (mut pair, streams) = leaving(config, 20);
-    // Over the lane that is left as well.
-    let lane = pair.ends[0].position(pair.key_of(2));
-    let stays = (1..).find(|&stream| stream % 3 == 0 && pair.lane_of(0, stream) == lane);
+    let (mut pair, streams, stays) = leaving(config, 20);
     let mut refused = 0;
-    for stream in streams.into_iter().chain(stays) {
+    for stream in streams.into_iter().chain([stays]) {
         while pair.push(0, Bulk, Origin::Foreign, stream, 1000).is_ok() {}
         let refusal = pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap_err();
         refused += u64::from(refusal.limit == RefusedLimit::Tenant);
@@ -207,10 +217,8 @@ fn a_stream_that_changes_its_lane_is_striped_once_it_has() {
         pair.connect(LaneId(lane), class_of(lane), 0);
     }
     pair.run(Duration::from_secs(2));
-    let probe = Pair::with_lanes(LinkConfig::default(), 4);
-    let added = probe.ends[0].position(probe.key_of(3));
-    let leaves = (1..).find(|&stream| probe.lane_of(0, stream) == added).unwrap();
-    let stays = (1..).find(|&stream| probe.lane_of(0, stream) != added).unwrap();
+    let (streams, stays) = taken_over(1);
+    let leaves = streams[0];
     pair.push(0, Bulk, Origin::Own, leaves, 1000).unwrap();
     pair.step(true);
     pair.connect(LaneId(3), class_of(3), 0);
