@@ -82,7 +82,8 @@ impl FairQueue {
         self.bytes
     }
 
-    /// Appends a frame; `free_bytes` is what the link's bound leaves. `Ok(false)` if its body is
+    /// Appends a frame; `free_bytes` is what the link's bound leaves to all, without what the tenant has
+    /// in other queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
     /// above the protocol's bound.
     pub(crate) fn push(
         &mut self,
@@ -135,7 +136,8 @@ impl FairQueue {
         known.or_else(|| is_full.then(shared))
     }
 
-    /// Takes what is in `other`, behind what is here; bounds were kept to when it was taken there.
+    /// Takes what is in `other`, behind what is here. What a tenant has on the link stays the same, and so
+    /// do the bounds.
     pub(crate) fn append(&mut self, other: Self) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         for theirs in other.tenants {
@@ -151,12 +153,11 @@ impl FairQueue {
         }
     }
 
-    /// A stream for which `is_theirs` holds may have a frame here up to this link sequence.
-    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
-        let mut streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);
-        streams.any(|queue| {
-            (queue.is_shared || is_theirs(queue.stream)) && queue.fifo.lowest() <= sequence
-        })
+    /// Who has frames here, and a link sequence that none of those is below; of a queue that streams
+    /// share no stream is named.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let streams = self.tenants.iter().flat_map(|tenant| &tenant.streams);
+        streams.map(|queue| ((!queue.is_shared).then_some(queue.stream), queue.fifo.lowest()))
     }
 
     /// Takes out the counted frames that `takes` wants, whoever's they are.
@@ -231,6 +232,12 @@ impl FairQueue {
             }
             return Some(batch);
         }
+    }
+
+    /// What waits in a tenant's own queue.
+    pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
+        let known = self.tenants.iter().find(|queue| queue.tenant == tenant);
+        known.map_or(0, |queue| queue.bytes)
     }
 
     /// Tenants that have something here.

@@ -24,6 +24,10 @@ impl Bucket {
     pub(crate) fn hash(self) -> u64 {
         u64::from(self.0)
     }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 /// Both hashes stirred (as the finaliser of splitmix64).
@@ -45,7 +49,7 @@ pub(crate) struct Pin {
 /// A bucket on its way from one lane to another.
 #[derive(Debug)]
 pub(crate) struct Move {
-    bucket: Bucket,
+    pub(crate) bucket: Bucket,
     from: LaneKey,
     pub(crate) from_lane: LaneId,
     /// The last frame that `from` was given.
@@ -56,18 +60,6 @@ pub(crate) struct Move {
     pub(crate) newest: u64,
     /// What waits for the next lane.
     pub(crate) bulk: LaneBulk,
-}
-
-impl Move {
-    /// Whether `from` has brought on all that it has of the bucket.
-    fn is_over(&mut self, from: &Lane) -> bool {
-        let bucket = self.bucket;
-        let waits = || from.may_hold(self.last, |stream| Bucket::of(stream) == bucket);
-        if self.sent.is_none() && !waits() {
-            self.sent = Some(from.unacked.sent());
-        }
-        self.sent.is_some_and(|sent| from.unacked.acked() >= sent)
-    }
 }
 
 /// Which lane the plain bulk of each stream was given to last, and what waits because it is to take
@@ -96,12 +88,12 @@ impl FlowTable {
     }
 
     pub(crate) fn pin(&self, bucket: Bucket) -> Pin {
-        self.pins.get(usize::from(bucket.0)).copied().unwrap_or_default()
+        self.pins.get(bucket.index()).copied().unwrap_or_default()
     }
 
     /// A lane has taken a frame of the bucket.
     pub(crate) fn set_pin(&mut self, bucket: Bucket, lane: LaneKey, last: u64) {
-        if let Some(pin) = self.pins.get_mut(usize::from(bucket.0)) {
+        if let Some(pin) = self.pins.get_mut(bucket.index()) {
             *pin = Pin { lane, last };
         }
     }
@@ -138,14 +130,38 @@ impl FlowTable {
         !self.moves.is_empty()
     }
 
-    /// Takes out a move that is over, and its bucket.
-    pub(crate) fn take_over(&mut self, lanes: &[Lane]) -> Option<(Bucket, Move)> {
-        let at = self.moves.iter_mut().position(|found| {
+    /// A lane has sent something: it may have nothing more to send of buckets that leave it. What waits
+    /// there is looked at once, however many those are.
+    pub(crate) fn handle_sent(&mut self, from: &Lane) {
+        let waits = |found: &Move| found.from == from.key && found.sent.is_none();
+        if !self.moves.iter().any(waits) {
+            return;
+        }
+        let (mut by_bucket, mut of_any) = ([u64::MAX; BUCKETS], u64::MAX);
+        for (stream, sequence) in from.waiting() {
+            let bucket = stream.and_then(|stream| by_bucket.get_mut(Bucket::of(stream).index()));
+            let lowest = bucket.unwrap_or(&mut of_any);
+            *lowest = sequence.min(*lowest);
+        }
+        for found in self.moves.iter_mut().filter(|found| waits(found)) {
+            let lowest = by_bucket.get(found.bucket.index()).map_or(of_any, |own| of_any.min(*own));
+            if lowest > found.last {
+                found.sent = Some(from.unacked.sent());
+            }
+        }
+    }
+
+    /// Takes out the moves that are over: those whose former lane has brought on all that it had of the
+    /// bucket, or is lost or silent.
+    pub(crate) fn take_over(&mut self, lanes: &[Lane]) -> Vec<Move> {
+        for lane in lanes {
+            self.handle_sent(lane);
+        }
+        let is_over = |found: &mut Move| {
             let from = lanes.iter().find(|lane| lane.key == found.from && !lane.quiet);
-            from.is_none_or(|from| found.is_over(from))
-        })?;
-        let found = self.moves.remove(at);
-        Some((found.bucket, found))
+            from.is_none_or(|from| found.sent.is_some_and(|sent| from.unacked.acked() >= sent))
+        };
+        self.moves.extract_if(.., is_over).collect()
     }
 
     /// Takes out all that waits.
@@ -171,12 +187,16 @@ impl FlowTable {
 
     /// Bytes of `origin` that wait.
     pub(crate) fn bytes_of(&self, origin: Origin) -> usize {
-        let bytes = self.moves.iter().map(|found| found.bulk.bytes_of(origin));
-        bytes.fold(0, usize::saturating_add)
+        self.bulk().map(|bulk| bulk.bytes_of(origin)).fold(0, usize::saturating_add)
+    }
+
+    /// All that waits.
+    pub(crate) fn bulk(&self) -> impl Iterator<Item = &LaneBulk> {
+        self.moves.iter().map(|found| &found.bulk)
     }
 
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
-        self.moves.iter().map(|found| found.bulk.lowest()).min().unwrap_or(u64::MAX)
+        self.bulk().map(LaneBulk::lowest).min().unwrap_or(u64::MAX)
     }
 }

@@ -220,12 +220,11 @@ impl Lane {
         self.resend_bytes.saturating_add(split)
     }
 
-    /// What this lane is to send may hold a frame, up to this link sequence, of a stream for which
-    /// `is_theirs` holds.
-    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
+    /// As [`LaneBulk::waiting`], of all bulk that this lane is to send.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let resend = self.resend_of(TrafficClass::Bulk).into_iter().flatten();
-        let mut next = resend.chain(self.split.as_ref().map(SplitBatch::batch));
-        next.any(|batch| batch.lowest() <= sequence) || self.bulk.may_hold(sequence, is_theirs)
+        let next = resend.chain(self.split.as_ref().map(SplitBatch::batch));
+        next.map(|batch| (None, batch.lowest())).chain(self.bulk.waiting())
     }
 
     /// Something waits for this very lane.

@@ -33,6 +33,11 @@ impl LaneBulk {
         self.foreign.exceeds_share(flow, bytes)
     }
 
+    /// What others' streams of a tenant have here.
+    pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
+        self.foreign.tenant_bytes(tenant)
+    }
+
     /// Others' streams that have something here.
     pub(crate) fn foreign_streams(&self) -> usize {
         self.foreign.streams()
@@ -43,7 +48,8 @@ impl LaneBulk {
         self.foreign.tenants().saturating_add(usize::from(!self.own.is_empty()))
     }
 
-    /// Appends a frame; `free_bytes` is what the link's bound leaves to others' streams.
+    /// Appends a frame; `free_bytes` is what the link's bound leaves to this tenant's streams, if it is of
+    /// another node.
     pub(crate) fn push(
         &mut self,
         origin: Origin,
@@ -98,8 +104,8 @@ impl LaneBulk {
         self.own.lowest().min(self.foreign.lowest())
     }
 
-    /// A stream for which `is_theirs` holds may have a frame here up to this link sequence.
-    pub(crate) fn may_hold(&self, sequence: u64, is_theirs: impl Fn(u64) -> bool) -> bool {
-        self.own.lowest() <= sequence || self.foreign.may_hold(sequence, is_theirs)
+    /// As [`FairQueue::waiting`]; this node's streams are not told apart.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        std::iter::once((None, self.own.lowest())).chain(self.foreign.waiting())
     }
 }

@@ -85,17 +85,26 @@ impl VirtualLink {
     }
 
     /// Lets streams whose former lane has brought on what it had of them have their next one, once there
-    /// is one. To be asked after all that a lane sends, or is acknowledged, and when lanes came or went.
+    /// is one. To be asked when lanes are acknowledged something, came or went.
     pub(super) fn settle_moves(&mut self) {
-        while self.flows.is_moving()
-            && self.pinned(0).is_some()
-            && let Some((bucket, found)) = self.flows.take_over(&self.lanes)
-        {
-            let next = self.pinned(bucket.hash()).and_then(|at| self.lanes.get_mut(at));
+        if !self.flows.is_moving() || self.pinned(0).is_none() {
+            return;
+        }
+        for found in self.flows.take_over(&self.lanes) {
+            let next = self.pinned(found.bucket.hash()).and_then(|at| self.lanes.get_mut(at));
             let Some(lane) = next else { return };
             lane.bulk.append(found.bulk);
             lane.wanted = true;
-            self.flows.set_pin(bucket, lane.key, found.newest);
+            self.flows.set_pin(found.bucket, lane.key, found.newest);
+        }
+    }
+
+    /// A lane has sent something.
+    pub(super) fn note_sent(&mut self, at: usize) {
+        if self.flows.is_moving()
+            && let Some(lane) = self.lanes.get(at)
+        {
+            self.flows.handle_sent(lane);
         }
     }
 }

@@ -165,20 +165,29 @@ impl VirtualLink {
             return Err(self.refusal(class, id, RefusedLimit::Class, queued, max));
         }
         let free = max.saturating_sub(queued);
+        // A tenant has one quota, wherever its streams wait.
+        let elsewhere = self.tenant_bytes_elsewhere(place, origin, flow.tenant);
+        let tenant_free = free.saturating_sub(elsewhere);
+        if elsewhere > 0 && frame.len > tenant_free {
+            return Err(self.refusal(class, id, RefusedLimit::Tenant, elsewhere, free));
+        }
         let Self { lanes, flows, pool, .. } = self;
         let bulk = match place {
             Place::Lane(at) => lanes.get_mut(at).map(|lane| &mut lane.bulk),
             Place::Move(at) => flows.bulk_mut(at),
             Place::Leaves { .. } => None,
         };
-        let pushed = bulk.map(|bulk| bulk.push(origin, flow, &frame, free, batch_bytes, pool));
+        let pushed =
+            bulk.map(|bulk| bulk.push(origin, flow, &frame, tenant_free, batch_bytes, pool));
         let Some(pushed) = pushed else {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         };
         if let Err(over) = pushed {
             let (limit, queued, max) = match over {
                 Overfull::Queue => (RefusedLimit::Class, queued, max),
-                Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
+                Overfull::Tenant { bytes } => {
+                    (RefusedLimit::Tenant, bytes.saturating_add(elsewhere), free)
+                }
                 Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
             };
             return Err(self.refusal(class, id, limit, queued, max));
@@ -186,6 +195,17 @@ impl VirtualLink {
         self.note_placed(place, flow.stream, frame.sequence);
         self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
         Ok(())
+    }
+
+    /// What others' streams of a tenant have waiting for lanes, but for that place.
+    fn tenant_bytes_elsewhere(&self, place: Place, origin: Origin, tenant: u64) -> usize {
+        if origin == Origin::Own {
+            return 0;
+        }
+        let here = self.bulk_at(place).map_or(0, |bulk| bulk.tenant_bytes(tenant));
+        let lanes = self.lanes.iter().map(|lane| &lane.bulk);
+        let bytes = lanes.chain(self.flows.bulk()).map(|bulk| bulk.tenant_bytes(tenant));
+        bytes.fold(0, usize::saturating_add).saturating_sub(here)
     }
 
     /// The flags of a frame of bulk, before which `queued` bytes wait.
@@ -208,7 +228,8 @@ impl VirtualLink {
     fn exceeds_share(&self, place: Place, flow: Flow) -> bool {
         let waits = |lane: &&Lane| lane.bulk.bytes_of(Origin::Foreign) > 0;
         let lanes = self.lanes.iter().filter(waits).count();
-        let share = self.config.mark_bytes.checked_div(lanes).unwrap_or(0);
+        // It may be that all of it waits for streams' next lanes.
+        let share = self.config.mark_bytes.checked_div(lanes.max(1)).unwrap_or(0);
         self.bulk_at(place).is_some_and(|bulk| bulk.exceeds_share(flow, share))
     }
 

@@ -5,6 +5,7 @@ use hawser_wire::{
 };
 
 use super::VirtualLink;
+use super::moves::Place;
 use super::receive::Handled;
 use crate::batch::NewFrame;
 use crate::event::{LinkEvent, Refusal, RefusedLimit};
@@ -38,9 +39,15 @@ impl VirtualLink {
         if frame.kind != FrameKind::Record || len > FRAME_BODY_BYTES_MAX {
             return None;
         }
-        // What a stream has sent over one lane is no barrier if it is somewhere else.
-        let asks = frame.flags.contains(FrameFlags::STRIPED) && self.moved_before.is_none();
+        // What a stream has sent over one lane is no barrier if it is somewhere else. And a first frame that
+        // waits for the stream's next lane is one at which others wait at the far end.
+        let is_placed = matches!(self.place_of(flow.stream), Some(Place::Lane(_)));
+        let is_striped = frame.flags.contains(FrameFlags::STRIPED);
+        let asks = is_striped && self.moved_before.is_none() && is_placed;
         let stamp = self.striping.stamp(flow, origin, asks)?;
+        if stamp.sequence == 0 && !is_placed {
+            return None;
+        }
         let frame = NewFrame { kind: FrameKind::StripedRecord, stamp: Some(stamp), len, ..*frame };
         Some(if stamp.sequence == 0 {
             self.push_bulk(origin, flow, &frame).map(|()| self.striping.handle_first(flow, &frame))

@@ -360,7 +360,7 @@ impl VirtualLink {
         let (bytes, whole) = lane.take_piece(piece_bytes)?;
         lane.credit.spend(bytes);
         lane.unacked.push_piece(whole, bytes, now, snapshot);
-        self.settle_moves();
+        self.note_sent(at);
         self.take_turn(at, in_flight, bytes);
         Some(Staged::Own { count: 1 })
     }
@@ -377,8 +377,8 @@ impl VirtualLink {
         let lane = self.lanes.get_mut(at)?;
         lane.credit.spend(batch.counted_bytes());
         let merge = self.config.quantum_bytes;
-        let at = lane.unacked.push(batch, now, snapshot, merge, &mut self.pool);
-        self.settle_moves();
-        Some(Staged::Batch { at, count })
+        let place = lane.unacked.push(batch, now, snapshot, merge, &mut self.pool);
+        self.note_sent(at);
+        Some(Staged::Batch { at: place, count })
     }
 }

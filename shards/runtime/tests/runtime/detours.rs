@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hawser_exchange::{ControlToShard, MessageWay, ShardToControl};
 use hawser_link::LinkConfig;
+use hawser_runtime::ShardConfig;
 use hawser_wire::{
     AdjacencyIndex, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeReason, PathId,
     REPAIRS_MAX, RouteHeader, ShardId, StreamId, StreamOffset, TrafficClass,
@@ -32,6 +33,17 @@ pub(crate) const DEAF: u32 = 600;
 /// Some whole batches may always be in flight, no session ends, and nothing is sent again for its time.
 /// A lane is passed by after so many silent ticks.
 pub(crate) fn start(tag: u8, shards: u16, shard: u16, hedge_after_ticks: u32) -> Node {
+    start_with(tag, shards, shard, hedge_after_ticks, |_| {})
+}
+
+/// As [`start`], with something else of its own.
+pub(crate) fn start_with(
+    tag: u8,
+    shards: u16,
+    shard: u16,
+    hedge_after_ticks: u32,
+    change: impl Fn(&mut ShardConfig),
+) -> Node {
     Node::start_with(node_id(tag, shard), shards, |config| {
         config.link.quiet_after_ticks = hedge_after_ticks;
         config.link.hedge_after_ticks = hedge_after_ticks;
@@ -39,6 +51,7 @@ pub(crate) fn start(tag: u8, shards: u16, shard: u16, hedge_after_ticks: u32) ->
         config.link.batch_bytes = 16 << 10;
         config.link.in_flight_floor_bytes = 256 << 10;
         config.delivery.resend_after = Duration::from_secs(600);
+        change(config);
     })
 }
 

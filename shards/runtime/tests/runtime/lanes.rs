@@ -177,6 +177,8 @@ fn a_lane_that_the_policy_closes_is_emptied_and_not_missed() {
             (config.lane_policy, config.bulk_lanes_max) = (lane_policy, 1);
             // Silence makes nobody suspicious: a busy machine makes some.
             (config.link.quiet_after_ticks, config.link.hedge_after_ticks) = (600, 600);
+            // A lane that is to be closed waits for the peer to say so, too, and not for its patience.
+            config.link.session_timeout = Duration::from_secs(600);
         })
     };
     let mut a = start(local(), LanePolicyMode::On);

@@ -1,6 +1,6 @@
 //! Streams over all bulk lanes of real links, and what a neighbour may not do with them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hawser_exchange::ControlToShard;
 use hawser_link::LinkConfig;
@@ -12,7 +12,7 @@ use hawser_wire::{
 
 use crate::application::Application;
 use crate::cable::Cable;
-use crate::detours::{DEAF, sent_to, start, until_sent};
+use crate::detours::{DEAF, sent_to, start, start_with, until_sent};
 use crate::node::{Node, node_id, number_of, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, counted_frame, frame};
 use crate::recovery::{Flow, dropped, sent_over};
@@ -94,7 +94,12 @@ fn a_striped_stream_takes_several_lanes_and_keeps_its_order_over_a_relay() {
 /// end. A new lane takes its part.
 #[test]
 fn a_lane_that_is_reset_under_a_striped_stream_costs_nothing_but_the_lane() {
-    let [mut a, mut b] = [1, 2].map(|tag| start(tag, 1, 0, DEAF));
+    let [mut a, mut b] = [1, 2].map(|tag| {
+        start_with(tag, 1, 0, DEAF, |config| {
+            // What waits behind a lane that stands still waits for as long as this machine takes to cut it.
+            config.link.stripe_gap_max = Duration::from_secs(600);
+        })
+    });
     let (id_a, id_b) = (a.local, b.local);
     connect(&mut a, &mut b, lane(0, TrafficClass::Control));
     let cables = [2, 3, 4].map(|number| {
@@ -125,6 +130,7 @@ fn a_lane_that_is_reset_under_a_striped_stream_costs_nothing_but_the_lane() {
         assert_eq!((dropped(&mut a), dropped(&mut b)), (0, 0), "nobody was asked to send again");
 
         connect(&mut a, &mut b, LaneSpec { epoch: LinkEpoch(2), ..lane(number, BULK) });
+        let until = Instant::now() + PATIENCE;
         while sent_over(&mut a, id) < 20_000 {
             assert!(Instant::now() < until, "lane {number} takes no part");
             flow.carries(1000);

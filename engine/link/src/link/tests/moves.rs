@@ -113,3 +113,132 @@ fn a_stream_without_pauses_moves_within_two_round_trips() {
     assert!(after * 100 >= before * 94, "{after} frames in the second, {before} before");
     assert_eq!(pair.reordered, [0, 0]);
 }
+
+/// `count` streams of one tenant that lane 3 takes over from lane 2 when it comes, and one that stays.
+fn taken_over(count: usize) -> (Vec<u64>, u64) {
+    let probe = Pair::with_lanes(LinkConfig::default(), 4);
+    let added = probe.ends[0].position(probe.key_of(3));
+    let moves = |stream: &u64| probe.lane_of(0, *stream) == added;
+    let ours = || (1..).map(|number| number * 3);
+    let mut buckets = std::collections::BTreeSet::new();
+    let is_alone = |stream: &u64| buckets.insert(flow_table::Bucket::of(*stream).hash());
+    let streams = ours().filter(moves).filter(is_alone).take(count).collect();
+    (streams, ours().find(|stream| !moves(stream)).unwrap())
+}
+
+/// A link with bulk in flight over one lane, of each of so many streams that the next lane takes over, and
+/// that lane up: what those send from here on waits for it.
+fn leaving(config: LinkConfig, count: usize) -> (Pair, Vec<u64>, u64) {
+    let mut pair = Pair::with_lanes(config, 3);
+    let (streams, stays) = taken_over(count);
+    for &stream in &streams {
+        pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
+    }
+    pair.step(true);
+    pair.connect(LaneId(3), class_of(3), 0);
+    (pair, streams, stays)
+}
+
+#[test]
+fn foreign_streams_wait_for_their_own_frames_only() {
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.bytes_per_ms = 1000;
+    for lane in 0..3 {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_millis(20));
+    let (streams, stays) = taken_over(2);
+    for _ in 0..400 {
+        pair.push(0, Bulk, Origin::Foreign, stays, 1000).unwrap();
+    }
+    for &stream in &streams {
+        pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
+    }
+    pair.connect(LaneId(3), class_of(3), 0);
+    for &stream in &streams {
+        pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap();
+    }
+    assert!(pair.ends[0].flows.is_moving());
+    pair.run(Duration::from_millis(200));
+    assert!(!pair.ends[0].flows.is_moving(), "their turn came");
+    let left = pair.ends[0].queued_bytes(Bulk, Origin::Foreign);
+    assert!(left > 100_000, "what came before them and stays takes 400 ms: {left}");
+    pair.settle(5);
+    assert_eq!(pair.reordered, [0, 0]);
+}
+
+#[test]
+fn streams_that_all_change_their_lane_are_marked_above_their_share_only() {
+    let config = LinkConfig { mark_bytes: 100_000, ..LinkConfig::default() };
+    let (mut pair, streams, _) = leaving(config, 2);
+    let [many, few] = *streams else { panic!("two streams") };
+    while pair.ends[0].queued_bytes(Bulk, Origin::Foreign) <= 100_000 {
+        pair.push(0, Bulk, Origin::Foreign, many, 1000).unwrap();
+    }
+    for _ in 0..10 {
+        pair.push(0, Bulk, Origin::Foreign, few, 1000).unwrap();
+    }
+    for _ in 0..3 {
+        pair.push(0, Bulk, Origin::Foreign, many, 1000).unwrap();
+    }
+    assert!(pair.ends[0].flows.is_moving());
+    pair.settle(5);
+    let marked = pair.marked;
+    assert!((1..=3).contains(&marked), "who has more than all of the threshold: {marked}");
+}
+
+#[test]
+fn a_tenant_has_one_quota_however_many_of_its_streams_change_their_lane() {
+    let config = LinkConfig { data_bytes_max: 1 << 20, ..LinkConfig::default() };
+    let (mut pair, streams, stays) = leaving(config, 20);
+    let mut refused = 0;
+    for stream in streams.into_iter().chain([stays]) {
+        while pair.push(0, Bulk, Origin::Foreign, stream, 1000).is_ok() {}
+        let refusal = pair.push(0, Bulk, Origin::Foreign, stream, 1000).unwrap_err();
+        refused += u64::from(refusal.limit == RefusedLimit::Tenant);
+    }
+    assert!(refused > 10, "{refused}");
+    let queued = pair.ends[0].queued_bytes(Bulk, Origin::Foreign);
+    assert!((500_000..530_000).contains(&queued), "half of the queue, and not {queued}");
+    for _ in 0..100 {
+        pair.push(0, Bulk, Origin::Foreign, 1, 1000).unwrap();
+    }
+    pair.settle(5);
+    assert_eq!(pair.reordered, [0, 0]);
+}
+
+/// The first frame of a channel is the one that others wait for at the far end: there is none while it
+/// would wait here.
+#[test]
+fn a_stream_that_changes_its_lane_is_striped_once_it_has() {
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.delay = Duration::from_millis(200);
+    for lane in 0..3 {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_secs(2));
+    let (streams, stays) = taken_over(1);
+    let leaves = streams[0];
+    pair.push(0, Bulk, Origin::Own, leaves, 1000).unwrap();
+    pair.step(true);
+    pair.connect(LaneId(3), class_of(3), 0);
+    // The other end has said what it puts on its lanes now.
+    pair.run(Duration::from_millis(250));
+    pair.push(0, Bulk, Origin::Own, leaves, 1000).unwrap();
+    pair.run(Duration::from_millis(50));
+    // The lane has sent this one as well, before it has brought on what it had of the other.
+    pair.push(0, Bulk, Origin::Own, stays, 1000).unwrap();
+    pair.run(Duration::from_millis(260));
+    assert!(pair.ends[0].moved_before.is_none(), "all that was taken before has arrived");
+    assert!(pair.ends[0].flows.is_moving());
+    for _ in 0..3 {
+        pair.push_striped(0, Origin::Own, leaves, 1000).unwrap();
+        assert_eq!(pair.ends[0].status().striped_streams, 0, "others would wait for it");
+    }
+    pair.run(Duration::from_millis(700));
+    assert!(!pair.ends[0].flows.is_moving());
+    pair.push_striped(0, Origin::Own, leaves, 1000).unwrap();
+    assert_eq!(pair.ends[0].status().striped_streams, 1);
+    pair.settle(5);
+    assert_eq!(pair.reordered, [0, 0]);
+}
