@@ -299,10 +299,11 @@ impl UnackedWindow {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
 
     use super::*;
     use crate::batch::BatchFifo;
-    use crate::batch::tests::frame;
+    use crate::batch::tests::{ending, frame};
 
     const NOW: MonoTime = MonoTime::ZERO;
 
@@ -361,6 +362,23 @@ mod tests {
         assert_eq!((window.lowest(), window.owes(TrafficClass::Bulk)), (4, true));
         assert_eq!(sequences(&window.take_rest(1, &mut pool)), [4]);
         assert!(window.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_put_into_a_batch_that_ends_with_what_it_shares_nor_that_into_another() {
+        let (mut window, mut pool) = (UnackedWindow::default(), BufferPool::new(1 << 20));
+        let mut plain = Batch::new(Vec::with_capacity(1 << 20), TrafficClass::Bulk);
+        plain.absorb(batch(&[1], 30, &mut pool));
+        let end = Bytes::from(vec![7; 1 << 16]);
+        let mut fifo = BatchFifo::default();
+        assert!(fifo.push(&ending(2, &end), 1 << 20, &mut pool));
+        let batches = [plain, fifo.pop().unwrap(), batch(&[3], 30, &mut pool)];
+        for batch in batches {
+            let bytes = batch.frames().to_vec();
+            let at = window.push(batch, NOW, SendSnapshot::default(), usize::MAX, &mut pool);
+            assert_eq!(window.tail(at).concat(), bytes);
+        }
+        assert_eq!(sequences(&window.take_rest(0, &mut pool)), [1, 2, 3]);
     }
 
     #[test]

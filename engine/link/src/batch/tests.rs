@@ -29,7 +29,7 @@ fn a_batch_closes_at_its_bound_and_a_larger_frame_stands_alone() {
 }
 
 /// A frame whose body begins with one byte, and ends with `end`.
-fn ending<'a>(sequence: u64, end: &'a Bytes) -> NewFrame<'a> {
+pub(crate) fn ending<'a>(sequence: u64, end: &'a Bytes) -> NewFrame<'a> {
     let body = FrameParts { parts: &[&[1]], end: Some(end) };
     NewFrame { body, len: body.len() + FrameHeader::LEN, ..frame(sequence, &[]) }
 }
@@ -74,6 +74,8 @@ fn what_is_done_with_some_frames_keeps_the_bytes_of_all() {
     let mut skipped = batch(&mut pool);
     skipped.skip_counted(1);
     assert_eq!((sequences(&skipped), last(&skipped)), (vec![2], whole.clone()));
+    skipped.skip_counted(1);
+    assert_eq!((skipped.len(), skipped.counted()), (0, 0));
     let mut extracted = batch(&mut pool);
     let mut takes = |frame: &FrameRef<'_>| frame.header.link_sequence.0 == 2;
     let taken = extracted.extract(&mut takes, &mut pool).unwrap();

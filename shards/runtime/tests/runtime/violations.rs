@@ -1,7 +1,5 @@
 //! What a neighbour may not do costs it that lane, and nobody else anything.
 
-use std::time::Duration;
-
 use hawser_exchange::ShardToControl;
 use hawser_session::Role;
 use hawser_wire::{
