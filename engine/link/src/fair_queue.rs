@@ -83,7 +83,7 @@ impl FairQueue {
     }
 
     /// Appends a frame; `free_bytes` is what the link's bound leaves to all, without what the tenant has
-    /// in other queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
+    /// in other such queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
     /// above the protocol's bound.
     pub(crate) fn push(
         &mut self,

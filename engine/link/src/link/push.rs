@@ -165,7 +165,7 @@ impl VirtualLink {
             return Err(self.refusal(class, id, RefusedLimit::Class, queued, max));
         }
         let free = max.saturating_sub(queued);
-        // A tenant has one quota, wherever its streams wait.
+        // A tenant has one quota, whichever lanes its streams wait for. Striped ones have bounds of their own.
         let elsewhere = self.tenant_bytes_elsewhere(place, origin, flow.tenant);
         let tenant_free = free.saturating_sub(elsewhere);
         if elsewhere > 0 && frame.len > tenant_free {
