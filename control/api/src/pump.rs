@@ -105,7 +105,7 @@ impl Pump {
             } else if !spin.budget.is_zero()
                 && idle_since.get_or_insert_with(Instant::now).elapsed() < spin.budget
             {
-                spin.relax();
+                Spin::relax();
                 tokio::task::yield_now().await;
             } else {
                 poll_fn(|cx| self.poll_sleep(cx)).await;

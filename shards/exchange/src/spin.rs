@@ -8,18 +8,15 @@ use std::time::Duration;
 pub struct Spin {
     /// How long to look after the last message of an application; zero: sleep at once.
     pub budget: Duration,
-    /// Other threads that move data run on the same core: each look lets them go first, and so does a
-    /// shard, fresh from its sleep, that has handed something to an API thread.
+    /// Other threads of this node that move data run on the same core: a shard, fresh from its sleep,
+    /// that has handed something to an API thread lets them go first.
     pub shares_core: bool,
 }
 
 impl Spin {
-    /// To be called after a look that found nothing.
-    pub fn relax(&self) {
-        if self.shares_core {
-            std::thread::yield_now();
-        } else {
-            std::hint::spin_loop();
-        }
+    /// To be called after a look that found nothing: whoever waits for this core goes first, be it of
+    /// this node or not.
+    pub fn relax() {
+        std::thread::yield_now();
     }
 }

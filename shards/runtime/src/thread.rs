@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hawser_exchange::ShardPorts;
+use hawser_exchange::{ShardPorts, Spin};
 use hawser_session::LaneSession;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
@@ -142,7 +142,7 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
         let looks = last_moved.is_some_and(|at| now.saturating_since(at) < config.spin.budget);
         if worked || looks {
             if !worked {
-                config.spin.relax();
+                Spin::relax();
             }
             // Let pumps run and the ring be looked at, without sleeping.
             pass().await;
