@@ -17,56 +17,78 @@ pub(crate) type Difference<'a, T> = (Ends, Option<&'a T>, Option<&'a T>);
 ///
 /// A clone costs a count a piece; the first change within a piece copies that piece, unless it is
 /// nobody else's. What differs between two that were one is found without a look at what they share.
-///
-/// **Invariant:** the arcs of node `n` are in piece `n / PIECE_NODES`, in order of their ends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ArcMap<T> {
-    pieces: Vec<Arc<Vec<(Ends, T)>>>,
+    /// The arcs of node `n` are in piece `n / PIECE_NODES`.
+    pieces: Vec<Arc<Piece<T>>>,
+}
+
+/// The arcs of [`PIECE_NODES`] nodes.
+#[derive(Clone, Debug, PartialEq)]
+struct Piece<T> {
+    /// Where each node's arcs begin; the last one's end there.
+    starts: [usize; PIECE_NODES + 1],
+    /// Where each ends and its value, those of a node in order of their ends.
+    arcs: Vec<(NodeNumber, T)>,
 }
 
 impl<T: Clone + PartialEq> ArcMap<T> {
     /// These arcs, each once; those that begin at none of so many nodes are left out.
     pub(crate) fn new(nodes: usize, mut arcs: Vec<(Ends, T)>) -> Self {
         arcs.sort_unstable_by_key(|(ends, _)| *ends);
-        let mut pieces = vec![Vec::new(); nodes.div_ceil(PIECE_NODES)];
-        for (ends, value) in arcs {
-            if let Some(piece) = pieces.get_mut(piece_of(ends)) {
-                piece.push((ends, value));
+        let mut pieces: Vec<Piece<T>> = vec![Piece::default(); nodes.div_ceil(PIECE_NODES)];
+        for ((from, to), value) in arcs {
+            let (piece, row) = place(from);
+            if let Some(piece) = pieces.get_mut(piece) {
+                piece.arcs.push((to, value));
+                piece.shift(row, |start| *start = start.saturating_add(1));
             }
         }
         Self { pieces: pieces.into_iter().map(Arc::new).collect() }
     }
 
     pub(crate) fn get(&self, from: NodeNumber, to: NodeNumber) -> Option<&T> {
-        let piece = self.pieces.get(piece_of((from, to)))?;
-        let at = piece.binary_search_by_key(&(from, to), |(ends, _)| *ends).ok()?;
-        piece.get(at).map(|(_, value)| value)
+        let (piece, row) = place(from);
+        let arcs = self.pieces.get(piece)?.row(row);
+        let at = arcs.binary_search_by_key(&to, |(known, _)| *known).ok()?;
+        arcs.get(at).map(|(_, value)| value)
     }
 
     /// Gives the arc this value, or takes it away; the value that it had.
-    pub(crate) fn set(&mut self, ends: Ends, value: Option<T>) -> Option<T> {
-        let piece = self.pieces.get_mut(piece_of(ends))?;
-        let at = piece.binary_search_by_key(&ends, |(known, _)| *known);
-        match (at, value) {
-            (Ok(at), Some(value)) => {
-                if piece.get(at).is_some_and(|(_, known)| *known == value) {
+    pub(crate) fn set(&mut self, (from, to): Ends, value: Option<T>) -> Option<T> {
+        let (piece, row) = place(from);
+        let piece = self.pieces.get_mut(piece)?;
+        let start = *piece.starts.get(row)?;
+        let found = piece.row(row).binary_search_by_key(&to, |(known, _)| *known);
+        let at = start.saturating_add(found.unwrap_or_else(|at| at));
+        match (found.is_ok(), value) {
+            (true, Some(value)) => {
+                if piece.arcs.get(at).is_some_and(|(_, known)| *known == value) {
                     return Some(value);
                 }
-                let (_, known) = Arc::make_mut(piece).get_mut(at)?;
+                let (_, known) = Arc::make_mut(piece).arcs.get_mut(at)?;
                 Some(std::mem::replace(known, value))
             }
-            (Ok(at), None) => Some(Arc::make_mut(piece).remove(at).1),
-            (Err(at), Some(value)) => {
-                Arc::make_mut(piece).insert(at, (ends, value));
+            (true, None) => {
+                let piece = Arc::make_mut(piece);
+                piece.shift(row, |start| *start = start.saturating_sub(1));
+                Some(piece.arcs.remove(at).1)
+            }
+            (false, Some(value)) => {
+                let piece = Arc::make_mut(piece);
+                piece.shift(row, |start| *start = start.saturating_add(1));
+                piece.arcs.insert(at, (to, value));
                 None
             }
-            (Err(_), None) => None,
+            (false, None) => None,
         }
     }
 
     /// All arcs, in order of their ends.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Ends, &T)> + '_ {
-        self.pieces.iter().flat_map(|piece| piece.iter()).map(|(ends, value)| (*ends, value))
+        (0..)
+            .zip(self.rows())
+            .flat_map(|(from, row)| row.iter().map(move |(to, value)| ((from, *to), value)))
     }
 
     /// What differs from here to `other`, which has as many nodes, in order of the ends.
@@ -74,23 +96,37 @@ impl<T: Clone + PartialEq> ArcMap<T> {
         &'a self,
         other: &'a Self,
     ) -> impl Iterator<Item = Difference<'a, T>> {
-        let pieces = self.pieces.iter().zip(&other.pieces);
-        let own = pieces.filter(|(one, other)| !Arc::ptr_eq(one, other));
-        own.flat_map(|(one, other)| {
-            let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-            std::iter::from_fn(move || {
-                let ends = match (one.peek(), other.peek()) {
-                    (Some((one, _)), Some((other, _))) => *one.min(other),
-                    (Some((ends, _)), None) | (None, Some((ends, _))) => *ends,
-                    (None, None) => return None,
-                };
-                let was = one.next_if(|(known, _)| *known == ends).map(|(_, value)| value);
-                let is = other.next_if(|(known, _)| *known == ends).map(|(_, value)| value);
-                Some((ends, was, is))
-            })
+        let pieces = (0..).step_by(PIECE_NODES).zip(self.pieces.iter().zip(&other.pieces));
+        let own = pieces.filter(|(_, (one, other))| !Arc::ptr_eq(one, other));
+        own.flat_map(|(first, (one, other))| {
+            let rows = (first..).zip(one.rows().zip(other.rows()));
+            rows.flat_map(|(from, (one, other))| differences_of(from, one, other))
         })
-        .filter(|(_, was, is)| was != is)
     }
+
+    fn rows(&self) -> impl Iterator<Item = &[(NodeNumber, T)]> + '_ {
+        self.pieces.iter().flat_map(|piece| piece.rows())
+    }
+}
+
+/// What differs between the arcs of one node in two maps.
+fn differences_of<'a, T: PartialEq>(
+    from: NodeNumber,
+    one: &'a [(NodeNumber, T)],
+    other: &'a [(NodeNumber, T)],
+) -> impl Iterator<Item = Difference<'a, T>> {
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    let both = std::iter::from_fn(move || {
+        let to = match (one.peek(), other.peek()) {
+            (Some((one, _)), Some((other, _))) => *one.min(other),
+            (Some((to, _)), None) | (None, Some((to, _))) => *to,
+            (None, None) => return None,
+        };
+        let was = one.next_if(|(known, _)| *known == to).map(|(_, value)| value);
+        let is = other.next_if(|(known, _)| *known == to).map(|(_, value)| value);
+        Some(((from, to), was, is))
+    });
+    both.filter(|(_, was, is)| was != is)
 }
 
 impl<T: PartialEq> PartialEq for ArcMap<T> {
@@ -100,8 +136,32 @@ impl<T: PartialEq> PartialEq for ArcMap<T> {
     }
 }
 
-fn piece_of((from, _): Ends) -> usize {
-    usize::try_from(from).unwrap_or(usize::MAX) / PIECE_NODES
+impl<T> Default for Piece<T> {
+    fn default() -> Self {
+        Self { starts: [0; PIECE_NODES + 1], arcs: Vec::new() }
+    }
+}
+
+impl<T> Piece<T> {
+    fn row(&self, row: usize) -> &[(NodeNumber, T)] {
+        let bounds = self.starts.get(row).zip(self.starts.get(row.saturating_add(1)));
+        bounds.and_then(|(&start, &end)| self.arcs.get(start..end)).unwrap_or_default()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[(NodeNumber, T)]> + '_ {
+        (0..PIECE_NODES).map(|row| self.row(row))
+    }
+
+    /// Moves the begins of what is behind a node's arcs.
+    fn shift(&mut self, row: usize, by: impl FnMut(&mut usize)) {
+        self.starts.iter_mut().skip(row.saturating_add(1)).for_each(by);
+    }
+}
+
+/// The piece that a node is in, and which of its rows.
+fn place(node: NodeNumber) -> (usize, usize) {
+    let node = usize::try_from(node).unwrap_or(usize::MAX);
+    (node / PIECE_NODES, node % PIECE_NODES)
 }
 
 #[cfg(test)]

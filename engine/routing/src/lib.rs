@@ -48,6 +48,7 @@ mod rib;
 mod rib_table;
 mod route_table;
 mod shared_map;
+mod shared_vec;
 #[cfg(test)]
 mod shortest_paths;
 mod snapshot;
@@ -78,6 +79,7 @@ pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact,
 pub use reject::{CertificateEvent, CertificateFault, Judgement, Refusal, RejectReason};
 pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;
+pub use shared_vec::SharedVec;
 #[cfg(test)]
 use shortest_paths::{Path, shortest_paths};
 pub use snapshot::{Route, RouteSet, RouteSnapshot};

@@ -153,7 +153,7 @@ fn bare(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever is said, forgotten or ended, and however much of it at once: the mesh that is
     /// brought up to date is the one that is read from the whole database, and so are its paths.
