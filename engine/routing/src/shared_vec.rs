@@ -131,10 +131,10 @@ mod tests {
                 prop_assert!(shared.iter().eq(model));
                 prop_assert_eq!((shared.len(), shared.is_empty()), (model.len(), model.is_empty()));
                 prop_assert!((0..310).all(|at| shared.get(at) == model.get(at)));
-                prop_assert!((0..model.len()).all(|at| shared[at] == model[at]));
+                prop_assert!(model.iter().enumerate().all(|(at, value)| shared[at] == *value));
             }
             let unshared: Vec<usize> = new.unshared(&old).collect();
-            prop_assert!((0..begin.len()).all(|at| old[at] == new[at] || unshared.contains(&at)));
+            prop_assert!((0..begin.len()).all(|at| old.get(at) == new.get(at) || unshared.contains(&at)));
             prop_assert_eq!(old == new, begin == model);
         }
     }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(other.unshared(&one).collect::<Vec<_>>(), numbers);
         // Where the other is shorter the rest is nobody else's.
         let rest = 2 * PIECE_LEN..2 * PIECE_LEN + 3;
-        let short: SharedVec<char> = SharedVec { pieces: one.pieces[..2].to_vec() };
+        let short = SharedVec { pieces: one.pieces.iter().take(2).cloned().collect() };
         assert_eq!(one.unshared(&short).collect::<Vec<_>>(), rest.collect::<Vec<_>>());
         assert_eq!(one.unshared(&SharedVec::default()).count(), one.len());
     }

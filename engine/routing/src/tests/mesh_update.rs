@@ -90,7 +90,7 @@ impl World {
                 said.adjacencies.push(link);
             }
             Event::Unlist { to, .. } => {
-                said.adjacencies.retain(|known| known.neighbour != node(to))
+                said.adjacencies.retain(|known| known.neighbour != node(to));
             }
             Event::Flags { flags, .. } => said.flags = LsaFlags(flags),
             Event::Operate { to, via, .. } => {
