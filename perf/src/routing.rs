@@ -329,13 +329,14 @@ impl Mesh {
         })
     }
 
-    /// One advertisement after the other tells another latency of one link; from there to the
-    /// snapshots that shards read: the map, the first snapshot (best paths and backups) and the one
-    /// with all paths.
+    /// One advertisement after the other tells another latency of one link; from when it is stored to
+    /// the snapshots that shards read: the map, the first snapshot (best paths and backups) and the
+    /// one with all paths.
     fn snapshot(&self) -> Case<'_> {
         const UNITS: &[&str] = &["ms p50", "ms p99", "ms p99 map", "ms p99 first"];
         let (mut computer, mut lsdb, mut random) = (PathComputer::new(K), self.lsdb(), Random(3));
         let weights = [Weights::default(); TrafficClass::ALL.len()];
+        let mut mesh = MeshTopology::new(&lsdb, node_id(0), weights);
         self.case("snapshot", UNITS, move || {
             let (mut map, mut first, mut all) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..CHANGES {
@@ -345,11 +346,12 @@ impl Mesh {
                 let latency_us = &mut lsa.adjacencies[at].metrics.latency_us;
                 *latency_us = *latency_us / 2 + random.below((*latency_us).max(100));
                 lsa.sequence += 1;
-                let _newest = lsdb.insert(lsa);
                 let begin = Instant::now();
-                let mesh = std::sync::Arc::new(MeshTopology::new(&lsdb, node_id(0), weights));
+                let _newest = lsdb.insert(lsa);
+                mesh = mesh.update(&lsdb);
                 map.push(millis(begin));
-                let mut snapshot = computer.handle_mesh(lsdb.digest(), mesh, Vec::new())?;
+                let new = std::sync::Arc::new(mesh.clone());
+                let mut snapshot = computer.handle_mesh(lsdb.digest(), new, Vec::new())?;
                 first.push(millis(begin));
                 while !snapshot.complete {
                     if let Step::Published(next) = computer.advance(usize::MAX) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
-use hawser_routing::{Flooding, Lsdb, MeshTopology, RouteSnapshot};
+use hawser_routing::{Flooding, Lsdb, LsdbState, MeshTopology, RouteSnapshot};
 use hawser_store::MeshRecord;
 use hawser_wire::{BootEpoch, Eviction, Incarnation, MonoTime, NodeId, ShardId, StreamId};
 use rustls::ServerConfig;
@@ -38,7 +38,6 @@ use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
 use crate::store_queue::StoreQueue;
-use crate::topology::mesh_of;
 use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
@@ -134,6 +133,8 @@ pub(crate) struct Control {
     pub(crate) hops: BTreeMap<NodeId, usize>,
     /// Nodes that were announced as joined.
     pub(crate) known: BTreeSet<NodeId>,
+    /// The database that this was read from.
+    pub(crate) told: LsdbState,
     /// While this node takes part.
     pub(crate) liveness: Option<LivenessWatch>,
     /// The map of the mesh is awaited.
@@ -219,10 +220,11 @@ impl Control {
             refresh_due: None,
             metrics_due: None,
             paths: parts.paths,
-            mesh_known: mesh_of(&Lsdb::new(), node, weights),
+            mesh_known: (Arc::new(MeshTopology::new(&Lsdb::new(), node, weights)), 0),
             routes: Arc::default(),
             hops: BTreeMap::new(),
             known: BTreeSet::new(),
+            told: LsdbState::default(),
             liveness: None,
             settling: None,
             refused_link_state: BTreeMap::new(),

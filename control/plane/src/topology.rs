@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_exchange::ShardReport;
-use hawser_routing::{Flooding, Lsa, LsaFlags, Lsdb, MeshTopology, RouteSnapshot, Weights};
-use hawser_wire::{MonoTime, NodeId, TrafficClass};
+use hawser_routing::{Flooding, Lsa, LsaFlags, LsdbState, RouteSnapshot};
+use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
 use crate::certificates::certificate_hash;
 use crate::control::Control;
-use crate::directory::members;
+use crate::directory::has_left;
 use crate::path_worker::Task;
 use crate::reports::ReportUse;
 
@@ -23,15 +23,6 @@ const METRICS_FIRST: Duration = Duration::from_millis(500);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// While many advertisements come at once, paths are computed no more often than so.
 const ROUTES_EVERY: Duration = Duration::from_millis(50);
-
-/// The mesh as the database has it with the weights of the classes, and the digest of the database.
-pub(crate) fn mesh_of(
-    lsdb: &Lsdb,
-    node: NodeId,
-    weights: [Weights; TrafficClass::ALL.len()],
-) -> (Arc<MeshTopology>, u64) {
-    (Arc::new(MeshTopology::new(lsdb, node, weights)), lsdb.digest())
-}
 
 impl Control {
     /// The first lane of a link is up.
@@ -143,13 +134,10 @@ impl Control {
         self.lsdb_changed = false;
         self.routes_computed = self.now();
         let lsdb = self.flooding.lsdb();
-        self.mesh_known = mesh_of(lsdb, self.node, self.config.weights);
-        let (mesh, lsdb_digest) = &self.mesh_known;
-        self.paths.give(Task::Mesh {
-            lsdb_digest: *lsdb_digest,
-            mesh: Arc::clone(mesh),
-            adjacencies: self.adjacencies.indices(),
-        });
+        let (mesh, _) = &self.mesh_known;
+        let (mesh, lsdb_digest) = (Arc::new(mesh.update(lsdb)), lsdb.digest());
+        self.mesh_known = (Arc::clone(&mesh), lsdb_digest);
+        self.paths.give(Task::Mesh { lsdb_digest, mesh, adjacencies: self.adjacencies.indices() });
         self.tell_members();
     }
 
@@ -163,9 +151,10 @@ impl Control {
     /// followed by what does not.
     pub(crate) fn handle_routes(&mut self, routes: Arc<RouteSnapshot>) {
         let now = self.now();
+        // Shards first: they have messages in their hands.
+        self.shards.publish(Arc::clone(&routes));
         self.hops = routes.reachable().collect();
         self.routes = routes;
-        self.shards.publish(Arc::clone(&self.routes));
         self.announcements.handle_routes_changed(now);
         let (generation, reachable) = (self.routes.generation, self.hops.len());
         let detail = format!("generation {generation}, paths to {reachable} nodes");
@@ -173,11 +162,16 @@ impl Control {
     }
 
     fn tell_members(&mut self) {
-        let members: std::collections::BTreeSet<NodeId> =
-            members(self.flooding.lsdb()).map(|lsa| lsa.origin).collect();
-        let joined: Vec<_> = members.difference(&self.known).copied().collect();
-        let left: Vec<_> = self.known.difference(&members).copied().collect();
-        self.known = members;
+        let lsdb = self.flooding.lsdb();
+        let (mut joined, mut left) = (Vec::new(), Vec::new());
+        for (origin, _, is) in lsdb.changes_since(&self.told) {
+            match is.filter(|lsa| !has_left(lsa)) {
+                Some(_) if self.known.insert(origin) => joined.push(origin),
+                None if self.known.remove(&origin) => left.push(origin),
+                _ => {}
+            }
+        }
+        self.told = lsdb.state();
         for (nodes, kind) in [(joined, EventKind::NodeJoined), (left, EventKind::NodeLeft)] {
             for node in nodes.into_iter().filter(|&node| node != self.node) {
                 let name = self.flooding.lsdb().get(node).map_or("", |lsa| lsa.name.as_str());
@@ -205,9 +199,11 @@ impl Control {
         self.refresh_due = None;
         self.metrics_due = None;
         self.known.clear();
+        self.told = LsdbState::default();
         self.refused_link_state.clear();
         self.hops.clear();
-        self.mesh_known = mesh_of(self.flooding.lsdb(), self.node, self.config.weights);
+        self.mesh_known.0 = Arc::new(self.mesh_known.0.update(self.flooding.lsdb()));
+        self.mesh_known.1 = self.flooding.lsdb().digest();
         self.paths.give(Task::Clear);
         self.tell_members();
     }

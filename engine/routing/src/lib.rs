@@ -17,6 +17,7 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod adjacency;
+mod arc_map;
 mod backup;
 mod candidates;
 mod coverage;
@@ -47,6 +48,7 @@ mod rib;
 mod rib_table;
 mod route_table;
 mod shared_map;
+mod shared_vec;
 #[cfg(test)]
 mod shortest_paths;
 mod snapshot;
@@ -66,7 +68,7 @@ pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, Pa
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
 pub use k_paths::{K_MAX, KPaths, PathLimits};
 pub use lsa::{ADJACENCIES_MAX, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
-pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, ORIGINS_MAX, StoredLsa};
+pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, LsdbState, ORIGINS_MAX, StoredLsa};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
 pub use multipath::SmoothRoundRobin;
@@ -77,6 +79,7 @@ pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact,
 pub use reject::{CertificateEvent, CertificateFault, Judgement, Refusal, RejectReason};
 pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;
+pub use shared_vec::SharedVec;
 #[cfg(test)]
 use shortest_paths::{Path, shortest_paths};
 pub use snapshot::{Route, RouteSet, RouteSnapshot};

@@ -56,6 +56,10 @@ pub struct Lsdb {
 #[derive(Clone, Debug)]
 pub struct StoredLsa(Arc<Stored>);
 
+/// What a database had at one time, to see later what has changed since. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LsdbState(SharedMap<NodeId, Entry>);
+
 #[derive(Debug)]
 struct Stored {
     lsa: Lsa,
@@ -236,6 +240,27 @@ impl Lsdb {
     /// Every advertisement, in the order of the origins' ids.
     pub fn iter(&self) -> impl Iterator<Item = &Lsa> + '_ {
         self.entries.values().map(|entry| &entry.stored.0.lsa)
+    }
+
+    /// What it has now.
+    #[must_use]
+    pub fn state(&self) -> LsdbState {
+        LsdbState(self.entries.clone())
+    }
+
+    /// The origins whose advertisements are not those of `old`: what they were and what they are.
+    pub fn changes_since<'a>(
+        &'a self,
+        LsdbState(old): &'a LsdbState,
+    ) -> impl Iterator<Item = (NodeId, Option<&'a Lsa>, Option<&'a Lsa>)> {
+        let differ = old.differences(&self.entries).filter(|(_, was, is)| match (was, is) {
+            (Some(was), Some(is)) => !Arc::ptr_eq(&was.stored.0, &is.stored.0),
+            _ => true,
+        });
+        differ.map(|(origin, was, is)| {
+            let lsa = |entry: &'a Entry| &entry.stored.0.lsa;
+            (origin, was.map(lsa), is.map(lsa))
+        })
     }
 
     /// Origins.

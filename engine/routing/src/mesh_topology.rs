@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
-use crate::{Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weights};
+use crate::arc_map::ArcMap;
+use crate::lsdb::LsdbState;
+use crate::{Adjacency, Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weights};
 
 /// A [`Topology`] with the names of its nodes and links.
 ///
@@ -20,15 +22,28 @@ pub struct MeshTopology {
     source: NodeNumber,
 }
 
-/// What is the same whoever looks.
-#[derive(Debug, PartialEq)]
+/// What is the same whoever looks. A clone shares what neither has changed since.
+#[derive(Clone, Debug)]
 struct Map {
     /// In ascending order; the position is the number.
-    ids: Vec<NodeId>,
-    indices: Indices,
+    ids: Arc<[NodeId]>,
+    /// What each node calls its links.
+    indices: ArcMap<AdjacencyIndex>,
     topology: Topology,
     /// Of the paths that operators have set the nodes between, by both ends.
-    operator_routes: BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>,
+    operator_routes: Arc<BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>>,
+    /// What all of it was read from.
+    state: LsdbState,
+}
+
+/// Whatever it was read from.
+impl PartialEq for Map {
+    fn eq(&self, other: &Self) -> bool {
+        self.ids == other.ids
+            && self.indices == other.indices
+            && self.topology == other.topology
+            && self.operator_routes == other.operator_routes
+    }
 }
 
 impl MeshTopology {
@@ -43,8 +58,8 @@ impl MeshTopology {
             ids.insert(at, source);
             said.insert(at, None);
         }
-        let flags = said.iter().map(|lsa| lsa.map_or_else(NodeFlags::default, node_flags));
-        let mut topology = Topology::new(flags.collect(), weights);
+        let mut topology =
+            Topology::new(said.iter().map(|lsa| node_flags(*lsa)).collect(), weights);
         let (mut arcs, mut indices) = (Vec::new(), Vec::new());
         let mut operator_routes = BTreeMap::new();
         for (a, lsa) in (0..).zip(&said).filter_map(|(a, lsa)| Some((a, (*lsa)?))) {
@@ -63,10 +78,27 @@ impl MeshTopology {
             }
         }
         topology.set_arcs(arcs);
-        let indices = Indices::new(ids.len(), indices);
+        let indices = ArcMap::new(ids.len(), indices);
         let source = ids.binary_search(&source).ok().and_then(|at| at.try_into().ok());
         let source = source.unwrap_or_default();
-        Self { map: Arc::new(Map { ids, indices, topology, operator_routes }), source }
+        let (ids, operator_routes) = (ids.into(), Arc::new(operator_routes));
+        let map = Map { ids, indices, topology, operator_routes, state: lsdb.state() };
+        Self { map: Arc::new(map), source }
+    }
+
+    /// The mesh in `lsdb`, as [`new`](Self::new) makes it for the same node with the same weights. As
+    /// long as the nodes are the same ones only the links of those are looked at that have said
+    /// something else since this mesh was made.
+    #[must_use]
+    pub fn update(&self, lsdb: &Lsdb) -> Self {
+        let map = self.map.updated(lsdb, self.source);
+        map.map_or_else(
+            || {
+                let weights = TrafficClass::ALL.map(|class| *self.topology().weights(class));
+                Self::new(lsdb, self.id(self.source).unwrap_or_default(), weights)
+            },
+            |map| Self { map: Arc::new(map), source: self.source },
+        )
     }
 
     /// The nodes between the ends of the path that an operator has set from `from` to `to`, in order,
@@ -157,7 +189,7 @@ impl MeshTopology {
     /// The number of a node.
     #[must_use]
     pub fn number(&self, id: NodeId) -> Option<NodeNumber> {
-        self.map.ids.binary_search(&id).ok()?.try_into().ok()
+        self.map.number(id)
     }
 
     /// The node with this number.
@@ -169,14 +201,13 @@ impl MeshTopology {
     /// What `from` calls its link to `to`, if that counts.
     #[must_use]
     pub fn index(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
-        self.map.indices.get(from, to)
+        self.map.indices.get(from, to).copied()
     }
 
-    /// What every link that counts is called at each of its ends.
-    pub(crate) fn indices(
-        &self,
-    ) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
-        self.map.indices.iter()
+    /// Whether a link that is in both meshes, which have the same nodes, has another index in `other`.
+    pub(crate) fn renames(&self, other: &Self) -> bool {
+        let mut differ = self.map.indices.differences(&other.map.indices);
+        differ.any(|(_, was, is)| was.is_some() && is.is_some())
     }
 
     /// The hops of a path, given as the list of its nodes with both ends, as a route header has
@@ -189,48 +220,74 @@ impl MeshTopology {
     }
 }
 
-/// What each node calls its links, by both ends: a row for each node, in which few are searched.
-#[derive(Debug, PartialEq)]
-struct Indices {
-    /// Where each node's row begins; the last one ends there.
-    rows: Vec<usize>,
-    links: Vec<(NodeNumber, AdjacencyIndex)>,
-}
-
-impl Indices {
-    fn new(nodes: usize, mut links: Vec<((NodeNumber, NodeNumber), AdjacencyIndex)>) -> Self {
-        links.sort_unstable_by_key(|(ends, _)| *ends);
-        let mut rows = Vec::with_capacity(nodes.saturating_add(1));
-        for (node, _) in (0..).zip(0..=nodes) {
-            let begin = rows.last().copied().unwrap_or(0);
-            let before = links.get(begin..).unwrap_or_default();
-            let before = before.iter().take_while(|((from, _), _)| *from < node).count();
-            rows.push(begin.saturating_add(before));
+impl Map {
+    /// The map of `lsdb`, by what has changed; `None` if the nodes are others. `source` is one of them
+    /// whatever it has said.
+    fn updated(&self, lsdb: &Lsdb, source: NodeNumber) -> Option<Self> {
+        let source = self.ids.get(usize::try_from(source).ok()?)?;
+        let silent = usize::from(lsdb.get(*source).is_none());
+        // Each origin of old is a node, and each new one is seen to be one: as many are the same ones.
+        if self.ids.len() != lsdb.len().saturating_add(silent) {
+            return None;
         }
-        Self { rows, links: links.into_iter().map(|((_, to), index)| (to, index)).collect() }
+        let mut map = self.clone();
+        for (origin, was, is) in lsdb.changes_since(&self.state) {
+            let node = self.number(origin)?;
+            map.topology.set_flags(node, node_flags(is));
+            map.set_operator_routes(node, was, is);
+            let unchanged = |near: &Adjacency, in_other: Option<&Lsa>| {
+                in_other.and_then(|lsa| lsa.adjacency(near.neighbour)) == Some(near)
+            };
+            let said = was.into_iter().flat_map(|lsa| &lsa.adjacencies);
+            let says = is.into_iter().flat_map(|lsa| &lsa.adjacencies);
+            let gone = said.filter(|near| !unchanged(near, is));
+            for near in gone.chain(says.filter(|near| !unchanged(near, was))) {
+                map.set_link(lsdb, (node, is, origin), near.neighbour);
+            }
+        }
+        map.state = lsdb.state();
+        Some(map)
     }
 
-    fn row(&self, node: usize) -> &[(NodeNumber, AdjacencyIndex)] {
-        let bounds = self.rows.get(node).zip(self.rows.get(node.saturating_add(1)));
-        bounds.and_then(|(&begin, &end)| self.links.get(begin..end)).unwrap_or_default()
+    /// Reads anew whether both ends list a link, and what they say of it; the near one says `near`.
+    fn set_link(
+        &mut self,
+        lsdb: &Lsdb,
+        (a, near, origin): (NodeNumber, Option<&Lsa>, NodeId),
+        neighbour: NodeId,
+    ) {
+        let Some(b) = self.number(neighbour) else { return };
+        let near = near.and_then(|near| near.adjacency(neighbour));
+        let back = lsdb.get(neighbour).and_then(|far| far.adjacency(origin));
+        let link = near.zip(back);
+        let metrics = link.map(|(near, back)| (near.metrics.into(), back.metrics.into()));
+        self.topology.set_link((a, b), metrics);
+        self.indices.set((a, b), link.map(|(near, _)| near.index));
+        self.indices.set((b, a), link.map(|(_, back)| back.index));
     }
 
-    fn get(&self, from: NodeNumber, to: NodeNumber) -> Option<AdjacencyIndex> {
-        let row = self.row(usize::try_from(from).ok()?);
-        let at = row.binary_search_by_key(&to, |(far, _)| *far).ok()?;
-        row.get(at).map(|(_, index)| *index)
+    fn set_operator_routes(&mut self, from: NodeNumber, was: Option<&Lsa>, is: Option<&Lsa>) {
+        let was = was.map_or(&[][..], |lsa| &lsa.routes);
+        let is = is.map_or(&[][..], |lsa| &lsa.routes);
+        if was == is {
+            return;
+        }
+        let known = Arc::make_mut(&mut self.operator_routes);
+        for route in was {
+            known.remove(&(from, route.to));
+        }
+        known.extend(is.iter().map(|route| ((from, route.to), route.via.clone())));
     }
 
-    fn iter(&self) -> impl Iterator<Item = ((NodeNumber, NodeNumber), AdjacencyIndex)> + '_ {
-        let numbered = (0..).zip(0..self.rows.len());
-        numbered
-            .flat_map(|(from, at)| self.row(at).iter().map(move |&(to, index)| ((from, to), index)))
+    fn number(&self, id: NodeId) -> Option<NodeNumber> {
+        self.ids.binary_search(&id).ok()?.try_into().ok()
     }
 }
 
-fn node_flags(lsa: &Lsa) -> NodeFlags {
-    NodeFlags {
+/// Of a node that has said nothing, those that say nothing.
+fn node_flags(lsa: Option<&Lsa>) -> NodeFlags {
+    lsa.map_or_else(NodeFlags::default, |lsa| NodeFlags {
         stub: lsa.flags.contains(LsaFlags::STUB),
         overload: lsa.flags.contains(LsaFlags::OVERLOADED) || lsa.flags.contains(LsaFlags::LEFT),
-    }
+    })
 }

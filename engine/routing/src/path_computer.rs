@@ -132,39 +132,15 @@ fn changes(old: &MeshTopology, new: &MeshTopology) -> Option<Changes> {
     if !same_nodes || !same_weights || before.flags() != now.flags() {
         return None;
     }
-    let mut changes = Changes { arcs: Vec::new(), relabelled: renames(old, new) };
-    let (mut before, mut now) = (before.arcs().peekable(), now.arcs().peekable());
-    while changes.arcs.len() <= ARCS_MAX {
-        match (before.peek(), now.peek()) {
-            (None, None) => return Some(changes),
-            (Some(&(gone, _)), other) if other.is_none_or(|&(ends, _)| gone < ends) => {
-                changes.arcs.push((gone, None));
-                before.next();
-            }
-            (other, Some(&(ends, is))) if other.is_none_or(|&(gone, _)| ends < gone) => {
-                changes.arcs.push((ends, Some(*is)));
-                now.next();
-            }
-            (was, is) => {
-                if let (Some(&(_, was)), Some(&(ends, is))) = (was, is)
-                    && was != is
-                {
-                    changes.arcs.push((ends, Some(*is)));
-                    changes.relabelled |= was.utilization.to_bits() != is.utilization.to_bits();
-                }
-                before.next();
-                now.next();
-            }
+    let mut changes = Changes { arcs: Vec::new(), relabelled: old.renames(new) };
+    for (ends, was, is) in before.differences(now) {
+        if changes.arcs.len() == ARCS_MAX {
+            return None;
         }
+        changes.arcs.push((ends, is.copied()));
+        changes.relabelled |= was
+            .zip(is)
+            .is_some_and(|(was, is)| was.utilization.to_bits() != is.utilization.to_bits());
     }
-    None
-}
-
-/// Whether a link that is in both states has another index.
-fn renames(old: &MeshTopology, new: &MeshTopology) -> bool {
-    // Most often all is as it was, which takes no search to see.
-    !old.indices().eq(new.indices())
-        && old
-            .indices()
-            .any(|((from, to), index)| new.index(from, to).is_some_and(|now| now != index))
+    Some(changes)
 }

@@ -37,7 +37,7 @@ impl PathList {
     }
 
     /// Nodes of a path from the source to the destination.
-    pub fn nodes(&self, path: usize) -> impl DoubleEndedIterator<Item = NodeNumber> + '_ {
+    pub fn nodes(&self, path: usize) -> impl DoubleEndedIterator<Item = NodeNumber> + Clone + '_ {
         let found = path < self.ends.len();
         (if found { self.backward(path) } else { &[] }).iter().rev().copied()
     }

@@ -16,6 +16,7 @@ use crate::graph::{Graph, GraphError, NodeNumber};
 use crate::k_paths::PathLimits;
 use crate::path_list::PathList;
 use crate::rib_table::{Table, Workspace};
+use crate::shared_vec::SharedVec;
 use crate::spf::ShortestPathTree;
 use crate::topology::{LinkMetrics, Topology, Weights};
 
@@ -31,10 +32,10 @@ pub struct ClassRoutes {
     ///
     /// Only paths with as many hops as a route header takes: of the best K the longer ones are left
     /// out, and a destination whose very best path is too long has that with the fewest hops alone.
-    pub paths: Vec<Arc<PathList>>,
+    pub paths: SharedVec<Arc<PathList>>,
     /// By destination: the two paths of least total cost that share no link, or none; as of the last
     /// [`Rib::compute_pairs`], none before the first.
-    pub pairs: Vec<Arc<PathList>>,
+    pub pairs: SharedVec<Arc<PathList>>,
 }
 
 /// All routes of this node: immutable, published as a whole.

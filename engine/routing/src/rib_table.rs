@@ -16,6 +16,7 @@ use crate::k_paths::{KPaths, PathLimits};
 use crate::list_change::{ListChange, OtherPaths, Standing};
 use crate::path_list::PathList;
 use crate::rib::ClassRoutes;
+use crate::shared_vec::SharedVec;
 use crate::spf::{ShortestPathTree, SpfWorkspace};
 use crate::topology::{CostTerms, LinkMetrics, Weights};
 
@@ -50,6 +51,8 @@ pub(crate) struct Table {
     /// fewest hops if there are any.
     far: Vec<NodeNumber>,
     short: ShortestPathTree,
+    /// The latter are those of the arcs that there are now.
+    short_is_known: bool,
     /// Something has changed since the pairs were computed.
     pairs_due: bool,
 }
@@ -71,14 +74,15 @@ impl Table {
             routes: ClassRoutes {
                 tree: Arc::new(tree),
                 backups: Arc::new(backups),
-                paths: vec![Arc::default(); graph.nodes()],
-                pairs: Vec::new(),
+                paths: SharedVec::repeat(&Arc::default(), graph.nodes()),
+                pairs: SharedVec::default(),
             },
             pending: Vec::new(),
             is_pending: vec![false; graph.nodes()],
             beyond: vec![0; graph.nodes()],
             far: Vec::new(),
             short: ShortestPathTree::default(),
+            short_is_known: false,
             pairs_due: true,
             graph,
         };
@@ -152,10 +156,12 @@ impl Table {
         }
         let Self { graph, routes, .. } = self;
         disjoint.compute(graph, &routes.tree);
-        routes.pairs.resize(graph.nodes(), Arc::default());
+        if routes.pairs.is_empty() {
+            routes.pairs = SharedVec::repeat(&Arc::default(), graph.nodes());
+        }
         let mut pair = [Vec::new(), Vec::new()];
         let found = &mut workspace.list;
-        for (destination, list) in (0..).zip(&mut routes.pairs) {
+        for destination in 0..graph.nodes() as NodeNumber {
             found.clear();
             let keys = disjoint.pair_into(graph, &routes.tree, destination, &mut pair);
             for (key, nodes) in keys.into_iter().flatten().zip(&mut pair) {
@@ -168,8 +174,9 @@ impl Table {
             if found.len() < 2 {
                 found.clear();
             }
-            if **list != *found {
-                *list = Arc::new(found.clone());
+            let at = destination as usize;
+            if *routes.pairs[at] != *found {
+                routes.pairs.set(at, Arc::new(found.clone()));
             }
         }
         true
@@ -190,12 +197,7 @@ impl Table {
         }
         self.pairs_due = true;
         workspace.k_paths.reset(graph);
-        let mut far = std::mem::take(&mut self.far);
-        self.find_far(&mut workspace.spf);
-        far.extend_from_slice(&self.far);
-        for destination in far {
-            self.wait(destination, workspace);
-        }
+        self.handle_far(change, workspace);
         let lists = ListChange::new(change, limits.k);
         if change.improves() {
             self.improve(change, lists, limits, workspace);
@@ -212,7 +214,7 @@ impl Table {
         // as long to keep as this takes.
         for destination in 0..self.graph.nodes() as NodeNumber {
             let at = destination as usize;
-            if !self.routes.paths[at].takes(from, to) {
+            if !self.routes.paths[at].takes(from, to) || is_far(&self.routes.tree, destination) {
                 continue;
             }
             let others = OtherPaths { beyond: self.beyond[at], over: 0, around: 0 };
@@ -283,6 +285,9 @@ impl Table {
         let passes = graph.transits(to);
         for destination in 0..self.graph.nodes() as NodeNumber {
             let at = destination as usize;
+            if is_far(&self.routes.tree, destination) {
+                continue;
+            }
             if self.is_pending[at] {
                 self.wait(destination, workspace);
                 continue;
@@ -309,12 +314,13 @@ impl Table {
         others: OtherPaths,
         workspace: &mut Workspace,
     ) -> bool {
-        let list = &mut self.routes.paths[destination as usize];
+        let list = &self.routes.paths[destination as usize];
         let beyond = match lists.standing(list, others) {
             Standing::Same(beyond) => beyond,
             Standing::Moved(beyond) => {
                 lists.apply(list, &mut workspace.order, &mut workspace.list);
-                *list = Arc::new(workspace.list.clone());
+                let list = Arc::new(workspace.list.clone());
+                self.routes.paths.set(destination as usize, list);
                 beyond
             }
             Standing::Unknown => return false,
@@ -331,13 +337,37 @@ impl Table {
         self.compute(destination, PathLimits::routable(1), workspace);
     }
 
+    /// Brings the lists up to date of the destinations that are too far after `change`: those with
+    /// the fewest hops are others only if arcs came or went, and cost another sum only if they take
+    /// the arc. Who was too far and is no more waits.
+    fn handle_far(&mut self, change: ArcChange, workspace: &mut Workspace) {
+        let ArcChange { from, to, before, after } = change;
+        let comes_or_goes = before.is_none() || after.is_none();
+        self.short_is_known &= !comes_or_goes;
+        let was_far = std::mem::take(&mut self.far);
+        self.find_far(&mut workspace.spf);
+        for &destination in &was_far {
+            if !is_far(&self.routes.tree, destination) {
+                self.wait(destination, workspace);
+            }
+        }
+        for at in 0..self.far.len() {
+            let destination = self.far[at];
+            let takes = self.short.raw_parent(to) == from && self.short.is_below(destination, to);
+            if comes_or_goes || takes || was_far.binary_search(&destination).is_err() {
+                self.compute(destination, PathLimits::routable(1), workspace);
+            }
+        }
+    }
+
     /// Sees which destinations are too far by their best paths.
     fn find_far(&mut self, workspace: &mut SpfWorkspace) {
-        let Self { graph, routes, far, short, .. } = self;
+        let Self { graph, routes, far, short, short_is_known, .. } = self;
         let is_far = |&node: &NodeNumber| is_far(&routes.tree, node);
         far.extend((0..).zip(0..graph.nodes()).map(|(node, _)| node).filter(is_far));
-        if !far.is_empty() {
+        if !far.is_empty() && !*short_is_known {
             short.compute(&graph.without_costs(), routes.tree.source(), workspace);
+            *short_is_known = true;
         }
     }
 
@@ -351,9 +381,8 @@ impl Table {
             k_paths.compute(&self.graph, &self.routes.tree, destination, limits, found);
             *beyond = k_paths.beyond();
         }
-        let list = &mut self.routes.paths[destination as usize];
-        if **list != *found {
-            *list = Arc::new(found.clone());
+        if *self.routes.paths[destination as usize] != *found {
+            self.routes.paths.set(destination as usize, Arc::new(found.clone()));
         }
     }
 

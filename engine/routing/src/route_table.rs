@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hawser_wire::{AdjacencyIndex, NodeId, PathId, TrafficClass};
 
 use crate::graph::NodeNumber;
+use crate::shared_vec::SharedVec;
 use crate::snapshot::{ClassTable, Protection};
 use crate::{ClassRoutes, MeshTopology, PathList, Route, RouteSet, RouteSnapshot, Routes};
 
@@ -34,14 +35,18 @@ pub struct RouteTable {
     /// In the order in which the classes first use them.
     tables: Vec<Named>,
     adjacencies: BTreeMap<AdjacencyIndex, NodeId>,
+    /// Those of one path, while it is named.
+    hops: Vec<AdjacencyIndex>,
 }
 
 /// What was named last of a table, by destination.
 #[derive(Debug, Default)]
 struct Named {
-    lists: Vec<Arc<PathList>>,
-    pairs: Vec<Arc<PathList>>,
-    sets: Vec<Arc<RouteSet>>,
+    lists: SharedVec<Arc<PathList>>,
+    pairs: SharedVec<Arc<PathList>>,
+    sets: SharedVec<Arc<RouteSet>>,
+    /// Where an operator's path goes before the computed ones.
+    set: Vec<usize>,
 }
 
 /// What routes are made of.
@@ -123,8 +128,8 @@ impl RouteTable {
             let set = |id| self.nodes.binary_search(id).ok().and_then(|at| old.get(at)).cloned();
             table.sets = ids.iter().map(|id| set(id).unwrap_or_default()).collect();
             // Their numbers are those of other nodes now.
-            table.lists.clear();
-            table.pairs.clear();
+            table.lists = SharedVec::default();
+            table.pairs = SharedVec::default();
         }
         self.nodes = ids.into();
     }
@@ -144,27 +149,46 @@ impl RouteTable {
         }
         let mut named = std::mem::take(&mut self.tables[table]);
         let count = routes.paths.len();
-        named.sets.resize(count, Arc::default());
+        if named.sets.len() != count {
+            named.sets = SharedVec::repeat(&Arc::default(), count);
+        }
+        // Whether an operator's path can be taken may change with any link.
+        let operated = mesh.operator_routes(mesh.source()).filter_map(|(to, _)| mesh.number(to));
+        named.set.extend(operated.map(|number| number as usize));
+        let mut numbers: Vec<usize> = if relabelled {
+            (0..count).collect()
+        } else {
+            let paths = routes.paths.unshared(&named.lists);
+            paths
+                .chain(routes.pairs.unshared(&named.pairs))
+                .chain(named.set.iter().copied())
+                .collect()
+        };
+        numbers.sort_unstable();
+        numbers.dedup();
+        let operated = std::mem::take(&mut named.set);
         let none = Arc::default();
-        for number in 0..count {
-            let list = &routes.paths[number];
+        for number in numbers {
+            let (Some(list), Some(old)) = (routes.paths.get(number), named.sets.get(number)) else {
+                continue;
+            };
             let pair = routes.pairs.get(number).unwrap_or(&none);
-            let same = |old: &[Arc<PathList>], new: &Arc<PathList>| {
+            let same = |old: &SharedVec<Arc<PathList>>, new: &Arc<PathList>| {
                 old.get(number).is_some_and(|old| Arc::ptr_eq(old, new))
             };
             let pair_is_same =
                 same(&named.pairs, pair) || (named.pairs.is_empty() && pair.is_empty());
-            let to = self.nodes[number];
-            // Whether such a path can be taken may change with any link.
-            let operated =
-                named.sets[number].is_set || mesh.operator_via(mesh.source(), to).is_some();
-            if same(&named.lists, list) && pair_is_same && !relabelled && !operated {
+            let same = same(&named.lists, list) && pair_is_same;
+            if same && !relabelled && !operated.contains(&number) {
                 continue;
             }
-            let set =
-                self.name_set(&Computed { mesh, class, to, list, pair, keep }, &named.sets[number]);
-            if *named.sets[number] != set {
-                named.sets[number] = Arc::new(set);
+            let to = self.nodes[number];
+            let set = self.name_set(&Computed { mesh, class, to, list, pair, keep }, old);
+            if set.is_set {
+                named.set.push(number);
+            }
+            if **old != set {
+                named.sets.set(number, Arc::new(set));
             }
         }
         named.lists.clone_from(&routes.paths);
@@ -180,10 +204,11 @@ impl RouteTable {
     fn name_set(&mut self, computed: &Computed<'_>, old: &RouteSet) -> RouteSet {
         let &Computed { mesh, class, to, list, pair, keep } = computed;
         let mut set = RouteSet::default();
+        set.routes.reserve_exact(old.routes.len().max(list.len()));
         if let Some(Ok(nodes)) = mesh.operator_path(mesh.source(), to)
             && let Some(key) = mesh.topology().path_key(class, &nodes)
         {
-            set.is_set = self.add(&mut set, old, mesh, &nodes, key.cost()).is_some();
+            set.is_set = self.add(&mut set, old, mesh, nodes.iter().copied(), key.cost()).is_some();
         }
         for path in 0..list.len() {
             self.add_listed(&mut set, old, mesh, list, path);
@@ -213,8 +238,7 @@ impl RouteTable {
         list: &PathList,
         path: usize,
     ) -> Option<usize> {
-        let nodes: Vec<NodeNumber> = list.nodes(path).collect();
-        self.add(set, old, mesh, &nodes, list.key(path)?.cost())
+        self.add(set, old, mesh, list.nodes(path), list.key(path)?.cost())
     }
 
     /// Adds the path over `nodes`, with the id that it had; where it stands. None if there is no such
@@ -224,18 +248,34 @@ impl RouteTable {
         set: &mut RouteSet,
         old: &RouteSet,
         mesh: &MeshTopology,
-        nodes: &[NodeNumber],
+        nodes: impl Iterator<Item = NodeNumber> + Clone,
         cost: u64,
     ) -> Option<usize> {
         // A pair may be older than the mesh.
-        let hops = mesh.hops(nodes)?;
-        if let Some(at) = set.routes.iter().position(|route| route.hops == hops) {
+        let hops = &mut self.hops;
+        hops.clear();
+        for (from, to) in nodes.clone().zip(nodes.clone().skip(1)) {
+            hops.push(mesh.index(from, to)?);
+        }
+        if let Some(at) = set.routes.iter().position(|route| route.hops == *hops) {
             return Some(at);
         }
-        let known = old.routes.iter().find(|route| route.hops == hops).map(|route| route.path);
-        let path = known.unwrap_or_else(|| self.next_path());
-        let nodes = nodes.iter().skip(1).filter_map(|&number| mesh.id(number)).collect();
-        set.routes.push(Route { path, hops, nodes, cost, weight: 0 });
+        let ids = nodes.skip(1).filter_map(|number| mesh.id(number));
+        let known = old.routes.iter().find(|route| route.hops == *hops);
+        let route = match known {
+            Some(known) if known.nodes.iter().copied().eq(ids.clone()) => {
+                Route { cost, weight: 0, ..known.clone() }
+            }
+            // Only a node that gives one index to two neighbours makes the same hops lead elsewhere.
+            _ => Route {
+                path: known.map(|route| route.path).unwrap_or_else(|| self.next_path()),
+                hops: self.hops.clone(),
+                nodes: ids.collect(),
+                cost,
+                weight: 0,
+            },
+        };
+        set.routes.push(route);
         Some(set.routes.len().saturating_sub(1))
     }
 

@@ -24,6 +24,9 @@ impl<K, V> Default for SharedMap<K, V> {
     }
 }
 
+/// An entry that may differ between two maps: its key, what the one has there, what the other has.
+pub(crate) type Difference<'a, K, V> = (K, Option<&'a V>, Option<&'a V>);
+
 impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -109,8 +112,66 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
             .take_while(move |(key, _)| is_within(key))
     }
 
+    /// The entries of this map and of `other` without those of pieces that both share, which are
+    /// equal; in order of the keys.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = Difference<'a, K, V>> {
+        let (mut one, mut two) = (Place::default(), Place::default());
+        std::iter::from_fn(move || {
+            while let (Some(left), Some(right)) = (one.begins(self), two.begins(other))
+                && Arc::ptr_eq(left, right)
+            {
+                one.piece = one.piece.saturating_add(1);
+                two.piece = two.piece.saturating_add(1);
+            }
+            let (left, right) = (one.entry(self), two.entry(other));
+            let key = match (left, right) {
+                (Some((left, _)), Some((right, _))) => *left.min(right),
+                (Some((key, _)), None) | (None, Some((key, _))) => *key,
+                (None, None) => return None,
+            };
+            let left = left.filter(|(known, _)| *known == key).map(|(_, value)| value);
+            let right = right.filter(|(known, _)| *known == key).map(|(_, value)| value);
+            for (place, map, passed) in
+                [(&mut one, self, left.is_some()), (&mut two, other, right.is_some())]
+            {
+                if passed {
+                    place.pass(map);
+                }
+            }
+            Some((key, left, right))
+        })
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> + '_ {
         self.pieces.iter().flat_map(|piece| piece.iter()).map(|(_, value)| value)
+    }
+}
+
+/// Where a walk through a map has come to.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    piece: usize,
+    within: usize,
+}
+
+impl Place {
+    /// The piece that begins here.
+    fn begins<K, V>(self, map: &SharedMap<K, V>) -> Option<&Arc<Vec<(K, V)>>> {
+        map.pieces.get(self.piece).filter(|_| self.within == 0)
+    }
+
+    fn entry<K, V>(self, map: &SharedMap<K, V>) -> Option<&(K, V)> {
+        map.pieces.get(self.piece)?.get(self.within)
+    }
+
+    fn pass<K, V>(&mut self, map: &SharedMap<K, V>) {
+        self.within = self.within.saturating_add(1);
+        if map.pieces.get(self.piece).is_some_and(|piece| self.within >= piece.len()) {
+            *self = Self { piece: self.piece.saturating_add(1), within: 0 };
+        }
     }
 }
 
@@ -143,7 +204,18 @@ mod tests {
                 }
                 prop_assert_eq!(map.len(), model.len());
             }
-            forked.get_or_insert_with(|| (map.clone(), model.clone()));
+            let (old, was) = forked.get_or_insert_with(|| (map.clone(), model.clone()));
+            let differ: Vec<_> = old
+                .differences(&map)
+                .filter(|(_, one, other)| one != other)
+                .collect();
+            let keys: std::collections::BTreeSet<_> = was.keys().chain(model.keys()).collect();
+            let expected: Vec<_> = keys
+                .into_iter()
+                .map(|key| (*key, was.get(key), model.get(key)))
+                .filter(|(_, one, other)| one != other)
+                .collect();
+            prop_assert_eq!(differ, expected);
             for (map, model) in [(map, model)].into_iter().chain(forked) {
                 prop_assert!(map.values().eq(model.values()));
                 prop_assert!(map.range(low..).eq(model.range(low..)));
@@ -169,5 +241,6 @@ mod tests {
         let shared = one.pieces.iter().zip(&other.pieces).filter(|(a, b)| Arc::ptr_eq(a, b));
         assert_eq!(shared.count(), one.pieces.len() - 2);
         assert_eq!((one.get(&500), other.get(&500)), (Some(&500), Some(&7)));
+        assert!(one.differences(&other).count() <= 2 * PIECE_MAX + 2, "no look at what is shared");
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use hawser_wire::{AdjacencyIndex, NodeId, PathId, TrafficClass};
 
+use crate::shared_vec::SharedVec;
 use crate::{Backups, MeshTopology, ShortestPathTree};
 
 /// One path to a destination, as a source writes it into a route header.
@@ -86,7 +87,7 @@ impl Protection {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClassTable {
     /// In the order of the snapshot's nodes.
-    pub(crate) sets: Vec<Arc<RouteSet>>,
+    pub(crate) sets: SharedVec<Arc<RouteSet>>,
     pub(crate) protection: Option<Protection>,
 }
 
@@ -153,8 +154,9 @@ impl RouteSnapshot {
 
     /// The nodes that control frames reach, without this one, and over how many hops.
     pub fn reachable(&self) -> impl Iterator<Item = (NodeId, usize)> + '_ {
-        let sets = self.table(TrafficClass::Control).map(|table| table.sets.as_slice());
-        let sets = self.nodes.iter().zip(sets.unwrap_or_default());
+        let sets =
+            self.table(TrafficClass::Control).into_iter().flat_map(|table| table.sets.iter());
+        let sets = self.nodes.iter().zip(sets);
         sets.filter_map(|(&node, set)| Some((node, set.routes.first()?.hops.len())))
     }
 

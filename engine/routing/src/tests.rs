@@ -12,6 +12,7 @@ mod incremental_spf;
 mod k_paths;
 mod mesh;
 mod mesh_topology;
+mod mesh_update;
 mod operator_routes;
 mod path_computer;
 mod paths;

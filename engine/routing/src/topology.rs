@@ -5,10 +5,9 @@
     reason = "classes index arrays of three; node numbers are checked on the way in"
 )]
 
-use std::collections::BTreeMap;
-
 use hawser_wire::TrafficClass;
 
+use crate::arc_map::{ArcMap, Difference};
 use crate::graph::{COST_MAX, Graph, GraphArc, GraphError, HalfArc, NodeNumber, PathKey};
 
 /// What a node does not do for others.
@@ -110,11 +109,11 @@ impl CostTerms {
 /// Nodes, links and weights: what paths are computed from.
 ///
 /// A link is there in both directions or not at all. Nodes have numbers in the bytewise order of
-/// their ids; the ids stay with the caller.
+/// their ids; the ids stay with the caller. A clone shares what neither has changed since.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
     nodes: Vec<NodeFlags>,
-    arcs: BTreeMap<(NodeNumber, NodeNumber), LinkMetrics>,
+    arcs: ArcMap<LinkMetrics>,
     weights: [Weights; TrafficClass::ALL.len()],
 }
 
@@ -122,8 +121,8 @@ impl Topology {
     /// A topology without links. `weights` are those of the classes in the order of
     /// [`TrafficClass::ALL`].
     #[must_use]
-    pub const fn new(nodes: Vec<NodeFlags>, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
-        Self { nodes, arcs: BTreeMap::new(), weights }
+    pub fn new(nodes: Vec<NodeFlags>, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
+        Self { arcs: ArcMap::new(nodes.len(), Vec::new()), nodes, weights }
     }
 
     /// Adds a link with the metrics of the way from `a` to `b` and of the way back.
@@ -140,23 +139,48 @@ impl Topology {
         if a == b || a as usize >= nodes || b as usize >= nodes {
             return Err(GraphError::BadArc { from: a, to: b, nodes });
         }
-        if self.arcs.contains_key(&(a, b)) {
+        if self.arcs.get(a, b).is_some() {
             return Err(GraphError::Twice { from: a, to: b });
         }
-        self.arcs.insert((a, b), ab);
-        self.arcs.insert((b, a), ba);
+        self.set_link((a, b), Some((ab, ba)));
         Ok(())
     }
 
     /// The arcs, all at once: both directions of each link, between different nodes that there are.
     pub(crate) fn set_arcs(&mut self, arcs: Vec<((NodeNumber, NodeNumber), LinkMetrics)>) {
-        self.arcs = arcs.into_iter().collect();
+        self.arcs = ArcMap::new(self.nodes.len(), arcs);
+    }
+
+    /// Gives a link between different nodes that there are the metrics of both directions, or takes
+    /// it away; answers whether there was one.
+    pub(crate) fn set_link(
+        &mut self,
+        (a, b): (NodeNumber, NodeNumber),
+        metrics: Option<(LinkMetrics, LinkMetrics)>,
+    ) -> bool {
+        let (ab, ba) = metrics.unzip();
+        self.arcs.set((b, a), ba);
+        self.arcs.set((a, b), ab).is_some()
+    }
+
+    /// Changes what a node that there is does not do.
+    pub(crate) fn set_flags(&mut self, node: NodeNumber, flags: NodeFlags) {
+        if let Some(known) = self.nodes.get_mut(node as usize) {
+            *known = flags;
+        }
+    }
+
+    /// The arcs that differ from here to `other`, which has as many nodes.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = Difference<'a, LinkMetrics>> {
+        self.arcs.differences(&other.arcs)
     }
 
     /// Takes a link away; answers whether there was one.
     pub fn cut(&mut self, a: NodeNumber, b: NodeNumber) -> bool {
-        self.arcs.remove(&(b, a));
-        self.arcs.remove(&(a, b)).is_some()
+        self.set_link((a, b), None)
     }
 
     /// Takes a node out of transit; answers whether there is such a node.
@@ -179,13 +203,13 @@ impl Topology {
 
     /// The arcs and their metrics, in order of their ends.
     pub fn arcs(&self) -> impl Iterator<Item = ((NodeNumber, NodeNumber), &LinkMetrics)> {
-        self.arcs.iter().map(|(ends, metrics)| (*ends, metrics))
+        self.arcs.iter()
     }
 
     /// Metrics of an arc.
     #[must_use]
     pub fn metrics(&self, from: NodeNumber, to: NodeNumber) -> Option<&LinkMetrics> {
-        self.arcs.get(&(from, to))
+        self.arcs.get(from, to)
     }
 
     /// Cost and hops of a path in `class`, given as the list of its nodes; `None` if it takes a link
@@ -219,8 +243,8 @@ impl Topology {
         to: NodeNumber,
         metrics: LinkMetrics,
     ) -> Option<LinkMetrics> {
-        let old = self.arcs.get_mut(&(from, to))?;
-        Some(std::mem::replace(old, metrics))
+        self.arcs.get(from, to)?;
+        self.arcs.set((from, to), Some(metrics))
     }
 
     /// The topology as `class` sees it.
@@ -233,7 +257,7 @@ impl Topology {
         let arcs: Vec<GraphArc> = self
             .arcs
             .iter()
-            .map(|(&(from, to), metrics)| GraphArc {
+            .map(|((from, to), metrics)| GraphArc {
                 from,
                 to,
                 cost: CostTerms::new(metrics, weights).total(),

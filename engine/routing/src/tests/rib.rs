@@ -68,7 +68,7 @@ fn routes_kept_up_to_date_are_those_computed_from_nothing() {
                 let (first, fresh_first) = (first.class(class), fresh_first.class(class));
                 assert_eq!(first.tree, fresh_first.tree, "seed {seed}, step {step}");
                 assert_eq!(first.backups, fresh_first.backups, "seed {seed}, step {step}");
-                for (list, best) in first.paths.iter().zip(&fresh_first.paths) {
+                for (list, best) in first.paths.iter().zip(fresh_first.paths.iter()) {
                     assert!(list.key(0) == best.key(0) && list.nodes(0).eq(best.nodes(0)));
                 }
             }
