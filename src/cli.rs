@@ -141,7 +141,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Mesh(command) => block_on(mesh::run(command, target()?, out)),
         Command::Token(command) => block_on(token::run(command, target()?, out)),
         Command::Stream(command) => block_on(stream::run(command, target()?, out)),
-        Command::Link(link::LinkCommand::Ls) => block_on(link::list(target()?, out)),
+        Command::Link(command) => block_on(link::run(command, target()?, out)),
         Command::Lane(command) => block_on(lane::run(command, target()?, out)),
         Command::Route(command) => block_on(route::run(command, target()?, out)),
         Command::Events(command) => block_on(events::run(command, target()?, out)),

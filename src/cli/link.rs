@@ -1,18 +1,43 @@
 //! `hawser link`.
 
-use clap::Subcommand;
-use hawser_proto::v1::LinkStatus;
+use clap::{Subcommand, ValueEnum};
+use hawser_proto::v1::{LinkStatus, SetLinkModeReq};
 use serde::Serialize;
 
 use super::client::Target;
 use super::failure::Failure;
 use super::output::{Output, bytes_text, micros_text};
-use super::table::{Align, Table};
+use super::table::{Align, Table, clean};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LinkCommand {
     /// List this node's links.
     Ls,
+    /// Change how a link of this node uses its lanes, until the link's session ends.
+    Mode {
+        /// The neighbour, by name or id.
+        peer: String,
+        /// Lanes for each class, or one lane for all traffic.
+        mode: Mode,
+    },
+}
+
+/// How a link uses its lanes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// Lanes of their own for control, priority and bulk.
+    Separate,
+    /// One lane for all of them, control first.
+    Collapsed,
+}
+
+impl Mode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Separate => "separate",
+            Self::Collapsed => "collapsed",
+        }
+    }
 }
 
 /// A link, as printed.
@@ -23,6 +48,8 @@ pub(crate) struct LinkRow<'a> {
     b: &'a str,
     b_name: &'a str,
     up: bool,
+    /// None while it is down.
+    mode: Option<&'a str>,
     lanes: u32,
     rtt_us: u64,
     sent_bytes: u64,
@@ -39,6 +66,7 @@ impl<'a> From<&'a LinkStatus> for LinkRow<'a> {
             b: &link.b,
             b_name: &link.b_name,
             up: link.up,
+            mode: link.mode.as_deref(),
             lanes: link.lanes,
             rtt_us: link.rtt_us,
             sent_bytes: link.sent_bytes,
@@ -61,7 +89,32 @@ impl LinkRow<'_> {
 
 /// # Errors
 /// Whatever the node answers.
-pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
+pub(crate) async fn run(command: LinkCommand, target: Target, out: Output) -> Result<(), Failure> {
+    match command {
+        LinkCommand::Ls => list(target, out).await,
+        LinkCommand::Mode { peer, mode } => set_mode(peer, mode, target, out).await,
+    }
+}
+
+#[derive(Serialize)]
+struct ModeRow<'a> {
+    peer_id: &'a str,
+    peer_name: &'a str,
+    mode: &'a str,
+}
+
+async fn set_mode(peer: String, mode: Mode, target: Target, out: Output) -> Result<(), Failure> {
+    let request = SetLinkModeReq { peer, mode: mode.name().to_owned() };
+    let report = target.mesh().await?.set_link_mode(request).await?.into_inner();
+    let peer = report.peer.unwrap_or_default();
+    let row = ModeRow { peer_id: &peer.node_id, peer_name: &peer.name, mode: &report.mode };
+    out.value(&row, || {
+        let name = if peer.name.is_empty() { &peer.node_id } else { &peer.name };
+        format!("the link to {} is {} now\n", clean(name), row.mode)
+    })
+}
+
+async fn list(target: Target, out: Output) -> Result<(), Failure> {
     let links = target.mesh().await?.list_links(()).await?.into_inner().links;
     let rows: Vec<LinkRow<'_>> = links.iter().map(LinkRow::from).collect();
     out.rows(&rows, || {
@@ -70,6 +123,7 @@ pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 ("PEER", Align::Left),
                 ("ID", Align::Left),
                 ("STATE", Align::Left),
+                ("MODE", Align::Left),
                 ("LANES", Align::Right),
                 ("RTT", Align::Right),
                 ("SENT", Align::Right),
@@ -84,6 +138,7 @@ pub(crate) async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 row.b_name.to_owned(),
                 row.b.to_owned(),
                 row.state().to_owned(),
+                row.mode.unwrap_or("-").to_owned(),
                 row.lanes.to_string(),
                 row.rtt(),
                 bytes_text(row.sent_bytes),

@@ -10,6 +10,7 @@ mod files;
 mod lane_policy;
 mod lifecycle;
 mod link_faults;
+mod link_mode;
 mod liveness;
 mod namespaces;
 mod operator_route;

@@ -7,12 +7,13 @@ use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
     DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainMessageReq, ExplainRouteReq,
     Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList,
-    LeaveMeshReq, LinkList, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate, MessageExplanation,
-    NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult, QualityOfService,
-    RouteExplanation, RouteList, SeedMeshReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList,
-    SuccessStatus, Topology, TopologyReq, TopologyStatus, UndrainNodeReq,
+    LeaveMeshReq, LinkList, LinkModeReport, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate,
+    MessageExplanation, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult,
+    QualityOfService, RouteExplanation, RouteList, SeedMeshReq, SetLinkModeReq, StartMeshReq,
+    StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq, TopologyStatus,
+    UndrainNodeReq,
 };
-use hawser_wire::NodeId;
+use hawser_wire::{LinkMode, NodeId};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,7 +29,7 @@ use crate::plane_status::plane_status;
 use crate::publish_call::run_publish_call;
 use crate::publish_unary::UnaryPublishers;
 use crate::request_check::not_yet;
-use crate::route_status::{class_of, route_explanation, route_list};
+use crate::route_status::{class_of, route_explanation, route_list, route_node};
 use crate::survey_status::{coverage_report, drill_report, survey_turn, topology};
 
 /// Results that wait for a publisher: they are cumulative, so few are enough.
@@ -295,6 +296,18 @@ impl MeshService for MeshApi {
         Ok(Response::new(drill_report(found.map_err(|error| plane_status(&error))?)))
     }
 
+    async fn set_link_mode(&self, request: Request<SetLinkModeReq>) -> Answer<LinkModeReport> {
+        note_call(&request, "SetLinkMode");
+        let SetLinkModeReq { peer, mode } = request.into_inner();
+        let mode = mode_of(&mode)?;
+        let peer = self.plane.set_link_mode(peer, mode).await;
+        let peer = peer.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(LinkModeReport {
+            peer: Some(route_node(peer)),
+            mode: mode.name().to_owned(),
+        }))
+    }
+
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {
         let streams = self.plane.streams().await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamList { streams: streams.into_iter().map(stream_status).collect() }))
@@ -324,6 +337,14 @@ fn given(text: String) -> Option<String> {
 fn parse_node(text: &str) -> Result<NodeId, Status> {
     text.parse().map_err(|error| {
         Status::invalid_argument(format!("node_id {text:?} is no node's id: {error}"))
+    })
+}
+
+fn mode_of(name: &str) -> Result<LinkMode, Status> {
+    LinkMode::ALL.into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "mode {name:?} is none: there are \"separate\" and \"collapsed\""
+        ))
     })
 }
 

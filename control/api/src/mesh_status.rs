@@ -79,6 +79,7 @@ pub(crate) fn link_status(view: LinkView) -> v1::LinkStatus {
         loss_ppm: view.metrics.loss_ppm,
         utilization_permille: u32::from(view.metrics.utilization_permille),
         digest_agrees: view.digest_agrees,
+        mode: view.mode.map(|mode| mode.name().to_owned()),
     }
 }
 

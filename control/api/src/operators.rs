@@ -138,6 +138,7 @@ mod tests {
                 "SendMeshUpdate",
                 "SendInternalDBUpdate",
                 "DrillLink",
+                "SetLinkMode",
             ]
         );
         assert_eq!(for_members, FOR_MEMBERS.len(), "each listed call is there");

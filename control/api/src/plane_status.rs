@@ -17,12 +17,14 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         | PlaneError::RouteOfOther { .. }
         | PlaneError::NotLinkEnd { .. }
         | PlaneError::DrillRefused { .. }
+        | PlaneError::LinkModeBusy { .. }
         | PlaneError::NoAddress
         | PlaneError::Listen { .. }
         | PlaneError::NameFixed { .. } => Code::FailedPrecondition,
         PlaneError::AlreadyInMesh { .. }
         | PlaneError::StreamDiffers { .. }
-        | PlaneError::RouteExists { .. } => Code::AlreadyExists,
+        | PlaneError::RouteExists { .. }
+        | PlaneError::LinkModeSame { .. } => Code::AlreadyExists,
         PlaneError::UnknownNode { .. }
         | PlaneError::UnknownStream { .. }
         | PlaneError::NoRoute { .. }
@@ -34,6 +36,7 @@ pub(crate) fn plane_status(error: &PlaneError) -> Status {
         | PlaneError::NameInvalid { .. } => Code::InvalidArgument,
         PlaneError::TokenInvalid { .. } | PlaneError::Refused { .. } => Code::PermissionDenied,
         PlaneError::Unreachable { .. }
+        | PlaneError::LinkModeNotAgreed { .. }
         | PlaneError::Stopping
         | PlaneError::Store(StoreError::Stopped) => Code::Unavailable,
         PlaneError::Unsupported { .. } => Code::Unimplemented,

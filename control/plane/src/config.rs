@@ -13,7 +13,8 @@ const BULK_LANES_MAX: u8 = 4;
 /// 3 on while they are wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LanePlan {
-    /// Lane 0 carries every class, control first, and there is no other.
+    /// A link begins with lane 0 alone, which carries every class, control first. Others come if its
+    /// ends agree on separate lanes.
     pub collapsed: bool,
     /// Most bulk lanes of a link, 1 to 4; others count as the nearest of these.
     pub bulk_lanes_max: u8,
@@ -30,25 +31,31 @@ impl LanePlan {
     /// The lane by which a peer is found.
     pub(crate) const FIRST: LaneId = LaneId(0);
 
-    /// The lanes that a link always has, the first one first.
-    pub(crate) const fn standing(self) -> &'static [(LaneId, TrafficClass)] {
+    /// The lanes that a link with separate lanes always has, the first one first.
+    pub(crate) const fn separate() -> &'static [(LaneId, TrafficClass)] {
         const LANES: [(LaneId, TrafficClass); 3] = [
             (LanePlan::FIRST, TrafficClass::Control),
             (LaneId(1), TrafficClass::Priority),
             (LaneId(BULK_LANE_FIRST), TrafficClass::Bulk),
         ];
-        if self.collapsed { LANES.split_at(1).0 } else { &LANES }
+        &LANES
+    }
+
+    /// The lanes that every link of this node has, the first one first.
+    pub(crate) const fn standing(self) -> &'static [(LaneId, TrafficClass)] {
+        let separate = Self::separate();
+        if self.collapsed { separate.split_at(1).0 } else { separate }
     }
 
     /// The class of a lane that a link may have; `None` if it may not have such a lane.
     pub(crate) fn class_of(self, lane: LaneId) -> Option<TrafficClass> {
-        let mut standing = self.standing().iter();
-        if let Some(&(_, class)) = standing.find(|(standing, _)| *standing == lane) {
+        let mut separate = Self::separate().iter();
+        if let Some(&(_, class)) = separate.find(|(separate, _)| *separate == lane) {
             return Some(class);
         }
         let bulk_max = u16::from(self.bulk_lanes_max.clamp(1, BULK_LANES_MAX));
         let is_bulk = (BULK_LANE_FIRST..BULK_LANE_FIRST + bulk_max).contains(&lane.0);
-        (is_bulk && !self.collapsed).then_some(TrafficClass::Bulk)
+        is_bulk.then_some(TrafficClass::Bulk)
     }
 }
 
@@ -99,7 +106,7 @@ mod tests {
         assert_eq!(narrow.class_of(LaneId(2)), bulk, "at least one");
         assert_eq!(narrow.class_of(LaneId(3)), None);
         let collapsed = LanePlan { collapsed: true, ..separate };
-        assert_eq!(collapsed.class_of(LanePlan::FIRST), Some(TrafficClass::Control));
-        assert_eq!(collapsed.class_of(LaneId(2)), None);
+        assert_eq!(collapsed.standing(), [(LanePlan::FIRST, TrafficClass::Control)]);
+        assert_eq!(collapsed.class_of(LaneId(2)), bulk, "it may agree on separate lanes");
     }
 }

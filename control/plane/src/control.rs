@@ -27,6 +27,7 @@ use crate::events::Events;
 use crate::evictions::Evictions;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
+use crate::link_modes::LinkModes;
 use crate::link_state::RefusedLinkState;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
@@ -101,6 +102,7 @@ pub(crate) struct Control {
     pub(crate) dial_back_guard: DialBackGuard,
     pub(crate) lane_events: LaneEvents,
     pub(crate) drills: Drills,
+    pub(crate) link_modes: LinkModes,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -204,6 +206,7 @@ impl Control {
             dial_back_guard: DialBackGuard::default(),
             lane_events: LaneEvents::new(),
             drills: Drills::default(),
+            link_modes: LinkModes::default(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),

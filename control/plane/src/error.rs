@@ -1,6 +1,6 @@
 use hawser_identity::IdentityError;
 use hawser_store::StoreError;
-use hawser_wire::{CloseReason, NodeId, StreamId};
+use hawser_wire::{CloseReason, LinkMode, NodeId, StreamId};
 use thiserror::Error;
 
 /// Why the control plane cannot do what it was asked. Unless a variant says otherwise nothing was
@@ -179,6 +179,28 @@ pub enum PlaneError {
         /// Why.
         why: String,
     },
+    /// The link's lanes are used like that already.
+    #[error("the link to {peer} has {} already", lanes_of(*mode))]
+    LinkModeSame {
+        /// The neighbour.
+        peer: String,
+        /// As the caller wants them.
+        mode: LinkMode,
+    },
+    /// Another change of the link is under way.
+    #[error("a change of the link to {peer} is under way: wait until it is answered")]
+    LinkModeBusy {
+        /// The neighbour.
+        peer: String,
+    },
+    /// The far end of a link has not answered a change, which is taken back.
+    #[error("the link to {peer} stays as it is: {why}")]
+    LinkModeNotAgreed {
+        /// The neighbour.
+        peer: String,
+        /// What has happened instead.
+        why: &'static str,
+    },
     /// A name or a number that breaks its rule.
     #[error("{what} {value:?} is not allowed: {rule}")]
     NameInvalid {
@@ -269,6 +291,13 @@ pub enum PlaneError {
 
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+const fn lanes_of(mode: LinkMode) -> &'static str {
+    match mode {
+        LinkMode::Separate => "separate lanes",
+        LinkMode::Collapsed => "one lane for all traffic",
+    }
 }
 
 fn last_published(last_seq: u64) -> String {

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_wire::{NodeId, StreamId};
+use hawser_wire::{LinkMode, NodeId, StreamId};
 use rustls::ServerConfig;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::routes::RoutesView;
 use crate::{
-    DrillView, EventView, LaneEventsView, LaneView, LinkView, MessageView, OpenStream,
+    DrillView, EventView, LaneEventsView, LaneView, LinkView, MessageView, NodeRef, OpenStream,
     OpenedStream, PlaneError, StatusView, StreamStatusView, StreamView,
 };
 
@@ -92,6 +92,11 @@ pub(crate) enum Command {
         cut_for: Duration,
         force: bool,
         answer: Answer<DrillView>,
+    },
+    SetLinkMode {
+        peer: String,
+        mode: LinkMode,
+        answer: Answer<NodeRef>,
     },
     OpenStream {
         request: OpenStream,
@@ -363,6 +368,18 @@ impl PlaneHandle {
         force: bool,
     ) -> Result<DrillView, PlaneError> {
         self.ask(|answer| Command::Drill { ends, cut_for, force, answer }).await
+    }
+
+    /// Has the ends of the link to `peer` use separate lanes, or one for all traffic, from now on, until
+    /// the link's session ends: no lane for ten seconds, or either end starts again. Answers with the
+    /// neighbour when both ends have agreed; lanes come and go after that.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::Leaving`],
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`], [`PlaneError::NoLink`],
+    /// [`PlaneError::LinkModeSame`], [`PlaneError::LinkModeBusy`], [`PlaneError::LinkModeNotAgreed`].
+    pub async fn set_link_mode(&self, peer: String, mode: LinkMode) -> Result<NodeRef, PlaneError> {
+        self.ask(|answer| Command::SetLinkMode { peer, mode, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

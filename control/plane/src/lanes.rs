@@ -187,6 +187,7 @@ impl Control {
     fn handle_link_down(&mut self, peer: NodeId, reason: &str) {
         let detail = format!("link to {}: {reason}", self.peer_name(peer));
         self.events.emit(EventKind::LinkDown, Some(peer), detail);
+        self.end_mode_change(peer);
         self.handle_link_lost(peer);
     }
 

@@ -37,6 +37,7 @@ mod lane_events;
 mod lanes;
 mod lifecycle;
 mod link_metrics;
+mod link_modes;
 mod link_state;
 mod links;
 mod liveness;

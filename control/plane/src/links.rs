@@ -177,6 +177,11 @@ impl Links {
         self.links.get(&peer).is_some_and(|link| link.collapsed)
     }
 
+    /// How the ends of the link use its lanes.
+    pub(crate) fn mode(&self, peer: NodeId) -> LinkMode {
+        if self.is_collapsed(peer) { LinkMode::Collapsed } else { LinkMode::Separate }
+    }
+
     /// A connection is registered for the lane, up or about to be.
     pub(crate) fn is_served(&self, peer: NodeId, lane: LaneId) -> bool {
         self.links.get(&peer).is_some_and(|link| link.lanes.contains_key(&lane))
@@ -248,7 +253,6 @@ impl Links {
         let mut all = Vec::new();
         for (&peer, link) in &mut self.links {
             link.up = false;
-            link.collapsed = false;
             for (lane, entry) in std::mem::take(&mut link.lanes) {
                 all.push((peer, Superseded { lane, epoch: entry.epoch }));
             }

@@ -254,6 +254,7 @@ impl Control {
         self.advance_evictions();
         self.advance_liveness();
         self.advance_drill();
+        self.advance_link_modes();
         self.settle_due();
         self.answer_route_changes();
         self.announce_due();
@@ -280,6 +281,7 @@ impl Control {
             self.settling.as_ref().map(Settling::poll_timeout),
             self.operator_routes.poll_timeout(),
             self.drills.poll_timeout(),
+            self.link_modes.poll_timeout(),
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
             self.commits.poll_timeout(),
@@ -328,6 +330,7 @@ impl Control {
             Command::Drill { ends: [a, b], cut_for, force, answer } => {
                 self.start_drill([&a, &b], cut_for, force, answer);
             }
+            Command::SetLinkMode { peer, mode, answer } => self.set_link_mode(&peer, mode, answer),
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),
             Command::ResolveStream { stream, answer } => {
@@ -351,7 +354,7 @@ impl Control {
             ShardToControl::WantLane { peer, lane, class } => {
                 self.handle_want_lane(peer, lane, class);
             }
-            ShardToControl::LinkMode { peer, mode } => self.links.handle_mode(peer, mode),
+            ShardToControl::LinkMode { peer, mode } => self.handle_link_mode(peer, mode),
             ShardToControl::LinkEvent(report) => self.handle_link_event(*report),
             ShardToControl::LinkControl { from, body } => self.handle_link_control(from, &body),
             ShardToControl::Datagram { from, body } => self.handle_datagram(from, &body),

@@ -7,7 +7,8 @@ use hawser_membership::Liveness;
 use hawser_routing::AdjacencyMetrics;
 use hawser_store::StreamState;
 use hawser_wire::{
-    AdjacencyIndex, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, ShardId, StreamId, TrafficClass,
+    AdjacencyIndex, Incarnation, LaneId, LinkEpoch, LinkMode, MeshId, NodeId, ShardId, StreamId,
+    TrafficClass,
 };
 use tokio::sync::broadcast;
 
@@ -145,6 +146,8 @@ pub struct LinkView {
     pub b: NodeRef,
     /// At least one lane is up; for other nodes' links: both ends say so.
     pub up: bool,
+    /// How the ends use the link's lanes; `None` while it is down, and for other nodes' links.
+    pub mode: Option<LinkMode>,
     /// Lanes that are up; 0 for other nodes' links, whose lanes are not known here.
     pub lanes: u32,
     /// Smoothed round trip; zero if it is not known yet.

@@ -80,6 +80,8 @@ pub(crate) struct Lane {
     pub(crate) draining_since: MonoTime,
     /// Since then the peer wants to close it, and sends nothing more over it.
     pub(crate) leaves_since: Option<MonoTime>,
+    /// Either side closes it though its link has lanes for each class again: it is to come back.
+    pub(crate) returns: bool,
 }
 
 impl Lane {
@@ -116,12 +118,18 @@ impl Lane {
             draining: None,
             draining_since: now,
             leaves_since: None,
+            returns: false,
         }
     }
 
     /// New frames may be placed on it.
     pub(crate) const fn is_open(&self) -> bool {
         self.draining.is_none()
+    }
+
+    /// It is to be closed, and the peer was told.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.draining.is_some() && self.announced.is_empty()
     }
 
     /// Nothing is in flight over it, and both sides have said that they send nothing more; one that does

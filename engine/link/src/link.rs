@@ -247,7 +247,8 @@ impl VirtualLink {
         self.handle_alone(now);
     }
 
-    /// Proposes a mode to the peer; it holds once the peer has accepted.
+    /// Proposes a mode to the peer; it holds once the peer has accepted. The mode in force takes back a
+    /// proposal that the peer may not have heard.
     pub fn propose_mode(&mut self, mode: LinkMode) {
         if let Some(offer) = self.mode.propose(mode)
             && let Some(lane) = self.carrier(TrafficClass::Control)
@@ -260,6 +261,13 @@ impl VirtualLink {
     #[must_use]
     pub const fn mode(&self) -> LinkMode {
         self.mode.mode()
+    }
+
+    /// Neither side has asked for a mode in this session, as far as is known here: separate lanes are
+    /// nobody's choice.
+    #[must_use]
+    pub const fn is_mode_untouched(&self) -> bool {
+        self.mode.is_untouched()
     }
 
     /// Acknowledgements are wanted on the wire now.

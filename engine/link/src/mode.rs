@@ -25,7 +25,13 @@ impl ModeAgreement {
         self.mode
     }
 
-    /// This side wants `mode`; what to send, unless it is in force.
+    /// Neither side has asked for a mode in this session, as far as is known here.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        self.generation == 0 && self.proposed.is_none()
+    }
+
+    /// This side wants `mode`; what to send, unless it is in force. A proposal of the other one that
+    /// the peer has not answered is not repeated any more.
     pub(crate) fn propose(&mut self, mode: LinkMode) -> Option<LinkModeOffer> {
         self.proposed = (mode != self.mode).then_some(mode);
         self.open_proposal()

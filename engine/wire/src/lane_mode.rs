@@ -77,6 +77,20 @@ pub enum LinkMode {
     Collapsed,
 }
 
+impl LinkMode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Separate, Self::Collapsed];
+
+    /// Lower-case word for people and for the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Separate => "separate",
+            Self::Collapsed => "collapsed",
+        }
+    }
+}
+
 /// Agrees on a [`LinkMode`]: one side proposes, the other answers with the same generation and mode.
 /// Each side sends by the new mode once it has sent or received the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -80,9 +80,7 @@ pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
                 ("silent_lanes", lanes.to_string()),
             ],
         ),
-        LinkEvent::ModeChanged { mode } => {
-            ("mode-changed", vec![("mode", format!("{mode:?}").to_lowercase())])
-        }
+        LinkEvent::ModeChanged { mode } => ("mode-changed", vec![("mode", mode.name().to_owned())]),
         LinkEvent::SessionEnded { reason, frames } => (
             "session-ended",
             vec![("reason", end_of(reason)), ("unacked_frames", frames.to_string())],

@@ -169,10 +169,11 @@ impl<I: ShardIo> Links<I> {
             sent_bytes: 0,
             received_bytes: 0,
         });
-        if self.collapsed && link.machine.mode() != LinkMode::Collapsed {
+        let taken = link.machine.handle_lane_up(now, key, offer);
+        // What an operator has chosen since, at either end, holds until the session ends.
+        if self.collapsed && link.machine.is_mode_untouched() {
             link.machine.propose_mode(LinkMode::Collapsed);
         }
-        let taken = link.machine.handle_lane_up(now, key, offer);
         self.events.push_back(LaneEvent::Up { peer, lane, epoch });
         if let Err(violation) = taken {
             self.start_close(now, key, violation.close_reason(), &violation.to_string());
@@ -188,6 +189,14 @@ impl<I: ShardIo> Links<I> {
             && !std::mem::replace(&mut link.touched, true)
         {
             self.touched.push_back(peer);
+        }
+    }
+
+    /// Proposes a mode to the far end of a link, if there is one.
+    pub(crate) fn propose_mode(&mut self, peer: NodeId, mode: LinkMode) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.machine.propose_mode(mode);
+            self.touch(peer);
         }
     }
 

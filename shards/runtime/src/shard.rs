@@ -248,6 +248,9 @@ impl<I: ShardIo> Shard<I> {
                     self.forwarder.links.start_close(now, key, reason, "");
                 }
             }
+            ControlToShard::ProposeMode { peer, mode } => {
+                self.forwarder.links.propose_mode(peer, mode);
+            }
             ControlToShard::LinkControl { peer, body } => {
                 let class = TrafficClass::Control;
                 // Flooding repeats what is not acknowledged; without a lane it begins anew.

@@ -121,7 +121,7 @@ pub(crate) const KEYS: &[Key] = &[
         "lanes.collapsed",
         Kind::Flag,
         "false",
-        "One lane a link for all traffic, instead of one for control, one for priority and one or more for bulk.",
+        "Links begin with one lane for all traffic, instead of one for control, one for priority and one or more for bulk. `hawser link mode` changes a live link.",
     ),
     key(
         "links.bulk_lanes_max",

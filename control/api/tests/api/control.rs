@@ -2,7 +2,7 @@ use hawser_proto::client;
 use hawser_proto::v1::{
     AddRouteReq, DrainNodeReq, DropRouteReq, EvictNodeReq, Filter, IssueTokenReq, JoinMeshReq,
     LaneEventsReq, LeaveMeshReq, MeshStatus, NodeUpdate, OpenClientDataStreamReq, SeedMeshReq,
-    StreamHandle, SubscribeReq, UndrainNodeReq,
+    SetLinkModeReq, StreamHandle, SubscribeReq, UndrainNodeReq,
 };
 use hawser_wire::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +115,20 @@ async fn routes_that_cannot_be_are_refused() {
     let drop_route = DropRouteReq { from: String::new(), to: NAME.to_owned() };
     let none = mesh.drop_route(drop_route).await.unwrap_err();
     check(&none, Code::NotFound, &["no route", NAME]);
+}
+
+#[tokio::test]
+async fn modes_of_links_that_cannot_be_are_refused() {
+    let (node, _stream) = Node::with_stream().await;
+    let mut mesh = node.mesh().await;
+    let mode =
+        |peer: &str, mode: &str| SetLinkModeReq { peer: peer.to_owned(), mode: mode.to_owned() };
+    let no_mode = mesh.set_link_mode(mode(NAME, "one")).await.unwrap_err();
+    check(&no_mode, Code::InvalidArgument, &["\"one\"", "separate", "collapsed"]);
+    let unknown = mesh.set_link_mode(mode("nobody", "separate")).await.unwrap_err();
+    check(&unknown, Code::NotFound, &["nobody"]);
+    let own = mesh.set_link_mode(mode(NAME, "collapsed")).await.unwrap_err();
+    check(&own, Code::NotFound, &["no link", NAME]);
 }
 
 #[tokio::test]

@@ -11,8 +11,10 @@ async fn lanes(node: &Node) -> Vec<(NodeId, LaneId, LinkEpoch, bool)> {
 #[tokio::test]
 async fn two_nodes_that_dial_each_other_agree() {
     let (at_a, at_b) = (free_port().to_string(), free_port().to_string());
-    let a = start(Setup { name: "a", listen: Some(at_a.clone()), dial: vec![at_b.clone()] }).await;
-    let b = start(Setup { name: "b", listen: Some(at_b), dial: vec![at_a] }).await;
+    let at = |at: &str| Some(at.to_owned());
+    let a = Setup { listen: at(&at_a), dial: vec![at_b.clone()], ..Setup::listens("a") };
+    let a = start(a).await;
+    let b = start(Setup { listen: at(&at_b), dial: vec![at_a], ..Setup::listens("b") }).await;
     b.handle.seed_mesh("test", "").await.expect("seeds");
     b.admit(&a).await;
     for round in 0..3 {
@@ -48,7 +50,8 @@ async fn two_nodes_that_dial_each_other_agree() {
 #[tokio::test]
 async fn a_node_that_dials_itself_says_so() {
     let address = free_port().to_string();
-    let setup = Setup { name: "a", listen: Some(address.clone()), dial: vec![address] };
+    let listen = Some(address.clone());
+    let setup = Setup { listen, dial: vec![address], ..Setup::listens("a") };
     let directory = std::sync::Arc::new(tempfile::tempdir().expect("temporary directory"));
     let a = try_start(setup, directory).await.expect("starts");
     let mut events = a.handle.events();

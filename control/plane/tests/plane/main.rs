@@ -6,6 +6,7 @@ mod crossing;
 mod drills;
 mod evictions;
 mod lifecycle;
+mod link_modes;
 mod link_state;
 mod message_ways;
 mod node;

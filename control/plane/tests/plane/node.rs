@@ -30,15 +30,17 @@ pub(crate) struct Setup {
     pub(crate) name: &'static str,
     pub(crate) listen: Option<String>,
     pub(crate) dial: Vec<String>,
+    /// Its links begin with one lane.
+    pub(crate) collapsed: bool,
 }
 
 impl Setup {
     pub(crate) fn dials_only(name: &'static str) -> Self {
-        Self { name, listen: None, dial: Vec::new() }
+        Self { name, listen: None, dial: Vec::new(), collapsed: false }
     }
 
     pub(crate) fn listens(name: &'static str) -> Self {
-        Self { name, listen: Some("127.0.0.1:0".into()), dial: Vec::new() }
+        Self { name, listen: Some("127.0.0.1:0".into()), dial: Vec::new(), collapsed: false }
     }
 }
 
@@ -67,7 +69,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         dial: setup.dial.clone(),
         proxy: None,
         probe_interval: Duration::from_secs(1),
-        lanes: LanePlan::default(),
+        lanes: LanePlan { collapsed: setup.collapsed, ..LanePlan::default() },
         paths: 4,
         weights: Default::default(),
         limits: AdmissionLimits::default(),

@@ -14,8 +14,8 @@ use hawser_exchange::{
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
-    BatchWriter, FrameIter, FrameKind, LaneId, LinkEpoch, LinkSequence, NodeId, ShardId, StreamId,
-    StreamOffset, TrafficClass,
+    BatchWriter, FrameIter, FrameKind, LaneId, LinkEpoch, LinkMode, LinkSequence, NodeId, ShardId,
+    StreamId, StreamOffset, TrafficClass,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -33,6 +33,7 @@ pub(crate) enum Told {
     Explain(u64, StreamId, StreamOffset),
     Close(StreamId),
     Drop(StreamId),
+    Mode(NodeId, LinkMode),
 }
 
 /// What a test makes a shard say.
@@ -156,6 +157,10 @@ impl Shards {
             ControlToShard::LinkControl { peer, body } => {
                 assert_eq!(shard, self.shard_of(peer), "told by the wrong shard");
                 self.send(peer, FrameKind::LinkControl, &[&body]);
+            }
+            ControlToShard::ProposeMode { peer, mode } => {
+                assert_eq!(shard, self.shard_of(peer), "told by the wrong shard");
+                drop(self.told.send(Told::Mode(peer, mode)));
             }
             ControlToShard::Datagram { to, body } => {
                 self.forward(self.local, to, &body);

@@ -21,7 +21,7 @@ async fn lanes_to(node: &Node, peer: NodeId) -> Vec<LaneView> {
 }
 
 /// Waits until the link from `node` to `peer` has just these lanes.
-async fn until_lanes(node: &Node, peer: NodeId, wanted: &[u16]) -> Vec<LaneView> {
+pub(crate) async fn until_lanes(node: &Node, peer: NodeId, wanted: &[u16]) -> Vec<LaneView> {
     let mut events = node.handle.events();
     let waiting = async {
         loop {
@@ -65,7 +65,7 @@ fn input<'a>(event: &'a LaneEventView, name: &str) -> &'a str {
 }
 
 /// B accepts, A dials; all lanes that a link always has are up at both ends.
-async fn pair() -> (Node, Node) {
+pub(crate) async fn pair() -> (Node, Node) {
     let b = start(Setup::listens("b")).await;
     b.handle.seed_mesh("test", "").await.expect("seeds");
     let a = start(Setup::dials_only("a")).await;

@@ -87,8 +87,9 @@ impl VirtualLink {
     pub fn handle_lane_down(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(at) = self.position(key) else { return };
         let Some(lane) = self.lanes.get(at) else { return };
-        // One that either side wanted to close is not missed, unless it was the last.
-        let (id, is_missed) = (lane.id.lane, lane.is_open() && lane.leaves_since.is_none());
+        // One that either side wanted to close is not missed, unless it is needed again or was the last.
+        let is_missed = lane.returns || lane.is_open() && lane.leaves_since.is_none();
+        let id = lane.id.lane;
         self.depart(now, key, why);
         self.probe(now);
         if is_missed || self.lanes.is_empty() {
@@ -134,19 +135,20 @@ impl VirtualLink {
             let reason = lane.draining?;
             lane.is_drained(now, patience).then_some((lane.key, reason))
         }) {
-            let lane =
-                self.position(key).and_then(|at| self.lanes.get(at)).map(|lane| lane.id.lane);
+            let lane = self.position(key).and_then(|at| self.lanes.get(at));
+            let lane = lane.map(|lane| (lane.id.lane, lane.returns));
             self.close_event(key, reason, "");
             self.depart(now, key, "closed");
-            if let Some(lane) = lane.filter(|_| self.lanes.is_empty()) {
-                // Those that were to carry on are lost meanwhile.
+            // Or those that were to carry on are lost meanwhile.
+            if let Some((lane, returns)) = lane
+                && (returns || self.lanes.is_empty())
+            {
                 self.want_lane(lane);
             }
         }
     }
 
-    /// A lane that the peer wanted to close and still has not closed is used again: it has changed its
-    /// mind, and what says so may have crossed the answer to it.
+    /// A lane that the peer wanted to close and has not closed for long is used again.
     pub(super) fn forget_leaving(&mut self, now: MonoTime) {
         let patience = self.config.session_timeout;
         let is_over = |since: MonoTime| since.saturating_add(patience) <= now;
@@ -187,13 +189,16 @@ impl VirtualLink {
         let mode = self.mode.mode();
         self.events.push_back(LinkEvent::ModeChanged { mode });
         if mode == LinkMode::Separate {
-            // What one lane for all made needless, and is not closed yet, is needed again.
+            // What one lane for all made needless is needed again. Of what was told to the peer, or by
+            // it, nothing is taken back: an answer to that which is under way would pass for a wish to
+            // close the lane. It goes and is dialled anew.
             for lane in &mut self.lanes {
-                let is_needed =
-                    lane.draining.take_if(|why| *why == CloseReason::Superseded).is_some();
-                if is_needed || lane.is_open() {
-                    lane.leaves_since = None;
+                let is_superseded = lane.draining == Some(CloseReason::Superseded);
+                if is_superseded && !lane.is_leaving() {
+                    lane.draining = None;
                 }
+                lane.returns = is_superseded && lane.is_leaving()
+                    || lane.is_open() && lane.leaves_since.is_some();
             }
         }
         self.place();

@@ -96,6 +96,15 @@ pub enum ControlToShard<C> {
         /// Said to the peer.
         reason: CloseReason,
     },
+    /// An operator wants the link's lanes used so from now on: proposed to the neighbour. Answered with
+    /// [`ShardToControl::LinkMode`] once it is in force. The mode in force takes back a proposal that
+    /// was not agreed to.
+    ProposeMode {
+        /// The neighbour.
+        peer: NodeId,
+        /// One lane for all traffic, or one per class.
+        mode: LinkMode,
+    },
     /// Send to the neighbour's control thread.
     LinkControl {
         /// The neighbour.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hawser_wire::{CloseReason, LaneId, LinkMode, TrafficClass};
+use hawser_wire::{ClassSet, CloseReason, LaneId, LinkMode, TrafficClass};
 
 use super::pair::{Pair, Random, class_of};
 use crate::*;
@@ -73,6 +73,56 @@ fn run(seed: u64) -> u64 {
 fn streams_keep_their_order_while_lanes_come_and_go_and_none_fails() {
     let changes: u64 = (0..16).map(run).sum();
     assert!(changes > 400, "{changes}");
+}
+
+/// A link that changes to one lane for all and back, `ms` after one end knows of the first, while streams
+/// send both ways over lanes that are not equally long.
+fn change_and_back(seed: u64, ms: u64) -> Pair {
+    let mut random = Random(seed);
+    let mut pair = Pair::new(LinkConfig::default());
+    for lane in 0..4 {
+        pair.delay = Duration::from_millis(1 + random.below(20));
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_millis(300 + random.below(100)));
+    let ends = [0, 1].map(|_| usize::try_from(random.below(2)).unwrap());
+    pair.ends[ends[0]].propose_mode(LinkMode::Collapsed);
+    let mut since = None;
+    for now in 0..1_500 {
+        for end in 0..2 {
+            let stream = 1 + random.below(12);
+            if pair.ends[end].has_room(Bulk, flow(stream)) {
+                let _full = pair.push(end, Bulk, Origin::Own, stream, 1000);
+            }
+        }
+        if since.is_none() && pair.ends[ends[1]].mode() == LinkMode::Collapsed {
+            since = Some(now);
+        }
+        if since.is_some_and(|since| now == since + ms) {
+            pair.ends[ends[1]].propose_mode(LinkMode::Separate);
+        }
+        pair.step(true);
+    }
+    pair
+}
+
+#[test]
+fn a_mode_that_changes_back_while_lanes_close_has_lanes_for_all_classes_soon() {
+    for ms in (0..240).step_by(3) {
+        let mut pair = change_and_back(ms, ms);
+        for (number, end) in pair.ends.iter().enumerate() {
+            assert_eq!(end.mode(), LinkMode::Separate, "end {number} after {ms} ms");
+            for lane in 0..4 {
+                let carries = end.lanes().find(|status| status.id.lane == LaneId(lane));
+                let carries = carries.map(|status| status.carries);
+                let wanted = Some(ClassSet::of(class_of(lane)));
+                assert_eq!(carries, wanted, "lane {lane} of end {number} after {ms} ms");
+            }
+        }
+        pair.settle(60);
+        assert_eq!(pair.reordered, [0, 0], "{ms} ms");
+        assert_eq!(pair.violations, [], "{ms} ms");
+    }
 }
 
 /// Bytes' worth of frames that came to the far end in each of `ms` milliseconds, from a stream that always
