@@ -10,8 +10,8 @@ use crate::batch::{Batch, extract_from};
 use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
+use crate::data_queue::DataQueue;
 use crate::fragment::{Assembly, SplitBatch};
-use crate::lane_bulk::LaneBulk;
 use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
@@ -60,7 +60,7 @@ pub(crate) struct Lane {
     /// Of the batch that is being handled, not counted as received before that is done; 0 if none is.
     pub(crate) last_piece_bytes: u64,
     /// What keeps to it.
-    pub(crate) bulk: LaneBulk,
+    pub(crate) bulk: DataQueue,
     /// Bulk bytes that it has sent, or would have had it always had some.
     pub(crate) bulk_served: u64,
     /// What bulk that keeps to this lane, and striped bulk, has had while both waited: bytes, divided by
@@ -105,7 +105,7 @@ impl Lane {
             split: None,
             assembly: Assembly::default(),
             last_piece_bytes: 0,
-            bulk: LaneBulk::default(),
+            bulk: DataQueue::default(),
             bulk_served: 0,
             pinned_time: 0,
             striped_time: 0,
@@ -220,7 +220,7 @@ impl Lane {
         self.resend_bytes.saturating_add(split)
     }
 
-    /// As [`LaneBulk::waiting`], of all bulk that this lane is to send.
+    /// As [`DataQueue::waiting`], of all bulk that this lane is to send.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let resend = self.resend_of(TrafficClass::Bulk).into_iter().flatten();
         let next = resend.chain(self.split.as_ref().map(SplitBatch::batch));
