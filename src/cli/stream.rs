@@ -32,6 +32,9 @@ pub(crate) enum StreamCommand {
         /// Carry it over all bulk lanes of each link on its way, in place of one.
         #[arg(long)]
         stripe: bool,
+        /// Priority goes before bulk on every link, over a lane of its own.
+        #[arg(long, value_enum, default_value = "bulk", conflicts_with = "stripe")]
+        class: StreamClass,
     },
     /// End a stream: what was published is still delivered, then subscriptions end.
     Close {
@@ -67,6 +70,25 @@ impl From<Qos> for QualityOfService {
     }
 }
 
+/// The class of a stream.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StreamClass {
+    /// Before bulk, over a lane of its own.
+    Priority,
+    /// Over a bulk lane, or all of them.
+    Bulk,
+}
+
+impl StreamClass {
+    /// As the API names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Priority => "priority",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
 /// # Errors
 /// Whatever the node answers, and what the command's own files do.
 pub(crate) async fn run(
@@ -75,13 +97,14 @@ pub(crate) async fn run(
     out: Output,
 ) -> Result<(), Failure> {
     match command {
-        StreamCommand::Open { name, to, tenant, qos, stripe } => {
+        StreamCommand::Open { name, to, tenant, qos, stripe, class } => {
             let request = OpenClientDataStreamReq {
                 tenant_id: tenant,
                 name,
                 dst_nodes: to,
                 qos: QualityOfService::from(qos).into(),
                 stripe,
+                traffic_class: class.name().to_owned(),
             };
             let handle = open(&mut target.mesh().await?, request).await?;
             let row = OpenedRow {
@@ -143,6 +166,7 @@ struct StreamRow<'a> {
     acked_seq: u64,
     buffered_bytes: u64,
     striped: bool,
+    traffic_class: &'a str,
 }
 
 impl<'a> From<&'a StreamStatus> for StreamRow<'a> {
@@ -164,6 +188,7 @@ impl<'a> From<&'a StreamStatus> for StreamRow<'a> {
             acked_seq: stream.acked_seq,
             buffered_bytes: stream.buffered_bytes,
             striped: stream.striped,
+            traffic_class: &stream.traffic_class,
         }
     }
 }
@@ -181,6 +206,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 ("FROM", Align::Left),
                 ("TO", Align::Left),
                 ("QOS", Align::Left),
+                ("CLASS", Align::Left),
                 ("LANES", Align::Left),
                 ("STATE", Align::Left),
                 ("LAST", Align::Right),
@@ -198,6 +224,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 row.src_node.to_owned(),
                 row.dst_nodes.join(","),
                 row.qos.to_owned(),
+                row.traffic_class.to_owned(),
                 if row.striped { "all" } else { "one" }.to_owned(),
                 row.state.to_owned(),
                 row.last_seq.to_string(),

@@ -110,7 +110,11 @@ impl Traffic {
         let feeder = std::thread::spawn(move || {
             let mut feed = Feed { stdin, line_bytes, lines: 0 };
             match lines_max {
-                Some(lines) => feed.write(lines),
+                Some(lines) => {
+                    while feed.lines < lines {
+                        feed.write((lines - feed.lines).min(1000));
+                    }
+                }
                 None => {
                     let pause = Duration::from_millis(1);
                     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -136,7 +140,8 @@ impl Traffic {
         Self { publisher, subscriber, stop, feeder, received, checker }
     }
 
-    fn received(&self) -> u64 {
+    /// Lines that have come.
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
     }
 

@@ -4,7 +4,11 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::link_faults::Traffic;
 use crate::process::{Mesh, Node, Spec, wait_for};
+
+/// Of 1,000 bytes each: what nodes take longer for than for the rest of a test.
+const BULK_LINES: u64 = 100_000;
 
 /// A node that floods and is not read holds two windows of the stream and its queues, not the
 /// flood; generous, because an allocator keeps what it had.
@@ -46,6 +50,42 @@ fn a_striped_stream_is_shown_as_one_and_carries_all_in_order() {
     mesh.a.feed(&["stream", "pub", "s"], &sent).ok();
     let received = mesh.c.run(&["stream", "sub", "s", "--count", "20000"]).ok();
     assert!(received.stdout == sent, "lines differ");
+}
+
+/// What a node has sent to another one over its lanes of a class.
+fn sent_bytes(node: &Node, peer: &str, class: &str) -> u64 {
+    let lanes = node.json(&["lane", "ls"]);
+    let of = lanes.as_array().unwrap().iter();
+    let of = of.filter(|lane| lane["peer_name"] == peer && lane["lane_class"] == class);
+    of.map(|lane| lane["sent_bytes"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn priority_arrives_once_and_in_order_beside_bulk_that_fills_the_links_over_a_lane_of_its_own() {
+    let mesh = Mesh::start();
+    mesh.open("s");
+    let open = ["stream", "open", "p", "--to", "c", "--class", "priority"];
+    mesh.a.run(&open).ok();
+    mesh.a.run(&open[..5]).refused(1, &["traffic class"]);
+    wait_for("stream p at c", || mesh.c.stream("p", "destination"));
+    for (node, role) in [(&mesh.a, "source"), (&mesh.c, "destination")] {
+        assert_eq!(node.stream("p", role).unwrap()["traffic_class"], "priority", "{role}");
+        assert_eq!(node.stream("s", role).unwrap()["traffic_class"], "bulk", "{role}");
+    }
+    let bulk = Traffic::start(&mesh.a, &mesh.c, 1000, Some(BULK_LINES));
+    bulk.await_more(1000);
+    let hops = [(&mesh.a, "b"), (&mesh.b, "c")];
+    let before = hops.map(|(node, peer)| sent_bytes(node, peer, "priority"));
+    let sent = lines(20_000);
+    mesh.a.feed(&["stream", "pub", "p"], &sent).ok();
+    let received = mesh.c.run(&["stream", "sub", "p", "--count", "20000"]).ok();
+    assert!(received.stdout == sent, "lines differ");
+    assert!(bulk.received() < BULK_LINES, "bulk was over before");
+    for ((node, peer), before) in hops.into_iter().zip(before) {
+        let bytes = sent_bytes(node, peer, "priority") - before;
+        assert!(bytes >= sent.len() as u64, "{bytes} bytes to {peer} over the lane of priority");
+    }
+    bulk.finish(&mesh.a);
 }
 
 #[test]

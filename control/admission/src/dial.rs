@@ -65,6 +65,7 @@ pub async fn dial(
                 peer_name: peer.name,
                 peer_incarnation: hello.incarnation,
                 peer_stripes: hello.capabilities & capability::STRIPING != 0,
+                peer_takes_priority: hello.capabilities & capability::PRIORITY != 0,
                 lane: options.lane,
                 class: options.class,
                 epoch: options.epoch,

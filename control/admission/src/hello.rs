@@ -32,7 +32,8 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
         version_min: PROTOCOL_VERSION_MIN,
         capabilities: capability::STRICT_SOURCE_ROUTES
             | capability::LANE_ACKS
-            | capability::STRIPING,
+            | capability::STRIPING
+            | capability::PRIORITY,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,

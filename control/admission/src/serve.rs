@@ -154,6 +154,7 @@ async fn hand_over(
         peer_name: peer.name,
         peer_incarnation: hello.incarnation,
         peer_stripes: hello.capabilities & capability::STRIPING != 0,
+        peer_takes_priority: hello.capabilities & capability::PRIORITY != 0,
         lane: hello.lane,
         class: hello.class,
         epoch: hello.link_epoch,

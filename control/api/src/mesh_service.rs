@@ -177,6 +177,7 @@ impl MeshService for MeshApi {
             destinations: request.dst_nodes,
             qos: local_qos(request.qos)?,
             striped: request.stripe,
+            class: class_of(&request.traffic_class)?,
         };
         let opened = self.plane.open_stream(open).await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamHandle {

@@ -125,6 +125,7 @@ pub(crate) fn stream_status(view: StreamStatusView) -> v1::StreamStatus {
         acked_seq: view.acked_seq,
         buffered_bytes: view.buffered_bytes,
         striped: view.striped,
+        traffic_class: view.class.name().to_owned(),
     }
 }
 

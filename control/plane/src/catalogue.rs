@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hawser_exchange::{DestinationSpec, SourceSpec, StreamSpec};
 use hawser_identity::tenant_id;
 use hawser_store::{StreamRecord, StreamState};
-use hawser_wire::{BootEpoch, NodeId, StreamId, StreamOffset};
+use hawser_wire::{BootEpoch, NodeId, StreamId, StreamOffset, TrafficClass};
 
 use crate::datagram::{STREAM_NAME_BYTES_MAX, StreamAnnounce};
 use crate::directory::nearest;
@@ -147,6 +147,7 @@ impl Catalogue {
             fresh,
             closing: record.state != StreamState::Open,
             striped: record.striped,
+            class: record.class,
         });
         let destination = record.destinations.contains(&self.local).then_some(DestinationSpec {
             source: record.source,
@@ -174,6 +175,7 @@ pub(crate) fn announcement(record: &StreamRecord) -> StreamAnnounce {
         created_unix_s: record.created_unix_s,
         destinations: record.destinations.clone(),
         striped: record.striped,
+        class: record.class,
     }
 }
 
@@ -190,6 +192,7 @@ pub(crate) fn announced_record(source: NodeId, announce: StreamAnnounce) -> Stre
         confirmed: Vec::new(),
         created_unix_s: announce.created_unix_s,
         striped: announce.striped,
+        class: announce.class,
     }
 }
 
@@ -205,6 +208,20 @@ pub(crate) fn check_stream_name(what: &'static str, name: &str) -> Result<(), Pl
         return Err(PlaneError::NameInvalid { what, value, rule });
     }
     Ok(())
+}
+
+/// Control is of nodes alone, and priority has one lane of a link.
+///
+/// # Errors
+/// [`PlaneError::NameInvalid`].
+pub(crate) fn check_class(class: TrafficClass, striped: bool) -> Result<(), PlaneError> {
+    let rule = match class {
+        TrafficClass::Control => "a stream is of class priority or bulk",
+        TrafficClass::Priority if striped => "a stream of class priority is not striped",
+        _ => return Ok(()),
+    };
+    let (what, value) = ("traffic class", class.name().to_owned());
+    Err(PlaneError::NameInvalid { what, value, rule })
 }
 
 #[cfg(test)]
@@ -226,6 +243,7 @@ mod tests {
             confirmed: Vec::new(),
             created_unix_s: 1,
             striped: true,
+            class: TrafficClass::Bulk,
         }
     }
 

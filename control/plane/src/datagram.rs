@@ -7,7 +7,7 @@
 
 use hawser_wire::{
     ByteReader, DecodeError, DrillProbe, Eviction, EvictionDigest, NAME_BYTES_MAX, NodeId,
-    StreamId, printable,
+    StreamId, TrafficClass, printable,
 };
 
 use crate::dial_back_request::DialBackRequest;
@@ -37,6 +37,8 @@ pub(crate) struct StreamAnnounce {
     pub destinations: Vec<NodeId>,
     /// Its records take all bulk lanes of a link.
     pub striped: bool,
+    /// Of its records.
+    pub class: TrafficClass,
 }
 
 /// Why a destination will not have a stream.
@@ -100,8 +102,9 @@ pub(crate) fn membership_message(body: &[u8]) -> Option<&[u8]> {
     body.split_first().filter(|(kind, _)| **kind == MEMBERSHIP).map(|(_, message)| message)
 }
 
-/// A bit of what stands behind the destinations of an announcement.
+/// Bits of what stands behind the destinations of an announcement.
 const STRIPED: u8 = 1;
+const PRIORITY: u8 = 2;
 
 impl Datagram {
     /// The message's bytes. Texts are cut to their bounds, which callers have checked.
@@ -124,7 +127,9 @@ impl Datagram {
                 for node in destinations {
                     out.extend_from_slice(node.as_bytes());
                 }
-                out.push(u8::from(announce.striped));
+                let striped = if announce.striped { STRIPED } else { 0 };
+                let is_priority = announce.class == TrafficClass::Priority;
+                out.push(striped | if is_priority { PRIORITY } else { 0 });
             }
             Self::StreamConfirm(stream) => {
                 out.push(STREAM_CONFIRM);
@@ -204,7 +209,10 @@ fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, Decode
         destinations.push(NodeId::from_bytes(reader.array()?));
     }
     // An earlier release ends here.
-    let striped = reader.rest().first().is_some_and(|&flags| flags & STRIPED != 0);
+    let flags = reader.rest().first().copied().unwrap_or(0);
+    let striped = flags & STRIPED != 0;
+    let is_priority = flags & PRIORITY != 0;
+    let class = if is_priority { TrafficClass::Priority } else { TrafficClass::Bulk };
     let announce = StreamAnnounce {
         stream,
         tenant,
@@ -214,6 +222,7 @@ fn decode_announce(reader: &mut ByteReader<'_>) -> Result<StreamAnnounce, Decode
         created_unix_s,
         destinations,
         striped,
+        class,
     };
     Ok(announce)
 }
@@ -338,6 +347,7 @@ mod tests {
             created_unix_s: 1_700_000_000,
             destinations: vec![NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16])],
             striped: true,
+            class: TrafficClass::Priority,
         }
     }
 
@@ -387,9 +397,10 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_of_an_earlier_release_is_of_a_stream_that_is_not_striped() {
+    fn an_announcement_of_an_earlier_release_is_of_a_stream_of_bulk_that_is_not_striped() {
         let bytes = Datagram::StreamAnnounce(announce()).encode();
-        let earlier = StreamAnnounce { striped: false, ..announce() };
+        let class = TrafficClass::Bulk;
+        let earlier = StreamAnnounce { striped: false, class, ..announce() };
         let expected = Ok(Some(Datagram::StreamAnnounce(earlier)));
         assert_eq!(Datagram::decode(&bytes[..bytes.len() - 1]), expected);
     }

@@ -232,6 +232,7 @@ impl Control {
             destinations: record.destinations.iter().map(|&node| self.node_ref(node)).collect(),
             qos: record.qos,
             striped: record.striped,
+            class: record.class,
             state: record.state,
             role,
             last_seq: 0,

@@ -8,7 +8,7 @@ use hawser_identity::random_id;
 use hawser_store::{StoreError, StreamRecord, StreamState};
 use hawser_wire::{CloseReason, DrillProbe, NodeId, StreamId, StreamOffset};
 
-use crate::catalogue::{STREAMS_MAX, announcement, check_stream_name};
+use crate::catalogue::{STREAMS_MAX, announcement, check_class, check_stream_name};
 use crate::control::{Control, unix_s};
 use crate::datagram::{DESTINATIONS_MAX, Datagram, RefuseReason, membership_message};
 use crate::directory::resolve_node;
@@ -41,7 +41,7 @@ impl Control {
 
     /// The stream that is wanted, and whether it is new.
     fn prepare_stream(&self, request: OpenStream) -> Result<(StreamRecord, bool), PlaneError> {
-        let OpenStream { tenant, name, destinations: wanted, qos, striped } = request;
+        let OpenStream { tenant, name, destinations: wanted, qos, striped, class } = request;
         match &self.mesh {
             Some(mesh) if mesh.record.stopped => return Err(PlaneError::MeshStopped),
             Some(_) if self.leaving.is_none() => {}
@@ -55,6 +55,7 @@ impl Control {
             1 => return Err(PlaneError::Unsupported { what: "quality of service at_most_once" }),
             _ => return Err(PlaneError::Unsupported { what: "quality of service quorum" }),
         }
+        check_class(class, striped)?;
         let mut destinations = Vec::new();
         for node in wanted {
             let lsdb = self.flooding.lsdb();
@@ -82,6 +83,9 @@ impl Control {
             if record.qos != qos {
                 return Err(PlaneError::StreamDiffers { name, what: "quality of service" });
             }
+            if record.class != class {
+                return Err(PlaneError::StreamDiffers { name, what: "traffic class" });
+            }
             if record.striped != striped {
                 return Err(PlaneError::StreamDiffers { name, what: "striping" });
             }
@@ -101,6 +105,7 @@ impl Control {
             confirmed: Vec::new(),
             created_unix_s: unix_s(),
             striped,
+            class,
         };
         Ok((record, true))
     }

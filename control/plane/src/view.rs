@@ -258,6 +258,8 @@ pub struct StreamStatusView {
     pub qos: u8,
     /// Its records take all bulk lanes of a link.
     pub striped: bool,
+    /// Of its records.
+    pub class: TrafficClass,
     /// Open, closing, closed.
     pub state: StreamState,
     /// Which role the figures below are about. A stream from this node to itself has two rows.
@@ -286,6 +288,8 @@ pub struct OpenStream {
     pub qos: u8,
     /// Its records take all bulk lanes of each link on their way, in place of one.
     pub striped: bool,
+    /// Of its records: priority, which is not striped, or bulk.
+    pub class: TrafficClass,
 }
 
 /// The answer.

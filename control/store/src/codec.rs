@@ -1,6 +1,6 @@
 //! Records as they are stored: a version byte, then the fields, little-endian.
 
-use hawser_wire::{ByteReader, DecodeError, NodeId};
+use hawser_wire::{ByteReader, DecodeError, NodeId, TrafficClass};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
@@ -102,6 +102,15 @@ impl<'a> RecordReader<'a> {
     /// A flag that records of an earlier release end before; they mean false.
     pub(crate) fn later_flag(&mut self) -> Result<bool, Fault> {
         if self.reader.rest().is_empty() { Ok(false) } else { self.flag() }
+    }
+
+    /// A class of traffic that records of an earlier release end before; they mean bulk.
+    pub(crate) fn later_class(&mut self) -> Result<TrafficClass, Fault> {
+        if self.reader.rest().is_empty() {
+            return Ok(TrafficClass::Bulk);
+        }
+        let byte = self.u8()?;
+        TrafficClass::from_wire(byte).map_err(|_| self.invalid(byte))
     }
 
     fn u32(&mut self) -> Result<u32, Fault> {

@@ -1,4 +1,4 @@
-use hawser_wire::{NodeId, StreamId, StreamOffset};
+use hawser_wire::{NodeId, StreamId, StreamOffset, TrafficClass};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::codec::{RecordReader, RecordWriter};
@@ -45,6 +45,8 @@ pub struct StreamRecord {
     pub created_unix_s: u64,
     /// Its records take all bulk lanes of a link.
     pub striped: bool,
+    /// Of its records.
+    pub class: TrafficClass,
 }
 
 impl Store {
@@ -68,6 +70,11 @@ impl Store {
             .nodes(&stream.confirmed)
             .u64(stream.created_unix_s)
             .u8(u8::from(stream.striped));
+        // An earlier release knows of bulk alone, and reads what is.
+        let record = match stream.class {
+            TrafficClass::Bulk => record,
+            class => record.u8(class.to_wire()),
+        };
         self.write(|transaction| {
             transaction.open_table(STREAMS)?.insert(stream.stream.as_bytes(), record.as_bytes())?;
             Ok(Outcome::Changed(()))
@@ -179,6 +186,7 @@ fn decode(stream: [u8; 16], record: &[u8]) -> Result<StreamRecord, Fault> {
         confirmed: reader.nodes()?,
         created_unix_s: reader.u64()?,
         striped: reader.later_flag()?,
+        class: reader.later_class()?,
     };
     reader.finish()?;
     Ok(stream)

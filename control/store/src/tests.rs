@@ -6,7 +6,7 @@ mod thread;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hawser_wire::{MeshId, NodeId, StreamId};
+use hawser_wire::{MeshId, NodeId, StreamId, TrafficClass};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -57,6 +57,7 @@ fn stream_record(number: u8) -> StreamRecord {
         confirmed: vec![node(3)],
         created_unix_s: 1_700_000_000,
         striped: number % 2 == 1,
+        class: if number % 2 == 1 { TrafficClass::Bulk } else { TrafficClass::Priority },
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use hawser_wire::{MonoTime, NodeId, PathId, StreamId};
+use hawser_wire::{MonoTime, NodeId, PathId, StreamId, TrafficClass};
 
 use crate::{PathWindow, PathWindowLimits, StreamSender};
 
@@ -15,13 +15,15 @@ const UNUSED_MAX: usize = 256;
 /// record may exceed it, which its next turns make up for.
 const QUANTUM_BYTES: u64 = 64 << 10;
 
-/// A path of this node.
+/// A path of this node, as streams of one class use it: at relays each class has queues of its own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct PathKey {
     /// Where it ends.
     pub destination: NodeId,
     /// What this node calls it.
     pub path: PathId,
+    /// Theirs.
+    pub class: TrafficClass,
 }
 
 /// Who may use a window that is too small for all.

@@ -37,17 +37,17 @@ pub struct LinkConfig {
     pub quantum_bytes: usize,
     /// Bytes of control class that may wait.
     pub control_bytes_max: usize,
-    /// Bytes of priority, of own bulk and of foreign bulk, each, that may wait.
+    /// Bytes of own and of foreign priority, of own and of foreign bulk, each, that may wait.
     pub data_bytes_max: usize,
     /// Own streams stop filling a lane's queue at this many bytes, or on a slow link at four times
     /// what may be in flight.
     pub send_ahead_bytes: usize,
-    /// Foreign frames are marked while more than this many bytes of foreign bulk wait.
+    /// Foreign frames are marked while more than this many bytes of their class from elsewhere wait.
     pub mark_bytes: usize,
     /// Largest body of a control frame that this node sends or takes; link control has a bound of
     /// its own.
     pub control_frame_bytes_max: usize,
-    /// Bulk that may always be in flight, also before the link's rate is known: some pieces, so that
+    /// Priority and bulk that may always be in flight, also before the link's rate is known: some pieces, so that
     /// one is on the wire while another is being acknowledged, and little enough for the slowest link.
     /// With more at first, lanes of a slow link that share one bottleneck hold up each other's
     /// heartbeats, and the round trips that they are to measure.

@@ -30,6 +30,8 @@ pub struct LaneOffer {
     pub peer_incarnation: Incarnation,
     /// The peer puts striped records back in order.
     pub peer_stripes: bool,
+    /// The peer takes records of priority.
+    pub peer_takes_priority: bool,
 }
 
 impl LaneOffer {

@@ -327,6 +327,11 @@ impl DeliveryRate {
         self.probe = Some(Probe { from, until, ask_at: from, best: None, level_samples: 0 });
     }
 
+    /// In flight is held low to measure the round trip.
+    pub(crate) const fn is_measuring(&self) -> bool {
+        self.probe.is_some()
+    }
+
     /// When heartbeats are to be sent beside those of the ticks, so that a probe is as short as it can
     /// be.
     pub(crate) fn poll_probe(&self) -> Option<MonoTime> {

@@ -3,8 +3,8 @@ use hawser_wire::{FrameRef, LaneId};
 use crate::batch::Batch;
 use crate::buffer_pool::BufferPool;
 use crate::connection::LaneKey;
+use crate::data_queue::DataQueue;
 use crate::lane::Lane;
-use crate::lane_bulk::LaneBulk;
 use crate::origin::Origin;
 
 /// A power of two: streams are spread over lanes by so many parts.
@@ -59,7 +59,7 @@ pub(crate) struct Move {
     /// The last frame that waits here; 0 for none.
     pub(crate) newest: u64,
     /// What waits for the next lane.
-    pub(crate) bulk: LaneBulk,
+    pub(crate) bulk: DataQueue,
 }
 
 /// Which lane the plain bulk of each stream was given to last, and what waits because it is to take
@@ -107,7 +107,7 @@ impl FlowTable {
     }
 
     /// Where frames of a bucket wait that moves; `last` is the newest of them if there will be one.
-    pub(crate) fn bulk_mut(&mut self, at: usize) -> Option<&mut LaneBulk> {
+    pub(crate) fn bulk_mut(&mut self, at: usize) -> Option<&mut DataQueue> {
         self.moves.get_mut(at).map(|found| &mut found.bulk)
     }
 
@@ -120,7 +120,7 @@ impl FlowTable {
 
     /// A bucket begins to leave `from`; the place of the move.
     pub(crate) fn begin(&mut self, bucket: Bucket, from: &Lane, last: u64) -> usize {
-        let (bulk, newest) = (LaneBulk::default(), 0);
+        let (bulk, newest) = (DataQueue::default(), 0);
         let (from, from_lane) = (from.key, from.id.lane);
         self.moves.push(Move { bucket, from, from_lane, last, sent: None, newest, bulk });
         self.moves.len().saturating_sub(1)
@@ -191,12 +191,12 @@ impl FlowTable {
     }
 
     /// All that waits.
-    pub(crate) fn bulk(&self) -> impl Iterator<Item = &LaneBulk> {
+    pub(crate) fn bulk(&self) -> impl Iterator<Item = &DataQueue> {
         self.moves.iter().map(|found| &found.bulk)
     }
 
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
-        self.bulk().map(LaneBulk::lowest).min().unwrap_or(u64::MAX)
+        self.bulk().map(DataQueue::lowest).min().unwrap_or(u64::MAX)
     }
 }

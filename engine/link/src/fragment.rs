@@ -1,15 +1,15 @@
-use hawser_wire::{FRAME_BODY_BYTES_MAX, FrameHeader, LaneFragment, LaneId};
+use hawser_wire::{FRAME_BODY_BYTES_MAX, FrameHeader, LaneFragment, LaneId, TrafficClass};
 
 use crate::batch::Batch;
 use crate::violation::LinkViolation;
 
-/// Largest batch that is sent in pieces: what a peer may make this node keep for each lane.
+/// Largest batch that is sent in pieces: what a peer may make this node keep for each lane and class.
 pub(crate) const SPLIT_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX + FrameHeader::LEN;
 
 /// A batch that is being sent in pieces.
 ///
 /// It is in no window before its last piece is sent, so that it goes whole to another lane if this
-/// one is lost or carries bulk no more.
+/// one is lost or carries its class no more.
 #[derive(Debug)]
 pub(crate) struct SplitBatch {
     batch: Batch,
@@ -48,11 +48,65 @@ impl SplitBatch {
     }
 }
 
-/// What has come of a batch in pieces, over one lane.
+/// What comes in pieces over one lane: a batch of each class at a time, as pieces of one class may come
+/// between those of another.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    assemblies: [Assembly; 3],
+    /// Of the batch that is whole and being handled: its class, and the bytes of its last piece, which
+    /// is not counted as received before that is done.
+    whole: Option<(TrafficClass, u64)>,
+}
+
+impl Incoming {
+    fn assembly(&mut self, class: TrafficClass) -> Option<&mut Assembly> {
+        self.assemblies.get_mut(usize::from(class.to_wire()))
+    }
+
+    /// A piece of a batch of `class` came, of `bytes` on the wire. True if the batch is whole.
+    ///
+    /// # Errors
+    /// [`LinkViolation`] if no batch has begun or it gets too large; nothing is taken.
+    pub(crate) fn handle_piece(
+        &mut self,
+        lane: LaneId,
+        class: TrafficClass,
+        fragment: &LaneFragment<'_>,
+        bytes: u64,
+    ) -> Result<bool, LinkViolation> {
+        let Some(assembly) = self.assembly(class) else { return Ok(false) };
+        let is_whole = assembly.handle_piece(lane, fragment)?;
+        if is_whole {
+            self.whole = Some((class, bytes));
+        }
+        Ok(is_whole)
+    }
+
+    /// The class of the batch that is being handled.
+    pub(crate) fn class(&self) -> Option<TrafficClass> {
+        self.whole.map(|(class, _)| class)
+    }
+
+    /// The batch that is whole.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let class = self.class();
+        let assembly = class.and_then(|class| self.assembly(class));
+        assembly.map_or_else(Vec::new, Assembly::take)
+    }
+
+    /// It was handled, and its memory comes back: the bytes of its last piece.
+    pub(crate) fn give(&mut self, buffer: Vec<u8>) -> Option<u64> {
+        let (class, bytes) = self.whole.take()?;
+        self.assembly(class)?.give(buffer);
+        Some(bytes)
+    }
+}
+
+/// What has come of a batch in pieces, of one class and over one lane.
 ///
 /// **Invariant:** holds no more than has come, and at most [`SPLIT_BYTES_MAX`].
 #[derive(Debug, Default)]
-pub(crate) struct Assembly {
+struct Assembly {
     bytes: Vec<u8>,
     is_open: bool,
 }
@@ -65,7 +119,7 @@ impl Assembly {
     ///
     /// # Errors
     /// [`LinkViolation`] if no batch has begun or it gets too large; nothing is taken.
-    pub(crate) fn handle_piece(
+    fn handle_piece(
         &mut self,
         lane: LaneId,
         fragment: &LaneFragment<'_>,
@@ -85,12 +139,12 @@ impl Assembly {
     }
 
     /// The batch that is whole.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
     /// The memory of what was taken comes back.
-    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+    fn give(&mut self, mut buffer: Vec<u8>) {
         if !self.is_open && buffer.capacity() <= KEEP_BYTES {
             buffer.clear();
             self.bytes = buffer;
@@ -100,8 +154,6 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
-    use hawser_wire::TrafficClass;
-
     use super::*;
 
     const LANE: LaneId = LaneId(2);
@@ -139,6 +191,24 @@ mod tests {
         assert_eq!(assembly.handle_piece(LANE, &piece(true, false, b"ne")), Ok(false));
         assert_eq!(assembly.handle_piece(LANE, &piece(false, true, b"w")), Ok(true));
         assert_eq!(assembly.take(), b"new");
+    }
+
+    #[test]
+    fn pieces_of_one_class_may_come_between_those_of_another() {
+        use TrafficClass::{Bulk, Priority};
+        let mut incoming = Incoming::default();
+        let mut come = |class, first, last, bytes| {
+            incoming.handle_piece(LANE, class, &piece(first, last, bytes), 7).unwrap()
+        };
+        assert!(!come(Bulk, true, false, b"bu"));
+        assert!(!come(Priority, true, false, b"prio"));
+        assert!(!come(Bulk, false, false, b"l"));
+        assert!(come(Priority, false, true, b"rity"));
+        assert_eq!((incoming.class(), incoming.take()), (Some(Priority), b"priority".to_vec()));
+        assert_eq!(incoming.give(Vec::new()), Some(7));
+        assert_eq!((incoming.class(), incoming.give(Vec::new())), (None, None));
+        assert_eq!(incoming.handle_piece(LANE, Bulk, &piece(false, true, b"k"), 9), Ok(true));
+        assert_eq!((incoming.class(), incoming.take()), (Some(Bulk), b"bulk".to_vec()));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::batch::{Batch, extract_from};
 use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
-use crate::fragment::{Assembly, SplitBatch};
-use crate::lane_bulk::LaneBulk;
+use crate::data_queue::DataQueue;
+use crate::fragment::{Incoming, SplitBatch};
 use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
@@ -52,15 +52,14 @@ pub(crate) struct Lane {
     /// Batches by class that go before new ones.
     resend: [VecDeque<Batch>; 3],
     /// Bytes of those.
-    resend_bytes: usize,
-    /// Bulk that is being sent in pieces.
-    pub(crate) split: Option<SplitBatch>,
-    /// Bulk that comes in pieces.
-    pub(crate) assembly: Assembly,
-    /// Of the batch that is being handled, not counted as received before that is done; 0 if none is.
-    pub(crate) last_piece_bytes: u64,
+    resend_bytes: [usize; 3],
+    /// What is being sent in pieces, one batch of a class at a time. Those of one class pass between
+    /// those of another.
+    split: [Option<SplitBatch>; 3],
+    /// What comes in pieces, by class.
+    pub(crate) incoming: Incoming,
     /// What keeps to it.
-    pub(crate) bulk: LaneBulk,
+    pub(crate) bulk: DataQueue,
     /// Bulk bytes that it has sent, or would have had it always had some.
     pub(crate) bulk_served: u64,
     /// What bulk that keeps to this lane, and striped bulk, has had while both waited: bytes, divided by
@@ -103,11 +102,10 @@ impl Lane {
             own_count: 0,
             own_sent: Vec::new(),
             resend: Default::default(),
-            resend_bytes: 0,
-            split: None,
-            assembly: Assembly::default(),
-            last_piece_bytes: 0,
-            bulk: LaneBulk::default(),
+            resend_bytes: [0; 3],
+            split: [const { None }; 3],
+            incoming: Incoming::default(),
+            bulk: DataQueue::default(),
             bulk_served: 0,
             pinned_time: 0,
             striped_time: 0,
@@ -199,14 +197,31 @@ impl Lane {
         self.resend.get(usize::from(class.to_wire()))
     }
 
-    fn resend_mut(&mut self, class: TrafficClass) -> Option<&mut VecDeque<Batch>> {
-        self.resend.get_mut(usize::from(class.to_wire()))
+    fn resend_mut(&mut self, class: TrafficClass) -> Option<(&mut VecDeque<Batch>, &mut usize)> {
+        let at = usize::from(class.to_wire());
+        self.resend.get_mut(at).zip(self.resend_bytes.get_mut(at))
+    }
+
+    /// The batch of `class` that is being sent in pieces.
+    pub(crate) fn split(&self, class: TrafficClass) -> Option<&SplitBatch> {
+        self.split.get(usize::from(class.to_wire()))?.as_ref()
+    }
+
+    fn split_mut(&mut self, class: TrafficClass) -> Option<&mut Option<SplitBatch>> {
+        self.split.get_mut(usize::from(class.to_wire()))
+    }
+
+    /// Sends a batch in pieces from now on.
+    pub(crate) fn begin_split(&mut self, batch: Batch) {
+        if let Some(split) = self.split_mut(batch.class()) {
+            *split = Some(SplitBatch::new(batch));
+        }
     }
 
     /// A batch that goes before new ones of its class, and before those that were taken later.
     pub(crate) fn push_resend(&mut self, batch: Batch) {
-        self.resend_bytes = self.resend_bytes.saturating_add(batch.len());
-        if let Some(queue) = self.resend_mut(batch.class()) {
+        if let Some((queue, bytes)) = self.resend_mut(batch.class()) {
+            *bytes = bytes.saturating_add(batch.len());
             let later = queue.iter().rev().take_while(|other| other.lowest() > batch.lowest());
             let at = queue.len().saturating_sub(later.count());
             queue.insert(at, batch);
@@ -216,49 +231,62 @@ impl Lane {
 
     /// Puts a batch that could not be sent yet back in front.
     pub(crate) fn put_back(&mut self, batch: Batch) {
-        self.resend_bytes = self.resend_bytes.saturating_add(batch.len());
-        if let Some(queue) = self.resend_mut(batch.class()) {
+        if let Some((queue, bytes)) = self.resend_mut(batch.class()) {
+            *bytes = bytes.saturating_add(batch.len());
             queue.push_front(batch);
         }
     }
 
     /// Bytes that go before new batches.
     pub(crate) fn resend_bytes(&self) -> usize {
-        let split = self.split.as_ref().map_or(0, SplitBatch::left_bytes);
-        self.resend_bytes.saturating_add(split)
+        let classes = TrafficClass::ALL.iter();
+        classes.fold(0, |sum, &class| sum.saturating_add(self.resend_bytes_of(class)))
     }
 
-    /// As [`LaneBulk::waiting`], of all bulk that this lane is to send.
+    /// Likewise, of `class`.
+    pub(crate) fn resend_bytes_of(&self, class: TrafficClass) -> usize {
+        let split = self.split(class).map_or(0, SplitBatch::left_bytes);
+        let waits = self.resend_bytes.get(usize::from(class.to_wire())).copied().unwrap_or(0);
+        waits.saturating_add(split)
+    }
+
+    /// As [`DataQueue::waiting`], of all bulk that this lane is to send.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let resend = self.resend_of(TrafficClass::Bulk).into_iter().flatten();
-        let next = resend.chain(self.split.as_ref().map(SplitBatch::batch));
+        let next = resend.chain(self.split(TrafficClass::Bulk).map(SplitBatch::batch));
         next.map(|batch| (None, batch.lowest())).chain(self.bulk.waiting())
     }
 
     /// Something waits for this very lane.
     pub(crate) fn has_queued(&self) -> bool {
-        self.has_bulk() || self.resend.iter().any(|queue| !queue.is_empty())
+        let resend = self.resend.iter().any(|queue| !queue.is_empty());
+        resend || self.has_bulk() || self.split.iter().any(Option::is_some)
     }
 
     /// Bulk waits for this very lane.
     pub(crate) fn has_bulk(&self) -> bool {
-        self.split.is_some()
+        self.split(TrafficClass::Bulk).is_some()
             || self.bulk.bytes() > 0
             || self.resend_front(TrafficClass::Bulk).is_some()
     }
 
-    /// Makes the next piece of the batch that is being sent in pieces the frame that is handed out;
-    /// its bytes on the wire, and the batch if it was the last.
-    pub(crate) fn take_piece(&mut self, max_bytes: usize) -> Option<(u64, Option<Batch>)> {
-        let fragment = self.split.as_mut()?.next_piece(max_bytes);
+    /// Makes the next piece of the batch of `class` that is being sent in pieces the frame that is
+    /// handed out; its bytes on the wire, and the batch if it was the last.
+    pub(crate) fn take_piece(
+        &mut self,
+        class: TrafficClass,
+        max_bytes: usize,
+    ) -> Option<(u64, Option<Batch>)> {
+        let split = self.split.get_mut(usize::from(class.to_wire()))?;
+        let fragment = split.as_mut()?.next_piece(max_bytes);
         self.own_sent.clear();
-        let (kind, class) = (FrameKind::LaneFragment, TrafficClass::Bulk);
+        let kind = FrameKind::LaneFragment;
         let parts: [&[u8]; 2] = [&fragment.flags(), fragment.piece];
         let is_last = fragment.last;
         // A piece is smaller than a frame may be.
         let _fits =
             BatchWriter::new(&mut self.own_sent).frame(kind, class, LinkSequence(0), &parts);
-        let batch = self.split.take_if(|_| is_last).map(SplitBatch::into_batch);
+        let batch = split.take_if(|_| is_last).map(SplitBatch::into_batch);
         Some((wide(self.own_sent.len()), batch))
     }
 
@@ -267,8 +295,9 @@ impl Lane {
     }
 
     pub(crate) fn pop_resend(&mut self, class: TrafficClass) -> Option<Batch> {
-        let batch = self.resend_mut(class).and_then(VecDeque::pop_front)?;
-        self.resend_bytes = self.resend_bytes.saturating_sub(batch.len());
+        let (queue, bytes) = self.resend_mut(class)?;
+        let batch = queue.pop_front()?;
+        *bytes = bytes.saturating_sub(batch.len());
         Some(batch)
     }
 
@@ -325,9 +354,8 @@ impl Lane {
     /// What waits of `class` for this very lane, in order.
     pub(crate) fn take_queued(&mut self, class: TrafficClass) -> Vec<Batch> {
         let mut queued: Vec<Batch> = Vec::new();
-        if class == TrafficClass::Bulk {
-            queued.extend(self.split.take().map(SplitBatch::into_batch));
-        }
+        let split = self.split_mut(class).and_then(Option::take);
+        queued.extend(split.map(SplitBatch::into_batch));
         queued.extend(std::iter::from_fn(|| self.pop_resend(class)));
         if class == TrafficClass::Bulk {
             queued.extend(std::iter::from_fn(|| self.pop_bulk(usize::MAX)));
@@ -349,7 +377,7 @@ impl Lane {
         out: &mut Vec<Batch>,
     ) {
         self.unacked.evacuate(takes, pool, out);
-        if let Some(split) = &mut self.split {
+        for split in self.split.iter_mut().flatten() {
             out.push(split.batch_mut().copy_gone(0, takes, pool.take()));
         }
     }
@@ -361,22 +389,19 @@ impl Lane {
         pool: &mut BufferPool,
         out: &mut Vec<Batch>,
     ) {
-        for queue in &mut self.resend {
+        for (queue, bytes) in self.resend.iter_mut().zip(&mut self.resend_bytes) {
             extract_from(queue, takes, pool, out);
+            *bytes = queue.iter().fold(0, |sum: usize, batch| sum.saturating_add(batch.len()));
         }
-        let resend = self.resend.iter().flatten();
-        self.resend_bytes = resend.fold(0, |sum: usize, batch| sum.saturating_add(batch.len()));
         self.bulk.extract(takes, pool, out);
     }
 
     /// No counted frame that waits or is in flight has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         let resend = self.resend.iter().flatten().map(Batch::lowest).min().unwrap_or(u64::MAX);
-        self.unacked
-            .lowest()
-            .min(resend)
-            .min(self.bulk.lowest())
-            .min(self.split.as_ref().map_or(u64::MAX, |split| split.batch().lowest()))
+        let split = self.split.iter().flatten().map(|split| split.batch().lowest());
+        let split = split.min().unwrap_or(u64::MAX);
+        self.unacked.lowest().min(resend).min(self.bulk.lowest()).min(split)
     }
 
     /// Counts and grants, to be sent.

@@ -1,6 +1,7 @@
 mod evacuation;
 mod lanes;
 mod moves;
+mod priority;
 mod push;
 mod receive;
 mod recovery;
@@ -15,6 +16,7 @@ mod stripes;
 )]
 mod tests;
 mod transmit;
+mod turns;
 
 use std::collections::VecDeque;
 
@@ -27,6 +29,7 @@ use crate::batch::{Batch, BatchFifo};
 use crate::buffer_pool::BufferPool;
 use crate::config::LinkConfig;
 use crate::connection::LaneKey;
+use crate::data_queue::DataQueue;
 use crate::delivery_rate::DeliveryRate;
 use crate::departed::Departed;
 use crate::duplicates::DuplicateWindow;
@@ -73,7 +76,9 @@ pub struct VirtualLink {
     /// Where each class was placed last.
     placed: [Option<LaneId>; 3],
     control: BatchFifo,
-    priority: BatchFifo,
+    priority: DataQueue,
+    /// It takes records of priority.
+    peer_takes_priority: bool,
     /// Batches that wait for a lane, and the one that they were on.
     orphans: VecDeque<(LaneId, Batch)>,
     next_sequence: u64,
@@ -83,7 +88,7 @@ pub struct VirtualLink {
     rate: DeliveryRate,
     turn_delay: TurnDelay,
     heartbeats: HeartbeatCount,
-    /// Bulk bytes that may be in flight, by `rate`.
+    /// Bytes of priority and bulk that may be in flight, by `rate`.
     in_flight_bound: u64,
     /// What a lane that shares it with others has got of it when its turn has come.
     bulk_turn: u64,
@@ -134,7 +139,8 @@ impl VirtualLink {
             known_lanes: Vec::new(),
             placed: [None; 3],
             control: BatchFifo::default(),
-            priority: BatchFifo::default(),
+            priority: DataQueue::default(),
+            peer_takes_priority: false,
             orphans: VecDeque::new(),
             next_sequence: 1,
             lowest_sequence: 1,
@@ -279,10 +285,16 @@ impl VirtualLink {
         }
     }
 
-    /// Bulk bytes in flight over lanes that are heard or, as none is, used all the same.
-    fn bulk_in_flight(&self) -> u64 {
+    /// Bytes of `class` in flight over lanes that are heard or, as none is, used all the same.
+    fn in_flight_of(&self, class: TrafficClass) -> u64 {
         let used = self.lanes.iter().filter(|lane| !lane.quiet || !lane.carries.is_empty());
-        used.fold(0, |sum, lane| sum.saturating_add(lane.unacked.bulk_bytes()))
+        used.fold(0, |sum, lane| sum.saturating_add(lane.unacked.bytes_of(class)))
+    }
+
+    /// Likewise of the classes that what may be in flight holds back.
+    fn in_flight(&self) -> u64 {
+        let priority = self.in_flight_of(TrafficClass::Priority);
+        priority.saturating_add(self.in_flight_of(TrafficClass::Bulk))
     }
 
     fn update_bound(&mut self) {
@@ -291,8 +303,9 @@ impl VirtualLink {
         if std::mem::replace(&mut self.in_flight_bound, bound) < bound {
             // What it held back may go, though no acknowledgement says so.
             for lane in &mut self.lanes {
-                lane.wanted |= lane.has_bulk();
+                lane.wanted |= lane.has_queued();
             }
+            self.want_priority();
             self.want_striped();
         }
     }

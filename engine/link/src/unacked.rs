@@ -47,7 +47,8 @@ pub(crate) struct UnackedWindow {
     acked: u64,
     acked_bytes: u64,
     backing_bytes: usize,
-    bulk_bytes: u64,
+    /// In flight, by class.
+    class_bytes: [u64; 3],
     /// Batches by class that no other lane answers for.
     owed: [u32; 3],
     /// Of striped batches that were acknowledged: the epoch of their channel, and their lowest link
@@ -82,9 +83,18 @@ impl UnackedWindow {
         self.backing_bytes
     }
 
+    /// Frame bytes of `class` in flight.
+    pub(crate) fn bytes_of(&self, class: TrafficClass) -> u64 {
+        self.class_bytes.get(index(class)).copied().unwrap_or(0)
+    }
+
     /// Frame bytes of bulk in flight.
-    pub(crate) const fn bulk_bytes(&self) -> u64 {
-        self.bulk_bytes
+    pub(crate) fn bulk_bytes(&self) -> u64 {
+        self.bytes_of(TrafficClass::Bulk)
+    }
+
+    fn bytes_mut(&mut self, class: TrafficClass) -> Option<&mut u64> {
+        self.class_bytes.get_mut(index(class))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,10 +129,10 @@ impl UnackedWindow {
         pool: &mut BufferPool,
     ) -> usize {
         self.sent = self.sent.saturating_add(batch.counted());
-        if batch.class() == TrafficClass::Bulk {
-            self.bulk_bytes = self.bulk_bytes.saturating_add(wide(batch.len()));
-        }
         let bytes = wide(batch.len());
+        if let Some(in_flight) = self.bytes_mut(batch.class()) {
+            *in_flight = in_flight.saturating_add(bytes);
+        }
         if let Some(last) = self.batches.back_mut()
             && !last.hedged
             && !last.split
@@ -154,18 +164,22 @@ impl UnackedWindow {
         start
     }
 
-    /// Notes a piece that is being sent, of `bytes` on the wire; with the last one, the batch.
+    /// Notes a piece of a batch of `class` that is being sent, of `bytes` on the wire; with the last
+    /// one, the batch.
     pub(crate) fn push_piece(
         &mut self,
+        class: TrafficClass,
         batch: Option<Batch>,
         bytes: u64,
         now: MonoTime,
         snapshot: SendSnapshot,
     ) {
         self.sent = self.sent.saturating_add(1);
-        self.bulk_bytes = self.bulk_bytes.saturating_add(bytes);
+        if let Some(in_flight) = self.bytes_mut(class) {
+            *in_flight = in_flight.saturating_add(bytes);
+        }
         self.add(SentBatch {
-            batch: batch.unwrap_or_else(|| Batch::new(Vec::new(), TrafficClass::Bulk)),
+            batch: batch.unwrap_or_else(|| Batch::new(Vec::new(), class)),
             bytes,
             split: true,
             end: self.sent,
@@ -192,8 +206,8 @@ impl UnackedWindow {
     fn pop_front(&mut self) -> Option<SentBatch> {
         let sent = self.batches.pop_front()?;
         self.backing_bytes = self.backing_bytes.saturating_sub(sent.batch.backing_bytes());
-        if sent.batch.class() == TrafficClass::Bulk {
-            self.bulk_bytes = self.bulk_bytes.saturating_sub(sent.bytes);
+        if let Some(in_flight) = self.bytes_mut(sent.batch.class()) {
+            *in_flight = in_flight.saturating_sub(sent.bytes);
         }
         if !sent.hedged
             && let Some(owed) = self.owed.get_mut(index(sent.batch.class()))

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_wire::MonoTime;
+use hawser_wire::{MonoTime, TrafficClass};
 
 use crate::simulation::{Flow, Link, Simulation};
 use crate::violation::Property;
@@ -20,6 +20,7 @@ impl Simulation {
     pub(crate) fn check_load(&mut self) {
         self.delivered = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
         self.check_fairness();
+        self.check_precedence();
         self.check_resent();
         self.check_isolation();
         self.check_throughput();
@@ -74,6 +75,28 @@ impl Simulation {
         if shares.iter().enumerate().any(unfair) {
             let text = format!("flows delivered {shares:?} bytes");
             self.violate(Property::Fairness, text);
+        }
+    }
+
+    /// Priority goes before bulk.
+    fn check_precedence(&mut self) {
+        let percent = self.world.expect.priority_percent;
+        let filling = |flow: usize| self.flows[flow].shape.pace == Pace::Saturating;
+        let is_priority = |flow: usize| self.flows[flow].shape.class == TrafficClass::Priority;
+        let starved = (0..self.delivered.len()).filter(|&flow| filling(flow)).find(|&flow| {
+            let path = &self.flows[flow].shape.path;
+            let rivals = self.delivered.iter().enumerate();
+            let rivals = rivals
+                .filter(|&(other, _)| filling(other) && self.flows[other].shape.path == *path);
+            let (all, first) = rivals.fold((0_u64, 0_u64), |(all, first), (other, &bytes)| {
+                let priority = if is_priority(other) { bytes } else { 0 };
+                (all.saturating_add(bytes), first.saturating_add(priority))
+            });
+            first.saturating_mul(100) < all.saturating_mul(percent)
+        });
+        if starved.is_some() {
+            let text = format!("flows delivered {:?} bytes", self.delivered);
+            self.violate(Property::Precedence, text);
         }
     }
 
@@ -137,7 +160,7 @@ impl Simulation {
         }
     }
 
-    /// Bulk in flight stays within its bound, but for one sample in twenty: a lane that comes, and an estimate, may be too much.
+    /// Priority and bulk in flight stay within their bound, but for one sample in twenty: a lane that comes, and an estimate, may be too much.
     fn check_in_flight(&mut self) {
         if !self.world.expect.in_flight {
             return;
@@ -161,7 +184,7 @@ impl Simulation {
         let bytes = shape.bytes_per_second.saturating_mul(micros).checked_div(1_000_000);
         let allowed = bytes.unwrap_or(0).max(IN_FLIGHT_FLOOR_BYTES);
         let allowed = allowed.saturating_mul(IN_FLIGHT_PERCENT).checked_div(100).unwrap_or(0);
-        let in_flight = end.machine.status().in_flight_bulk_bytes.saturating_mul(1000);
+        let in_flight = end.machine.status().in_flight_bytes.saturating_mul(1000);
         self.in_flight_permille.push(in_flight.checked_div(allowed).unwrap_or(u64::MAX));
     }
 
@@ -180,9 +203,17 @@ impl Simulation {
 
     /// Messages arrive in time.
     fn check_age(&mut self) {
-        let within_us = self.world.expect.age_within.as_micros();
+        self.check_age_of(self.world.expect.age_within, |_| true);
+        let is_priority = |class: TrafficClass| class == TrafficClass::Priority;
+        self.check_age_of(self.world.expect.priority_within, is_priority);
+    }
+
+    /// Those of the classes that `counts` names arrive in time.
+    fn check_age_of(&mut self, within: Duration, counts: fn(TrafficClass) -> bool) {
+        let within_us = within.as_micros();
+        let flows = self.flows.iter().filter(|flow| counts(flow.shape.class));
         let mut ages_us: Vec<u32> =
-            self.flows.iter().flat_map(|flow| flow.sink.ages_us.iter().copied()).collect();
+            flows.flat_map(|flow| flow.sink.ages_us.iter().copied()).collect();
         ages_us.sort_unstable();
         let rank = ages_us.len().saturating_mul(999).checked_div(1000).unwrap_or(0);
         if within_us > 0

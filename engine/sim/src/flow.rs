@@ -4,7 +4,7 @@ use hawser_delivery::{
 };
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset, TenantId,
-    put_varint,
+    TrafficClass, put_varint,
 };
 
 use crate::violation::Property;
@@ -74,6 +74,7 @@ impl Source {
         stream: StreamId,
         epoch: BootEpoch,
         destination: NodeId,
+        class: TrafficClass,
         limits: DeliveryLimits,
     ) -> Self {
         let mut sender = StreamSender::new(TENANT, stream, epoch, &[destination], true, limits);
@@ -81,7 +82,7 @@ impl Source {
         Self {
             sender: Watched::new(sender),
             destination,
-            path: PathKey { destination, path: PATH },
+            path: PathKey { destination, path: PATH, class },
             touched: true,
             has_rival: false,
             waits_for_room: false,

@@ -204,6 +204,7 @@ impl Simulation {
             dialled: end.side == Side::Dialler,
             peer_incarnation: Incarnation(other.life),
             peer_stripes: true,
+            peer_takes_priority: true,
         };
         let node = self.ends[hold.link_end].node;
         match self.nodes[node].state {

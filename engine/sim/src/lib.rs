@@ -47,6 +47,7 @@ pub use world::{
 };
 pub use worlds::{
     all_lanes, busy_hosts, collapsed, fair_ring, lane_changes, lane_loss, mode_switch, pair,
-    relays, restarts, saturated_collapsed, saturated_pair, saturated_ring, silence, slow_consumer,
-    slow_link, striped, striped_relay, thin_link, worlds,
+    priority_collapsed, priority_faults, priority_relay, relays, restarts, saturated_collapsed,
+    saturated_pair, saturated_priority, saturated_priority_collapsed, saturated_ring, silence,
+    slow_consumer, slow_link, striped, striped_relay, thin_link, worlds,
 };

@@ -127,7 +127,7 @@ impl LinkEnd {
     pub(crate) fn is_idle(&self) -> bool {
         let status = self.machine.status();
         status.queued_bytes == 0
-            && status.in_flight_bulk_bytes == 0
+            && status.in_flight_bytes == 0
             && status.unsettled_frames == 0
             && status.reorder_bytes == 0
             && self.machine.lanes().all(|lane| {

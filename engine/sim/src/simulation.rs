@@ -266,7 +266,7 @@ impl Simulation {
         let (from, to) = (usize::from(from), usize::from(to));
         let destination = self.nodes[to].id;
         let flow = Flow {
-            source: Source::new(stream, BootEpoch(1), destination, limits),
+            source: Source::new(stream, BootEpoch(1), destination, shape.class, limits),
             sink: Sink::new(stream, BootEpoch(1), limits),
             first_end,
             last_end,

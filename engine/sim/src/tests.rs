@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use hawser_wire::TrafficClass;
+
 use super::*;
 
 fn run(world: World, seed: u64) -> Summary {
@@ -143,6 +145,31 @@ fn an_unfair_link_is_noticed() {
     let mut world = fair_ring();
     world.links[0].bytes_per_second /= 3;
     check_world(world, Property::Fairness);
+}
+
+#[test]
+fn priority_that_has_no_precedence_is_noticed() {
+    let mut world = saturated_priority();
+    world.expect.at_least_percent = 0;
+    world.flows[0].consume_every = Duration::from_secs(5);
+    check_world(world, Property::Precedence);
+}
+
+#[test]
+fn bulk_that_starves_beside_priority_is_noticed() {
+    let mut world = saturated_priority();
+    world.flows[1].consume_every = Duration::from_secs(5);
+    check_world(world, Property::Fairness);
+}
+
+#[test]
+fn priority_that_waits_for_bulk_is_noticed() {
+    let mut world = priority_relay();
+    // It has no precedence before its like.
+    for flow in &mut world.flows {
+        flow.class = TrafficClass::Priority;
+    }
+    check_world(world, Property::MessageAge);
 }
 
 #[test]

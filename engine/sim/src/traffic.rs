@@ -162,7 +162,7 @@ impl Simulation {
         let windows = &mut self.nodes[node].windows;
         let end = &mut self.ends[state.first_end];
         let machine = &end.machine;
-        let ready = machine.is_up() && machine.has_room(TrafficClass::Bulk, name);
+        let ready = machine.is_up() && machine.has_room(state.shape.class, name);
         if state.source.waits_for_room && !ready && !state.source.sender.is_awake(now) {
             self.body = body;
             return false;
@@ -199,7 +199,7 @@ impl Simulation {
                     );
                 }
                 TransmitBody::Record(record) => {
-                    let kind = (FrameKind::Record, TrafficClass::Bulk);
+                    let kind = (FrameKind::Record, state.shape.class);
                     state.source.note_sent(&record);
                     state.source.settle(now, windows);
                     let sent = record.with_parts(|parts, payload| {

@@ -33,6 +33,8 @@ pub enum Property {
     InFlight,
     /// Flows that compete for one link have like shares of it.
     Fairness,
+    /// Of links that both fill, priority has more than bulk.
+    Precedence,
     /// A slow destination costs others next to nothing.
     Isolation,
     /// A flow has of the links on its way what they carry.
@@ -72,6 +74,7 @@ impl Property {
             Self::MessageAge => "message age",
             Self::InFlight => "in flight",
             Self::Fairness => "fairness",
+            Self::Precedence => "precedence",
             Self::Isolation => "isolation",
             Self::Throughput => "throughput",
             Self::NoResend => "no resend",

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use hawser_delivery::{DeliveryLimits, PathWindowLimits};
 use hawser_link::LinkConfig;
+use hawser_wire::TrafficClass;
 
 use crate::network::PathShape;
 
@@ -62,6 +63,8 @@ pub struct FlowShape {
     pub consume_every: Duration,
     /// Its records take all bulk lanes.
     pub striped: bool,
+    /// Of its records.
+    pub class: TrafficClass,
 }
 
 /// How much a flow publishes.
@@ -157,6 +160,11 @@ pub struct Expectation {
     pub control_within: Duration,
     /// 999 of 1,000 messages are consumed so soon after they were published; not asked if zero.
     pub age_within: Duration,
+    /// 999 of 1,000 messages of class priority likewise.
+    pub priority_within: Duration,
+    /// Of the bytes that saturating flows of a path deliver, those of class priority have at least this
+    /// many percent; not asked if zero.
+    pub priority_percent: u64,
     /// Bytes that saturating flows deliver differ from their mean by at most this many percent; not
     /// asked if zero.
     pub fair_percent: u64,
@@ -165,7 +173,7 @@ pub struct Expectation {
     /// Each saturating flow delivers at least this many percent of what the slowest link of its path
     /// carries; not asked if zero.
     pub carries_percent: u64,
-    /// Bulk in flight stays within the bottleneck's rate times (1.5 round trips + 5 ms), and what
+    /// Priority and bulk in flight stay within the bottleneck's rate times (1.5 round trips + 5 ms), and what
     /// any link may have.
     pub in_flight: bool,
     /// One flow's way is slow; the others keep nine tenths of what they deliver while it is not.

@@ -1,11 +1,19 @@
+mod priority;
+
 use std::time::Duration;
 
 use hawser_delivery::{DeliveryLimits, PathWindowLimits};
 use hawser_link::LinkConfig;
+use hawser_wire::TrafficClass;
 
 use crate::network::PathShape;
 use crate::world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
+};
+
+pub use priority::{
+    priority_collapsed, priority_faults, priority_relay, saturated_priority,
+    saturated_priority_collapsed,
 };
 
 const KIB: u64 = 1 << 10;
@@ -33,6 +41,11 @@ pub fn worlds() -> Vec<World> {
         saturated_collapsed(),
         thin_link(),
         busy_hosts(),
+        priority_faults(),
+        priority_collapsed(),
+        priority_relay(),
+        saturated_priority(),
+        saturated_priority_collapsed(),
     ];
     for world in &mut worlds {
         world.expect.load = true;
@@ -61,8 +74,13 @@ const fn link(a: u16, b: u16, bulk_lanes: u16) -> LinkShape {
 }
 
 fn flow(path: &[u16], pace: Pace, message_bytes: (u32, u32)) -> FlowShape {
-    let consume_every = Duration::ZERO;
-    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every, striped: false }
+    let (consume_every, striped, class) = (Duration::ZERO, false, TrafficClass::Bulk);
+    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every, striped, class }
+}
+
+/// Its records are of class priority.
+fn priority(flow: FlowShape) -> FlowShape {
+    FlowShape { class: TrafficClass::Priority, ..flow }
 }
 
 /// Queues small enough to be filled.
@@ -109,6 +127,8 @@ fn two_nodes(
             flow(&[0, 1], Pace::PerSecond(8), (16, 4000)),
             flow(&[1, 0], Pace::PerSecond(8), (16, 4000)),
             flow(&[0, 1], Pace::PerSecond(2), (10_000, 200_000)),
+            priority(flow(&[0, 1], Pace::PerSecond(8), (16, 4000))),
+            priority(flow(&[1, 0], Pace::PerSecond(2), (10_000, 200_000))),
         ],
         link: link_config(),
         delivery: limits(),
@@ -170,6 +190,8 @@ pub fn lane_changes() -> World {
             paced(&[0, 1, 2]),
             paced(&[1, 2]),
             paced(&[2, 1, 0]),
+            priority(paced(&[0, 1, 2])),
+            priority(flow(&[0, 1, 2], Pace::PerSecond(2), (10_000, 100_000))),
         ],
         link: marking_link(),
         delivery: limits(),
@@ -220,6 +242,7 @@ pub fn lane_loss() -> World {
         flows: vec![
             flow(&[0, 1, 2], Pace::Saturating, (4000, 4000)),
             flow(&[2, 1, 0], Pace::PerSecond(8), (16, 4000)),
+            priority(flow(&[0, 1, 2], Pace::PerSecond(4), (16, 4000))),
         ],
         link: marking_link(),
         delivery: limits(),
@@ -305,7 +328,15 @@ pub fn relays() -> World {
         about: "a ring of four, flows over two hops, every fault",
         nodes: 4,
         links: vec![link(0, 1, 1), link(1, 2, 1), link(2, 3, 1), link(3, 0, 1)],
-        flows: vec![slow(&[0, 1, 2]), slow(&[1, 2, 3]), slow(&[2, 3, 0]), slow(&[3, 0, 1])],
+        flows: vec![
+            slow(&[0, 1, 2]),
+            slow(&[1, 2, 3]),
+            slow(&[2, 3, 0]),
+            slow(&[3, 0, 1]),
+            priority(slow(&[0, 1, 2])),
+            priority(slow(&[2, 1, 0])),
+            priority(slow(&[2, 3, 0])),
+        ],
         link: link_config(),
         delivery: limits(),
         path_window: path_window(),

@@ -1,4 +1,4 @@
-use crate::{Crc32c, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass};
+use crate::{ClassSet, Crc32c, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass};
 
 /// What a frame carries. An unknown kind is skipped by its length, so that an older node lives
 /// beside a newer one.
@@ -112,13 +112,16 @@ impl FrameKind {
         self.is_routed() || matches!(self, Self::StripedRecord)
     }
 
-    /// The class that frames of this kind travel in, whatever a header says; `None` for a kind that
-    /// this version does not know.
+    /// The classes that frames of this kind may travel in; all of them for a kind that this version
+    /// does not know.
     #[must_use]
-    pub const fn class(self) -> Option<TrafficClass> {
+    pub const fn classes(self) -> ClassSet {
         match self {
-            Self::Record | Self::StripedRecord | Self::LaneFragment => Some(TrafficClass::Bulk),
-            Self::Unknown(_) => None,
+            Self::Record | Self::LaneFragment => {
+                ClassSet::of(TrafficClass::Priority).with(TrafficClass::Bulk)
+            }
+            Self::StripedRecord => ClassSet::of(TrafficClass::Bulk),
+            Self::Unknown(_) => ClassSet::ALL,
             Self::Hello
             | Self::Close
             | Self::JoinRequest
@@ -133,7 +136,7 @@ impl FrameKind {
             | Self::Datagram
             | Self::StreamSync
             | Self::StreamAck
-            | Self::Notice => Some(TrafficClass::Control),
+            | Self::Notice => ClassSet::of(TrafficClass::Control),
         }
     }
 }
@@ -261,17 +264,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_and_pieces_are_bulk_and_whatever_else_is_known_is_control() {
+    fn records_and_pieces_are_no_control_and_whatever_else_is_known_is_nothing_else() {
+        use TrafficClass::{Bulk, Control, Priority};
         for byte in 0..=u8::MAX {
             let kind = FrameKind::from_wire(byte);
             let expected = match kind {
-                FrameKind::Unknown(_) => None,
-                FrameKind::Record | FrameKind::StripedRecord | FrameKind::LaneFragment => {
-                    Some(TrafficClass::Bulk)
-                }
-                _ => Some(TrafficClass::Control),
+                FrameKind::Unknown(_) => ClassSet::ALL,
+                FrameKind::Record | FrameKind::LaneFragment => ClassSet::of(Priority).with(Bulk),
+                FrameKind::StripedRecord => ClassSet::of(Bulk),
+                _ => ClassSet::of(Control),
             };
-            assert_eq!(kind.class(), expected, "{kind:?}");
+            assert_eq!(kind.classes(), expected, "{kind:?}");
         }
     }
 }

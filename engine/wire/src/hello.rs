@@ -17,6 +17,8 @@ pub mod capability {
     pub const LANE_ACKS: u64 = 1 << 1;
     /// Striped records are put back in order.
     pub const STRIPING: u64 = 1 << 2;
+    /// Takes records of class priority, and batches of them in pieces.
+    pub const PRIORITY: u64 = 1 << 3;
 }
 
 /// The first frame of a lane in both directions.

@@ -204,9 +204,9 @@ impl<I: ShardIo> Forwarder<I> {
         }
     }
 
-    /// The paths for records to `to`, if there are any.
-    pub(crate) fn paths_to(&self, to: NodeId) -> Option<&RouteSet> {
-        self.routes.current().routes_to(TrafficClass::Bulk, to)
+    /// The paths for records of `class` to `to`, if there are any.
+    pub(crate) fn paths_to(&self, class: TrafficClass, to: NodeId) -> Option<&RouteSet> {
+        self.routes.current().routes_to(class, to)
     }
 
     /// The neighbour that a path begins with.
@@ -236,12 +236,18 @@ impl<I: ShardIo> Forwarder<I> {
         Some(())
     }
 
-    /// The neighbour over which records for `to` go on `path`; this node itself if they end here.
-    pub(crate) fn next_hop(&mut self, to: NodeId, path: PathId) -> Option<NodeId> {
+    /// The neighbour over which records of `class` for `to` go on `path`; this node itself if they end
+    /// here.
+    pub(crate) fn next_hop(
+        &mut self,
+        class: TrafficClass,
+        to: NodeId,
+        path: PathId,
+    ) -> Option<NodeId> {
         if to == self.local {
             return Some(to);
         }
-        self.encode_route(TrafficClass::Bulk, to, path)?;
+        self.encode_route(class, to, path)?;
         self.encoded.get(&(to, path)).map(|route| route.neighbour)
     }
 

@@ -14,6 +14,7 @@ use hawser_wire::{
 };
 
 use crate::outlet::Outlet;
+use crate::path_choice::Way;
 use crate::publishers::{CallId, Publishers, refused};
 use crate::rounds::Shares;
 use crate::stream_paths::{LOCAL_PATH, Paths};
@@ -104,7 +105,7 @@ impl StreamHost {
             publishers: Publishers::default(),
             subscriptions: Subscriptions::default(),
             opening: Vec::new(),
-            paths: Paths::default(),
+            paths: Paths::new(),
             way_back: None,
             commits: BTreeMap::new(),
             commits_at: None,
@@ -134,6 +135,7 @@ impl StreamHost {
             }
             self.sender = Some(sender);
             self.striped = source.striped;
+            self.paths.class = source.class;
         }
         if let Some(destination) = &spec.destination
             && self.receiver.is_none()
@@ -164,15 +166,16 @@ impl StreamHost {
         now: MonoTime,
         local: NodeId,
         windows: &mut PathWindows,
-        mut choose: impl FnMut(NodeId, Option<PathId>, &PathWindows) -> Option<PathId>,
+        mut choose: impl FnMut(Way, Option<PathId>, &PathWindows) -> Option<PathId>,
         back: impl FnOnce(NodeId) -> Option<PathId>,
     ) {
         if let Some(sender) = &mut self.sender {
             let nodes: Vec<NodeId> = sender.destinations().collect();
             for node in nodes {
                 let before = self.paths.path_to(node);
+                let way = Way { class: self.paths.class, to: node };
                 let path =
-                    if node == local { Some(LOCAL_PATH) } else { choose(node, before, &*windows) };
+                    if node == local { Some(LOCAL_PATH) } else { choose(way, before, &*windows) };
                 if !self.paths.take(sender, windows, node, path) {
                     continue;
                 }
@@ -198,15 +201,15 @@ impl StreamHost {
     pub(crate) fn take_turns(
         &mut self,
         windows: &mut PathWindows,
-        mut next: impl FnMut(NodeId, &PathWindows) -> Option<PathId>,
+        mut next: impl FnMut(Way, &PathWindows) -> Option<PathId>,
     ) {
         let Some(sender) = &mut self.sender else { return };
         let mut last = None;
-        while let Some(PathKey { destination, .. }) = self.paths.next_spent(last) {
+        while let Some(PathKey { destination, class, .. }) = self.paths.next_spent(last) {
             last = Some(destination);
             if sender.is_settled(destination) {
                 self.paths.begin_chunk(destination);
-                let path = next(destination, &*windows);
+                let path = next(Way { class, to: destination }, &*windows);
                 self.paths.take(sender, windows, destination, path);
             }
         }

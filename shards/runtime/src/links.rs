@@ -157,6 +157,7 @@ impl<I: ShardIo> Links<I> {
             dialled: handover.dialled,
             peer_incarnation: handover.peer_incarnation,
             peer_stripes: handover.peer_stripes,
+            peer_takes_priority: handover.peer_takes_priority,
         };
         self.lanes.insert(key, Lane::new(handover));
         let (local, config, (mode, max)) = (self.local, self.config, self.lane_policy);

@@ -27,8 +27,9 @@ impl StreamHost {
         let snapshot = forwarder.routes.current();
         let (generation, lsdb_digest) = (snapshot.generation, snapshot.lsdb_digest);
         let messages = (header.stream_base, header.stream_end());
+        let class = self.paths.class;
         self.sent.note_sent(now, node, messages, (path, generation), || {
-            let nodes = forwarder.paths_to(node)?.get(path)?.nodes.clone();
+            let nodes = forwarder.paths_to(class, node)?.get(path)?.nodes.clone();
             Some(WayTaken { path, generation, lsdb_digest, nodes })
         });
     }

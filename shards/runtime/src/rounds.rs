@@ -1,4 +1,4 @@
-use hawser_wire::{FRAME_BODY_BYTES_MAX, NodeId, StreamId};
+use hawser_wire::{FRAME_BODY_BYTES_MAX, NodeId, StreamId, TrafficClass};
 
 /// Record bytes that a stream may send over one neighbour in one round; the last record may exceed
 /// them, which the next rounds make up for.
@@ -15,13 +15,16 @@ const _: () = assert!(
     "whoever waits for the quanta of a largest record has them within one turn"
 );
 
+/// A neighbour and a class of frames for it: each has a queue of its own.
+pub(crate) type Egress = (NodeId, TrafficClass);
+
 /// What one stream has sent over each neighbour in the rounds that it takes part in.
 #[derive(Debug, Default)]
 pub(crate) struct Shares(Vec<Share>);
 
 #[derive(Debug)]
 struct Share {
-    neighbour: NodeId,
+    egress: Egress,
     /// Beyond the quanta that it had.
     spent_bytes: u64,
     /// The visit for which it had its last quantum.
@@ -31,18 +34,18 @@ struct Share {
 }
 
 impl Shares {
-    fn of(&mut self, neighbour: NodeId) -> &mut Share {
-        let known = self.0.iter().position(|share| share.neighbour == neighbour);
+    fn of(&mut self, egress: Egress) -> &mut Share {
+        let known = self.0.iter().position(|share| share.egress == egress);
         let at = known.unwrap_or_else(|| {
-            self.0.push(Share { neighbour, spent_bytes: 0, visit: 0, cut_off: false });
+            self.0.push(Share { egress, spent_bytes: 0, visit: 0, cut_off: false });
             self.0.len() - 1
         });
         &mut self.0[at]
     }
 
     /// A record of so many bytes was sent.
-    pub(crate) fn spend(&mut self, neighbour: NodeId, bytes: u64) {
-        let share = self.of(neighbour);
+    pub(crate) fn spend(&mut self, egress: Egress, bytes: u64) {
+        let share = self.of(egress);
         share.spent_bytes = share.spent_bytes.saturating_add(bytes);
     }
 }
@@ -66,9 +69,9 @@ pub(crate) enum Turn {
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     /// Where the round over a neighbour goes on in this turn: before that stream, others had theirs.
-    resume: Vec<(NodeId, StreamId)>,
+    resume: Vec<(Egress, StreamId)>,
     /// Where it goes on in the next: the first stream that met a full link.
-    stopped: Vec<(NodeId, StreamId)>,
+    stopped: Vec<(Egress, StreamId)>,
     first_pass: bool,
     visit: u64,
 }
@@ -89,27 +92,27 @@ impl Rounds {
         self.visit += 1;
     }
 
-    /// May the visited stream send over `neighbour`, whose link has room or not?
+    /// May the visited stream send over `egress`, which has room or not?
     pub(crate) fn turn(
         &mut self,
         stream: StreamId,
         shares: &mut Shares,
-        neighbour: NodeId,
+        egress: Egress,
         has_room: bool,
     ) -> Turn {
-        let resume = find(&self.resume, neighbour).filter(|_| self.first_pass);
+        let resume = find(&self.resume, egress).filter(|_| self.first_pass);
         if resume.is_some_and(|first| stream < first) {
             return Turn::Later;
         }
-        let share = shares.of(neighbour);
+        let share = shares.of(egress);
         let visited = share.visit == self.visit;
         if visited && share.spent_bytes >= QUANTUM_BYTES {
             return Turn::Later;
         }
         if !has_room {
             share.cut_off |= visited;
-            if find(&self.stopped, neighbour).is_none() {
-                self.stopped.push((neighbour, stream));
+            if find(&self.stopped, egress).is_none() {
+                self.stopped.push((egress, stream));
             }
             return Turn::WhenRoom;
         }
@@ -123,8 +126,8 @@ impl Rounds {
     }
 }
 
-fn find(streams: &[(NodeId, StreamId)], neighbour: NodeId) -> Option<StreamId> {
-    streams.iter().find(|(node, _)| *node == neighbour).map(|&(_, stream)| stream)
+fn find(streams: &[(Egress, StreamId)], egress: Egress) -> Option<StreamId> {
+    streams.iter().find(|(other, _)| *other == egress).map(|&(_, stream)| stream)
 }
 
 #[cfg(test)]
@@ -133,8 +136,8 @@ mod tests {
 
     use super::*;
 
-    fn node(tag: u8) -> NodeId {
-        NodeId::from_bytes([tag; 16])
+    fn egress(tag: u8) -> Egress {
+        (NodeId::from_bytes([tag; 16]), TrafficClass::Bulk)
     }
 
     /// Streams that always have records of one size for the neighbours that are listed; each turn
@@ -161,12 +164,12 @@ mod tests {
                         let go = over.iter().find(|&&tag| {
                             let has_room = queued.get(&tag).is_none_or(|&queued| queued < room);
                             let share = &mut shares[at];
-                            rounds.turn(stream, share, node(tag), has_room) == Turn::Now
+                            rounds.turn(stream, share, egress(tag), has_room) == Turn::Now
                         });
                         let Some(&tag) = go else { break };
                         *queued.entry(tag).or_default() += bytes;
                         *sent.entry((at, tag)).or_default() += bytes;
-                        shares[at].spend(node(tag), *bytes);
+                        shares[at].spend(egress(tag), *bytes);
                     }
                 }
             }

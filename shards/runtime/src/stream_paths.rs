@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use hawser_delivery::{PathKey, PathWindows, StreamSender};
-use hawser_wire::{NodeId, PathId};
+use hawser_wire::{NodeId, PathId, TrafficClass};
 
 use crate::path_choice::CHUNK_BYTES;
 
@@ -18,15 +18,23 @@ struct Taken {
 }
 
 /// Present path to each other node of a stream.
-#[derive(Debug, Default)]
-pub(crate) struct Paths(BTreeMap<NodeId, Taken>);
+#[derive(Debug)]
+pub(crate) struct Paths {
+    /// Of the stream's records.
+    pub(crate) class: TrafficClass,
+    taken: BTreeMap<NodeId, Taken>,
+}
 
 impl Paths {
+    pub(crate) const fn new() -> Self {
+        Self { class: TrafficClass::Bulk, taken: BTreeMap::new() }
+    }
+
     /// True if it is another one.
     fn replace(&mut self, node: NodeId, path: Option<PathId>) -> bool {
-        let known = self.0.get(&node).is_some_and(|taken| taken.path == path);
+        let known = self.taken.get(&node).is_some_and(|taken| taken.path == path);
         if !known {
-            self.0.insert(node, Taken { path, sent_bytes: 0 });
+            self.taken.insert(node, Taken { path, sent_bytes: 0 });
         }
         !known
     }
@@ -54,22 +62,22 @@ impl Paths {
 
     /// The path to `node`.
     pub(crate) fn path_to(&self, node: NodeId) -> Option<PathId> {
-        self.0.get(&node)?.path
+        self.taken.get(&node)?.path
     }
 
     /// The path to `node`, if there is one and it leaves this node.
     pub(crate) fn window_to(&self, node: NodeId) -> Option<PathKey> {
         let path = self.path_to(node).filter(|&path| path != LOCAL_PATH)?;
-        Some(PathKey { destination: node, path })
+        Some(PathKey { destination: node, path, class: self.class })
     }
 
     pub(crate) fn windows(&self) -> impl Iterator<Item = PathKey> + '_ {
-        self.0.keys().filter_map(|&node| self.window_to(node))
+        self.taken.keys().filter_map(|&node| self.window_to(node))
     }
 
     /// A record was sent.
     pub(crate) fn note_sent(&mut self, node: NodeId, bytes: u64) {
-        if let Some(taken) = self.0.get_mut(&node) {
+        if let Some(taken) = self.taken.get_mut(&node) {
             taken.sent_bytes = taken.sent_bytes.saturating_add(bytes);
         }
     }
@@ -77,7 +85,7 @@ impl Paths {
     /// The next node whose path has carried its chunk.
     pub(crate) fn next_spent(&self, after: Option<NodeId>) -> Option<PathKey> {
         let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut behind = self.0.range((behind, Bound::Unbounded));
+        let mut behind = self.taken.range((behind, Bound::Unbounded));
         behind.find_map(|(&node, taken)| {
             self.window_to(node).filter(|_| taken.sent_bytes >= CHUNK_BYTES)
         })
@@ -85,7 +93,7 @@ impl Paths {
 
     /// The path goes on with another chunk.
     pub(crate) fn begin_chunk(&mut self, node: NodeId) {
-        if let Some(taken) = self.0.get_mut(&node) {
+        if let Some(taken) = self.taken.get_mut(&node) {
             taken.sent_bytes = 0;
         }
     }

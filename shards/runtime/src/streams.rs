@@ -119,7 +119,7 @@ impl Streams {
             forwarder.now,
             forwarder.local,
             windows,
-            |node, path, windows| choice.choose(forwarder, windows, node, path),
+            |way, path, windows| choice.choose(forwarder, windows, way, path),
             |source| forwarder.routes.current().route_to(source).map(|route| route.path),
         );
     }
@@ -246,13 +246,14 @@ impl Streams {
         let Some(host) = self.hosts.get_mut(&notice.stream) else { return };
         self.touched.insert(notice.stream);
         let &Notice { path, destination, reason, at, refusal, .. } = notice;
+        let class = host.paths.class;
         if let Some(refusal) = refusal
             && let Some(tenant) = host.tenant
-            && let Some(neighbour) = forwarder.next_hop(destination, path)
+            && let Some(neighbour) = forwarder.next_hop(class, destination, path)
         {
             self.refusals.handle_notice(now, neighbour, tenant, notice, refusal);
         }
-        let key = PathKey { destination, path };
+        let key = PathKey { destination, path, class };
         if reason == NoticeReason::Rerouted {
             host.note_detour(now, destination, path, at);
         } else {
@@ -358,7 +359,7 @@ impl Streams {
             rounds.begin_pass(pass == 0);
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
-                host.take_turns(windows, |node, windows| choice.next(forwarder, windows, node));
+                host.take_turns(windows, |way, windows| choice.next(forwarder, windows, way));
                 let runs = host.sent.len();
                 host.sent.set_may_grow(*sent_runs < SENT_RUNS_MAX);
                 let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
@@ -444,9 +445,11 @@ fn send_from<I: ShardIo>(
                     return false;
                 }
                 let path = paths.path_to(node).unwrap_or_default();
-                let turn = forwarder.next_hop(node, path).map_or(Turn::WhenRoom, |neighbour| {
-                    let has_room = forwarder.has_room(neighbour, TrafficClass::Bulk, stream);
-                    rounds.turn(stream, shares, neighbour, has_room)
+                let class = paths.class;
+                let next_hop = forwarder.next_hop(class, node, path);
+                let turn = next_hop.map_or(Turn::WhenRoom, |neighbour| {
+                    let has_room = forwarder.has_room(neighbour, class, stream);
+                    rounds.turn(stream, shares, (neighbour, class), has_room)
                 });
                 visit.wants_room |= turn == Turn::WhenRoom;
                 visit.wants_turn |= turn == Turn::Later;
@@ -458,8 +461,8 @@ fn send_from<I: ShardIo>(
         if let TransmitBody::Record(record) = &transmit.body {
             let (to, bytes) = (transmit.destination, record.charge_bytes());
             let path = host.paths.path_to(to).unwrap_or_default();
-            if let Some(neighbour) = forwarder.next_hop(to, path) {
-                host.shares.spend(neighbour, bytes);
+            if let Some(neighbour) = forwarder.next_hop(host.paths.class, to, path) {
+                host.shares.spend((neighbour, host.paths.class), bytes);
             }
             host.paths.note_sent(to, bytes);
             host.settle_path(now, transmit.destination, windows);
@@ -520,7 +523,7 @@ fn transmit_from<I: ShardIo>(
         }
         TransmitBody::Record(record) => {
             let path = Some(host.paths.path_to(to).unwrap_or_default());
-            let (kind, class, flags) = (FrameKind::Record, TrafficClass::Bulk, host.record_flags());
+            let (kind, class, flags) = (FrameKind::Record, host.paths.class, host.record_flags());
             record.with_parts(|parts, payload| {
                 let body = FrameParts { parts, end: Some(payload) };
                 forwarder.send_flagged(to, path, kind, class, flags, body)

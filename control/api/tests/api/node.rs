@@ -12,7 +12,7 @@ use hawser_proto::client;
 use hawser_proto::v1::mesh_data_service_client::MeshDataServiceClient;
 use hawser_proto::v1::mesh_service_client::MeshServiceClient;
 use hawser_store::{Store, StoreThread};
-use hawser_wire::NodeId;
+use hawser_wire::{NodeId, TrafficClass};
 use rustls::ServerConfig;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -119,6 +119,7 @@ impl Node {
             destinations: vec![NAME.to_owned()],
             qos: 0,
             striped: false,
+            class: TrafficClass::Bulk,
         };
         let opened = self.plane.open_stream(open).await.unwrap();
         self.shard.wait(|seen| seen.streams > hosted).await;

@@ -6,7 +6,7 @@ use hawser_exchange::{
     MessageDestination, MessageReport, MessageSending, MessageWay, ShardToControl,
 };
 use hawser_plane::{MessageState, MessageView, OpenStream, PlaneError};
-use hawser_wire::{NodeId, PathId, StreamId, StreamOffset};
+use hawser_wire::{NodeId, PathId, StreamId, StreamOffset, TrafficClass};
 
 use crate::node::{Node, chain};
 use crate::shard::Told;
@@ -54,6 +54,7 @@ async fn the_way_of_a_message_is_told_with_names() {
         destinations: vec!["a".into(), "c".into()],
         qos: 0,
         striped: false,
+        class: TrafficClass::Bulk,
     };
     let stream = a.handle.open_stream(request).await.expect("opens").stream;
     let (id_a, id_b, id_c) = (a.id(), b.id(), c.id());

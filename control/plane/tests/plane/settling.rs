@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hawser_plane::{MeshState, OpenStream, PlaneError};
+use hawser_wire::TrafficClass;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::node::{Node, PATIENCE, Setup, chain, free_port, start, try_start};
@@ -15,6 +16,7 @@ fn to(names: &[&str]) -> OpenStream {
         destinations: names.iter().map(|&name| name.to_owned()).collect(),
         qos: 0,
         striped: false,
+        class: TrafficClass::Bulk,
     }
 }
 

@@ -1,6 +1,6 @@
 use hawser_exchange::{ShardToControl, StreamSpec};
 use hawser_plane::{EventKind, OpenStream, PlaneError, StreamRole, StreamState};
-use hawser_wire::{NodeId, StreamId, StreamOffset};
+use hawser_wire::{NodeId, StreamId, StreamOffset, TrafficClass};
 
 use crate::node::{Node, chain, event, try_start};
 use crate::shard::Told;
@@ -12,6 +12,7 @@ fn request(name: &str, destinations: &[&str]) -> OpenStream {
         destinations: destinations.iter().map(ToString::to_string).collect(),
         qos: 0,
         striped: false,
+        class: TrafficClass::Bulk,
     }
 }
 
@@ -123,6 +124,17 @@ async fn wrong_streams_are_refused() {
     a.handle.open_stream(request("orders", &["c"])).await.expect("opens");
     let error = a.handle.open_stream(request("orders", &["b"])).await;
     assert!(matches!(error, Err(PlaneError::StreamDiffers { .. })), "{error:?}");
+    let priority = OpenStream { class: TrafficClass::Priority, ..request("orders", &["c"]) };
+    let error = a.handle.open_stream(priority.clone()).await;
+    let differs = matches!(&error, Err(PlaneError::StreamDiffers { what: "traffic class", .. }));
+    assert!(differs, "{error:?}");
+    for refused in [
+        OpenStream { striped: true, name: "both".into(), ..priority.clone() },
+        OpenStream { class: TrafficClass::Control, name: "control".into(), ..priority },
+    ] {
+        let error = a.handle.open_stream(refused).await;
+        assert!(matches!(error, Err(PlaneError::NameInvalid { .. })), "{error:?}");
+    }
     let error = a.handle.close_stream(StreamId::from_bytes([3; 16])).await;
     assert!(matches!(error, Err(PlaneError::UnknownStream { .. })), "{error:?}");
     for node in [a, b, c] {

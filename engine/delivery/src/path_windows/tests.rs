@@ -10,13 +10,16 @@
 )]
 
 use bytes::Bytes;
-use hawser_wire::{BootEpoch, ProducerId, Record, RecordView, StreamAck, TenantId, put_varint};
+use hawser_wire::{
+    BootEpoch, ProducerId, Record, RecordView, StreamAck, TenantId, TrafficClass, put_varint,
+};
 
 use super::*;
 use crate::{ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver, TransmitBody};
 
 const DESTINATION: NodeId = NodeId::from_bytes([2; 16]);
-const KEY: PathKey = PathKey { destination: DESTINATION, path: PathId(7) };
+const KEY: PathKey =
+    PathKey { destination: DESTINATION, path: PathId(7), class: TrafficClass::Bulk };
 const PRODUCER: ProducerId = ProducerId(1);
 const CONSUMER: &str = "app";
 const TICK: Duration = Duration::from_micros(100);

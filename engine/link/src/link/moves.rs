@@ -3,8 +3,8 @@
 use hawser_wire::TrafficClass;
 
 use super::VirtualLink;
+use crate::data_queue::DataQueue;
 use crate::flow_table::{Bucket, mix};
-use crate::lane_bulk::LaneBulk;
 
 /// Where the next frame of a plain stream goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,7 +61,7 @@ impl VirtualLink {
     }
 
     /// What waits where a stream's next frame goes.
-    pub(super) fn bulk_at(&self, place: Place) -> Option<&LaneBulk> {
+    pub(super) fn bulk_at(&self, place: Place) -> Option<&DataQueue> {
         match place {
             Place::Lane(at) => self.lanes.get(at).map(|lane| &lane.bulk),
             Place::Move(at) => self.flows.get(at).map(|found| &found.bulk),

@@ -46,10 +46,8 @@ impl VirtualLink {
             TrafficClass::Control => {
                 self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
             }
-            TrafficClass::Priority => {
-                self.is_up() && self.priority.bytes() < self.config.send_ahead_bytes
-            }
-            TrafficClass::Bulk => match self.striping.queued_of(flow) {
+            TrafficClass::Priority if self.peer_takes_priority => self.has_priority_room(),
+            TrafficClass::Priority | TrafficClass::Bulk => match self.striping.queued_of(flow) {
                 // What each of its lanes may have.
                 Some(waits) => {
                     let lanes = self.bulk_lanes();
@@ -72,7 +70,7 @@ impl VirtualLink {
         };
         let pinned_bytes = match (class, origin) {
             (TrafficClass::Control, _) => return self.control.bytes(),
-            (TrafficClass::Priority, _) => return self.priority.bytes(),
+            (TrafficClass::Priority, origin) => return self.priority_bytes(origin),
             (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk.bytes_of(Origin::Own)),
             (TrafficClass::Bulk, Origin::Foreign) => {
                 over_lanes(|lane| lane.bulk.bytes_of(Origin::Foreign))
@@ -86,10 +84,11 @@ impl VirtualLink {
     /// Appends a frame, in one copy, but for a long end of its body: that is held as it is.
     ///
     /// Routed frames get a link sequence and survive their lane; what only neighbours say to each
-    /// other gets none. A bulk frame keeps to the lane of its flow, but for a record with
-    /// [`FrameFlags::STRIPED`], if the peer knows of that. Foreign bulk is marked with
-    /// [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of it waits and
-    /// more of its stream than that one's share.
+    /// other gets none. A record of priority goes as bulk to a peer that does not take it. A bulk frame
+    /// keeps to the lane of its flow, but for a record with
+    /// [`FrameFlags::STRIPED`], if the peer knows of that. Foreign priority and bulk
+    /// are marked with [`FrameFlags::CONGESTION_EXPERIENCED`] while more than the configured threshold of
+    /// the class waits and more of their stream than that one's share.
     ///
     /// # Errors
     /// [`Refusal`] if a bound says no; nothing is taken.
@@ -103,6 +102,7 @@ impl VirtualLink {
         body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
         let len = body.len().saturating_add(FrameHeader::LEN);
+        let class = self.class_here(kind, class);
         self.check_size(kind, class, body.len())?;
         if !self.is_up() {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
@@ -122,13 +122,7 @@ impl VirtualLink {
                 })?;
                 self.control.push(&frame, batch_bytes, &mut self.pool);
             }
-            TrafficClass::Priority => {
-                let (max, batch_bytes) = (self.config.data_bytes_max, self.batch_bytes());
-                check_queue(&self.priority, len, max).map_err(|queued| {
-                    self.refusal(class, None, RefusedLimit::Class, queued, max)
-                })?;
-                self.priority.push(&frame, batch_bytes, &mut self.pool);
-            }
+            TrafficClass::Priority => return self.push_priority(origin, flow, &frame),
             TrafficClass::Bulk => {
                 let striped = self.push_striped(origin, flow, &frame);
                 return striped.unwrap_or_else(|| self.push_bulk(origin, flow, &frame));
@@ -208,7 +202,7 @@ impl VirtualLink {
         bytes.fold(0, usize::saturating_add).saturating_sub(here)
     }
 
-    /// The flags of a frame of bulk, before which `queued` bytes wait.
+    /// The flags of a frame of priority or bulk, before which `queued` bytes wait.
     pub(super) fn mark(
         &self,
         origin: Origin,
@@ -262,7 +256,7 @@ impl VirtualLink {
     /// next waits behind a whole one.
     pub(super) fn batch_bytes(&self) -> usize {
         let most = self.piece_bytes();
-        if !self.control.is_empty() || !self.priority.is_empty() {
+        if !self.control.is_empty() || self.has_priority() {
             return most.min(self.config.quantum_bytes);
         }
         most

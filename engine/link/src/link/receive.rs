@@ -125,13 +125,12 @@ impl VirtualLink {
         let fragment = LaneFragment::decode(frame.body.bytes())?;
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
         let (id, class) = (lane.id.lane, frame.header.class);
-        if class != TrafficClass::Bulk || !lane.peer_classes.contains(class) {
+        if class == TrafficClass::Control || !lane.peer_classes.contains(class) {
             return Err(LinkViolation::FrameClass { lane: id, class });
         }
         let len = wide(frame.body.len().saturating_add(FrameHeader::LEN));
         lane.receipt.check(id, len)?;
-        if lane.assembly.handle_piece(id, &fragment)? {
-            lane.last_piece_bytes = len;
+        if lane.incoming.handle_piece(id, class, &fragment, len)? {
             return Ok(Handled::Assembled);
         }
         self.count_received(now, at, len);
@@ -143,7 +142,7 @@ impl VirtualLink {
     /// closed: the peer sends the batch again over another one.
     pub fn take_assembled(&mut self, key: LaneKey) -> Vec<u8> {
         let lane = self.position(key).and_then(|at| self.lanes.get_mut(at));
-        lane.map_or_else(Vec::new, |lane| lane.assembly.take())
+        lane.map_or_else(Vec::new, |lane| lane.incoming.take())
     }
 
     /// All frames of the batch whose last piece came over a lane were handled: it will be acknowledged,
@@ -151,9 +150,7 @@ impl VirtualLink {
     pub fn give_assembled(&mut self, now: MonoTime, key: LaneKey, buffer: Vec<u8>) {
         let Some(at) = self.position(key) else { return };
         let Some(lane) = self.lanes.get_mut(at) else { return };
-        lane.assembly.give(buffer);
-        let len = std::mem::take(&mut lane.last_piece_bytes);
-        if len > 0 {
+        if let Some(len) = lane.incoming.give(buffer) {
             self.count_received(now, at, len);
         }
     }
@@ -170,9 +167,9 @@ impl VirtualLink {
     ) -> Result<Handled, LinkViolation> {
         let Some(at) = self.position(key) else { return Ok(Handled::Duplicate) };
         let Some(lane) = self.lanes.get(at) else { return Ok(Handled::Duplicate) };
-        let lane = lane.id.lane;
+        let (lane, expected) = (lane.id.lane, lane.incoming.class());
         let FrameHeader { kind, class, link_sequence: sequence, .. } = frame.header;
-        if class != TrafficClass::Bulk {
+        if Some(class) != expected {
             return Err(LinkViolation::FrameClass { lane, class });
         }
         if sequence.0 == 0 || !(kind.is_counted() || matches!(kind, FrameKind::Unknown(_))) {
@@ -286,14 +283,11 @@ impl VirtualLink {
         }
         self.settle_moves();
         self.want_striped();
-        for class in [TrafficClass::Control, TrafficClass::Priority] {
-            let waits = match class {
-                TrafficClass::Control => !self.control.is_empty(),
-                _ => !self.priority.is_empty(),
-            };
-            if let Some(lane) = self.carrier(class) {
-                lane.wanted |= waits;
-            }
+        self.want_priority();
+        if !self.control.is_empty()
+            && let Some(lane) = self.carrier(TrafficClass::Control)
+        {
+            lane.wanted = true;
         }
         Ok(())
     }

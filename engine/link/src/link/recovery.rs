@@ -295,7 +295,7 @@ impl VirtualLink {
             self.rerouted.extend(departed.into_rest(&mut self.pool));
         }
         self.rerouted.extend(self.orphans.drain(..).map(|(_, batch)| batch));
-        while let Some(batch) = self.control.pop().or_else(|| self.priority.pop()) {
+        while let Some(batch) = self.control.pop().or_else(|| self.priority.pop(usize::MAX)) {
             self.rerouted.push_back(batch);
         }
         self.rerouted.extend(self.flows.take_all());
@@ -319,16 +319,28 @@ impl VirtualLink {
     }
 }
 
-/// Batches that were in flight over one lane, those of plain bulk in the order of their link sequences.
+/// Batches that were in flight over one lane, those of priority and of plain bulk each in the order of
+/// their link sequences.
 ///
 /// What waits is sorted by the lowest sequence of each batch. Small batches share a buffer in flight,
 /// whatever queues they came from, and a lower sequence of one stream would take later frames of another
 /// past their own earlier ones. With every batch a part of one ascending run none of them is passed: a
 /// stream's frames are numbered in the order in which they are queued.
 fn in_sequence(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
-    let is_plain = |batch: &Batch| batch.class() == TrafficClass::Bulk && batch.stripe().is_none();
+    let is_plain =
+        |batch: &Batch| batch.class() != TrafficClass::Control && batch.stripe().is_none();
     let (plain, mut ordered): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(is_plain);
-    let encoded: Vec<_> = plain.iter().map(Batch::frames).collect();
+    let is_priority = |batch: &Batch| batch.class() == TrafficClass::Priority;
+    let (priority, bulk): (Vec<Batch>, Vec<Batch>) = plain.into_iter().partition(is_priority);
+    for class in [priority, bulk] {
+        ordered.extend(in_one_run(class, batch_bytes, pool));
+    }
+    ordered
+}
+
+/// Batches of one class as one run, ascending by link sequence.
+fn in_one_run(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
+    let encoded: Vec<_> = batches.iter().map(Batch::frames).collect();
     let frames = encoded.iter().flat_map(|frames| FrameIter::new(frames));
     let mut frames: Vec<FrameRef<'_>> = frames.map_while(Result::ok).collect();
     frames.sort_by_key(|frame| frame.header.link_sequence);
@@ -344,9 +356,8 @@ fn in_sequence(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -
         let _fits = run.push(&frame, batch_bytes, pool);
     }
     drop(encoded);
-    plain.into_iter().for_each(|batch| pool.give(batch.into_buffer()));
-    ordered.extend(std::iter::from_fn(|| run.pop()));
-    ordered
+    batches.into_iter().for_each(|batch| pool.give(batch.into_buffer()));
+    std::iter::from_fn(|| run.pop()).collect()
 }
 
 /// Counted frames and bytes of `batches`.

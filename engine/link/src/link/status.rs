@@ -64,9 +64,9 @@ impl HeartbeatCount {
 /// A link as it stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LinkStatus {
-    /// Bulk bytes in flight over lanes that are heard.
-    pub in_flight_bulk_bytes: u64,
-    /// Bulk bytes that may be.
+    /// Bytes of priority and bulk in flight over lanes that are heard.
+    pub in_flight_bytes: u64,
+    /// As many as may be.
     pub in_flight_bound_bytes: u64,
     /// Bytes per second, the windowed maximum; 0 while unknown.
     pub delivery_rate: u64,
@@ -122,7 +122,7 @@ impl VirtualLink {
         let orphans =
             self.orphans.iter().fold(0, |sum: u64, (_, batch)| sum.saturating_add(batch.counted()));
         LinkStatus {
-            in_flight_bulk_bytes: self.bulk_in_flight(),
+            in_flight_bytes: self.in_flight(),
             in_flight_bound_bytes: self.in_flight_bound,
             delivery_rate: self.rate.rate(),
             is_rate_proven: self.rate.is_proven(),

@@ -5,6 +5,7 @@ mod faults;
 mod misbehaviour;
 mod moves;
 mod pair;
+mod priority;
 mod stripe_faults;
 mod stripes;
 mod traffic;

@@ -5,10 +5,11 @@ use hawser_wire::{
 };
 
 use super::VirtualLink;
+use super::turns::Turn;
 use crate::batch::Batch;
 use crate::connection::LaneKey;
 use crate::departed::Departed;
-use crate::fragment::{SPLIT_BYTES_MAX, SplitBatch};
+use crate::fragment::SPLIT_BYTES_MAX;
 use crate::lane::Lane;
 use crate::width::wide;
 
@@ -27,10 +28,10 @@ pub struct Transmit<'a> {
 }
 
 /// What comes next on a lane.
-enum Next {
+pub(super) enum Next {
     Batch(Batch),
-    /// Of the batch that the lane sends in pieces.
-    Piece,
+    /// Of the batch of that class which the lane sends in pieces.
+    Piece(TrafficClass),
 }
 
 /// Where the next message stands.
@@ -62,7 +63,7 @@ impl VirtualLink {
         } else {
             match self.next(at)? {
                 Next::Batch(batch) => self.stage_batch(now, at, batch)?,
-                Next::Piece => self.stage_piece(now, at)?,
+                Next::Piece(class) => self.stage_piece(now, at, class)?,
             }
         };
         let lane = self.lanes.get(at)?;
@@ -135,42 +136,69 @@ impl VirtualLink {
     /// What has its turn on a lane, taken from where it waited.
     fn next(&mut self, at: usize) -> Option<Next> {
         for class in TrafficClass::ALL {
-            let lane = self.lanes.get(at)?;
-            if class == TrafficClass::Bulk
-                && let Some(split) = &lane.split
-            {
-                let piece = Some(self.piece_len(split.left_bytes()));
-                return self.may_send(at, split.batch(), piece).then_some(Next::Piece);
-            }
-            let resend = lane.resend_front(class);
-            let queue = match class {
-                TrafficClass::Control => self.control.front(),
-                TrafficClass::Priority => self.priority.front(),
-                TrafficClass::Bulk => None,
-            };
-            let carries = lane.carries.contains(class);
-            let front = resend.or_else(|| queue.filter(|_| carries));
-            if let Some(front) = front {
-                let piece = self.splits(front).then(|| self.piece_len(front.len()));
-                if !self.may_send(at, front, piece) {
-                    // What is more urgent does not let others take its credit.
-                    return None;
-                }
-                let is_resend = resend.is_some();
-                let lane = self.lanes.get_mut(at)?;
-                let batch = match class {
-                    _ if is_resend => lane.pop_resend(class),
-                    TrafficClass::Control => self.control.pop(),
-                    TrafficClass::Priority => self.priority.pop(),
-                    TrafficClass::Bulk => None,
-                }?;
-                return self.begin(at, batch);
-            }
-            if class == TrafficClass::Bulk && (carries || lane.bulk.bytes() > 0) {
-                return self.next_bulk(at, carries);
+            match self.next_of(at, class)? {
+                Turn::Takes(next) => return Some(next),
+                Turn::Leaves => {}
+                Turn::Waits => return None,
             }
         }
         None
+    }
+
+    /// What a class has for a lane: the rest of what it sends in pieces, what it sends again, what waits.
+    fn next_of(&mut self, at: usize, class: TrafficClass) -> Option<Turn> {
+        let lane = self.lanes.get(at)?;
+        if let Some(split) = lane.split(class) {
+            let piece = Some(self.piece_len(split.left_bytes()));
+            let turn = self.turn(at, split.batch(), piece);
+            return Some(turn.unwrap_or(Turn::Takes(Next::Piece(class))));
+        }
+        if let Some(front) = lane.resend_front(class) {
+            let piece = self.splits(front).then(|| self.piece_len(front.len()));
+            if let Some(turn) = self.turn(at, front, piece) {
+                return Some(turn);
+            }
+            let batch = self.lanes.get_mut(at)?.pop_resend(class)?;
+            return self.begin(at, batch).map(Turn::Takes);
+        }
+        let carries = lane.carries.contains(class);
+        match class {
+            TrafficClass::Control if carries => self.next_control(at),
+            TrafficClass::Priority if carries => self.next_priority(at),
+            TrafficClass::Bulk if carries || lane.bulk.bytes() > 0 => {
+                Some(self.next_bulk(at, carries).map_or(Turn::Leaves, Turn::Takes))
+            }
+            _ => Some(Turn::Leaves),
+        }
+    }
+
+    fn next_control(&mut self, at: usize) -> Option<Turn> {
+        let Some(front) = self.control.front() else { return Some(Turn::Leaves) };
+        if let Some(turn) = self.turn(at, front, None) {
+            return Some(turn);
+        }
+        self.control.pop().map(|batch| Turn::Takes(Next::Batch(batch)))
+    }
+
+    /// Of the queue of priority.
+    fn next_priority(&mut self, at: usize) -> Option<Turn> {
+        if self.priority.bytes() == 0 {
+            let in_flight = self.in_flight();
+            if in_flight < self.in_flight_bound >> 1 && !self.lanes.iter().any(Lane::has_bulk) {
+                self.rate.handle_idle(in_flight);
+            }
+            return Some(Turn::Leaves);
+        }
+        if self.is_priority_elsewhere(at) || !self.fits(TrafficClass::Priority, 1) {
+            return Some(Turn::Leaves);
+        }
+        let batch = self.priority.pop(self.config.quantum_bytes)?;
+        let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
+        if let Some(turn) = self.turn(at, &batch, piece) {
+            self.lanes.get_mut(at)?.put_back(batch);
+            return Some(turn);
+        }
+        self.begin(at, batch).map(Turn::Takes)
     }
 
     /// A batch whose turn it is goes as a whole or in pieces.
@@ -178,19 +206,20 @@ impl VirtualLink {
         if !self.splits(&batch) {
             return Some(Next::Batch(batch));
         }
-        self.lanes.get_mut(at)?.split = Some(SplitBatch::new(batch));
-        Some(Next::Piece)
+        let class = batch.class();
+        self.lanes.get_mut(at)?.begin_split(batch);
+        Some(Next::Piece(class))
     }
 
     /// The batch is large for this link: what comes next would wait for too long behind it.
     fn splits(&self, batch: &Batch) -> bool {
-        batch.class() == TrafficClass::Bulk
+        batch.class() != TrafficClass::Control
             && batch.len() > self.piece_bytes()
             && batch.len() <= SPLIT_BYTES_MAX
     }
 
     /// Bytes on the wire of the next piece of a batch of which so many are left.
-    fn piece_len(&self, left_bytes: usize) -> usize {
+    pub(super) fn piece_len(&self, left_bytes: usize) -> usize {
         left_bytes.min(self.piece_bytes()).saturating_add(PIECE_OVERHEAD_BYTES)
     }
 
@@ -198,7 +227,7 @@ impl VirtualLink {
     fn next_bulk(&mut self, at: usize, carries: bool) -> Option<Next> {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
-        let in_flight = self.bulk_in_flight();
+        let in_flight = self.in_flight();
         let tenants = if carries { self.striping.waiting_tenants() } else { 0 };
         let lane = self.lanes.get_mut(at)?;
         if lane.bulk.bytes() == 0 && tenants == 0 {
@@ -207,15 +236,16 @@ impl VirtualLink {
             }
             return None;
         }
-        if in_flight > 0 && in_flight >= self.in_flight_bound {
+        if !self.fits(TrafficClass::Bulk, 1) {
             return None;
         }
+        let lane = self.lanes.get_mut(at)?;
         if lane.is_striped_turn(tenants) {
             return self.next_striped(at, tenants);
         }
         let batch = lane.pop_bulk(quantum)?;
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
-        if self.may_send(at, &batch, piece) {
+        if self.turn(at, &batch, piece).is_none() {
             return self.begin(at, batch);
         }
         // Whose turn it was, it stays.
@@ -228,7 +258,7 @@ impl VirtualLink {
         let front = self.striping.front()?;
         let (len, frames) = (front.len(), front.counted());
         let piece = self.splits(front).then(|| self.piece_len(len));
-        if !self.may_send(at, front, piece) || !self.delivers_first(at, frames, wide(len)) {
+        if self.turn(at, front, piece).is_some() || !self.delivers_first(at, frames, wide(len)) {
             return None;
         }
         self.lanes.get_mut(at)?.note_striped(len, tenants);
@@ -236,142 +266,28 @@ impl VirtualLink {
         self.begin(at, batch)
     }
 
-    /// Window, credit, order and what may be in flight allow a batch, or `piece` bytes of it.
-    fn may_send(&self, at: usize, batch: &Batch, piece: Option<usize>) -> bool {
-        let Some(lane) = self.lanes.get(at) else { return false };
-        let (class, len) = (batch.class(), wide(piece.unwrap_or(batch.len())));
-        let (frames, bytes) =
-            if piece.is_some() { (1, len) } else { (batch.counted(), batch.counted_bytes()) };
-        let reserved = match class {
-            TrafficClass::Control => 0,
-            TrafficClass::Priority | TrafficClass::Bulk => self.config.window_control_bytes,
-        };
-        let window = self.config.window_bytes.saturating_sub(reserved);
-        let held = lane.unacked.backing_bytes();
-        if held > 0 && held.saturating_add(batch.backing_bytes()) > window {
-            return false;
-        }
-        if !lane.credit.allows(lane.unacked.sent(), frames, bytes) {
-            return false;
-        }
-        match class {
-            TrafficClass::Control => true,
-            TrafficClass::Priority => !self.is_priority_elsewhere(at),
-            TrafficClass::Bulk => {
-                let in_flight = self.bulk_in_flight();
-                let fits = in_flight == 0 || in_flight.saturating_add(len) <= self.in_flight_bound;
-                fits && !self.owes_turn(at, in_flight, frames, len)
-            }
-        }
-    }
-
-    /// Priority frames are in flight over another lane: their order holds only if newer ones wait
-    /// until those have arrived.
-    fn is_priority_elsewhere(&self, at: usize) -> bool {
-        let class = TrafficClass::Priority;
-        let others = self.lanes.iter().enumerate().filter(|&(other, _)| other != at);
-        others.map(|(_, lane)| &lane.unacked).any(|unacked| unacked.owes(class))
-            || self.departed.iter().any(|departed| departed.unacked().owes(class))
-    }
-
-    /// Lanes may share one bottleneck, and what may be in flight is the link's: while it is scarce, a
-    /// lane leaves the next turn to another one with bulk waiting that has less of it, or as much and
-    /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is
-    /// slower has more in flight, and nobody waits for it. While striped bulk waits, any lane could take
-    /// the turn: it is that of the one that delivers first.
-    fn owes_turn(&self, at: usize, in_flight: u64, frames: u64, len: u64) -> bool {
-        if !self.is_scarce(in_flight) {
-            return false;
-        }
-        if self.striping.front().is_some() {
-            return !self.delivers_first(at, frames, len);
-        }
-        let Some(own) = self.lanes.get(at) else { return false };
-        let own_bytes = own.unacked.bulk_bytes();
-        let is_next = |lane: &Lane| {
-            let bytes = lane.unacked.bulk_bytes();
-            let has_less = bytes.saturating_add(len) <= own_bytes
-                || (bytes <= own_bytes && self.turn_of(lane) < self.turn_of(own));
-            !lane.quiet && lane.has_bulk() && has_less && self.has_space(lane, len)
-        };
-        self.lanes.iter().enumerate().any(|(other, lane)| other != at && is_next(lane))
-    }
-
-    /// No other lane that can send would have delivered the bulk in flight over it sooner, and what it
-    /// is sent next.
-    ///
-    /// Each lane goes by its own rate: lanes of any speed are kept busy for equally long, whether they
-    /// share a bottleneck or not, and records come nearly in the order in which they were sent.
-    fn delivers_first(&self, at: usize, frames: u64, len: u64) -> bool {
-        let own_nanos = self.lanes.get(at).map_or(0, Lane::drain_nanos);
-        let is_sooner = |lane: &Lane| {
-            let carries = !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
-            carries && lane.drain_nanos() < own_nanos && self.may_follow(lane, frames, len)
-        };
-        !self.lanes.iter().any(is_sooner)
-    }
-
-    /// A lane has window and credit for what it is to send again or in pieces, else for a new batch.
-    fn may_follow(&self, lane: &Lane, frames: u64, len: u64) -> bool {
-        let (frames, len) = match (&lane.split, lane.resend_front(TrafficClass::Bulk)) {
-            (Some(split), _) => (1, wide(self.piece_len(split.left_bytes()))),
-            (None, Some(front)) => (front.counted(), front.counted_bytes()),
-            (None, None) => (frames, len),
-        };
-        self.has_space(lane, len) && lane.credit.allows(lane.unacked.sent(), frames, len)
-    }
-
-    /// Window and credit of a lane do not keep it from its turn.
-    fn has_space(&self, lane: &Lane, len: u64) -> bool {
-        let window = self.config.window_bytes.saturating_sub(self.config.window_control_bytes);
-        lane.credit.left_bytes() > len && lane.unacked.backing_bytes() < window >> 1
-    }
-
-    const fn is_scarce(&self, in_flight: u64) -> bool {
-        in_flight >= self.in_flight_bound >> 1
-    }
-
-    /// A lane that had nothing to send has missed its turns.
-    fn turn_of(&self, lane: &Lane) -> u64 {
-        lane.bulk_served.max(self.bulk_turn)
-    }
-
-    /// A lane sends so much bulk. Others that left it the turn may have theirs now.
-    fn take_turn(&mut self, at: usize, in_flight: u64, len: u64) {
-        let Some(turn) = self.lanes.get(at).map(|lane| self.turn_of(lane)) else { return };
-        self.bulk_turn = turn;
-        let is_scarce = self.is_scarce(in_flight);
-        let striped = self.striping.front().is_some();
-        for (other, lane) in self.lanes.iter_mut().enumerate() {
-            if other == at {
-                lane.bulk_served = turn.saturating_add(len);
-            } else {
-                let waits = striped && lane.carries.contains(TrafficClass::Bulk);
-                lane.wanted |= waits || (is_scarce && lane.has_bulk());
-            }
-        }
-    }
-
-    fn stage_piece(&mut self, now: MonoTime, at: usize) -> Option<Staged> {
-        let in_flight = self.bulk_in_flight();
+    fn stage_piece(&mut self, now: MonoTime, at: usize, class: TrafficClass) -> Option<Staged> {
+        let in_flight = self.in_flight();
         let piece_bytes = self.piece_bytes();
         let snapshot = self.rate.handle_send(now, in_flight, false);
         let lane = self.lanes.get_mut(at)?;
-        let (bytes, whole) = lane.take_piece(piece_bytes)?;
+        let (bytes, whole) = lane.take_piece(class, piece_bytes)?;
         lane.credit.spend(bytes);
-        lane.unacked.push_piece(whole, bytes, now, snapshot);
+        lane.unacked.push_piece(class, whole, bytes, now, snapshot);
         self.note_sent(at);
-        self.take_turn(at, in_flight, bytes);
+        if class == TrafficClass::Bulk {
+            self.take_turn(at, in_flight, bytes);
+        }
         Some(Staged::Own { count: 1 })
     }
 
     fn stage_batch(&mut self, now: MonoTime, at: usize, batch: Batch) -> Option<Staged> {
-        let in_flight = self.bulk_in_flight();
+        let in_flight = self.in_flight();
         let count = batch.count();
-        // Of the classes that nothing holds back no amount shows what the link can do.
-        let is_sparse = batch.class() != TrafficClass::Bulk;
+        // Of the class that nothing holds back no amount shows what the link can do.
+        let is_sparse = batch.class() == TrafficClass::Control;
         let snapshot = self.rate.handle_send(now, in_flight, is_sparse);
-        if !is_sparse {
+        if batch.class() == TrafficClass::Bulk {
             self.take_turn(at, in_flight, wide(batch.len()));
         }
         let lane = self.lanes.get_mut(at)?;

@@ -19,6 +19,8 @@ pub struct LaneHandover<C> {
     pub peer_incarnation: Incarnation,
     /// It puts striped records back in order.
     pub peer_stripes: bool,
+    /// It takes records of class priority.
+    pub peer_takes_priority: bool,
     /// Which lane of the link.
     pub lane: LaneId,
     /// The lane's class.
@@ -64,6 +66,8 @@ pub struct SourceSpec {
     pub closing: bool,
     /// Its records take all bulk lanes of each link on their way.
     pub striped: bool,
+    /// Of its records.
+    pub class: TrafficClass,
 }
 
 /// What a destination needs to know.

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use hawser_delivery::TransmitBody;
 use hawser_exchange::{ApiShardPort, Exchange, SessionId, SourceSpec, exchange};
 use hawser_session::LaneSession;
-use hawser_wire::{BootEpoch, StreamAck, TenantId};
+use hawser_wire::{BootEpoch, StreamAck, TenantId, TrafficClass};
 
 use super::*;
 
@@ -46,8 +46,13 @@ fn ack(received: u64) -> StreamAck {
 fn published() -> (StreamHost, Outward, ApiShardPort, CallId) {
     let (mut outward, api) = outward();
     let mut host = StreamHost::new(STREAM);
-    let source =
-        SourceSpec { destinations: vec![THERE], fresh: true, closing: false, striped: false };
+    let source = SourceSpec {
+        destinations: vec![THERE],
+        fresh: true,
+        closing: false,
+        striped: false,
+        class: TrafficClass::Bulk,
+    };
     let spec = StreamSpec {
         stream: STREAM,
         tenant: TenantId::from_bytes([4; 16]),

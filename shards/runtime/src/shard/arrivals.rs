@@ -150,7 +150,7 @@ impl<I: ShardIo> Shard<I> {
         body: FrameBody<'_>,
     ) -> Option<Breach> {
         // The queues of a class are bounded, and served, as what belongs into them allows.
-        if kind.class() != Some(class) {
+        if !kind.classes().contains(class) {
             return Some(Breach::of(&format_args!("{kind:?} frame of class {}", class.name())));
         }
         let (route, rest) = match RouteHeader::decode(body.bytes()) {

@@ -147,7 +147,13 @@ fn start_source(
     let mut node = Node::start(local, 1);
     connect(&mut node, relay, COLLAPSED);
     node.route(&[(to, &[1, ON])], &[(1, relay.local)]);
-    let source = SourceSpec { destinations: vec![to], fresh: true, closing: false, striped: false };
+    let source = SourceSpec {
+        destinations: vec![to],
+        fresh: true,
+        closing: false,
+        striped: false,
+        class: TrafficClass::Bulk,
+    };
     let spec = StreamSpec {
         stream,
         tenant: TenantId::from_bytes([9; 16]),

@@ -24,7 +24,13 @@ fn start() -> Node {
 }
 
 fn open_source(node: &mut Node, stream: StreamId, to: NodeId) {
-    let source = SourceSpec { destinations: vec![to], fresh: true, closing: false, striped: false };
+    let source = SourceSpec {
+        destinations: vec![to],
+        fresh: true,
+        closing: false,
+        striped: false,
+        class: TrafficClass::Bulk,
+    };
     let spec = StreamSpec {
         stream,
         tenant: TenantId::from_bytes([9; 16]),

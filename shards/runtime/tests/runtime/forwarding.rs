@@ -45,8 +45,13 @@ impl Relay {
 
     /// A record from the source's neighbour as it comes in: its first hop is behind it.
     fn send(&mut self, destination: NodeId, hops: &[u32]) -> Vec<u8> {
+        self.send_as(BULK, destination, hops)
+    }
+
+    /// Likewise, of a class.
+    fn send_as(&mut self, class: TrafficClass, destination: NodeId, hops: &[u32]) -> Vec<u8> {
         let body = [arrived(self.source.id, destination, hops), record()].concat();
-        self.source.send(FrameKind::Record, BULK, &[&body]);
+        self.source.send(FrameKind::Record, class, &[&body]);
         body
     }
 
@@ -118,14 +123,18 @@ fn routed(frame: &Frame) -> bool {
 }
 
 #[test]
-fn a_record_is_sent_on_with_its_cursor_moved_and_nothing_else() {
+fn a_record_is_sent_on_in_its_class_with_its_cursor_moved_and_nothing_else() {
     for (shards, source, far) in [(1, 0, 0), (2, 0, 1), (2, 1, 0)] {
         let mut relay = Relay::new(shards, source, far);
         let (far, on) = (relay.far.id, node_id(8, 0));
-        for (destination, hops) in [(far, &[1, ON][..]), (on, &[1, ON, 300_000])] {
-            let body = relay.send(destination, hops);
+        for (class, destination, hops) in [
+            (BULK, far, &[1, ON][..]),
+            (BULK, on, &[1, ON, 300_000]),
+            (TrafficClass::Priority, far, &[1, ON]),
+        ] {
+            let body = relay.send_as(class, destination, hops);
             let frame = relay.far.expect(FrameKind::Record);
-            assert_eq!(frame.header.class, BULK);
+            assert_eq!(frame.header.class, class);
             assert!(frame.header.link_sequence > LinkSequence(0));
             let (before, rest) = RouteHeader::decode(&body).unwrap();
             let (after, sent) = RouteHeader::decode(&frame.body).unwrap();

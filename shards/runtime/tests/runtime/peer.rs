@@ -87,6 +87,7 @@ fn handover(
         peer_name: "peer".to_owned(),
         peer_incarnation: Incarnation(1),
         peer_stripes: true,
+        peer_takes_priority: true,
         lane: spec.lane,
         class: spec.class,
         epoch: spec.epoch,

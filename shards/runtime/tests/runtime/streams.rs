@@ -29,6 +29,7 @@ fn source_of(destinations: &[NodeId]) -> Option<SourceSpec> {
         fresh: true,
         closing: false,
         striped: false,
+        class: TrafficClass::Bulk,
     })
 }
 
@@ -41,7 +42,11 @@ pub(crate) fn open(source: &mut Node, destination: &mut Node, stream: StreamId) 
 }
 
 pub(crate) fn open_as(source: &mut Node, destination: &mut Node, stream: StreamId, striped: bool) {
-    let part = source_of(&[destination.local]).map(|part| SourceSpec { striped, ..part });
+    let part = source_of(&[destination.local]).map(|part| SourceSpec {
+        striped,
+        class: TrafficClass::Bulk,
+        ..part
+    });
     let at_source = StreamSpec { source: part, ..spec(stream) };
     let part = destination_from(source.local);
     let at_destination = StreamSpec { destination: part, ..spec(stream) };
@@ -339,6 +344,7 @@ fn a_call_that_waits_for_its_stream_to_know_where_it_goes_on_ends_with_it() {
         fresh: false,
         closing: false,
         striped: false,
+        class: TrafficClass::Bulk,
     };
     let at_source = StreamSpec { source: Some(source), ..spec(stream) };
     node.tell_host(stream, ControlToShard::OpenStream(Box::new(at_source)));

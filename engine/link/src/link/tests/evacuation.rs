@@ -174,7 +174,7 @@ fn a_session_that_ends_under_silent_lanes_hands_out_what_has_not_left_before() {
     pair.ends[0].evacuate(|frame| leaves(id_of(frame)));
     pair.step(true);
     let left = std::mem::take(&mut pair.rerouted[0]);
-    let in_pieces = pair.ends[0].lanes.iter().filter_map(|lane| lane.split.as_ref());
+    let in_pieces = pair.ends[0].lanes.iter().filter_map(|lane| lane.split(Bulk));
     let leaves_in_pieces = |split: &SplitBatch| {
         let frames = split.batch().frames();
         FrameIter::new(&frames).map(Result::unwrap).any(|frame| leaves(id_of(&frame)))

@@ -186,6 +186,7 @@ fn lanes_that_come_again_as_something_else() {
         dialled: present.id.dialled,
         peer_incarnation: Incarnation(1),
         peer_stripes: true,
+        peer_takes_priority: true,
     };
     let refused = |pair: &mut Pair, offer: LaneOffer| {
         let refused = pair.ends[0].handle_lane_up(pair.now, LaneKey(9999), offer);

@@ -74,7 +74,10 @@ pub(super) struct Pair {
     pub(super) arrived: [BTreeSet<u64>; 2],
     /// The same, as they came.
     pub(super) order: [Vec<u64>; 2],
-    last_priority: [u64; 2],
+    /// The stream and origin of each frame of priority that each end was given.
+    pub(super) priority: [BTreeMap<u64, (u64, bool)>; 2],
+    /// The last id of each of those that came to each end.
+    last_priority: [BTreeMap<(u64, bool), u64>; 2],
     pub(super) rerouted: [BTreeSet<u64>; 2],
     pub(super) marked: u64,
     /// Batches that came in pieces.
@@ -82,8 +85,13 @@ pub(super) struct Pair {
     pub(super) events: [Vec<LinkEvent>; 2],
     /// Both know of striping.
     pub(super) stripes: bool,
+    /// Both take records of priority.
+    pub(super) takes_priority: bool,
     /// The last id of each striped stream that came to each end.
     last_striped: [BTreeMap<u64, u64>; 2],
+    /// An end whose link is not usable waits for nothing any more: what was on its way then, before this
+    /// id, comes in any order.
+    given_up_to: [u64; 2],
     /// The stream of each plain frame of bulk that each end was given.
     plain: [BTreeMap<u64, u64>; 2],
     /// The last id of each plain stream that came to each end.
@@ -121,13 +129,16 @@ impl Pair {
             under_way: Default::default(),
             arrived: Default::default(),
             order: Default::default(),
-            last_priority: [0; 2],
+            priority: Default::default(),
+            last_priority: Default::default(),
             rerouted: Default::default(),
             marked: 0,
             assembled: 0,
             events: Default::default(),
             stripes: true,
+            takes_priority: true,
             last_striped: Default::default(),
+            given_up_to: [0; 2],
             plain: Default::default(),
             last_plain: Default::default(),
             reordered: [0; 2],
@@ -174,6 +185,7 @@ impl Pair {
                 dialled: end == dialler,
                 peer_incarnation: self.incarnations[1 - end],
                 peer_stripes: self.stripes,
+                peer_takes_priority: self.takes_priority,
             };
             if self.ends[end].handle_lane_up(self.now, key, offer).is_err() {
                 self.close(end, key);
@@ -236,8 +248,7 @@ impl Pair {
         let id = self.next_id;
         let kind = match class {
             TrafficClass::Control => FrameKind::StreamAck,
-            TrafficClass::Priority => FrameKind::Datagram,
-            TrafficClass::Bulk => FrameKind::Record,
+            TrafficClass::Priority | TrafficClass::Bulk => FrameKind::Record,
         };
         let flow = Flow { tenant: flow % 3, stream: flow };
         let stream = flow.stream.to_le_bytes();
@@ -248,6 +259,9 @@ impl Pair {
         self.ends[end].push(kind, class, origin, flow, flags, body)?;
         self.next_id += 1;
         self.under_way[end].insert(id, class);
+        if class == TrafficClass::Priority {
+            self.priority[end].insert(id, (flow.stream, origin == Origin::Own));
+        }
         if class == TrafficClass::Bulk && !is_striped {
             self.plain[end].insert(id, flow.stream);
         }
@@ -397,7 +411,7 @@ impl Pair {
             let last = self.last_striped[end].insert(stream, id);
             let is_next = last.is_none_or(|last| last < id);
             assert!(
-                is_next || self.may_repeat || self.may_reorder,
+                is_next || self.may_repeat || self.may_reorder || id < self.given_up_to[end],
                 "{id} of {stream} came after {last:?}"
             );
         }
@@ -416,12 +430,16 @@ impl Pair {
             *last = id.max(*last);
         }
         if class == TrafficClass::Priority && !self.may_repeat {
-            assert!(id > self.last_priority[end], "priority {id} out of order");
-            self.last_priority[end] = id;
+            let stream = self.priority[1 - end][&id];
+            let last = self.last_priority[end].insert(stream, id).unwrap_or_default();
+            assert!(id > last, "priority {id} of {stream:?} came after {last}");
         }
     }
 
     fn obey(&mut self, end: usize) {
+        if !self.ends[end].is_usable() {
+            self.given_up_to[end] = self.next_id;
+        }
         while let Some(event) = self.ends[end].poll_event() {
             match &event {
                 LinkEvent::CloseLane { key, .. } => self.close(end, *key),

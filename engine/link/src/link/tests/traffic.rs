@@ -27,7 +27,7 @@ fn every_class_arrives_over_any_number_of_lanes_and_all_is_acknowledged() {
             for lane in end.lanes() {
                 assert_eq!((lane.unacked_frames, lane.unacked_bytes), (0, 0), "{lane:?}");
             }
-            assert_eq!(end.status().in_flight_bulk_bytes, 0);
+            assert_eq!(end.status().in_flight_bytes, 0);
             assert_eq!(end.status().queued_bytes, 0);
         }
         assert_eq!(pair.violations, []);
@@ -242,7 +242,7 @@ fn a_full_link_measures_its_round_trip_again_and_does_not_stop_for_it() {
                 pair.push(0, Bulk, Origin::Own, 1, 60_000).unwrap();
             }
             pair.step(true);
-            let in_flight = pair.ends[0].status().in_flight_bulk_bytes;
+            let in_flight = pair.ends[0].status().in_flight_bytes;
             stopped_ms += u64::from(ms > 5000 && in_flight == 0);
         }
         assert_eq!(stopped_ms, 0, "at {bytes_per_ms} and {delay_ms}");

@@ -5,10 +5,10 @@ use crate::buffer_pool::BufferPool;
 use crate::fair_queue::{FairQueue, Flow, Overfull};
 use crate::origin::Origin;
 
-/// Bulk that waits for one lane: that of this node's streams in one queue, that of others in queues of
-/// their own.
+/// Records that wait: bulk for one lane, or priority for the link. Those of this node's streams are in
+/// one queue, those of others in queues of their own.
 #[derive(Debug, Default)]
-pub(crate) struct LaneBulk {
+pub(crate) struct DataQueue {
     own: BatchFifo,
     foreign: FairQueue,
     /// Bytes of each of the two that went out while the other held something, too.
@@ -16,7 +16,7 @@ pub(crate) struct LaneBulk {
     served_foreign_bytes: usize,
 }
 
-impl LaneBulk {
+impl DataQueue {
     pub(crate) const fn bytes(&self) -> usize {
         self.own.bytes().saturating_add(self.foreign.bytes())
     }
@@ -66,7 +66,7 @@ impl LaneBulk {
         Ok(())
     }
 
-    /// Own and foreign bulk share alike, by bytes, while both hold batches.
+    /// Own and foreign records share alike, by bytes, while both hold batches.
     pub(crate) fn pop(&mut self, quantum_bytes: usize) -> Option<Batch> {
         if self.own.is_empty() || self.foreign.bytes() == 0 {
             // Who was alone owes nothing for it.

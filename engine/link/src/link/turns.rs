@@ -1,0 +1,156 @@
+//! Whose turn it is: between classes, and between lanes that carry bulk.
+
+use hawser_wire::TrafficClass;
+
+use super::VirtualLink;
+use super::transmit::Next;
+use crate::batch::Batch;
+use crate::lane::Lane;
+use crate::width::wide;
+
+/// What a class makes of its turn on a lane.
+pub(super) enum Turn {
+    Takes(Next),
+    /// Nothing of it waits for the lane, or what does leaves the lane to others.
+    Leaves,
+    /// It waits for window or credit, which nobody less urgent takes from it.
+    Waits,
+}
+
+impl VirtualLink {
+    /// Why a batch, or `piece` bytes of it, may not go over a lane now; `None` if window, credit, order and
+    /// what may be in flight allow it.
+    pub(super) fn turn(&self, at: usize, batch: &Batch, piece: Option<usize>) -> Option<Turn> {
+        let Some(lane) = self.lanes.get(at) else { return Some(Turn::Waits) };
+        let (class, len) = (batch.class(), wide(piece.unwrap_or(batch.len())));
+        let (frames, bytes) =
+            if piece.is_some() { (1, len) } else { (batch.counted(), batch.counted_bytes()) };
+        let reserved = match class {
+            TrafficClass::Control => 0,
+            TrafficClass::Priority | TrafficClass::Bulk => self.config.window_control_bytes,
+        };
+        let window = self.config.window_bytes.saturating_sub(reserved);
+        let held = lane.unacked.backing_bytes();
+        if held > 0 && held.saturating_add(batch.backing_bytes()) > window {
+            return Some(Turn::Waits);
+        }
+        if !lane.credit.allows(lane.unacked.sent(), frames, bytes) {
+            return Some(Turn::Waits);
+        }
+        let goes = self.fits(class, len)
+            && match class {
+                TrafficClass::Control => true,
+                TrafficClass::Priority => !self.is_priority_elsewhere(at),
+                TrafficClass::Bulk => !self.owes_turn(at, self.in_flight(), frames, len),
+            };
+        (!goes).then_some(Turn::Leaves)
+    }
+
+    /// Bulk waits or is in flight.
+    fn wants_bulk(&self) -> bool {
+        self.lanes.iter().any(Lane::has_bulk)
+            || self.striping.front().is_some()
+            || self.in_flight_of(TrafficClass::Bulk) > 0
+    }
+
+    /// So many bytes more of `class` are within what may be in flight.
+    ///
+    /// Priority goes before bulk, which leaves room for what waits of it. A message of each class goes
+    /// always, and priority leaves room for one while bulk waits: so bulk keeps a part of a link that
+    /// priority fills. While the round trip is measured it is one message of all.
+    pub(super) fn fits(&self, class: TrafficClass, len: u64) -> bool {
+        let own = self.in_flight_of(class);
+        let (before, others) = match class {
+            TrafficClass::Control => return true,
+            TrafficClass::Priority => {
+                let kept = if self.wants_bulk() { wide(self.piece_bytes()) } else { 0 };
+                (kept, self.in_flight_of(TrafficClass::Bulk))
+            }
+            TrafficClass::Bulk => {
+                let ahead = self.priority_ahead();
+                (ahead, ahead)
+            }
+        };
+        let is_first = own == 0 && !(self.rate.is_measuring() && others > 0);
+        is_first || own.saturating_add(before).saturating_add(len) <= self.in_flight_bound
+    }
+
+    /// Lanes may share one bottleneck, and what may be in flight is the link's: while it is scarce, a
+    /// lane leaves the next turn to another one with bulk waiting that has less of it, or as much and
+    /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is
+    /// slower has more in flight, and nobody waits for it. While striped bulk waits, any lane could take
+    /// the turn: it is that of the one that delivers first.
+    fn owes_turn(&self, at: usize, in_flight: u64, frames: u64, len: u64) -> bool {
+        if !self.is_scarce(in_flight) {
+            return false;
+        }
+        if self.striping.front().is_some() {
+            return !self.delivers_first(at, frames, len);
+        }
+        let Some(own) = self.lanes.get(at) else { return false };
+        let own_bytes = own.unacked.bulk_bytes();
+        let is_next = |lane: &Lane| {
+            let bytes = lane.unacked.bulk_bytes();
+            let has_less = bytes.saturating_add(len) <= own_bytes
+                || (bytes <= own_bytes && self.turn_of(lane) < self.turn_of(own));
+            !lane.quiet && lane.has_bulk() && has_less && self.has_space(lane, len)
+        };
+        self.lanes.iter().enumerate().any(|(other, lane)| other != at && is_next(lane))
+    }
+
+    /// No other lane that can send would have delivered the bulk in flight over it sooner, and what it
+    /// is sent next.
+    ///
+    /// Each lane goes by its own rate: lanes of any speed are kept busy for equally long, whether they
+    /// share a bottleneck or not, and records come nearly in the order in which they were sent.
+    pub(super) fn delivers_first(&self, at: usize, frames: u64, len: u64) -> bool {
+        let own_nanos = self.lanes.get(at).map_or(0, Lane::drain_nanos);
+        let is_sooner = |lane: &Lane| {
+            let carries = !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
+            carries && lane.drain_nanos() < own_nanos && self.may_follow(lane, frames, len)
+        };
+        !self.lanes.iter().any(is_sooner)
+    }
+
+    /// A lane has window and credit for what it is to send again or in pieces, else for a new batch.
+    fn may_follow(&self, lane: &Lane, frames: u64, len: u64) -> bool {
+        let (frames, len) =
+            match (lane.split(TrafficClass::Bulk), lane.resend_front(TrafficClass::Bulk)) {
+                (Some(split), _) => (1, wide(self.piece_len(split.left_bytes()))),
+                (None, Some(front)) => (front.counted(), front.counted_bytes()),
+                (None, None) => (frames, len),
+            };
+        self.has_space(lane, len) && lane.credit.allows(lane.unacked.sent(), frames, len)
+    }
+
+    /// Window and credit of a lane do not keep it from its turn.
+    fn has_space(&self, lane: &Lane, len: u64) -> bool {
+        let window = self.config.window_bytes.saturating_sub(self.config.window_control_bytes);
+        lane.credit.left_bytes() > len && lane.unacked.backing_bytes() < window >> 1
+    }
+
+    const fn is_scarce(&self, in_flight: u64) -> bool {
+        in_flight >= self.in_flight_bound >> 1
+    }
+
+    /// A lane that had nothing to send has missed its turns.
+    fn turn_of(&self, lane: &Lane) -> u64 {
+        lane.bulk_served.max(self.bulk_turn)
+    }
+
+    /// A lane sends so much bulk. Others that left it the turn may have theirs now.
+    pub(super) fn take_turn(&mut self, at: usize, in_flight: u64, len: u64) {
+        let Some(turn) = self.lanes.get(at).map(|lane| self.turn_of(lane)) else { return };
+        self.bulk_turn = turn;
+        let is_scarce = self.is_scarce(in_flight);
+        let striped = self.striping.front().is_some();
+        for (other, lane) in self.lanes.iter_mut().enumerate() {
+            if other == at {
+                lane.bulk_served = turn.saturating_add(len);
+            } else {
+                let waits = striped && lane.carries.contains(TrafficClass::Bulk);
+                lane.wanted |= waits || (is_scarce && lane.has_bulk());
+            }
+        }
+    }
+}
