@@ -10,11 +10,13 @@ use hawser_wire::{NodeId, TrafficClass};
 use crate::cli::failure::Failure;
 use crate::daemon::profile::{CoreWish, Profile};
 
+mod bounds;
 pub(crate) mod key;
 pub(crate) mod settings;
 pub(crate) mod value;
 mod weights;
 
+use bounds::Bounds;
 use settings::Settings;
 
 /// The directory that a node uses unless told otherwise.
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     /// Each member is probed about this often.
     pub(crate) probe_interval: Duration,
     pub(crate) lane_policy: LanePolicyMode,
+    /// Of each stream and each link.
+    pub(crate) bounds: Bounds,
     /// Paths to each node.
     pub(crate) paths: usize,
     /// In the order of [`TrafficClass::ALL`].
@@ -116,6 +120,7 @@ impl Config {
                 Some("dry-run") => LanePolicyMode::DryRun,
                 _ => LanePolicyMode::On,
             },
+            bounds: Bounds::from_settings(&settings)?,
             paths: small("routing.paths"),
             weights: TrafficClass::ALL.map(|class| {
                 let text = settings.text(&format!("routing.weights_{}", class.name()));

@@ -5,17 +5,18 @@ use tempfile::TempDir;
 use crate::link_faults::Traffic;
 use crate::process::{Node, Spec, wait_for};
 
-/// A dials B, and has a stream `s` to it.
-fn pair(config: &'static str) -> (Node, Node, TempDir) {
+/// A dials B, and has a stream `s` to it. Each has further lines of configuration.
+pub(crate) fn pair(config: &'static str, far_config: &'static str) -> (TempDir, Node, Node) {
     let directory = tempfile::tempdir().unwrap();
-    let b = Node::start(directory.path(), &Spec::listening("b"));
+    let far = Spec { config: far_config, ..Spec::listening("b") };
+    let b = Node::start(directory.path(), &far);
     b.run(&["mesh", "seed", "test"]).ok();
     let a = Node::start(directory.path(), &Spec { config, ..Spec::dialling("a") });
     let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
     a.run(&["mesh", "join", &token]).ok();
     let opened = a.json(&["stream", "open", "s", "--to", "b"]);
     assert!(opened["pending_dst_nodes"].as_array().unwrap().is_empty(), "{opened}");
-    (a, b, directory)
+    (directory, a, b)
 }
 
 /// Changes the link at one end, and waits until either end says so and has so many lanes.
@@ -34,7 +35,7 @@ fn is_so(node: &Node, mode: &str, lanes: u64) -> bool {
 
 #[test]
 fn a_live_link_changes_there_and_back_and_costs_the_stream_nothing() {
-    let (a, b, _directory) = pair("");
+    let (_directory, a, b) = pair("", "");
     wait_for("lanes for each class", || is_so(&a, "separate", 3).then_some(()));
     let traffic = Traffic::start(&a, &b, 32, None);
     traffic.await_more(1_000);
@@ -58,7 +59,7 @@ fn a_live_link_changes_there_and_back_and_costs_the_stream_nothing() {
 
 #[test]
 fn a_link_that_is_configured_with_one_lane_gets_more_and_keeps_them() {
-    let (a, b, _directory) = pair("[lanes]\ncollapsed = true\n");
+    let (_directory, a, b) = pair("[lanes]\ncollapsed = true\n", "");
     wait_for("one lane", || is_so(&a, "collapsed", 1).then_some(()));
     let traffic = Traffic::start(&a, &b, 32, None);
     // The configured end has dialled, and dials what the other one asks for.

@@ -125,7 +125,8 @@ impl Control {
         }
     }
 
-    /// What was answered as failed is not to happen later, nor to hold if it just did.
+    /// What was answered as failed is not to happen later; should the far end agree to it all the same,
+    /// it is undone.
     fn give_up_mode(&mut self, peer: NodeId, change: Change, why: &'static str) {
         let mode = match change.mode {
             LinkMode::Separate => LinkMode::Collapsed,

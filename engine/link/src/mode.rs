@@ -9,6 +9,8 @@ pub(crate) struct ModeAgreement {
     generation: u32,
     mode: LinkMode,
     proposed: Option<LinkMode>,
+    /// Proposed and taken back: the answer to it may be under way.
+    withdrawn: Option<LinkMode>,
 }
 
 /// What an offer leads to.
@@ -31,8 +33,9 @@ impl ModeAgreement {
     }
 
     /// This side wants `mode`; what to send, unless it is in force. A proposal of the other one that
-    /// the peer has not answered is not repeated any more.
+    /// the peer has not answered is taken back: it is not repeated, and undone should the peer agree.
     pub(crate) fn propose(&mut self, mode: LinkMode) -> Option<LinkModeOffer> {
+        self.withdrawn = self.proposed.or(self.withdrawn).filter(|&other| other != mode);
         self.proposed = (mode != self.mode).then_some(mode);
         self.open_proposal()
     }
@@ -69,11 +72,16 @@ impl ModeAgreement {
                 return ModeOutcome::default();
             }
         }
-        let changed = self.mode != mode;
+        let former = std::mem::replace(&mut self.mode, mode);
+        let changed = former != mode;
         self.generation = generation;
-        self.mode = mode;
-        self.proposed = None;
-        let answer = (!accepted).then_some(LinkModeOffer { generation, mode, accepted: true });
+        let is_withdrawn = self.withdrawn.take() == Some(mode);
+        self.proposed = (accepted && is_withdrawn && changed).then_some(former);
+        let answer = if accepted {
+            self.open_proposal()
+        } else {
+            Some(LinkModeOffer { generation, mode, accepted: true })
+        };
         ModeOutcome { answer, changed }
     }
 }
@@ -115,7 +123,7 @@ mod tests {
 
     #[test]
     fn proposals_that_cross_end_in_one_mode() {
-        let start = || ModeAgreement { generation: 3, mode: Collapsed, proposed: None };
+        let start = || ModeAgreement { generation: 3, mode: Collapsed, ..ModeAgreement::default() };
         let (mut small, mut large) = (start(), start());
         let ours = small.propose(Separate).unwrap();
         let theirs = large.propose(Separate).unwrap();
@@ -124,8 +132,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_back_is_undone_whenever_the_peer_agrees() {
+        for heard_first in [true, false] {
+            let (mut small, mut large) = (ModeAgreement::default(), ModeAgreement::default());
+            let offer = small.propose(Collapsed).unwrap();
+            if !heard_first {
+                assert_eq!(small.propose(Separate), None, "it is in force here");
+            }
+            let answer = large.handle_offer(offer, false).answer.unwrap();
+            assert_eq!(large.mode(), Collapsed);
+            if heard_first {
+                assert_eq!(small.propose(Separate), None);
+            }
+            settle(&mut small, &mut large, vec![(true, answer)]);
+            assert_eq!((small.mode(), small.generation), (Separate, 2));
+        }
+        // What the peer wants itself stays.
+        let (mut small, mut large) = (ModeAgreement::default(), ModeAgreement::default());
+        let _lost = small.propose(Collapsed);
+        small.propose(Separate);
+        let offer = large.propose(Collapsed).unwrap();
+        settle(&mut small, &mut large, vec![(true, offer)]);
+        assert_eq!(small.mode(), Collapsed);
+    }
+
+    #[test]
     fn a_new_lane_brings_a_side_that_forgot_up_to_date() {
-        let mut small = ModeAgreement { generation: 3, mode: Collapsed, proposed: None };
+        let mut small =
+            ModeAgreement { generation: 3, mode: Collapsed, ..ModeAgreement::default() };
         let mut large = ModeAgreement::default();
         let greetings = small.greet().map(|offer| (false, offer)).collect();
         settle(&mut small, &mut large, greetings);

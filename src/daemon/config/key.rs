@@ -3,6 +3,8 @@
 //! **Invariant:** the table is the one truth: loading, `config check`, `config keys` and
 //! `docs/configuration.md` are made from it, and a test compares the page.
 
+use hawser_wire::LANE_CREDIT_BYTES_INITIAL;
+
 use super::value::Value;
 
 /// What a key's value looks like.
@@ -70,6 +72,8 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
 
 /// Largest socket buffer that may be asked for, in bytes.
 const SOCKET_BUFFER_BYTES_MAX: u64 = 1 << 30;
+/// What one stream or one lane may be let hold, in bytes.
+const BOUND_BYTES_MAX: u64 = 1 << 30;
 /// Longest spin, in microseconds: beyond it a core would never sleep.
 const SPIN_US_MAX: u64 = 1_000_000;
 
@@ -140,6 +144,42 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Number { min: 10, max: 10_000 },
         "",
         "Heartbeats go out on each lane this often, in milliseconds. Three without an answer: what is under way goes over another lane as well; ten, and at least a second: the lane is dead. Unset: the profile's.",
+    ),
+    key(
+        "links.queue_bytes",
+        Kind::Number { min: 4 << 20, max: BOUND_BYTES_MAX },
+        "33554432",
+        "What may wait for a link, in bytes: of priority, of bulk from here, and of bulk that others send through here, each. Of others', one tenant has half at most and one stream a third; what finds no room is dropped, and its source told. See Memory.",
+    ),
+    key(
+        "links.mark_bytes",
+        Kind::Number { min: 64 << 10, max: BOUND_BYTES_MAX },
+        "1048576",
+        "While more than this many bytes of others' bulk wait for a link, those who have more than their share of it are told to slow down. At most a quarter of `links.queue_bytes`. Less keeps queues shorter, more keeps a distant link fuller.",
+    ),
+    key(
+        "links.unacked_bytes",
+        Kind::Number { min: 4 << 20, max: BOUND_BYTES_MAX },
+        "33554432",
+        "What each lane may have sent that the peer has not acknowledged, in bytes; 2 MiB of it are for control alone. More than a lane carries in a round trip is not used.",
+    ),
+    key(
+        "links.credit_bytes",
+        Kind::Number { min: LANE_CREDIT_BYTES_INITIAL, max: BOUND_BYTES_MAX },
+        "67108864",
+        "What a peer may send over a lane ahead of what has come, in bytes, at most: as much as comes in two round trips, and never less than 8 MiB.",
+    ),
+    key(
+        "streams.window_bytes",
+        Kind::Number { min: 256 << 10, max: BOUND_BYTES_MAX },
+        "4194304",
+        "What this node, as a destination, holds of each stream for consumers that have not taken it, in bytes. A stream carries at most this in a round trip. See Memory.",
+    ),
+    key(
+        "streams.outbox_bytes",
+        Kind::Number { min: 2 << 20, max: BOUND_BYTES_MAX },
+        "16777216",
+        "What this node, as the source, keeps of each stream until all its consumers have confirmed it, in bytes. When it is full publishers wait. See Memory.",
     ),
     key(
         "membership.probe_ms",
