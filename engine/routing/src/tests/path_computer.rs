@@ -258,7 +258,7 @@ fn what_is_kept_until_all_is_computed_is_there() {
         for _ in 0..6 {
             // A link near this node goes: the paths to many wait.
             let near: Vec<u8> = links[&1].keys().copied().collect();
-            let at = near[usize::try_from(random.below(near.len() as u64)).unwrap()];
+            let at = near[usize::try_from(random.next() >> 1).unwrap() % near.len()];
             let gone = links.get_mut(&at).unwrap().pop_first();
             links.get_mut(&1).unwrap().entry(at).and_modify(|latency| *latency += 1);
             let snapshot = first(&mut computer, &links);
