@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
 use crate::graph::{GraphError, NodeNumber};
+use crate::route_table::Relabelled;
 use crate::{LinkMetrics, MeshTopology, Rib, RouteSnapshot, RouteTable};
 
 /// Paths to so many destinations are computed before the first snapshot of a state is made: a small
@@ -67,7 +68,7 @@ impl PathComputer {
         mesh: Arc<MeshTopology>,
         adjacencies: Vec<(AdjacencyIndex, NodeId)>,
     ) -> Result<RouteSnapshot, GraphError> {
-        let mut relabelled = true;
+        let mut relabelled = Relabelled { all: true, ..Relabelled::default() };
         match (&mut self.rib, &self.mesh) {
             (Some(rib), Some(old)) => match changes(old, &mesh) {
                 Some(changes) => {
@@ -89,7 +90,7 @@ impl PathComputer {
         {
             rib.compute_pairs();
         }
-        Ok(self.publish(relabelled))
+        Ok(self.publish(&relabelled))
     }
 
     /// Computes on, to at most so many destinations.
@@ -102,10 +103,10 @@ impl PathComputer {
         if was_complete && !rib.compute_pairs() {
             return Step::Idle;
         }
-        Step::Published(self.publish(false))
+        Step::Published(self.publish(&Relabelled::default()))
     }
 
-    fn publish(&mut self, relabelled: bool) -> RouteSnapshot {
+    fn publish(&mut self, relabelled: &Relabelled) -> RouteSnapshot {
         let (Some(rib), Some(mesh)) = (&mut self.rib, &self.mesh) else {
             return self.table.clear();
         };
@@ -120,8 +121,7 @@ impl PathComputer {
 struct Changes {
     /// Metrics now, none for an arc that is gone.
     arcs: Vec<((NodeNumber, NodeNumber), Option<LinkMetrics>)>,
-    /// A link that is in both has another index or another utilisation.
-    relabelled: bool,
+    relabelled: Relabelled,
 }
 
 /// What differs between two states of a mesh; `None` if nodes or weights differ, or too many arcs.
@@ -132,15 +132,20 @@ fn changes(old: &MeshTopology, new: &MeshTopology) -> Option<Changes> {
     if !same_nodes || !same_weights || before.flags() != now.flags() {
         return None;
     }
-    let mut changes = Changes { arcs: Vec::new(), relabelled: old.renames(new) };
+    let relabelled = Relabelled { all: old.renames(new), ..Relabelled::default() };
+    let mut changes = Changes { arcs: Vec::new(), relabelled };
     for (ends, was, is) in before.differences(now) {
         if changes.arcs.len() == ARCS_MAX {
             return None;
         }
         changes.arcs.push((ends, is.copied()));
-        changes.relabelled |= was
-            .zip(is)
-            .is_some_and(|(was, is)| was.utilization.to_bits() != is.utilization.to_bits());
+        match (was, is) {
+            (Some(_), None) => changes.relabelled.gone.push(ends),
+            (Some(was), Some(is)) if was.utilization.to_bits() != is.utilization.to_bits() => {
+                changes.relabelled.used.push(ends);
+            }
+            _ => {}
+        }
     }
     Some(changes)
 }

@@ -35,8 +35,6 @@ pub struct RouteTable {
     /// In the order in which the classes first use them.
     tables: Vec<Named>,
     adjacencies: BTreeMap<AdjacencyIndex, NodeId>,
-    /// Those of one path, while it is named.
-    hops: Vec<AdjacencyIndex>,
 }
 
 /// What was named last of a table, by destination.
@@ -45,13 +43,27 @@ struct Named {
     lists: SharedVec<Arc<PathList>>,
     pairs: SharedVec<Arc<PathList>>,
     sets: SharedVec<Arc<RouteSet>>,
-    /// Where an operator's path goes before the computed ones.
-    set: Vec<usize>,
+    /// Where a path is in no list, an operator's or an earlier one, or a pair cannot be taken: to be
+    /// named anew at every change, with which these may go or come.
+    anew: Vec<usize>,
+}
+
+/// Why equal lists of paths may make other routes than before.
+#[derive(Debug, Default)]
+pub(crate) struct Relabelled {
+    /// A link that is there as before has another index, or nothing is known of before.
+    pub(crate) all: bool,
+    /// Arcs that are there as before with another utilisation.
+    pub(crate) used: Vec<(NodeNumber, NodeNumber)>,
+    /// Arcs that are gone: pairs are computed last and may still take them.
+    pub(crate) gone: Vec<(NodeNumber, NodeNumber)>,
 }
 
 /// What routes are made of.
 struct Computed<'a> {
     mesh: &'a MeshTopology,
+    /// The indices are those of the mesh before.
+    indices_stay: bool,
     class: TrafficClass,
     to: NodeId,
     list: &'a PathList,
@@ -82,16 +94,15 @@ impl RouteTable {
     /// Takes over `routes`, computed for `mesh` from the database with `lsdb_digest`, and makes the
     /// next snapshot. `k` is how many paths a destination has.
     ///
-    /// `relabelled`: a link that is there as before has another index or another utilisation, so that
-    /// equal paths may differ. `adjacencies` are this node's own, up or down; one that was named
-    /// before and is missing now stays known, since indices are never reused.
-    pub fn update(
+    /// `adjacencies` are this node's own, up or down; one that was named before and is missing now
+    /// stays known, since indices are never reused.
+    pub(crate) fn update(
         &mut self,
         lsdb_digest: u64,
         mesh: &Arc<MeshTopology>,
         routes: &Routes,
         k: usize,
-        relabelled: bool,
+        relabelled: &Relabelled,
         adjacencies: impl IntoIterator<Item = (AdjacencyIndex, NodeId)>,
     ) -> RouteSnapshot {
         self.generation = self.generation.saturating_add(1);
@@ -142,7 +153,7 @@ impl RouteTable {
         class: TrafficClass,
         routes: &ClassRoutes,
         keep: usize,
-        relabelled: bool,
+        relabelled: &Relabelled,
     ) -> Arc<ClassTable> {
         if table == self.tables.len() {
             self.tables.push(Named::default());
@@ -154,19 +165,24 @@ impl RouteTable {
         }
         // Whether an operator's path can be taken may change with any link.
         let operated = mesh.operator_routes(mesh.source()).filter_map(|(to, _)| mesh.number(to));
-        named.set.extend(operated.map(|number| number as usize));
-        let mut numbers: Vec<usize> = if relabelled {
+        named.anew.extend(operated.map(|number| number as usize));
+        if mesh.topology().weights(class).utilization > 0.0 {
+            named.anew.extend(takers(&routes.paths, &relabelled.used));
+        }
+        named.anew.extend(takers(&named.pairs, &relabelled.gone));
+        let mut numbers: Vec<usize> = if relabelled.all {
             (0..count).collect()
         } else {
             let paths = routes.paths.unshared(&named.lists);
             paths
                 .chain(routes.pairs.unshared(&named.pairs))
-                .chain(named.set.iter().copied())
+                .chain(named.anew.iter().copied())
                 .collect()
         };
         numbers.sort_unstable();
         numbers.dedup();
-        let operated = std::mem::take(&mut named.set);
+        let mut anyway = std::mem::take(&mut named.anew);
+        anyway.sort_unstable();
         let none = Arc::default();
         for number in numbers {
             let (Some(list), Some(old)) = (routes.paths.get(number), named.sets.get(number)) else {
@@ -179,13 +195,15 @@ impl RouteTable {
             let pair_is_same =
                 same(&named.pairs, pair) || (named.pairs.is_empty() && pair.is_empty());
             let same = same(&named.lists, list) && pair_is_same;
-            if same && !relabelled && !operated.contains(&number) {
+            if same && !relabelled.all && anyway.binary_search(&number).is_err() {
                 continue;
             }
             let to = self.nodes[number];
-            let set = self.name_set(&Computed { mesh, class, to, list, pair, keep }, old);
-            if set.is_set {
-                named.set.push(number);
+            let indices_stay = !relabelled.all;
+            let computed = Computed { mesh, indices_stay, class, to, list, pair, keep };
+            let set = self.name_set(&computed, old);
+            if set.is_set || set.is_unsettled {
+                named.anew.push(number);
             }
             if **old != set {
                 named.sets.set(number, Arc::new(set));
@@ -202,7 +220,7 @@ impl RouteTable {
 
     /// Names the paths to one destination.
     fn name_set(&mut self, computed: &Computed<'_>, old: &RouteSet) -> RouteSet {
-        let &Computed { mesh, class, to, list, pair, keep } = computed;
+        let &Computed { mesh, indices_stay, class, to, list, pair, keep } = computed;
         let mut set = RouteSet::default();
         set.routes.reserve_exact(old.routes.len().max(list.len()));
         if let Some(Ok(nodes)) = mesh.operator_path(mesh.source(), to)
@@ -210,35 +228,37 @@ impl RouteTable {
         {
             set.is_set = self.add(&mut set, old, mesh, nodes.iter().copied(), key.cost()).is_some();
         }
-        for path in 0..list.len() {
-            self.add_listed(&mut set, old, mesh, list, path);
+        let sound = old.routes.get(..old.named).filter(|_| indices_stay).unwrap_or_default();
+        for (path, key) in (0..list.len()).filter_map(|path| Some((path, list.key(path)?))) {
+            let nodes = list.nodes(path);
+            let is_it = |route: &&Route| route.nodes.iter().copied().eq(ids(mesh, nodes.clone()));
+            match sound.iter().find(is_it) {
+                // All its links were there, and are: no need to look them up.
+                Some(known) => add_known(&mut set, known, key.cost()),
+                None => self.add(&mut set, old, mesh, nodes, key.cost()),
+            };
         }
+        let listed = set.routes.len();
         for route in &old.routes {
             let known = set.routes.iter().any(|other| other.hops == route.hops);
             if set.routes.len() < keep && !known && exists(mesh, route) {
                 set.routes.push(route.clone());
             }
         }
+        set.is_unsettled = set.routes.len() > listed;
+        set.named = set.routes.len();
         share(mesh, class, &mut set);
-        let mut at = [0, 1].map(|path| self.add_listed(&mut set, old, mesh, pair, path));
+        let mut at = [0, 1].map(|path| {
+            let cost = pair.key(path)?.cost();
+            self.add(&mut set, old, mesh, pair.nodes(path), cost)
+        });
         at.sort_unstable();
         set.disjoint = match at {
             [Some(one), Some(other)] => Some([one, other]),
             _ => None,
         };
+        set.is_unsettled |= set.disjoint.is_none() && !pair.is_empty();
         set
-    }
-
-    /// Adds a path of a list; where it stands. None if there is no such path.
-    fn add_listed(
-        &mut self,
-        set: &mut RouteSet,
-        old: &RouteSet,
-        mesh: &MeshTopology,
-        list: &PathList,
-        path: usize,
-    ) -> Option<usize> {
-        self.add(set, old, mesh, list.nodes(path), list.key(path)?.cost())
     }
 
     /// Adds the path over `nodes`, with the id that it had; where it stands. None if there is no such
@@ -252,30 +272,16 @@ impl RouteTable {
         cost: u64,
     ) -> Option<usize> {
         // A pair may be older than the mesh.
-        let hops = &mut self.hops;
-        hops.clear();
-        for (from, to) in nodes.clone().zip(nodes.clone().skip(1)) {
-            hops.push(mesh.index(from, to)?);
-        }
-        if let Some(at) = set.routes.iter().position(|route| route.hops == *hops) {
+        let hops = nodes.clone().zip(nodes.clone().skip(1));
+        let hops: Option<Vec<_>> = hops.map(|(from, to)| mesh.index(from, to)).collect();
+        let hops = hops?;
+        if let Some(at) = set.routes.iter().position(|route| route.hops == hops) {
             return Some(at);
         }
-        let ids = nodes.skip(1).filter_map(|number| mesh.id(number));
-        let known = old.routes.iter().find(|route| route.hops == *hops);
-        let route = match known {
-            Some(known) if known.nodes.iter().copied().eq(ids.clone()) => {
-                Route { cost, weight: 0, ..known.clone() }
-            }
-            // Only a node that gives one index to two neighbours makes the same hops lead elsewhere.
-            _ => Route {
-                path: known.map(|route| route.path).unwrap_or_else(|| self.next_path()),
-                hops: self.hops.clone(),
-                nodes: ids.collect(),
-                cost,
-                weight: 0,
-            },
-        };
-        set.routes.push(route);
+        let known = old.routes.iter().find(|route| route.hops == hops).map(|route| route.path);
+        let path = known.unwrap_or_else(|| self.next_path());
+        let nodes = ids(mesh, nodes).collect();
+        set.routes.push(Route { path, hops, nodes, cost, weight: 0 });
         Some(set.routes.len().saturating_sub(1))
     }
 
@@ -284,6 +290,33 @@ impl RouteTable {
         self.path_last = self.path_last.checked_add(1).unwrap_or(1);
         PathId(self.path_last)
     }
+}
+
+/// The numbers of the lists with a path over one of `arcs`.
+fn takers(
+    lists: &SharedVec<Arc<PathList>>,
+    arcs: &[(NodeNumber, NodeNumber)],
+) -> impl Iterator<Item = usize> {
+    let lists = lists.iter().take(if arcs.is_empty() { 0 } else { usize::MAX }).enumerate();
+    let takes = |list: &PathList| arcs.iter().any(|&(from, to)| list.takes(from, to));
+    lists.filter(move |(_, list)| takes(list)).map(|(number, _)| number)
+}
+
+/// Adds a path that was named before and is as it was; where it stands.
+fn add_known(set: &mut RouteSet, known: &Route, cost: u64) -> Option<usize> {
+    if let Some(at) = set.routes.iter().position(|route| route.hops == known.hops) {
+        return Some(at);
+    }
+    set.routes.push(Route { cost, weight: 0, ..known.clone() });
+    Some(set.routes.len().saturating_sub(1))
+}
+
+/// The nodes that a path leads to.
+fn ids(
+    mesh: &MeshTopology,
+    nodes: impl Iterator<Item = NodeNumber>,
+) -> impl Iterator<Item = NodeId> {
+    nodes.skip(1).filter_map(|number| mesh.id(number))
 }
 
 /// All links of the path are there, under the same indices.

@@ -27,6 +27,12 @@ pub struct Route {
 pub struct RouteSet {
     /// An operator's, then the best first; the last one or two may be there for the pair's sake alone.
     pub(crate) routes: Vec<Route>,
+    /// So many of them, the first ones, are not there for a pair's sake: all their links were in the
+    /// mesh before this one.
+    pub(crate) named: usize,
+    /// There are earlier ones among them, as the list is not whole, or a pair that cannot be taken is
+    /// not.
+    pub(crate) is_unsettled: bool,
     pub(crate) disjoint: Option<[usize; 2]>,
     /// The first one is an operator's.
     pub(crate) is_set: bool,

@@ -239,6 +239,41 @@ fn check(links: &Links, snapshot: &RouteSnapshot, seed: u64) {
     }
 }
 
+/// A mesh with more nodes than are computed at once. Whatever goes while paths are still to be
+/// computed: no stage has a path that is gone.
+#[test]
+fn what_is_kept_until_all_is_computed_is_there() {
+    for seed in 0..2 {
+        let mut random = Random(seed);
+        let count = 200_u8;
+        let mut any = || 1 + u8::try_from(random.below(count.into())).unwrap();
+        let ways: Vec<(u8, u8, u32)> = (1..=count)
+            .flat_map(|at| [(at, at % count + 1, 3), (at, any(), 4)])
+            .filter(|(a, b, _)| a != b)
+            .collect();
+        let mut links = both(&ways);
+        let mut computer = PathComputer::new(3);
+        settled(&mut computer, &links);
+        let mut kept = 0;
+        for _ in 0..6 {
+            // A link near this node goes: the paths to many wait.
+            let near: Vec<u8> = links[&1].keys().copied().collect();
+            let at = near[usize::try_from(random.next() >> 1).unwrap() % near.len()];
+            let gone = links.get_mut(&at).unwrap().pop_first();
+            links.get_mut(&1).unwrap().entry(at).and_modify(|latency| *latency += 1);
+            let snapshot = first(&mut computer, &links);
+            kept += u32::from(!snapshot.complete);
+            check(&links, &snapshot, seed);
+            if let Some((to, latency)) = gone {
+                links.get_mut(&at).unwrap().insert(to, latency);
+            }
+            let Step::Working = computer.advance(1) else { continue };
+            check(&links, &first(&mut computer, &links), seed);
+        }
+        assert!(kept > 2, "seed {seed}: {kept} stages were not the last ones");
+    }
+}
+
 /// Whatever changes in whatever order, and however far the computation came: what is published
 /// works, and what is published last is what a computation from nothing gives.
 #[test]

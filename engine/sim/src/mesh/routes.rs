@@ -24,8 +24,8 @@ const MESHES_KEPT: usize = 32;
 pub(crate) struct KnownMesh {
     digest: u64,
     pub(crate) mesh: Arc<MeshTopology>,
-    /// For trees alone: what all classes see, which are taken to weigh alike; and a hash of its links.
-    graph: Option<(Arc<Graph>, u64)>,
+    /// For trees alone: what all classes see, which are taken to weigh alike.
+    graph: Option<Arc<Graph>>,
 }
 
 /// The latest meshes that nodes have known.
@@ -49,19 +49,16 @@ impl KnownMeshes {
         if let Some(known) = known.filter(|known| known.mesh.number(node).is_some()) {
             return Arc::clone(known);
         }
-        let mesh = MeshTopology::new(lsdb, node, self.weights);
-        let hash = if self.trees { hash_of(&mesh) } else { 0 };
+        // Most of it is as the last one to ask knew it.
+        let last = self.latest.back().and_then(|known| known.mesh.seen_from(node));
+        let mesh = last
+            .map_or_else(|| MeshTopology::new(lsdb, node, self.weights), |last| last.update(lsdb));
         // Another word of a node about a link that is gone already changes no graph.
-        let same = self.latest.iter().rev().find(|known| {
-            known.graph.as_ref().is_some_and(|(_, of)| *of == hash) && known.mesh.is_same_map(&mesh)
-        });
+        let same = self.latest.iter().rev().find(|known| known.mesh.is_same_map(&mesh));
         let graph = match same {
             _ if !self.trees => None,
             Some(known) => known.graph.clone(),
-            None => {
-                let graph = mesh.topology().graph(TrafficClass::Bulk).ok();
-                graph.map(|graph| (Arc::new(graph), hash))
-            }
+            None => mesh.topology().graph(TrafficClass::Bulk).ok().map(Arc::new),
         };
         let mesh = same.map_or_else(|| Arc::new(mesh), |known| Arc::clone(&known.mesh));
         let known = Arc::new(KnownMesh { digest, mesh, graph });
@@ -71,16 +68,6 @@ impl KnownMeshes {
         self.latest.push_back(Arc::clone(&known));
         known
     }
-}
-
-/// Differs for meshes with different links with all likelihood.
-fn hash_of(mesh: &MeshTopology) -> u64 {
-    let mix =
-        |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
-    mesh.topology().arcs().fold(0, |hash, ((from, to), metrics)| {
-        let ends = u64::from(from) << 32 | u64::from(to);
-        mix(mix(hash, ends), metrics.latency_us.into())
-    })
 }
 
 /// What a node computes its paths with, and those that it uses.
@@ -282,7 +269,7 @@ fn tree_of<'a>(
     node: NodeId,
     workspace: &mut SpfWorkspace,
 ) -> Option<(ShortestPathTree, &'a Graph)> {
-    let (graph, _) = known.graph.as_ref()?;
+    let graph = known.graph.as_deref()?;
     let mut tree = ShortestPathTree::default();
     tree.compute(graph, known.mesh.number(node)?, workspace);
     Some((tree, graph))
