@@ -47,6 +47,8 @@ pub(crate) struct Config {
     /// Each member is probed about this often.
     pub(crate) probe_interval: Duration,
     pub(crate) lane_policy: LanePolicyMode,
+    /// Never transit.
+    pub(crate) stub: bool,
     /// Paths to each node.
     pub(crate) paths: usize,
     /// In the order of [`TrafficClass::ALL`].
@@ -116,6 +118,7 @@ impl Config {
                 Some("dry-run") => LanePolicyMode::DryRun,
                 _ => LanePolicyMode::On,
             },
+            stub: settings.flag("routing.stub"),
             paths: small("routing.paths"),
             weights: TrafficClass::ALL.map(|class| {
                 let text = settings.text(&format!("routing.weights_{}", class.name()));
