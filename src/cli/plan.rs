@@ -87,6 +87,8 @@ struct PathsRow<'a> {
     paths: Vec<PathRow<'a>>,
     /// None, or two.
     disjoint: Vec<PathRow<'a>>,
+    /// None, or two.
+    node_disjoint: Vec<PathRow<'a>>,
     /// Of the node's routes; a file has 0.
     generation: u64,
 }
@@ -168,6 +170,7 @@ fn paths(
     let row = PathsRow {
         paths: plan.paths.iter().map(path).collect(),
         disjoint: plan.disjoint.iter().flatten().map(path).collect(),
+        node_disjoint: plan.node_disjoint.iter().flatten().map(path).collect(),
         generation: mesh.generation,
     };
     out.value(&row, || {
@@ -176,8 +179,11 @@ fn paths(
         for (number, path) in (1..).zip(&row.paths) {
             table.row([number.to_string(), path.cost.to_string(), path.nodes.join(" ")]);
         }
-        for path in &row.disjoint {
-            table.row(["disjoint".to_owned(), path.cost.to_string(), path.nodes.join(" ")]);
+        let pairs = [("disjoint", &row.disjoint), ("node-disjoint", &row.node_disjoint)];
+        for (what, pair) in pairs {
+            for path in pair {
+                table.row([what.to_owned(), path.cost.to_string(), path.nodes.join(" ")]);
+            }
         }
         table.to_string()
     })?;

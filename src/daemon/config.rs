@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) lane_policy: LanePolicyMode,
     /// Of each stream and each link.
     pub(crate) bounds: Bounds,
+    /// Never transit.
+    pub(crate) stub: bool,
     /// Paths to each node.
     pub(crate) paths: usize,
     /// In the order of [`TrafficClass::ALL`].
@@ -121,6 +123,7 @@ impl Config {
                 _ => LanePolicyMode::On,
             },
             bounds: Bounds::from_settings(&settings)?,
+            stub: settings.flag("routing.stub"),
             paths: small("routing.paths"),
             weights: TrafficClass::ALL.map(|class| {
                 let text = settings.text(&format!("routing.weights_{}", class.name()));

@@ -226,6 +226,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
         proxy: config.proxy.clone(),
         probe_interval: config.probe_interval,
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
+        stub: config.stub,
         paths: config.paths,
         weights: config.weights,
         limits: AdmissionLimits {

@@ -44,6 +44,10 @@ fn paths_and_their_costs() {
                 {"nodes": ["a", "d", "c"], "cost": 3},
                 {"nodes": ["a", "b", "c"], "cost": 6},
             ],
+            "node_disjoint": [
+                {"nodes": ["a", "d", "c"], "cost": 3},
+                {"nodes": ["a", "b", "c"], "cost": 6},
+            ],
             "generation": 0,
         });
         assert_eq!(plan(file, &["--from", "a", "--to", "c"]).ok().json(), there);
@@ -53,11 +57,11 @@ fn paths_and_their_costs() {
         let control = plan(file, &["--from", "a", "--to", "c", "--class", "control"]).ok().json();
         assert_eq!(control["paths"][0], json!({"nodes": ["a", "b", "c"], "cost": 2}));
         let cut = plan(file, &["--from", "a", "--to", "c", "--cut", "d,a"]).ok().json();
-        assert_eq!(cut["disjoint"], json!([]));
+        assert_eq!((&cut["disjoint"], &cut["node_disjoint"]), (&json!([]), &json!([])));
         // People get a table.
         let file = file.to_str().unwrap();
         let table = run(&["plan", "--topology", file, "--from", "a", "--to", "c"]).ok();
-        assert!(table.text().contains("disjoint") && table.text().contains("a d c"));
+        assert!(table.text().contains("node-disjoint") && table.text().contains("a d c"));
     });
 }
 
@@ -65,7 +69,10 @@ fn paths_and_their_costs() {
 fn no_path_is_an_answer_and_exit_code_3() {
     with_mesh(|file| {
         let done = plan(file, &["--from", "a", "--to", "e", "--cut", "d,e"]);
-        assert_eq!(done.json(), json!({"paths": [], "disjoint": [], "generation": 0}));
+        assert_eq!(
+            done.json(),
+            json!({"paths": [], "disjoint": [], "node_disjoint": [], "generation": 0})
+        );
         assert_eq!(done.code, 3);
     });
 }

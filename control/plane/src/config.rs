@@ -76,6 +76,8 @@ pub struct PlaneConfig {
     pub probe_interval: Duration,
     /// Lanes per link.
     pub lanes: LanePlan,
+    /// This node is never transit.
+    pub stub: bool,
     /// Paths that are computed to each node, at least one.
     pub paths: usize,
     /// What the cost of a path is made of, for each class in the order of [`TrafficClass::ALL`]. Nodes

@@ -133,8 +133,8 @@ pub(crate) struct Control {
     pub(crate) routes: Arc<RouteSnapshot>,
     /// Links on the path to each node that can be reached.
     pub(crate) hops: BTreeMap<NodeId, usize>,
-    /// Nodes that were announced as joined.
-    pub(crate) known: BTreeSet<NodeId>,
+    /// Nodes that were announced as joined, with their names.
+    pub(crate) known: BTreeMap<NodeId, String>,
     /// The database that this was read from.
     pub(crate) told: LsdbState,
     /// While this node takes part.
@@ -226,7 +226,7 @@ impl Control {
             mesh_known: (Arc::new(MeshTopology::new(&Lsdb::new(), node, weights)), 0),
             routes: Arc::default(),
             hops: BTreeMap::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
             told: LsdbState::default(),
             liveness: None,
             settling: None,

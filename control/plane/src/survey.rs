@@ -42,26 +42,26 @@ pub struct TopologyNodeView {
     pub node: NodeRef,
     /// Never transit.
     pub stub: bool,
-    /// Not transit at present: drained, or about to leave.
+    /// Not transit at present: drained.
     pub overload: bool,
 }
 
 impl RoutesView {
-    /// How many nodes are known.
+    /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.mesh.ids().len()
+        self.mesh.members().count()
     }
 
     /// The coverage of what `only` sends, or of what each node sends, in the order of their ids. Takes
-    /// about as long as computing the best paths of each. Empty if nothing is known of the node.
+    /// about as long as computing the best paths of each. Empty if nothing is known of the node, or it
+    /// has left.
     #[must_use]
     pub fn coverage(&self, class: TrafficClass, only: Option<NodeId>) -> Vec<CoverageView> {
         // A mesh that is too large for paths has none.
         let Ok(mut survey) = CoverageSurvey::new(&self.mesh, class) else { return Vec::new() };
-        let sources = (0..).zip(self.mesh.ids());
-        let wanted = sources.filter(|&(_, &node)| only.is_none_or(|only| only == node));
-        wanted.map(|(number, &node)| self.coverage_view(node, &survey.coverage(number))).collect()
+        let wanted = self.mesh.members().filter(|&(_, node)| only.is_none_or(|only| only == node));
+        wanted.map(|(number, node)| self.coverage_view(node, &survey.coverage(number))).collect()
     }
 
     fn coverage_view(&self, source: NodeId, found: &Coverage) -> CoverageView {
@@ -75,17 +75,20 @@ impl RoutesView {
         }
     }
 
-    /// What paths are computed from.
+    /// What paths are computed from, without the nodes that have left.
     #[must_use]
     pub fn topology(&self) -> TopologyView {
         let topology = self.mesh.topology();
-        let nodes = self.mesh.ids().iter().zip(topology.flags()).map(|(&node, flags)| {
+        let members: Vec<(NodeNumber, NodeId)> = self.mesh.members().collect();
+        let place = |number| members.binary_search_by_key(&number, |&(number, _)| number).ok();
+        let flags = topology.flags().iter().filter(|flags| !flags.left);
+        let nodes = members.iter().zip(flags).map(|(&(_, node), flags)| {
             let node = self.node_ref(node);
             TopologyNodeView { node, stub: flags.stub, overload: flags.overload }
         });
         let links = topology.arcs().filter(|((a, b), _)| a < b).filter_map(|((a, b), there)| {
             let back = topology.metrics(b, a)?;
-            Some((a.try_into().ok()?, b.try_into().ok()?, *there, *back))
+            Some((place(a)?, place(b)?, *there, *back))
         });
         let weights = TrafficClass::ALL.map(|class| (class, *topology.weights(class)));
         TopologyView { nodes: nodes.collect(), links: links.collect(), weights: weights.into() }

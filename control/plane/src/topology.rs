@@ -63,10 +63,16 @@ impl Control {
         let now = self.now();
         let (incarnation, sequence) = self.flooding.next_version(self.incarnation());
         // Who leaves has no links any more: paths through it end before its lanes do.
-        let drained = if self.drained { LsaFlags::OVERLOADED } else { LsaFlags::default() };
-        let (flags, adjacencies, routes) = match self.leaving {
-            Some(_) => (drained.with(LsaFlags::LEFT), Vec::new(), Vec::new()),
-            None => (drained, self.adjacencies.told(), self.operator_routes.told(self.node)),
+        let said = [
+            (self.config.stub, LsaFlags::STUB),
+            (self.drained, LsaFlags::OVERLOADED),
+            (self.leaving.is_some(), LsaFlags::LEFT),
+        ];
+        let said = said.into_iter().filter(|(so, _)| *so);
+        let flags = said.fold(LsaFlags::default(), |flags, (_, flag)| flags.with(flag));
+        let (adjacencies, routes) = match self.leaving {
+            Some(_) => (Vec::new(), Vec::new()),
+            None => (self.adjacencies.told(), self.operator_routes.told(self.node)),
         };
         let Some(mesh) = &self.mesh else { return };
         let certificate = certificate_hash(&mesh.record.certificate);
@@ -154,11 +160,15 @@ impl Control {
         // Shards first: they have messages in their hands.
         self.shards.publish(Arc::clone(&routes));
         self.hops = routes.reachable().collect();
+        // Costs move with every metric, and nobody need be told.
+        let changed = !routes.has_same_paths(&self.routes);
         self.routes = routes;
         self.announcements.handle_routes_changed(now);
-        let (generation, reachable) = (self.routes.generation, self.hops.len());
-        let detail = format!("generation {generation}, paths to {reachable} nodes");
-        self.events.emit(EventKind::RoutesChanged, None, detail);
+        if changed {
+            let (generation, reachable) = (self.routes.generation, self.hops.len());
+            let detail = format!("generation {generation}, paths to {reachable} nodes");
+            self.events.emit(EventKind::RoutesChanged, None, detail);
+        }
     }
 
     fn tell_members(&mut self) {
@@ -166,17 +176,19 @@ impl Control {
         let (mut joined, mut left) = (Vec::new(), Vec::new());
         for (origin, _, is) in lsdb.changes_since(&self.told) {
             match is.filter(|lsa| !has_left(lsa)) {
-                Some(_) if self.known.insert(origin) => joined.push(origin),
-                None if self.known.remove(&origin) => left.push(origin),
-                _ => {}
+                Some(lsa) => {
+                    if self.known.insert(origin, lsa.name.clone()).is_none() {
+                        joined.push((origin, lsa.name.clone()));
+                    }
+                }
+                // The database may not know it any more.
+                None => left.extend(self.known.remove_entry(&origin)),
             }
         }
         self.told = lsdb.state();
         for (nodes, kind) in [(joined, EventKind::NodeJoined), (left, EventKind::NodeLeft)] {
-            for node in nodes.into_iter().filter(|&node| node != self.node) {
-                let name = self.flooding.lsdb().get(node).map_or("", |lsa| lsa.name.as_str());
-                let detail = format!("node {name}");
-                self.events.emit(kind, Some(node), detail);
+            for (node, name) in nodes.into_iter().filter(|&(node, _)| node != self.node) {
+                self.events.emit(kind, Some(node), format!("node {name}"));
             }
         }
     }

@@ -88,7 +88,7 @@ pub struct StatusView {
     pub route_generation: u64,
     /// Digest of the link-state database; equal at all nodes once it has settled.
     pub lsdb_digest: u64,
-    /// Link-state advertisements held.
+    /// Link-state advertisements held, for a while also those of nodes that have left.
     pub lsdb_size: usize,
     /// How often link state of neighbours was rejected, by reason, in the order of the reasons.
     pub link_state_rejects: Vec<(&'static str, u64)>,

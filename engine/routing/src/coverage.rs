@@ -15,7 +15,7 @@ pub struct Coverage {
     /// Of these the ones without a backup, each with the far end of the first link of its path. If that
     /// is the destination there is no path but that link, else none round this node.
     pub unprotected: Vec<(NodeNumber, NodeNumber)>,
-    /// Nodes that there is no path to.
+    /// Nodes that there is no path to; who has left is none of them.
     pub unreachable: Vec<NodeNumber>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> CoverageSurvey<'a> {
         tree.compute(graph, source, workspace);
         backups.compute(graph, tree, workspace);
         let mut coverage = Coverage::default();
-        for (to, &id) in (0..).zip(mesh.ids()).filter(|&(to, _)| to != source) {
+        for (to, id) in mesh.members().filter(|&(to, _)| to != source) {
             match mesh.operator_path(source, id) {
                 Some(Ok(set)) => *path = set,
                 _ => tree.path_into(to, path),

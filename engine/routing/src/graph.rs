@@ -3,7 +3,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing,
-    reason = "node numbers are below the graph's own node count, sums below NODES_MAX * COST_MAX"
+    reason = "node numbers are below the graph's own node count, sums below 2 * NODES_MAX * COST_MAX"
 )]
 
 /// A node by its number: from 0, in the bytewise order of the ids, so that comparing numbers is
@@ -13,12 +13,15 @@ pub type NodeNumber = u32;
 /// Most nodes of a [`Graph`]: two for each origin that the database takes.
 pub const NODES_MAX: usize = 2 * crate::ORIGINS_MAX;
 
-/// Dearest arc; as microseconds 18 minutes. What costs more costs this.
-pub const COST_MAX: u32 = (1 << 30) - 1;
+/// Dearest arc; as microseconds 71 minutes.
+pub const COST_MAX: u32 = u32::MAX;
 
-// The keys of a pair of the longest and dearest paths can be added, and their hops stay apart from
-// their cost.
-const _: () = assert!(2 * NODES_MAX <= 1 << 16 && (COST_MAX as u64) < 1 << (64 - 16 - 16 - 1));
+// The keys of a pair of the longest and dearest paths and of one more arc can be added, and their
+// hops stay apart from their cost.
+const _: () = {
+    let arcs = 2 * (NODES_MAX as u64 - 1) + 1;
+    assert!(arcs < 1 << 16 && arcs * (COST_MAX as u64) < 1 << (64 - 16));
+};
 
 /// What a path is ordered by before its nodes are compared: cost, then hops.
 ///
@@ -51,7 +54,7 @@ pub struct GraphArc {
     pub from: NodeNumber,
     /// Where it ends.
     pub to: NodeNumber,
-    /// What it adds to the cost of a path; at most [`COST_MAX`] counts.
+    /// What it adds to the cost of a path.
     pub cost: u32,
 }
 
@@ -232,7 +235,7 @@ impl Rows {
         let mut next = starts.clone();
         let mut rows = vec![HalfArc { node: 0, cost: 0 }; starts[nodes] as usize];
         for (near, node, cost) in arcs {
-            rows[next[near as usize] as usize] = HalfArc { node, cost: cost.min(COST_MAX) };
+            rows[next[near as usize] as usize] = HalfArc { node, cost };
             next[near as usize] += 1;
         }
         for node in 0..nodes {
@@ -256,7 +259,6 @@ impl Rows {
     }
 
     fn set(&mut self, near: NodeNumber, far: NodeNumber, cost: Option<u32>) -> Option<u32> {
-        let cost = cost.map(|cost| cost.min(COST_MAX));
         match (self.position(near, far), cost) {
             (Ok(at), Some(cost)) => Some(std::mem::replace(&mut self.arcs[at].cost, cost)),
             (Ok(at), None) => {

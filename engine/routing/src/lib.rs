@@ -85,4 +85,6 @@ use shortest_paths::{Path, shortest_paths};
 pub use snapshot::{Route, RouteSet, RouteSnapshot};
 pub use spf::{ShortestPathTree, SpfWorkspace};
 pub use token_bucket::TokenBucket;
-pub use topology::{CostTerms, LinkMetrics, NodeFlags, REFERENCE_MBPS, Topology, Weights};
+pub use topology::{
+    CostTerms, LinkMetrics, NodeFlags, REFERENCE_MBPS, Topology, Weights, cost_beyond,
+};

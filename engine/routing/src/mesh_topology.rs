@@ -186,6 +186,12 @@ impl MeshTopology {
         &self.map.ids
     }
 
+    /// The nodes that have not left, in the order of their numbers.
+    pub fn members(&self) -> impl Iterator<Item = (NodeNumber, NodeId)> + '_ {
+        let nodes = (0..).zip(self.ids()).zip(self.topology().flags());
+        nodes.filter(|(_, flags)| !flags.left).map(|((number, &id), _)| (number, id))
+    }
+
     /// The number of a node.
     #[must_use]
     pub fn number(&self, id: NodeId) -> Option<NodeNumber> {
@@ -288,6 +294,7 @@ impl Map {
 fn node_flags(lsa: Option<&Lsa>) -> NodeFlags {
     lsa.map_or_else(NodeFlags::default, |lsa| NodeFlags {
         stub: lsa.flags.contains(LsaFlags::STUB),
-        overload: lsa.flags.contains(LsaFlags::OVERLOADED) || lsa.flags.contains(LsaFlags::LEFT),
+        overload: lsa.flags.contains(LsaFlags::OVERLOADED),
+        left: lsa.flags.contains(LsaFlags::LEFT),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hawser_wire::TrafficClass;
 
-use crate::disjoint::LinkDisjointPairs;
+use crate::disjoint::{LinkDisjointPairs, NodeDisjointPairs};
 use crate::explain::best_paths;
 use crate::graph::{Graph, GraphError, NodeNumber, PathKey};
 use crate::protection::{Protection, Reach};
@@ -30,9 +30,12 @@ pub struct PlannedPaths {
     pub paths: Vec<PlannedPath>,
     /// Two that share no link, of least total cost, the better one first; none if there are no two.
     pub disjoint: Option<[PlannedPath; 2]>,
+    /// Two that share no node but their ends, nor a link, in the same way; none either if the topology
+    /// has more than half of the nodes that a graph may have.
+    pub node_disjoint: Option<[PlannedPath; 2]>,
 }
 
-/// The best `k` paths, and two that share no link.
+/// The best `k` paths, two that share no link, and two that share no node.
 ///
 /// # Errors
 /// [`GraphError`] if the topology is too large, or one of the nodes is not in it.
@@ -48,15 +51,23 @@ pub fn plan_paths(
     let paths = (0..list.len())
         .map(|at| path(list.nodes(at).collect(), list.key(at).unwrap_or_default()))
         .collect();
+    let mut workspace = SpfWorkspace::default();
     let mut tree = ShortestPathTree::default();
-    tree.compute(&graph, source, &mut SpfWorkspace::default());
-    let mut pairs = LinkDisjointPairs::default();
-    pairs.compute(&graph, &tree);
-    let mut pair = [Vec::new(), Vec::new()];
-    let keys = pairs.pair_into(&graph, &tree, destination, &mut pair);
-    let [first, second] = pair;
-    let disjoint = keys.map(|[a, b]| [path(first, a), path(second, b)]);
-    Ok(PlannedPaths { paths, disjoint })
+    tree.compute(&graph, source, &mut workspace);
+    let mut by_link = LinkDisjointPairs::default();
+    by_link.compute(&graph, &tree);
+    let mut nodes = [Vec::new(), Vec::new()];
+    let keys = by_link.pair_into(&graph, &tree, destination, &mut nodes);
+    let planned = |keys: Option<[PathKey; 2]>, nodes: &[Vec<NodeNumber>; 2]| {
+        let ([a, b], [first, second]) = (keys?, nodes.clone());
+        Some([path(first, a), path(second, b)])
+    };
+    let disjoint = planned(keys, &nodes);
+    // An error means that there is no room for two of each node.
+    let by_node = NodeDisjointPairs::compute(&graph, source, &mut workspace).ok();
+    let keys = by_node.and_then(|mut pairs| pairs.pair_into(destination, &mut nodes));
+    let node_disjoint = planned(keys, &nodes);
+    Ok(PlannedPaths { paths, disjoint, node_disjoint })
 }
 
 /// Traffic from one node to another.

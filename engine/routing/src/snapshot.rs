@@ -52,6 +52,13 @@ impl RouteSet {
         self.routes.first().filter(|_| self.is_set)
     }
 
+    /// Whether the paths are those of `other`, in the same order.
+    fn has_same_paths(&self, other: &Self) -> bool {
+        // An id stands for its list of hops for good.
+        let (paths, others) = (self.routes.iter(), other.routes.iter());
+        self.is_set == other.is_set && paths.map(|one| one.path).eq(others.map(|one| one.path))
+    }
+
     /// The path with this id.
     #[must_use]
     pub fn get(&self, path: PathId) -> Option<&Route> {
@@ -164,6 +171,19 @@ impl RouteSnapshot {
             self.table(TrafficClass::Control).into_iter().flat_map(|table| table.sets.iter());
         let sets = self.nodes.iter().zip(sets);
         sets.filter_map(|(&node, set)| Some((node, set.routes.first()?.hops.len())))
+    }
+
+    /// Whether the same nodes have the same paths in the same order as in `other`, in each class;
+    /// what paths cost, and their shares, may differ.
+    #[must_use]
+    pub fn has_same_paths(&self, other: &Self) -> bool {
+        let same = |(table, other): (&Arc<ClassTable>, &Arc<ClassTable>)| {
+            let (sets, others) = (&table.sets, &other.sets);
+            let same =
+                |at| sets.get(at).zip(others.get(at)).is_some_and(|(a, b)| a.has_same_paths(b));
+            sets.len() == others.len() && sets.unshared(others).all(same)
+        };
+        self.nodes == other.nodes && self.classes.iter().zip(&other.classes).all(same)
     }
 
     /// The list for a frame of `class` to `destination` whose next link, that to `neighbour`, is

@@ -17,6 +17,16 @@ pub struct NodeFlags {
     pub stub: bool,
     /// Not transit at present: it is overloaded, or drained.
     pub overload: bool,
+    /// It is no member of the mesh any more, and known for a while yet.
+    pub left: bool,
+}
+
+impl NodeFlags {
+    /// Whether the node carries what neither begins nor ends there.
+    #[must_use]
+    pub const fn transits(self) -> bool {
+        !(self.stub || self.overload || self.left)
+    }
 }
 
 /// One direction of a link, as measured.
@@ -79,31 +89,43 @@ pub struct CostTerms {
 
 impl CostTerms {
     /// The terms of an arc with `metrics` in a class with `weights`; one too large for its type is the
-    /// largest.
+    /// largest (see [`cost_beyond`]).
     #[must_use]
     pub fn new(metrics: &LinkMetrics, weights: &Weights) -> Self {
-        // A conversion from float to integer saturates, and takes what is no number for 0.
-        let term = |weight: f64, amount: f64| {
-            if weight == 0.0 { 0 } else { (weight * amount).round() as u32 }
-        };
-        let inverse = metrics.bandwidth_mbps.map_or(0.0, |mbps| REFERENCE_MBPS / mbps);
-        Self {
-            latency: term(weights.latency, f64::from(metrics.latency_us)),
-            bandwidth: term(weights.bandwidth, inverse),
-            loss: term(weights.loss, -(-metrics.loss).ln_1p() * 1e6),
-            hop: term(weights.hop, 1.0 + f64::from(metrics.admin)),
-        }
+        // A conversion from float to integer saturates.
+        let [latency, bandwidth, loss, hop] = exact_terms(metrics, weights).map(|term| term as u32);
+        Self { latency, bandwidth, loss, hop }
     }
 
     /// Cost of the arc: the sum, at most [`COST_MAX`].
     #[must_use]
-    pub fn total(&self) -> u32 {
+    pub const fn total(&self) -> u32 {
         self.latency
             .saturating_add(self.bandwidth)
             .saturating_add(self.loss)
             .saturating_add(self.hop)
-            .min(COST_MAX)
     }
+}
+
+/// What an arc with `metrics` would cost in a class with `weights` if there were no bound; none if
+/// that is at most [`COST_MAX`], so that the arc does cost it.
+#[must_use]
+pub fn cost_beyond(metrics: &LinkMetrics, weights: &Weights) -> Option<f64> {
+    let exact: f64 = exact_terms(metrics, weights).iter().sum();
+    (exact > f64::from(COST_MAX)).then_some(exact)
+}
+
+/// The terms from latency, bandwidth, loss and hops, each rounded; none is negative.
+fn exact_terms(metrics: &LinkMetrics, weights: &Weights) -> [f64; 4] {
+    let term =
+        |weight: f64, amount: f64| if weight == 0.0 { 0.0 } else { (weight * amount).round() };
+    let inverse = metrics.bandwidth_mbps.map_or(0.0, |mbps| REFERENCE_MBPS / mbps);
+    [
+        term(weights.latency, f64::from(metrics.latency_us)),
+        term(weights.bandwidth, inverse),
+        term(weights.loss, -(-metrics.loss).ln_1p() * 1e6),
+        term(weights.hop, 1.0 + f64::from(metrics.admin)),
+    ]
 }
 
 /// Nodes, links and weights: what paths are computed from.
@@ -227,7 +249,7 @@ impl Topology {
     /// Whether a node carries what neither begins nor ends there.
     #[must_use]
     pub fn transits(&self, node: NodeNumber) -> bool {
-        self.nodes.get(node as usize).is_some_and(|flags| !(flags.stub || flags.overload))
+        self.nodes.get(node as usize).is_some_and(|flags| flags.transits())
     }
 
     /// Weights of a class.
@@ -253,7 +275,7 @@ impl Topology {
     /// [`GraphError::TooManyNodes`].
     pub fn graph(&self, class: TrafficClass) -> Result<Graph, GraphError> {
         let weights = self.weights(class);
-        let transit = self.nodes.iter().map(|node| !(node.stub || node.overload)).collect();
+        let transit = self.nodes.iter().map(|node| node.transits()).collect();
         let arcs: Vec<GraphArc> = self
             .arcs
             .iter()

@@ -27,7 +27,11 @@ fn build(found: &v1::Topology) -> Option<PlanMesh> {
         let &v1::ClassWeights { latency, bandwidth, loss, utilization, hop, .. } = own;
         *weights = Weights { latency, bandwidth, loss, utilization, hop };
     }
-    let flags = |node: &v1::TopologyNode| NodeFlags { stub: node.stub, overload: node.overload };
+    let flags = |node: &v1::TopologyNode| NodeFlags {
+        stub: node.stub,
+        overload: node.overload,
+        left: false,
+    };
     let mut topology = Topology::new(found.nodes.iter().map(flags).collect(), weights);
     for link in &found.links {
         let (there, back) = (metrics(link.ab.as_ref()?), metrics(link.ba.as_ref()?));

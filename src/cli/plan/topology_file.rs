@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hawser_routing::{Demand, LinkMetrics, NodeFlags, Topology, Weights};
+use hawser_routing::{COST_MAX, Demand, LinkMetrics, NodeFlags, Topology, Weights, cost_beyond};
+use hawser_wire::TrafficClass;
 use serde::Deserialize;
 
 use super::mesh::PlanMesh;
 use crate::cli::failure::Failure;
 
+/// Unknown keys are errors, here and below: what is misspelt would silently be as if it were not there.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
     nodes: Vec<NodeEntry>,
     #[serde(default)]
@@ -21,6 +24,7 @@ struct File {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NodeEntry {
     id: String,
     #[serde(default)]
@@ -29,7 +33,6 @@ struct NodeEntry {
     overload: bool,
 }
 
-/// Unknown keys are errors here, so that a misspelt metric is not silently none.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LinkEntry {
@@ -96,7 +99,7 @@ fn parse(text: &[u8]) -> Result<PlanMesh, String> {
         if let Some((id, _)) = flags.get_key_value(&id) {
             return Err(format!("node {id:?} is there twice"));
         }
-        flags.insert(id, NodeFlags { stub, overload });
+        flags.insert(id, NodeFlags { stub, overload, left: false });
     }
     let weights = [file.weights.control, file.weights.priority, file.weights.bulk];
     let mut classes = [Weights::default(); 3];
@@ -128,6 +131,17 @@ fn add_link(mesh: &mut PlanMesh, link: &LinkEntry) -> Result<(), String> {
         return Err("both ends are the same node".to_owned());
     }
     let (ab, ba) = (ab.metrics()?, ba.or(ab).metrics()?);
+    for class in TrafficClass::ALL {
+        for (from, to, metrics) in [(&link.a, &link.b, &ab), (&link.b, &link.a, &ba)] {
+            if let Some(cost) = cost_beyond(metrics, mesh.topology.weights(class)) {
+                let class = class.name();
+                return Err(format!(
+                    "from {from:?} to {to:?} it costs {class} traffic {cost:e}, and must not cost more \
+                     than {COST_MAX}: all weights of {class} may be smaller by the same factor"
+                ));
+            }
+        }
+    }
     // Both ends are known and different.
     mesh.topology.add_link(ends, ab, ba).map_err(|_twice| "is there twice".to_owned())
 }
@@ -254,6 +268,8 @@ mod tests {
         for (text, said) in [
             ("{", "EOF"),
             (r#"{"links":[]}"#, "nodes"),
+            (r#"{"nodes":[{"id":"a","Stub":true}]}"#, "unknown field `Stub`, expected one of `id`"),
+            (r#"{"nodes":[],"link":[]}"#, "unknown field `link`, expected one of `nodes`, `links`"),
             (r#"{"nodes":[{"id":"a"},{"id":"a"}]}"#, "node \"a\" is there twice"),
             (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"c"}}]}}"#), "no node \"c\""),
             (&format!(r#"{{{nodes},"links":[{{"a":"a","b":"a"}}]}}"#), "same node"),
@@ -273,5 +289,29 @@ mod tests {
             let wrong = parse(text).unwrap_err();
             assert!(wrong.contains(said), "{text}: {wrong}");
         }
+    }
+
+    #[test]
+    fn a_link_that_would_cost_more_than_can_be_is_refused_with_the_range() {
+        let file = |weights: &str, link: &str| {
+            format!(
+                r#"{{"nodes":[{{"id":"a"}},{{"id":"b"}}],"weights":{{"priority":{{{weights}}}}},
+                    "links":[{{"a":"a","b":"b",{link}}}]}}"#
+            )
+        };
+        let dear = [
+            (r#""latency":100000"#, r#""latency_us":1,"ba":{"latency_us":50000}"#, "5e9"),
+            (r#""hop":4294967296"#, r#""latency_us":1"#, "4.294967296e9"),
+            (r#""bandwidth":1"#, r#""bandwidth_mbps":0"#, "inf"),
+            (r#""loss":1"#, r#""loss":1"#, "inf"),
+        ];
+        for (weights, link, cost) in dear {
+            let wrong = parse(&file(weights, link)).unwrap_err();
+            for said in ["link \"a\" - \"b\"", "priority", cost, "4294967295"] {
+                assert!(wrong.contains(said), "{said} in {wrong}");
+            }
+        }
+        parse(&file(r#""latency":100000"#, r#""latency_us":42949"#)).unwrap();
+        parse(&file(r#""hop":4294967295"#, r#""latency_us":1"#)).unwrap();
     }
 }

@@ -188,6 +188,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Each member is asked about this often whether it lives, by one of the others, in milliseconds. A dead one is known to all after some five to seven times as long. Unset: the profile's.",
     ),
     key(
+        "routing.stub",
+        Kind::Flag,
+        "false",
+        "`true`: the node is never transit: it can be reached, and no path of another node leads through it. For nodes whose links are not for others' traffic; `node drain` is for a while.",
+    ),
+    key(
         "routing.paths",
         Kind::Number { min: 1, max: 16 },
         "4",

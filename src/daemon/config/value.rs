@@ -140,7 +140,7 @@ fn expected(kind: Kind, found: &str) -> String {
         }
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Weights => "latency, bandwidth, loss, utilization, hop, each at most once with a weight from 0 to \
-                          1e9, and one but utilization above 0, as in latency=1,hop=50"
+                          1000, that of hop to 1e9, and one but utilization above 0, as in latency=1,hop=50"
             .to_owned(),
         Kind::LogLevel => "error, warn, info, debug, trace, or target=level with commas".to_owned(),
     };

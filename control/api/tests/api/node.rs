@@ -165,6 +165,7 @@ fn config() -> PlaneConfig {
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         paths: 4,
+        stub: false,
         weights: Default::default(),
         limits: Default::default(),
         sockets: Default::default(),

@@ -94,6 +94,8 @@ async fn an_eviction_is_the_authoritys_or_none() {
     hear(&a, b.id(), told(&signed(&authority, eviction(mesh, STRANGER))));
     a.until("the stranger's", |status| is_out(status, STRANGER)).await;
     b.handle.evict("c".into(), "lost".into()).await.expect("evicts");
+    let left = event(&mut events, EventKind::NodeLeft).await;
+    assert_eq!((left.node, left.detail.as_str()), (Some(c.id()), "node c"));
     let status = a.until("the eviction", |status| is_out(status, c.id())).await;
     let taken = status.evictions.iter().find(|eviction| eviction.node.node == c.id());
     let taken = taken.expect("is out");

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use hawser_plane::{EventKind, MeshState, PlaneError};
-use hawser_wire::{CloseReason, LaneId, NodeId};
+use hawser_plane::{EventKind, MeshState, PlaneError, StatusView};
+use hawser_wire::{CloseReason, LaneId, NodeId, TrafficClass};
 
-use crate::node::{Setup, chain, event, start, try_start};
+use crate::node::{Setup, chain, event, free_port, start, try_start};
 
 #[tokio::test]
 async fn three_nodes_in_a_row_find_each_other() {
@@ -175,7 +175,16 @@ async fn who_leaves_is_gone_and_may_come_back() {
     assert!(a.handle.mesh_credentials().borrow().is_none());
     let left = event(&mut events, EventKind::NodeLeft).await;
     assert_eq!(left.node, Some(a.id()));
+    assert_eq!(left.detail, "node a");
     c.until("without a", |status| !status.nodes.iter().any(|node| node.name == "a")).await;
+    // The database knows it for a while yet, and answers do not.
+    let view = c.handle.routes(Vec::new()).await.expect("a view");
+    let names: Vec<String> = view.topology().nodes.into_iter().map(|row| row.node.name).collect();
+    assert!(names.len() == 2 && !names.contains(&"a".to_owned()), "{names:?}");
+    assert_eq!((view.nodes(), view.topology().links.len()), (2, 1));
+    let coverage = view.coverage(TrafficClass::Bulk, None);
+    assert_eq!(coverage.len(), 2, "{coverage:?}");
+    assert!(coverage.iter().all(|row| row.unreachable.is_empty()), "{coverage:?}");
 
     let before = a.boot;
     let (setup, directory) = a.stop().await;
@@ -184,6 +193,42 @@ async fn who_leaves_is_gone_and_may_come_back() {
     b.admit(&a).await;
     a.until_reaches(2).await;
     c.until_reaches(2).await;
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stub_is_reached_and_carries_nothing_for_others() {
+    let listen = Some(free_port().to_string());
+    let b = start(Setup { stub: true, listen, ..Setup::listens("b") }).await;
+    b.handle.seed_mesh("test", "").await.expect("seeds");
+    let (a, c) = (start(Setup::dials_only("a")).await, start(Setup::dials_only("c")).await);
+    b.admit(&a).await;
+    b.admit(&c).await;
+    b.until_reaches(2).await;
+    let reached = |status: &StatusView, name: &str| {
+        status.nodes.iter().find(|node| node.name == name).is_some_and(|node| node.reachable)
+    };
+    let status = a.until("aware of all", |status| reached(status, "b") && status.links.len() == 2);
+    let status = status.await;
+    assert!(!reached(&status, "c"), "{status:?}");
+    let stubs: Vec<&str> =
+        status.nodes.iter().filter(|node| node.stub).map(|node| node.name.as_str()).collect();
+    assert_eq!(stubs, ["b"]);
+    // It is so as long as it is configured so.
+    let (setup, directory) = b.stop().await;
+    let b = try_start(setup, directory).await.expect("starts");
+    b.until_reaches(2).await;
+    a.until("aware of all again", |status| {
+        reached(status, "b") && status.links.iter().all(|link| link.up)
+    })
+    .await;
+    let view = a.handle.routes(vec!["c".into()]).await.expect("a view");
+    assert!(view.routes(TrafficClass::Bulk, Some(c.id())).is_empty());
+    let (setup, directory) = b.stop().await;
+    let b = try_start(Setup { stub: false, ..setup }, directory).await.expect("starts");
+    a.until_reaches(2).await;
     for node in [a, b, c] {
         node.stop().await;
     }

@@ -32,15 +32,16 @@ pub(crate) struct Setup {
     pub(crate) dial: Vec<String>,
     /// Its links begin with one lane.
     pub(crate) collapsed: bool,
+    pub(crate) stub: bool,
 }
 
 impl Setup {
     pub(crate) fn dials_only(name: &'static str) -> Self {
-        Self { name, listen: None, dial: Vec::new(), collapsed: false }
+        Self { name, listen: None, dial: Vec::new(), collapsed: false, stub: false }
     }
 
     pub(crate) fn listens(name: &'static str) -> Self {
-        Self { name, listen: Some("127.0.0.1:0".into()), dial: Vec::new(), collapsed: false }
+        Self { listen: Some("127.0.0.1:0".into()), ..Self::dials_only(name) }
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan { collapsed: setup.collapsed, ..LanePlan::default() },
         paths: 4,
+        stub: setup.stub,
         weights: Default::default(),
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
@@ -141,7 +143,8 @@ impl Node {
         (self.setup, self.directory)
     }
 
-    /// Waits until the node's status is as wanted; every change of it comes with an event.
+    /// Waits until the node's status is as wanted. Most changes of it come with an event, metrics and
+    /// flags of other nodes do not.
     pub(crate) async fn until(
         &self,
         what: &str,
@@ -154,7 +157,7 @@ impl Node {
                 if wanted(&status) {
                     return status;
                 }
-                let _lagged = events.recv().await;
+                let _lagged_or_none = timeout(Duration::from_millis(50), events.recv()).await;
             }
         };
         match timeout(PATIENCE, waiting).await {

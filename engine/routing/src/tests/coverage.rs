@@ -4,7 +4,9 @@
 use hawser_wire::TrafficClass;
 
 use super::{Random, lsa, node, seal};
-use crate::{CoverageSurvey, Lsdb, MeshTopology, NodeNumber, OperatorRoute, Weights, best_paths};
+use crate::{
+    CoverageSurvey, LsaFlags, Lsdb, MeshTopology, NodeNumber, OperatorRoute, Weights, best_paths,
+};
 
 const BULK: TrafficClass = TrafficClass::Bulk;
 
@@ -31,6 +33,22 @@ fn mesh(nodes: u8, links: &[Link], routes: &[(u8, &[u8], u8)]) -> MeshTopology {
         let _newest = lsdb.insert(seal(lsa));
     }
     MeshTopology::new(&lsdb, node(1), [Weights::default(); 3])
+}
+
+#[test]
+fn who_has_left_is_no_destination() {
+    // 1 - 2 - 3; 3 says farewell, 4 is only out of reach.
+    let mut lsdb = Lsdb::new();
+    for (origin, links) in [(1, vec![(2, 1)]), (2, vec![(1, 1), (3, 1)]), (4, vec![])] {
+        let _newest = lsdb.insert(lsa(origin, 1, 1, &links));
+    }
+    let mut farewell = lsa(3, 1, 1, &[]);
+    farewell.flags = LsaFlags::LEFT;
+    let _newest = lsdb.insert(seal(farewell));
+    let mesh = MeshTopology::new(&lsdb, node(1), [Weights::default(); 3]);
+    assert_eq!(mesh.members().map(|(_, id)| id).collect::<Vec<_>>(), [node(1), node(2), node(4)]);
+    let coverage = CoverageSurvey::new(&mesh, BULK).unwrap().coverage(0);
+    assert_eq!((coverage.reachable, coverage.unreachable), (1, vec![3]));
 }
 
 #[test]

@@ -117,6 +117,67 @@ fn only_paths_about_as_good_as_the_best_one_have_a_share() {
 }
 
 #[test]
+fn paths_are_the_same_while_only_their_costs_move() {
+    let mut computer = PathComputer::new(2);
+    let mut links = both(&[(1, 2, 10), (2, 4, 10), (1, 3, 20), (3, 4, 20)]);
+    let one = settled(&mut computer, &links);
+    assert!(!one.has_same_paths(&RouteSnapshot::default()));
+    links.get_mut(&1).unwrap().insert(2, 11);
+    let two = settled(&mut computer, &links);
+    let cost =
+        |snapshot: &RouteSnapshot| snapshot.routes_to(BULK, node(4)).unwrap().routes()[0].cost;
+    assert_eq!((cost(&one), cost(&two)), (20, 21));
+    assert!(two.has_same_paths(&one) && one.has_same_paths(&two));
+    // They change places.
+    links.get_mut(&1).unwrap().insert(2, 90);
+    let three = settled(&mut computer, &links);
+    assert!(!three.has_same_paths(&two));
+    // One is gone.
+    links.get_mut(&3).unwrap().remove(&4);
+    let four = settled(&mut computer, &links);
+    assert!(!four.has_same_paths(&three));
+    // A node more, without any path.
+    links.insert(7, BTreeMap::new());
+    assert!(!settled(&mut computer, &links).has_same_paths(&four));
+}
+
+#[test]
+fn the_more_of_a_paths_busiest_link_is_used_the_smaller_is_its_share() {
+    let shares = |bias: f64, permille: [u16; 2]| {
+        let links = both(&[(1, 2, 10), (2, 9, 10), (1, 3, 10), (3, 9, 10)]);
+        let mut lsdb = Lsdb::new();
+        for (&origin, links) in &links {
+            let links: Vec<(u8, u32)> = links.iter().map(|(&to, &cost)| (to, cost)).collect();
+            let mut lsa = lsa(origin, 1, 1, &links);
+            // The first link of the path over 2, the second one of that over 3; the ways back do
+            // not count.
+            for link in &mut lsa.adjacencies {
+                link.metrics.utilization_permille = match (origin, link.neighbour) {
+                    (1, to) if to == node(2) => permille[0],
+                    (3, to) if to == node(9) => permille[1],
+                    (from, to) if from == 9 || to == node(1) => 999,
+                    _ => 100,
+                };
+            }
+            let _newest = lsdb.insert(lsa);
+        }
+        let weights = [Weights { utilization: bias, ..Weights::default() }; 3];
+        let mesh = Arc::new(MeshTopology::new(&lsdb, node(1), weights));
+        let snapshot = PathComputer::new(2).handle_mesh(7, mesh, Vec::new()).unwrap();
+        let set = snapshot.routes_to(BULK, node(9)).unwrap();
+        let shares: Vec<u32> = set.routes().iter().map(|route| route.weight).collect();
+        assert!(set.routes().iter().all(|route| route.cost == 20), "it enters no cost: {set:?}");
+        shares
+    };
+    assert_eq!(shares(1.0, [750, 500]), [250, 500]);
+    assert_eq!(shares(1.0, [500, 750]), [500, 250]);
+    assert_eq!(shares(2.0, [750, 500]), [62, 250]);
+    // What is full has the smallest share, and is not without one.
+    assert_eq!(shares(1.0, [1000, 0]), [1, 900]);
+    assert_eq!(shares(0.0, [750, 500]), [1000, 1000]);
+}
+
+#[test]
 fn each_class_has_the_paths_of_its_own_weights() {
     // By latency over 2 and 5, by hops over the direct link.
     let links = both(&[(1, 4, 90), (1, 2, 10), (2, 5, 10), (5, 4, 10)]);

@@ -4,7 +4,8 @@ use super::Random;
 use crate::protection::{Protection, Reach};
 use crate::{
     COST_MAX, CostTerms, Demand, Graph, GraphArc, LinkDisjointPairs, LinkMetrics, NodeFlags,
-    ShortestPathTree, SpfWorkspace, Topology, Verdict, Weights, explain, plan_impact, plan_paths,
+    PlannedPath, ShortestPathTree, SpfWorkspace, Topology, Verdict, Weights, cost_beyond, explain,
+    plan_impact, plan_paths,
 };
 
 const BULK: TrafficClass = TrafficClass::Bulk;
@@ -113,6 +114,33 @@ fn paths_and_a_disjoint_pair() {
 }
 
 #[test]
+fn two_paths_that_share_no_node_may_cost_more_than_two_that_share_no_link() {
+    // From 0 to 4 both cheap ways lead through 2; 5 and 6 are a long way round it.
+    let links = [(0, 1, 1), (1, 2, 1), (0, 2, 3), (2, 3, 1), (3, 4, 1), (2, 4, 3)];
+    let round = [(0, 5, 20), (5, 6, 20), (6, 4, 20)];
+    let plan = plan_paths(&topology(7, &[&links[..], &round].concat()), BULK, (0, 4), 1).unwrap();
+    let told = |pair: Option<[PlannedPath; 2]>| pair.map(|pair| pair.map(|p| (p.cost, p.nodes)));
+    let by_link = [(4, vec![0, 1, 2, 3, 4]), (6, vec![0, 2, 4])];
+    assert_eq!(told(plan.disjoint), Some(by_link));
+    let by_node = [(4, vec![0, 1, 2, 3, 4]), (60, vec![0, 5, 6, 4])];
+    assert_eq!(told(plan.node_disjoint), Some(by_node));
+    let plan = plan_paths(&topology(7, &links), BULK, (0, 4), 1).unwrap();
+    assert!(plan.disjoint.is_some() && plan.node_disjoint.is_none());
+}
+
+#[test]
+fn dear_links_cost_what_they_cost() {
+    let links = [(0, 1, 3_000_000_000), (0, 2, 1_200_000_000), (2, 1, 1)];
+    let plan = plan_paths(&topology(3, &links), BULK, (0, 1), 2).unwrap();
+    let paths: Vec<_> = plan.paths.iter().map(|path| (path.cost, path.nodes.clone())).collect();
+    assert_eq!(paths, [(1_200_000_001, vec![0, 2, 1]), (3_000_000_000, vec![0, 1])]);
+    // And sums of the dearest ones do not end where one ends.
+    let chain: Vec<(u32, u32, u32)> = (0..300).map(|a| (a, a + 1, u32::MAX)).collect();
+    let plan = plan_paths(&topology(301, &chain), BULK, (0, 300), 1).unwrap();
+    assert_eq!(plan.paths[0].cost, 300 * u64::from(u32::MAX));
+}
+
+#[test]
 fn each_candidate_is_told_why_it_lost() {
     let mut topology =
         topology(5, &[(0, 1, 1), (1, 4, 1), (0, 2, 1), (2, 4, 1), (0, 3, 2), (3, 4, 1), (0, 4, 5)]);
@@ -157,4 +185,14 @@ fn costs_are_the_sum_of_their_terms() {
     assert_eq!(all.total(), 6555);
     let dear = Weights { latency: 1e30, ..Weights::default() };
     assert_eq!(terms(dear).total(), COST_MAX);
+    // Whose cost is not what its terms say is known.
+    assert_eq!(cost_beyond(&metrics, &dear), Some(250.0 * 1e30));
+    let (at_most, beyond) = (f64::from(COST_MAX), f64::from(COST_MAX) + 1.0);
+    let of_hops = |hop| Weights { latency: 0.0, hop, ..Weights::default() };
+    let plain = LinkMetrics::default();
+    assert_eq!(cost_beyond(&plain, &of_hops(at_most)), None);
+    assert_eq!(CostTerms::new(&plain, &of_hops(at_most)).total(), COST_MAX);
+    assert_eq!(cost_beyond(&plain, &of_hops(beyond)), Some(beyond));
+    let both = Weights { latency: 1.0, ..of_hops(at_most) };
+    assert_eq!(cost_beyond(&LinkMetrics { latency_us: 1, ..plain }, &both), Some(beyond));
 }

@@ -5,8 +5,11 @@ use crate::{LinkMetrics, NodeFlags, Rib, Topology, Weights};
 
 /// A mesh with many ties, whose classes weigh differently.
 fn topology(random: &mut Random, nodes: u32, latencies: u64) -> Topology {
-    let flags =
-        |random: &mut Random| NodeFlags { stub: random.percent(4), overload: random.percent(4) };
+    let flags = |random: &mut Random| NodeFlags {
+        stub: random.percent(4),
+        overload: random.percent(4),
+        left: false,
+    };
     let by_hop = Weights { latency: 0.0, hop: 1.0, ..Weights::default() };
     let weights = [by_hop, Weights::default(), Weights::default()];
     let mut topology = Topology::new((0..nodes).map(|_| flags(random)).collect(), weights);

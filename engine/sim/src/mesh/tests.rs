@@ -247,7 +247,7 @@ fn paths_are_computed_for_who_uses_them_and_are_the_same() {
 /// A mesh as a topology file gives it: links between numbers, and those that carry nothing for others.
 fn given(nodes: u32, links: &[(u32, u32)], stubs: &[u32], faults: MeshFaults) -> MeshSummary {
     use hawser_routing::{LinkMetrics, NodeFlags, Topology, Weights};
-    let flags = |node| NodeFlags { stub: stubs.contains(&node), overload: false };
+    let flags = |node| NodeFlags { stub: stubs.contains(&node), ..NodeFlags::default() };
     let mut topology = Topology::new((0..nodes).map(flags).collect(), [Weights::default(); 3]);
     for &ends in links {
         let metrics = LinkMetrics { latency_us: 700, ..LinkMetrics::default() };
