@@ -79,6 +79,9 @@ struct Startup {
 /// Startup is over after so many rounds without a quarter more.
 const LEVEL_ROUNDS: u8 = 3;
 
+/// What a trip may take beside the least one without a queue: turns of both ends, and a timer.
+const QUEUE_MIN: Duration = Duration::from_millis(3);
+
 /// So many long trips in a row are a queue: one is an end that waited for its core.
 const LONG_TRIPS: u8 = 3;
 
@@ -107,7 +110,7 @@ fn slack_at(rate: u64) -> Duration {
     SLACK_MIN.saturating_add(more).min(SLACK_MAX)
 }
 
-const SLACK_MIN: Duration = Duration::from_millis(3);
+const SLACK_MIN: Duration = Duration::from_micros(1500);
 const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;
@@ -230,7 +233,7 @@ impl DeliveryRate {
     fn update_slow_start(&mut self, flight: u64, trip: Duration) {
         let (Some(window), Some(least)) = (self.slow_start, self.min_rtt) else { return };
         let eighth = least.checked_div(8).unwrap_or_default();
-        let with_queue = least.saturating_add(eighth).saturating_add(SLACK_MIN);
+        let with_queue = least.saturating_add(eighth).saturating_add(QUEUE_MIN);
         self.long_trips = if trip > with_queue { self.long_trips.saturating_add(1) } else { 0 };
         let is_over = self.long_trips >= LONG_TRIPS || self.startup.is_none();
         self.slow_start = (!is_over).then(|| window.max(flight.saturating_mul(2)));
