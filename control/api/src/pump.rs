@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hawser_exchange::{
-    ApiData, ApiToShard, Doorbell, Receiver, SessionId, ShardToApi, ShardToApiData, Spin,
+    ApiData, ApiToShard, Doorbell, Lookout, Receiver, SessionId, ShardToApi, ShardToApiData, Spin,
 };
 use hawser_wire::StreamOffset;
 use tokio::sync::mpsc;
@@ -95,7 +95,7 @@ impl Pump {
 
     /// Runs until it was stopped, or every hub is gone, and every session has ended.
     pub(crate) async fn run(mut self, spin: Spin) {
-        let mut idle_since: Option<Instant> = None;
+        let (mut idle_since, mut lookout) = (None, Lookout::default());
         loop {
             if self.turn() {
                 idle_since = None;
@@ -104,8 +104,9 @@ impl Pump {
                 return;
             } else if !spin.budget.is_zero()
                 && idle_since.get_or_insert_with(Instant::now).elapsed() < spin.budget
+                && lookout.may_look(Instant::now())
             {
-                Spin::relax();
+                lookout.relax();
                 tokio::task::yield_now().await;
             } else {
                 poll_fn(|cx| self.poll_sleep(cx)).await;

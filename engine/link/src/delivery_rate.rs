@@ -47,6 +47,8 @@ pub(crate) struct DeliveryRate {
     startup: Option<Startup>,
     /// What may be in flight in slow start, which is over once a queue shows.
     slow_start: Option<u64>,
+    /// Trips in a row that were so long as if there were one.
+    long_trips: u8,
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
     /// The least sample since then.
@@ -77,6 +79,12 @@ struct Startup {
 /// Startup is over after so many rounds without a quarter more.
 const LEVEL_ROUNDS: u8 = 3;
 
+/// What a trip may take beside the least one without a queue: turns of both ends, and a timer.
+const QUEUE_MIN: Duration = Duration::from_millis(3);
+
+/// So many long trips in a row are a queue: one is an end that waited for its core.
+const LONG_TRIPS: u8 = 3;
+
 /// A time with little in flight.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
@@ -102,7 +110,7 @@ fn slack_at(rate: u64) -> Duration {
     SLACK_MIN.saturating_add(more).min(SLACK_MAX)
 }
 
-const SLACK_MIN: Duration = Duration::from_millis(3);
+const SLACK_MIN: Duration = Duration::from_micros(1500);
 const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;
@@ -151,6 +159,7 @@ impl DeliveryRate {
                 round_since: MonoTime::ZERO,
             }),
             slow_start: Some(0),
+            long_trips: 0,
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             recent_rtt: None,
@@ -224,8 +233,9 @@ impl DeliveryRate {
     fn update_slow_start(&mut self, flight: u64, trip: Duration) {
         let (Some(window), Some(least)) = (self.slow_start, self.min_rtt) else { return };
         let eighth = least.checked_div(8).unwrap_or_default();
-        let with_queue = least.saturating_add(eighth).saturating_add(SLACK_MIN);
-        let is_over = trip > with_queue || self.startup.is_none();
+        let with_queue = least.saturating_add(eighth).saturating_add(QUEUE_MIN);
+        self.long_trips = if trip > with_queue { self.long_trips.saturating_add(1) } else { 0 };
+        let is_over = self.long_trips >= LONG_TRIPS || self.startup.is_none();
         self.slow_start = (!is_over).then(|| window.max(flight.saturating_mul(2)));
     }
 

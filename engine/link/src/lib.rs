@@ -11,6 +11,7 @@
 //! bytes or by count; granting credit needs no credit.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod ack_interval;
 mod batch;
 mod buffer_pool;
 mod config;

@@ -25,6 +25,7 @@ use hawser_wire::{
     STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
 };
 
+use crate::ack_interval::AckInterval;
 use crate::batch::{Batch, BatchFifo};
 use crate::buffer_pool::BufferPool;
 use crate::config::LinkConfig;
@@ -87,6 +88,7 @@ pub struct VirtualLink {
     pool: BufferPool,
     rate: DeliveryRate,
     turn_delay: TurnDelay,
+    ack_interval: AckInterval,
     heartbeats: HeartbeatCount,
     /// Bytes of priority and bulk that may be in flight, by `rate`.
     in_flight_bound: u64,
@@ -147,6 +149,7 @@ impl VirtualLink {
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
             turn_delay: TurnDelay::default(),
+            ack_interval: AckInterval::default(),
             heartbeats: HeartbeatCount::default(),
             in_flight_bound: config.in_flight_floor_bytes,
             bulk_turn: 0,

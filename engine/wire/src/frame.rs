@@ -26,6 +26,8 @@ pub enum FrameKind {
     LaneFragment,
     /// [`crate::TurnDelay`].
     TurnDelay,
+    /// [`crate::AckInterval`].
+    AckInterval,
     /// For the neighbour's control plane: link state and the like.
     LinkControl,
     /// Routed; for the destination's control plane.
@@ -60,6 +62,7 @@ impl FrameKind {
             Self::LinkMode => 0x14,
             Self::LaneFragment => 0x15,
             Self::TurnDelay => 0x16,
+            Self::AckInterval => 0x17,
             Self::LinkControl => 0x20,
             Self::Datagram => 0x30,
             Self::StreamSync => 0x31,
@@ -86,6 +89,7 @@ impl FrameKind {
             0x14 => Self::LinkMode,
             0x15 => Self::LaneFragment,
             0x16 => Self::TurnDelay,
+            0x17 => Self::AckInterval,
             0x20 => Self::LinkControl,
             0x30 => Self::Datagram,
             0x31 => Self::StreamSync,
@@ -132,6 +136,7 @@ impl FrameKind {
             | Self::LaneClasses
             | Self::LinkMode
             | Self::TurnDelay
+            | Self::AckInterval
             | Self::LinkControl
             | Self::Datagram
             | Self::StreamSync

@@ -8,6 +8,7 @@
 //! [`DecodeError`]. Integers are little-endian.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
+mod ack_interval;
 mod batch;
 mod checksum;
 mod class;
@@ -36,6 +37,7 @@ mod time;
 mod turn_delay;
 mod varint;
 
+pub use ack_interval::AckInterval;
 pub use batch::{BatchWriter, FrameBody, FrameIter, FrameRef};
 pub use checksum::{Crc32c, crc32c};
 pub use class::TrafficClass;

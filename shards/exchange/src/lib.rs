@@ -35,4 +35,4 @@ pub use ports::{
 };
 pub use ring::{Full, Receiver, Sender, ring};
 pub use route_cell::{RoutePublisher, RouteReader, route_cell};
-pub use spin::Spin;
+pub use spin::{Lookout, Spin};

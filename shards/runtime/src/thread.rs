@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hawser_exchange::{ShardPorts, Spin};
+use hawser_exchange::{Lookout, ShardPorts};
 use hawser_session::LaneSession;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
@@ -129,7 +129,7 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
     let io = MonoioIo::default();
     let completions = io.completions();
     let mut shard = Shard::new(ports, &config, io);
-    let mut last_moved = None;
+    let (mut last_moved, mut lookout) = (None, Lookout::default());
     loop {
         let now = clock.now();
         let worked = shard.turn(now);
@@ -139,10 +139,11 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
         if shard.is_stopped() {
             return;
         }
-        let looks = last_moved.is_some_and(|at| now.saturating_since(at) < config.spin.budget);
+        let looks = last_moved.is_some_and(|at| now.saturating_since(at) < config.spin.budget)
+            && lookout.may_look(Instant::now());
         if worked || looks {
             if !worked {
-                Spin::relax();
+                lookout.relax();
             }
             // Let pumps run and the ring be looked at, without sleeping.
             pass().await;

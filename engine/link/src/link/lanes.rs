@@ -92,6 +92,7 @@ impl VirtualLink {
         let is_missed = lane.returns || lane.is_open() && lane.leaves_since.is_none();
         let id = lane.id.lane;
         self.depart(now, key, why);
+        self.ack_interval.forget_asked();
         self.probe(now);
         if is_missed || self.lanes.is_empty() {
             self.want_lane(id);

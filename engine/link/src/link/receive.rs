@@ -1,8 +1,8 @@
 //! Frames that come over a lane.
 
 use hawser_wire::{
-    FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry, LaneClasses,
-    LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
+    AckInterval, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry,
+    LaneClasses, LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::VirtualLink;
@@ -103,8 +103,11 @@ impl VirtualLink {
         let config = &self.config;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.receipt.receive(len);
-        let is_due = lane.receipt.unacked_bytes()
-            >= config.ack_bytes.min(lane.receipt.early_bytes())
+        let lanes = self.lanes.iter().map(|lane| lane.receipt.unacked_bytes());
+        let unacked_bytes = lanes.fold(0, u64::saturating_add);
+        let Some(lane) = self.lanes.get(at) else { return };
+        let is_due = self.ack_interval.is_due(unacked_bytes)
+            || lane.receipt.unacked_bytes() >= config.ack_bytes.min(lane.receipt.early_bytes())
             || lane.receipt.unacked_frames() >= config.ack_frames;
         if is_due {
             if !self.ack_flagged {
@@ -223,6 +226,9 @@ impl VirtualLink {
             FrameKind::TurnDelay => {
                 self.turn_delay.handle_peer(TurnDelay::decode(body)?.delay());
                 self.update_bound();
+            }
+            FrameKind::AckInterval => {
+                self.ack_interval.handle_peer(AckInterval::decode(body)?.bytes);
             }
             FrameKind::LinkMode => {
                 // As cheap to send as a heartbeat, and dearer to handle.

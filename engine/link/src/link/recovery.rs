@@ -8,6 +8,7 @@ use hawser_wire::{
 };
 
 use super::{DEPARTED_MAX, VirtualLink};
+use crate::ack_interval::AckInterval;
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey};
@@ -315,6 +316,7 @@ impl VirtualLink {
         self.moved_before = None;
         self.next_tick = now;
         self.rate.reset();
+        self.ack_interval = AckInterval::default();
         self.events.push_back(LinkEvent::SessionEnded { reason, frames });
     }
 }

@@ -1,7 +1,7 @@
 //! What goes out over a lane next.
 
 use hawser_wire::{
-    FrameHeader, FrameKind, LANE_ACK_ENTRIES_MAX, LaneClasses, MonoTime, TrafficClass,
+    AckInterval, FrameHeader, FrameKind, LANE_ACK_ENTRIES_MAX, LaneClasses, MonoTime, TrafficClass,
 };
 
 use super::VirtualLink;
@@ -278,7 +278,19 @@ impl VirtualLink {
         if class == TrafficClass::Bulk {
             self.take_turn(at, in_flight, bytes);
         }
+        self.ask_for_acks(in_flight.saturating_add(bytes));
         Some(Staged::Own { count: 1 })
+    }
+
+    /// So many bytes are in flight now: of what may be, the peer is to acknowledge parts at once.
+    fn ask_for_acks(&mut self, in_flight: u64) {
+        let (bound, default) = (self.in_flight_bound, self.config.ack_bytes);
+        if let Some(bytes) = self.ack_interval.handle_send(in_flight, bound, default)
+            && let Some(lane) = self.carrier(TrafficClass::Control)
+        {
+            lane.push_own(FrameKind::AckInterval, &AckInterval { bytes }.encode());
+            lane.wanted = true;
+        }
     }
 
     fn stage_batch(&mut self, now: MonoTime, at: usize, batch: Batch) -> Option<Staged> {
@@ -289,6 +301,9 @@ impl VirtualLink {
         let snapshot = self.rate.handle_send(now, in_flight, is_sparse);
         if batch.class() == TrafficClass::Bulk {
             self.take_turn(at, in_flight, wide(batch.len()));
+        }
+        if !is_sparse {
+            self.ask_for_acks(in_flight.saturating_add(wide(batch.len())));
         }
         let lane = self.lanes.get_mut(at)?;
         lane.credit.spend(batch.counted_bytes());

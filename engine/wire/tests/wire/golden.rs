@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use hawser_wire::{
-    AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason, DecodeError,
-    DrillProbe, Eviction, EvictionDigest, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameIter,
-    FrameKind, FrameRef, Heartbeat, Hello, Incarnation, JoinReply, JoinRequest, LaneAck,
-    LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LinkEpoch, LinkMode, LinkModeOffer,
-    LinkSequence, MeshId, NodeId, Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId,
-    ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId,
-    StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass, TurnDelay, capability,
-    put_varint,
+    AckInterval, AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason,
+    DecodeError, DrillProbe, Eviction, EvictionDigest, FRAME_BODY_BYTES_MAX, FrameFlags,
+    FrameHeader, FrameIter, FrameKind, FrameRef, Heartbeat, Hello, Incarnation, JoinReply,
+    JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LinkEpoch,
+    LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit, NoticeReason,
+    NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck,
+    StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass,
+    TurnDelay, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, written};
@@ -189,6 +189,10 @@ fn link_messages() {
     let delay = TurnDelay::new(Duration::from_millis(4));
     assert_eq!(delay.encode(), vector("turn-delay"));
     assert_eq!(TurnDelay::decode(vector("turn-delay")), Ok(delay));
+
+    let interval = AckInterval { bytes: 8_192 };
+    assert_eq!(interval.encode(), vector("ack-interval"));
+    assert_eq!(AckInterval::decode(vector("ack-interval")), Ok(interval));
 
     let probe = DrillProbe { drill: 7, probe: 258 };
     assert_eq!(probe.encode(), vector("drill-probe"));

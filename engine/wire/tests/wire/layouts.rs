@@ -1,8 +1,8 @@
 //! Every layout as one thing to test: decode, encode again.
 
 use hawser_wire::{
-    AdjacencyIndex, DecodeError, DrillProbe, Eviction, EvictionDigest, FrameHeader, Heartbeat,
-    Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment,
+    AckInterval, AdjacencyIndex, DecodeError, DrillProbe, Eviction, EvictionDigest, FrameHeader,
+    Heartbeat, Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClasses, LaneClose, LaneFragment,
     LinkModeOffer, Notice, RecordView, RouteHeader, StreamAck, StreamHeader, StreamSync,
     StripeStamp, TurnDelay,
 };
@@ -142,6 +142,12 @@ pub(crate) const LAYOUTS: &[Layout] = &[
         vectors: &["turn-delay"],
         end: End::Closed,
         recode: |input| TurnDelay::decode(input).map(|delay| delay.encode().to_vec()),
+    },
+    Layout {
+        name: "ack interval",
+        vectors: &["ack-interval"],
+        end: End::Closed,
+        recode: |input| AckInterval::decode(input).map(|interval| interval.encode().to_vec()),
     },
     Layout {
         name: "drill probe",

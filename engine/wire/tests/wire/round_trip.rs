@@ -4,11 +4,11 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, DecodeError, DrillProbe, Eviction, EvictionDigest, FrameHeader,
-    Heartbeat, Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClose, LaneFragment, LinkModeOffer,
-    Notice, ProducerId, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record, RecordBuilder,
-    RecordView, RouteHeader, StreamAck, StreamHeader, StreamOffset, StreamSync, StripeStamp,
-    TenantId, TurnDelay,
+    AckInterval, BootEpoch, CloseReason, DecodeError, DrillProbe, Eviction, EvictionDigest,
+    FrameHeader, Heartbeat, Hello, Hop, JoinReply, JoinRequest, LaneAck, LaneClose, LaneFragment,
+    LinkModeOffer, Notice, ProducerId, RECORD_BYTES_TARGET, RECORD_MESSAGES_MAX, Record,
+    RecordBuilder, RecordView, RouteHeader, StreamAck, StreamHeader, StreamOffset, StreamSync,
+    StripeStamp, TenantId, TurnDelay,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -109,6 +109,12 @@ proptest! {
     #[test]
     fn notice(value in any_of::notice()) {
         comes_back(&value, Notice::encode, Notice::decode)?;
+    }
+
+    #[test]
+    fn ack_interval(bytes: u32) {
+        let value = AckInterval { bytes };
+        prop_assert_eq!(AckInterval::decode(&value.encode()), Ok(value));
     }
 
     #[test]

@@ -67,6 +67,27 @@ fn a_lone_message_waits_for_no_acknowledgement_and_is_acknowledged_soon() {
     }
 }
 
+/// What short messages have left of a link's windows costs a long one some round trips, and no wait
+/// for a timer of the peer's.
+#[test]
+fn a_long_message_after_short_ones_waits_for_round_trips_alone() {
+    let config = LinkConfig { ack_delay: Duration::from_millis(50), ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 1);
+    for _ in 0..300 {
+        pair.push(0, Bulk, Origin::Own, 1, 1000).unwrap();
+        pair.run(Duration::from_millis(100));
+    }
+    let sent = pair.now;
+    pair.push(0, Bulk, Origin::Own, 1, 60_000).unwrap();
+    while !pair.under_way[0].is_empty() {
+        pair.step(true);
+    }
+    let round_trip = pair.delay * 2 + STEP * 2;
+    let took = pair.now.saturating_since(sent);
+    assert!(took <= round_trip * 8, "{took:?}, round trips of {round_trip:?}");
+    pair.settle(1);
+}
+
 #[test]
 fn acknowledgements_are_few_at_speed() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
