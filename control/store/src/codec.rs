@@ -110,7 +110,7 @@ impl<'a> RecordReader<'a> {
             return Ok(TrafficClass::Bulk);
         }
         let byte = self.u8()?;
-        TrafficClass::from_wire(byte).map_err(|_| self.invalid(byte))
+        TrafficClass::from_wire(byte).map_err(|_unknown| self.invalid(byte))
     }
 
     fn u32(&mut self) -> Result<u32, Fault> {
