@@ -174,9 +174,9 @@ proptest! {
                 world.happen(event);
             }
             let (updated, read) = (mesh.update(&world.lsdb), world.read());
-            prop_assert_eq!(&updated, &read);
+            prop_assert!(updated == read, "another mesh");
             // One that has missed rounds catches up all the same.
-            prop_assert_eq!(&first.update(&world.lsdb), &read);
+            prop_assert!(first.update(&world.lsdb) == read, "another mesh");
             let kept = settled(&mut computer, updated.clone());
             let fresh = settled(&mut PathComputer::new(3), read);
             for class in TrafficClass::ALL {
