@@ -25,3 +25,21 @@ impl Awareness {
         self.score.saturating_add(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_up_to_eight_and_back_to_one() {
+        let mut awareness = Awareness::default();
+        for expected in [1, 3, 5, 7, 8, 8] {
+            assert_eq!(awareness.multiplier(), expected);
+            awareness.worsen(2);
+        }
+        for expected in [8, 7, 6, 5, 4, 3, 2, 1, 1] {
+            assert_eq!(awareness.multiplier(), expected);
+            awareness.improve();
+        }
+    }
+}
