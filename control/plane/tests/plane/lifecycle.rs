@@ -116,7 +116,7 @@ async fn a_node_that_accepts_nothing_has_no_address_to_give() {
 async fn a_dead_address_is_named() {
     let b = start(Setup::listens("b")).await;
     b.handle.seed_mesh("test", "").await.expect("seeds");
-    let nowhere = crate::node::free_port().to_string();
+    let nowhere = free_port().to_string();
     let (token, _) =
         b.handle.issue_token(Duration::ZERO, None, Some(nowhere.clone())).await.expect("token");
     let a = start(Setup::dials_only("a")).await;
