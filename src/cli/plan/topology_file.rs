@@ -210,8 +210,6 @@ fn within(name: &str, value: f64, low: f64, high: f64) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use hawser_wire::TrafficClass;
-
     use super::*;
     use crate::cli::failure::Exit;
 
