@@ -103,6 +103,7 @@ fn each_class_has_paths_by_its_own_weights() {
         (&exported["weights"]["priority"]["latency"], &exported["weights"]["bulk"]["latency"]),
         (&1.0.into(), &2.0.into())
     );
+    assert_eq!(exported["weights"]["bulk"]["utilization"], 1.0, "shares follow the use of links");
     // Other nodes have their own.
     let theirs = mesh.b.json(&["route", "explain", "a", "c", "--class", "control"]);
     assert_eq!(theirs["candidates"][0]["hops"][0]["hop_cost"], 0, "{theirs}");

@@ -35,6 +35,7 @@ use crate::message_ways::MessageQuestions;
 use crate::opens::Opens;
 use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
+use crate::refresh::Refresh;
 use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -125,7 +126,7 @@ pub(crate) struct Control {
     pub(crate) overtaken_told: u64,
     /// When paths were computed last.
     pub(crate) routes_computed: MonoTime,
-    pub(crate) refresh_due: Option<MonoTime>,
+    pub(crate) refresh: Refresh,
     pub(crate) metrics_due: Option<MonoTime>,
     pub(crate) paths: PathWorker,
     /// The mesh that paths were last computed from, or are being, and the digest of the database.
@@ -220,7 +221,7 @@ impl Control {
             lsdb_changed: false,
             overtaken_told: 0,
             routes_computed: MonoTime::ZERO,
-            refresh_due: None,
+            refresh: Refresh::default(),
             metrics_due: None,
             paths: parts.paths,
             mesh_known: (Arc::new(MeshTopology::new(&Lsdb::new(), node, weights)), 0),

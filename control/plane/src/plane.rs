@@ -274,7 +274,7 @@ impl Control {
             self.adjacencies.poll_timeout().filter(|_| running),
             self.flooding_timeout().filter(|_| running),
             self.evictions_timeout().filter(|_| running),
-            self.refresh_due.filter(|_| running),
+            self.refresh.poll_timeout().filter(|_| running),
             self.metrics_due.filter(|_| running),
             self.routes_due().filter(|_| running),
             self.liveness.as_ref().and_then(LivenessWatch::poll_timeout).filter(|_| running),

@@ -15,8 +15,6 @@ use crate::directory::has_left;
 use crate::path_worker::Task;
 use crate::reports::ReportUse;
 
-/// An advertisement is made anew after so long, even without a change.
-const REFRESH: Duration = Duration::from_secs(30 * 60);
 /// Heartbeats of a link that came up are given so long before its metrics are read.
 const METRICS_FIRST: Duration = Duration::from_millis(500);
 /// Metrics are read this often.
@@ -94,7 +92,7 @@ impl Control {
             Ok(()) => self.lsdb_changed = true,
             Err(error) => tracing::error!(%error, "cannot advertise this node"),
         }
-        self.refresh_due = Some(now.saturating_add(REFRESH));
+        self.refresh.handle_originated(now);
     }
 
     /// Where this node's lanes can be dialled.
@@ -111,8 +109,7 @@ impl Control {
             return;
         }
         let now = self.now();
-        let refresh = self.refresh_due.is_some_and(|due| due <= now);
-        if self.adjacencies.take_due(now) || refresh {
+        if self.adjacencies.take_due(now) || self.refresh.is_due(now) {
             self.originate();
         }
         self.advance_flooding();
@@ -208,7 +205,7 @@ impl Control {
         self.checks_wait = false;
         self.overtaken_told = 0;
         self.adjacencies.clear();
-        self.refresh_due = None;
+        self.refresh.clear();
         self.metrics_due = None;
         self.known.clear();
         self.told = LsdbState::default();

@@ -324,7 +324,7 @@ pub enum EventKind {
     LaneUp,
     /// A lane is gone.
     LaneDown,
-    /// A new route snapshot is in force.
+    /// A new route snapshot is in force, with other paths; not if only their costs or shares moved.
     RoutesChanged,
     /// A stream was opened, here or towards here.
     StreamOpened,

@@ -68,7 +68,7 @@ pub use graph::{COST_MAX, Graph, GraphArc, GraphError, NODES_MAX, NodeNumber, Pa
 pub use incremental_spf::{ArcChange, RegrowWorkspace};
 pub use k_paths::{K_MAX, KPaths, PathLimits};
 pub use lsa::{ADJACENCIES_MAX, CertificateHash, LSA_BYTES_MAX, Lsa, LsaFlags, LsaVersion};
-pub use lsdb::{Inserted, LSDB_BYTES_MAX, Lsdb, LsdbState, ORIGINS_MAX, StoredLsa};
+pub use lsdb::{Inserted, LIFETIME_MAX, LSDB_BYTES_MAX, Lsdb, LsdbState, ORIGINS_MAX, StoredLsa};
 pub use mesh_topology::MeshTopology;
 pub use message::FLOODING_MESSAGE_BYTES_MAX;
 pub use multipath::SmoothRoundRobin;

@@ -21,7 +21,7 @@ pub const LSDB_BYTES_MAX: usize = 64 << 20;
 /// An advertisement that its origin does not renew is forgotten after so long (RFC 2328 appendix B).
 /// What is left of it is carried beside it and only shrinks: it is not signed, as it changes on the
 /// way.
-pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
+pub const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What became of an advertisement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -135,9 +135,10 @@ fn add_link(mesh: &mut PlanMesh, link: &LinkEntry) -> Result<(), String> {
         for (from, to, metrics) in [(&link.a, &link.b, &ab), (&link.b, &link.a, &ba)] {
             if let Some(cost) = cost_beyond(metrics, mesh.topology.weights(class)) {
                 let class = class.name();
+                let cost = if cost < 1e15 { cost.to_string() } else { format!("{cost:e}") };
                 return Err(format!(
-                    "from {from:?} to {to:?} it costs {class} traffic {cost:e}, and must not cost more \
-                     than {COST_MAX}: all weights of {class} may be smaller by the same factor"
+                    "from {from:?} to {to:?} its cost for {class} is {cost}, and must be from 0 to \
+                     {COST_MAX}: all weights of {class} may be smaller by the same factor"
                 ));
             }
         }
@@ -209,8 +210,6 @@ fn within(name: &str, value: f64, low: f64, high: f64) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use hawser_wire::TrafficClass;
-
     use super::*;
     use crate::cli::failure::Exit;
 
@@ -300,8 +299,8 @@ mod tests {
             )
         };
         let dear = [
-            (r#""latency":100000"#, r#""latency_us":1,"ba":{"latency_us":50000}"#, "5e9"),
-            (r#""hop":4294967296"#, r#""latency_us":1"#, "4.294967296e9"),
+            (r#""latency":100000"#, r#""latency_us":1,"ba":{"latency_us":50000}"#, "5000000000"),
+            (r#""hop":4294967296"#, r#""latency_us":1"#, "4294967296"),
             (r#""bandwidth":1"#, r#""bandwidth_mbps":0"#, "inf"),
             (r#""loss":1"#, r#""loss":1"#, "inf"),
         ];
