@@ -46,6 +46,7 @@ mod opens;
 mod operator_routes;
 mod path_worker;
 mod plane;
+mod refusal;
 mod reports;
 mod routes;
 mod settling;
