@@ -136,7 +136,7 @@ impl Traffic {
         Self { publisher, subscriber, stop, feeder, received, checker }
     }
 
-    fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
     }
 
