@@ -140,7 +140,6 @@ impl Traffic {
         Self { publisher, subscriber, stop, feeder, received, checker }
     }
 
-    /// Lines that have come.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
     }

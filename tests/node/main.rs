@@ -24,4 +24,6 @@ mod route;
 mod stream;
 mod survey;
 mod triangle;
+mod twins;
 mod violations;
+mod watcher;

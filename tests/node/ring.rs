@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::link_faults::Traffic;
 use crate::namespaces::{are_allowed, hold, inside, within};
 use crate::process::{Guarded, Node, Spec, wait_for};
+use crate::triangle::nodes_of;
 
 /// A, B, C, D, E stand in a ring; B and D are joined by a chord. From A to C the way over B has the
 /// fewest hops, and is taken unless what was measured says that another is faster.
@@ -138,8 +139,19 @@ fn links_that_are_reset_for_good_or_fall_silent_cost_nothing() {
 #[test]
 fn a_relay_that_is_killed_under_load_costs_nothing() {
     let Some(ring) = Ring::start() else { return };
+    // Over B, whatever was measured.
+    let a = &ring.nodes[A];
+    a.run(&["route", "add", "c", "--via", "b"]).ok();
+    wait_for("the way over B to be in force", || {
+        let rows = a.json(&["route", "ls", "c"]);
+        (rows[0]["operator"] == true && nodes_of(&rows[0]) == "a b c").then_some(())
+    });
     let traffic = Traffic::start(&ring.nodes[A], &ring.nodes[C], 32, None);
     traffic.await_more(1_000);
+    let latest = format!("s:{}", traffic.received());
+    let told = a.json(&["route", "explain", "--message", &latest]);
+    let sendings = told["destinations"][0]["sendings"].as_array().unwrap();
+    assert_eq!(sendings.iter().map(nodes_of).collect::<Vec<_>>(), ["a b c"], "{told}");
     ring.nodes[B].process.signal(Signal::KILL);
     traffic.await_more(5_000);
     ring.await_hops(A, C, 3);

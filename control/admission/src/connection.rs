@@ -23,7 +23,7 @@ const TLS_BYTES_MAX: usize = 32 << 10;
 const OVERHEAD_BYTES: usize = 1 << 10;
 /// After a refusal the rest of what the peer sends is read and dropped, because closing with
 /// unread bytes makes TCP reset the connection, and the reset destroys the refusal on its way.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 << 10;
 
 /// A socket and its session during the handshake: every wait ends at the deadline, every stage

@@ -64,6 +64,7 @@ pub async fn dial(
                 peer: peer.node,
                 peer_name: peer.name,
                 peer_incarnation: hello.incarnation,
+                peer_life: hello.life,
                 peer_stripes: hello.capabilities & capability::STRIPING != 0,
                 peer_takes_priority: hello.capabilities & capability::PRIORITY != 0,
                 lane: options.lane,

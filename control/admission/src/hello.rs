@@ -33,7 +33,8 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
         capabilities: capability::STRICT_SOURCE_ROUTES
             | capability::LANE_ACKS
             | capability::STRIPING
-            | capability::PRIORITY,
+            | capability::PRIORITY
+            | capability::LIFE_NONCE,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,
@@ -42,6 +43,7 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
         class: lane.class,
         frame_body_max: u32::try_from(FRAME_BODY_BYTES_MAX).unwrap_or(u32::MAX),
         name: local.name.clone(),
+        life: Some(local.life),
     }
 }
 

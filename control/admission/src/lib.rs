@@ -26,6 +26,7 @@ mod limits;
 mod local_node;
 mod proxy;
 mod rate_limit;
+mod refuse;
 mod serve;
 mod slots;
 
@@ -42,6 +43,7 @@ pub use fault::{Fault, Stage};
 pub use join::{JoinOptions, join};
 pub use limits::{AdmissionLimits, SocketOptions};
 pub use local_node::LocalNode;
+pub use refuse::refuse;
 
 /// A lane that is ready for the shard which owns its link.
 pub type Handover = LaneHandover<LaneSession>;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hawser_wire::{Incarnation, MeshId, NodeId};
+use hawser_wire::{Incarnation, LifeNonce, MeshId, NodeId};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::BarredPeers;
@@ -17,6 +17,9 @@ pub struct LocalNode {
     pub mesh: MeshId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// What tells it from another one with this incarnation: random, the same for the whole life of
+    /// the process.
+    pub life: LifeNonce,
     /// TLS for dialling.
     pub client: Arc<ClientConfig>,
     /// TLS for accepting.

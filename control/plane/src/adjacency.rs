@@ -2,7 +2,9 @@
 //! metrics, and when it must tell anew. Pure.
 //!
 //! What changes is told after a short pause that gathers other changes. How often it may be is
-//! limited by cause: a link that breaks does not wait for metrics that move.
+//! limited by cause: a link that breaks does not wait for metrics that move. A node that another one
+//! speaks for says nothing until it may say so: two processes with one key would else turn the mesh's
+//! paths at the pace of their changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +24,8 @@ enum Cause {
     Change,
     /// A metric moved.
     Metric,
+    /// Another life's word was newer.
+    Overtaken,
 }
 
 /// When the mesh is to be told for one cause.
@@ -60,6 +64,8 @@ pub(crate) struct Adjacencies {
     down: Due,
     change: Due,
     metric: Due,
+    /// Another life's word is newer than this node's: it waits for this alone.
+    overtaken: Due,
 }
 
 impl Adjacencies {
@@ -76,6 +82,7 @@ impl Adjacencies {
             down: Due::new(soon, bucket(16, 250)),
             change: Due::new(soon, bucket(16, 500)),
             metric: Due::new(later, bucket(4, 2_000)),
+            overtaken: Due::new(soon, bucket(4, 30_000)),
         }
     }
 
@@ -126,8 +133,15 @@ impl Adjacencies {
         self.gather_for(now, Cause::Change);
     }
 
+    /// Another life of this node is believed in place of it: its advertisement is to be made anew. A
+    /// node with an old disk is overtaken once or twice, one with a twin again and again.
+    pub(crate) fn handle_overtaken(&mut self, now: MonoTime) {
+        self.gather_for(now, Cause::Overtaken);
+    }
+
     fn gather_for(&mut self, now: MonoTime, cause: Cause) {
         let due = match cause {
+            Cause::Overtaken => &mut self.overtaken,
             Cause::LinkDown => &mut self.down,
             Cause::Change => &mut self.change,
             Cause::Metric => &mut self.metric,
@@ -138,18 +152,30 @@ impl Adjacencies {
 
     /// When the advertisement is to be made anew.
     pub(crate) fn poll_timeout(&self) -> Option<MonoTime> {
-        [&self.down, &self.change, &self.metric].into_iter().filter_map(Due::poll_timeout).min()
+        let dues = [&self.down, &self.change, &self.metric].into_iter();
+        self.overtaken.poll_timeout().or_else(|| dues.filter_map(Due::poll_timeout).min())
     }
 
     /// True, once, when it is time: whatever changed is told then.
     pub(crate) fn take_due(&mut self, now: MonoTime) -> bool {
-        let dues = [&mut self.down, &mut self.change, &mut self.metric];
-        let ready = dues.into_iter().find(|due| due.poll_timeout().is_some_and(|at| at <= now));
+        let is_overtaken = self.overtaken.at.is_some();
+        let dues = [&mut self.overtaken, &mut self.down, &mut self.change, &mut self.metric];
+        let waiting = if is_overtaken { 1 } else { dues.len() };
+        let ready = dues
+            .into_iter()
+            .take(waiting)
+            .find(|due| due.poll_timeout().is_some_and(|at| at <= now));
         let taken = ready.is_some_and(|due| due.bucket.take(now));
         if taken {
-            (self.down.at, self.change.at, self.metric.at) = (None, None, None);
+            self.told_all();
         }
         taken
+    }
+
+    fn told_all(&mut self) {
+        for due in [&mut self.overtaken, &mut self.down, &mut self.change, &mut self.metric] {
+            due.at = None;
+        }
     }
 
     /// What to tell: links that are up and named.
@@ -193,7 +219,7 @@ impl Adjacencies {
         for entry in self.entries.values_mut() {
             entry.up = false;
         }
-        (self.down.at, self.change.at, self.metric.at) = (None, None, None);
+        self.told_all();
     }
 }
 
@@ -281,6 +307,29 @@ mod tests {
         adjacencies.handle_link_down(at(4_700), PEER);
         assert!(adjacencies.take_due(at(4_710)), "a down does not");
         assert_eq!(adjacencies.poll_timeout(), None, "and tells the ups with it");
+    }
+
+    #[test]
+    fn who_is_overtaken_speaks_again_at_once_and_then_seldom_whatever_happens() {
+        let mut adjacencies = with_peer();
+        let mut told = Vec::new();
+        for ms in 1_000..100_000 {
+            // Its twin speaks whenever it has spoken, and its own links flap.
+            adjacencies.handle_overtaken(at(ms));
+            adjacencies.handle_link_down(at(ms), PEER);
+            adjacencies.handle_link_up(at(ms), PEER);
+            if adjacencies.take_due(at(ms)) {
+                told.push(ms);
+            }
+        }
+        assert_eq!(told[0], 1_010);
+        assert!(told[3] < 1_100, "a burst of four: {told:?}");
+        assert_eq!(told.len(), 4 + 3, "then one in 30 s: {told:?}");
+        // Once it is not overtaken any more it speaks as ever.
+        adjacencies.handle_overtaken(at(200_000));
+        assert!(adjacencies.take_due(at(200_010)));
+        adjacencies.handle_link_down(at(200_020), PEER);
+        assert!(adjacencies.take_due(at(200_030)));
     }
 
     #[test]

@@ -47,6 +47,15 @@ impl LanePlan {
         if self.collapsed { separate.split_at(1).0 } else { separate }
     }
 
+    /// The class of a lane, by its number; which lanes a link has is its ends' choice.
+    pub(crate) const fn class_on_wire(lane: LaneId) -> TrafficClass {
+        match lane.0 {
+            0 => TrafficClass::Control,
+            1 => TrafficClass::Priority,
+            BULK_LANE_FIRST.. => TrafficClass::Bulk,
+        }
+    }
+
     /// The class of a lane that a link may have; `None` if it may not have such a lane.
     pub(crate) fn class_of(self, lane: LaneId) -> Option<TrafficClass> {
         let mut separate = Self::separate().iter();
@@ -104,6 +113,11 @@ mod tests {
         let bulk = Some(TrafficClass::Bulk);
         assert_eq!(classes[..2], [Some(TrafficClass::Control), Some(TrafficClass::Priority)]);
         assert_eq!(classes[2..], [bulk, bulk, bulk, bulk, None, None]);
+        for (lane, class) in classes.iter().zip(0_u16..).filter_map(|(c, lane)| Some((lane, (*c)?)))
+        {
+            assert_eq!(LanePlan::class_on_wire(LaneId(lane)), class);
+        }
+        assert_eq!(LanePlan::class_on_wire(LaneId(u16::MAX)), TrafficClass::Bulk);
         let narrow = LanePlan { bulk_lanes_max: 0, ..separate };
         assert_eq!(narrow.class_of(LaneId(2)), bulk, "at least one");
         assert_eq!(narrow.class_of(LaneId(3)), None);

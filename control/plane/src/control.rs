@@ -9,7 +9,9 @@ use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
 use hawser_routing::{Flooding, Lsdb, LsdbState, MeshTopology, RouteSnapshot};
 use hawser_store::MeshRecord;
-use hawser_wire::{BootEpoch, Eviction, Incarnation, MonoTime, NodeId, ShardId, StreamId};
+use hawser_wire::{
+    BootEpoch, Eviction, Incarnation, LifeNonce, MonoTime, NodeId, ShardId, StreamId,
+};
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -28,7 +30,7 @@ use crate::evictions::Evictions;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::link_modes::LinkModes;
-use crate::link_state::RefusedLinkState;
+use crate::link_state::Refused;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::message_ways::MessageQuestions;
@@ -72,6 +74,8 @@ pub(crate) struct Control {
     pub(crate) key: Arc<NodeKey>,
     pub(crate) node: NodeId,
     pub(crate) boot: u64,
+    /// Tells this process from another one that was started with this key and counter.
+    pub(crate) life: LifeNonce,
     clock: Instant,
 
     pub(crate) shards: Shards,
@@ -142,8 +146,10 @@ pub(crate) struct Control {
     pub(crate) liveness: Option<LivenessWatch>,
     /// The map of the mesh is awaited.
     pub(crate) settling: Option<Settling>,
-    /// What of each neighbour's link state was refused.
-    pub(crate) refused_link_state: BTreeMap<NodeId, RefusedLinkState>,
+    /// What of each neighbour was refused.
+    pub(crate) refused: BTreeMap<NodeId, Refused>,
+    /// How often lanes were refused to who does not keep the rules, by reason.
+    pub(crate) lanes_refused: BTreeMap<&'static str, u64>,
 
     pub(crate) catalogue: Catalogue,
     pub(crate) announcements: Announcements,
@@ -171,6 +177,7 @@ pub(crate) struct Parts {
     pub(crate) operator_routes: OperatorRoutes,
     pub(crate) evictions: Vec<Eviction>,
     pub(crate) peers: Vec<String>,
+    pub(crate) life: LifeNonce,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) continuations: mpsc::UnboundedSender<Continuation>,
     pub(crate) accepted: mpsc::Sender<Accepted>,
@@ -185,6 +192,7 @@ impl Control {
             key: Arc::new(parts.key),
             node,
             boot: parts.boot,
+            life: parts.life,
             clock: Instant::now(),
             unstopped: (0..parts.shards.count()).map(ShardId).collect(),
             shards: parts.shards,
@@ -231,7 +239,8 @@ impl Control {
             told: LsdbState::default(),
             liveness: None,
             settling: None,
-            refused_link_state: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            lanes_refused: BTreeMap::new(),
             catalogue: Catalogue::new(node),
             announcements: Announcements::default(),
             opens: Opens::default(),

@@ -77,7 +77,7 @@ impl Control {
             self.take_eviction(eviction, Some(from));
         } else {
             let why = "an eviction that the mesh's authority has not signed";
-            self.refuse_link_state(from, why.to_owned());
+            self.tell_refused(from, why.to_owned());
         }
     }
 

@@ -1,19 +1,16 @@
 //! Lanes come and go: from admission to the registry to the shards, and what shards say of them.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
-use hawser_admission::{Accepted, AdmissionError, DialOptions, Handover, dial};
+use hawser_admission::{Accepted, AdmissionError, DialOptions, Handover, dial, refuse};
 use hawser_exchange::ControlToShard;
-use hawser_wire::{
-    BatchWriter, CloseReason, FrameKind, LaneClose, LaneId, LinkEpoch, LinkSequence, NodeId,
-    TrafficClass,
-};
+use hawser_wire::{CloseReason, LaneClose, LaneId, LinkEpoch, NodeId};
 
 use crate::EventKind;
 use crate::control::{Continuation, Control, entropy};
 use crate::dialler::{DialRequest, Failed};
 use crate::links::{Connection, LinkChange, Verdict};
+use crate::refusal::Refusal;
 
 impl Control {
     /// Starts every attempt to dial that is due.
@@ -54,12 +51,10 @@ impl Control {
             Ok(handover) => {
                 let peer = handover.peer;
                 // A refusal by this side alone means that another connection serves the lane.
-                let served = self.take_lane(Box::new(handover)) || self.links.is_served(peer, lane);
-                if served {
-                    self.dialler.handle_dialled(now, address, lane, peer);
-                    return;
+                match self.take_lane(Box::new(handover)) {
+                    Err(why) if !self.links.is_served(peer, lane) => (None, why),
+                    _ => return self.dialler.handle_dialled(now, address, lane, peer),
                 }
-                (None, self.links.why_refused(peer).to_owned())
             }
             Err(error) => {
                 let failure = error.to_string();
@@ -90,11 +85,12 @@ impl Control {
     pub(crate) fn handle_accepted(&mut self, accepted: Accepted) {
         match accepted {
             Accepted::Lane(handover) if self.is_running() => {
-                self.take_lane(handover);
+                // Whoever dialled is told.
+                let _refused = self.take_lane(handover);
             }
             Accepted::Lane(handover) => {
                 let detail = "mesh stopped".to_owned();
-                refuse(*handover, &LaneClose { reason: CloseReason::Shutdown, detail });
+                self.refuse(handover, LaneClose { reason: CloseReason::Shutdown, detail });
             }
             Accepted::Join(attempt) => self.handle_join_attempt(attempt),
             Accepted::Refused { remote, reason } => {
@@ -103,14 +99,18 @@ impl Control {
         }
     }
 
-    /// Gives a connection to the shard that owns the link, unless another one serves the lane.
-    /// True if it serves now.
-    fn take_lane(&mut self, handover: Box<Handover>) -> bool {
+    /// Gives a connection to the shard that owns the link, unless it is refused.
+    ///
+    /// # Errors
+    /// Why it is; the peer is told.
+    fn take_lane(&mut self, handover: Box<Handover>) -> Result<(), String> {
         let peer = handover.peer;
         let connection = Connection {
             peer,
             incarnation: handover.peer_incarnation,
+            life: handover.peer_life,
             lane: handover.lane,
+            class: handover.class,
             epoch: handover.epoch,
             dialled: handover.dialled,
         };
@@ -128,19 +128,49 @@ impl Control {
                 }
                 let arrived = ControlToShard::LaneArrived(handover);
                 self.shards.send_to_link(peer, arrived);
-                true
+                Ok(())
             }
-            Verdict::Refuse => {
+            Verdict::Refuse(refusal) => {
+                let detail = refusal.detail(&connection);
+                self.tell_lane_refused(&connection, refusal, &handover);
+                let own = || LaneClose { reason: refusal.close_reason(), detail: detail.clone() };
                 let barred = self.mesh.as_ref().and_then(|mesh| mesh.local.barred.refusal(peer));
-                let superseded = || LaneClose {
-                    reason: CloseReason::Superseded,
-                    detail: "another connection serves this lane".to_owned(),
-                };
-                let close = barred.map_or_else(superseded, |refusal| refusal.close);
-                refuse(*handover, &close);
-                false
+                let close = barred.map_or_else(own, |refusal| refusal.close);
+                self.refuse(handover, close);
+                Err(detail)
             }
         }
+    }
+
+    /// Says of a refused connection what an operator must know. It may come again and again: as often
+    /// as that is said of one neighbour.
+    fn tell_lane_refused(&mut self, offered: &Connection, refusal: Refusal, handover: &Handover) {
+        let Some(name) = refusal.counted_as() else { return };
+        let count = self.lanes_refused.entry(name).or_default();
+        *count = count.saturating_add(1);
+        let Connection { peer, lane, class, epoch, .. } = *offered;
+        let (reason, remote) = (refusal.close_reason().text(), handover.remote.ip());
+        let why = format!("{reason}: {}", refusal.detail(offered));
+        let shown = format!("{}, from {remote}: {why}", handover.peer_name);
+        if self.tell_refused(peer, shown) {
+            let inputs = vec![
+                ("lane", lane.to_string()),
+                ("class", class.name().to_owned()),
+                ("epoch", epoch.to_string()),
+                ("remote", handover.remote.to_string()),
+                ("why", why),
+            ];
+            self.note_lane_event(peer, "lane-refused", inputs);
+        }
+    }
+
+    /// Closes a connection that no shard gets, beside the loop, and says why.
+    fn refuse(&mut self, handover: Box<Handover>, close: LaneClose) {
+        self.spawn(async move {
+            refuse(*handover, &close).await;
+            let done: Continuation = Box::new(|_control| ());
+            done
+        });
     }
 
     /// A shard says that a lane carries frames.
@@ -170,7 +200,11 @@ impl Control {
         lane: LaneId,
         epoch: LinkEpoch,
         reason: &str,
+        told: Option<CloseReason>,
     ) {
+        if told == Some(CloseReason::DuplicateNode) {
+            self.tell_duplicate(peer, reason);
+        }
         let change = self.links.handle_lane_down(peer, lane, epoch);
         if change == LinkChange::Stale {
             return;
@@ -191,6 +225,19 @@ impl Control {
         self.handle_link_lost(peer);
     }
 
+    /// A neighbour refuses this node, as another process runs with its key.
+    fn tell_duplicate(&mut self, peer: NodeId, reason: &str) {
+        let by = self.peer_name(peer);
+        tracing::error!(
+            by,
+            reason,
+            "another process runs as this node, on a copy of its data directory: stop one of the two; \
+             for a further node remove the copy and join with a token of its own"
+        );
+        let detail = format!("{by} refuses this node, was its data directory copied? {reason}");
+        self.events.emit(EventKind::Refused, Some(self.node), detail);
+    }
+
     /// Closes every lane, saying why.
     pub(crate) fn close_lanes(&mut self, reason: CloseReason) {
         for (peer, old) in self.links.take_all() {
@@ -203,24 +250,5 @@ impl Control {
     /// A neighbour's name, or its id while that is not known.
     pub(crate) fn peer_name(&self, peer: NodeId) -> String {
         self.peer_names.get(&peer).cloned().unwrap_or_else(|| peer.to_string())
-    }
-}
-
-/// Closes a connection that no shard gets, and says why as far as its socket takes it: the peer
-/// may also find out by the connection's end alone.
-fn refuse(mut handover: Handover, close: &LaneClose) {
-    let mut body = Vec::new();
-    close.encode(&mut body);
-    let mut batch = Vec::new();
-    let framed = BatchWriter::new(&mut batch).frame(
-        FrameKind::Close,
-        TrafficClass::Control,
-        LinkSequence::default(),
-        &[&body],
-    );
-    if framed.is_ok() && handover.session.send_message(&batch).is_ok() {
-        handover.session.send_close();
-        let unsent = handover.session.take_unsent();
-        let _as_far_as_it_goes = handover.socket.write_all(&unsent);
     }
 }

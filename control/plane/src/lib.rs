@@ -47,6 +47,7 @@ mod operator_routes;
 mod path_worker;
 mod plane;
 mod refresh;
+mod refusal;
 mod reports;
 mod routes;
 mod settling;

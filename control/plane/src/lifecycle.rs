@@ -6,7 +6,7 @@ use std::time::Duration;
 use hawser_admission::{Acceptor, AdmissionError, JoinOptions, LocalNode, join};
 use hawser_identity::{Credentials, JoinToken, MeshAuthority, NodeKey, random_id};
 use hawser_store::{MemberRecord, MeshRecord, StoreError};
-use hawser_wire::{CloseReason, Incarnation, JoinReply, MeshId, MonoTime, printable};
+use hawser_wire::{CloseReason, Incarnation, JoinReply, LifeNonce, MeshId, MonoTime, printable};
 use zeroize::Zeroizing;
 
 use crate::control::{Continuation, Control, Listening, Mesh, unix_s};
@@ -34,6 +34,7 @@ impl Mesh {
         key: &NodeKey,
         name: &str,
         incarnation: Incarnation,
+        life: LifeNonce,
     ) -> Result<Self, PlaneError> {
         let credentials = Credentials::new(key, &record.certificate, &record.authority)?;
         let local = LocalNode {
@@ -41,6 +42,7 @@ impl Mesh {
             name: name.to_owned(),
             mesh: record.mesh,
             incarnation,
+            life,
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
             barred: Arc::default(),
@@ -84,8 +86,8 @@ impl Control {
         Ok((mesh, acceptor))
     }
 
-    fn mesh_of(&self, record: MeshRecord) -> Result<Mesh, PlaneError> {
-        Mesh::new(record, &self.key, &self.config.node_name, self.incarnation())
+    pub(crate) fn mesh_of(&self, record: MeshRecord) -> Result<Mesh, PlaneError> {
+        Mesh::new(record, &self.key, &self.config.node_name, self.incarnation(), self.life)
     }
 
     fn check_may_enter(&self) -> Result<(), PlaneError> {

@@ -20,13 +20,13 @@ const CHECKS_PER_TURN: usize = 16;
 const WAITING_MAX: usize = 1024;
 /// Another's word about this node is newer than its own once or twice after a start with an old disk;
 /// each time that it has been so many times more is told.
-const OVERTAKEN_EVERY: u64 = 5;
+const OVERTAKEN_EVERY: u64 = 3;
 /// Events about what one neighbour floods: so many, and one more a second.
 const EVENTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
 
-/// What of a neighbour's link state was refused.
+/// What of a neighbour was refused: link state, lanes.
 #[derive(Debug)]
-pub(crate) struct RefusedLinkState {
+pub(crate) struct Refused {
     count: u64,
     /// Why the last of it was.
     last: String,
@@ -54,7 +54,9 @@ impl Control {
                 self.handle_eviction_digest(from, digest);
             }
             Ok(None) => tracing::debug!(%from, "link message of unknown kind"),
-            Err(error) => self.refuse_link_state(from, format!("link message: {error}")),
+            Err(error) => {
+                self.tell_refused(from, format!("link message: {error}"));
+            }
         }
     }
 
@@ -105,11 +107,12 @@ impl Control {
             self.handle_rejected(sender, reason);
         }
         if self.flooding.must_originate() {
-            self.adjacencies.gather(now);
+            self.adjacencies.handle_overtaken(now);
             let overtaken = self.flooding.overtaken();
             if overtaken >= self.overtaken_told.saturating_add(OVERTAKEN_EVERY) {
                 self.overtaken_told = overtaken;
                 let detail = "another node speaks with this node's key: was its disk copied?";
+                tracing::error!(overtaken, "{detail} Stop one of the two");
                 self.events.emit(EventKind::Refused, Some(self.node), detail.to_owned());
             }
         }
@@ -159,6 +162,7 @@ impl Control {
             | RejectReason::Busy { .. }
             | RejectReason::DeltaMismatch { .. }
             | RejectReason::CertificateMissing { .. }
+            | RejectReason::Overtaken { .. }
             | RejectReason::Stale { .. } => {
                 tracing::debug!(%from, %reason, "link state skipped");
             }
@@ -167,22 +171,27 @@ impl Control {
             | RejectReason::Refused { .. }
             | RejectReason::FarFuture { .. }
             | RejectReason::WrongCertificate { .. }
-            | RejectReason::Full { .. } => self.refuse_link_state(from, reason.to_string()),
+            | RejectReason::Full { .. } => {
+                self.tell_refused(from, reason.to_string());
+            }
         }
     }
 
-    /// What a neighbour floods is not taken. It may repeat it: the same is said once, then counted,
-    /// and what differs each time is said no more often than once a second.
-    pub(crate) fn refuse_link_state(&mut self, from: NodeId, why: String) {
+    /// What a neighbour says or wants is not taken. It may repeat it: the same is said once, then
+    /// counted, and what differs each time is said no more often than once a second. True if it was
+    /// said.
+    pub(crate) fn tell_refused(&mut self, from: NodeId, why: String) -> bool {
         let now = self.now();
-        let fresh = || RefusedLinkState { count: 0, last: String::new(), events: EVENTS };
-        let refused = self.refused_link_state.entry(from).or_insert_with(fresh);
+        let fresh = || Refused { count: 0, last: String::new(), events: EVENTS };
+        let refused = self.refused.entry(from).or_insert_with(fresh);
         refused.count = refused.count.saturating_add(1);
         if refused.last == why || !refused.events.take(now) {
-            tracing::debug!(%from, why, count = refused.count, "link state refused again");
+            tracing::debug!(%from, why, count = refused.count, "refused again");
+            false
         } else {
             refused.last.clone_from(&why);
             self.events.emit(EventKind::Refused, Some(from), why);
+            true
         }
     }
 }

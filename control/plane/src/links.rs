@@ -2,11 +2,15 @@
 //! between two connections for one lane. Pure.
 //!
 //! **Invariant:** per neighbour and lane at most one connection is registered, and all connections
-//! of a neighbour belong to the newest life of it that was seen.
+//! of a neighbour belong to one process: the newest life of it that was seen. **Invariant:** a
+//! connection that is refused changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_wire::{Incarnation, LaneId, LinkEpoch, LinkMode, NodeId};
+use hawser_wire::{Incarnation, LaneId, LifeNonce, LinkEpoch, LinkMode, NodeId, TrafficClass};
+
+use crate::config::LanePlan;
+use crate::refusal::Refusal;
 
 /// A connection whose handshake is done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,8 +19,12 @@ pub(crate) struct Connection {
     pub peer: NodeId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// What tells that from another one with this incarnation, if the neighbour says it.
+    pub life: Option<LifeNonce>,
     /// Which lane it is for.
     pub lane: LaneId,
+    /// The lane's class, as its dialler has it.
+    pub class: TrafficClass,
     /// The dialler's count.
     pub epoch: LinkEpoch,
     /// This node dialled.
@@ -42,8 +50,8 @@ pub(crate) enum Verdict {
         /// The link was up in an older life of the neighbour, and is down now.
         link_ended: bool,
     },
-    /// Another one serves the lane, or the neighbour has begun a newer life, or gets none for a while.
-    Refuse,
+    /// It gets no lane.
+    Refuse(Refusal),
 }
 
 /// What a shard's word about a lane changed.
@@ -67,6 +75,7 @@ struct Lane {
 #[derive(Debug, Default)]
 struct Link {
     incarnation: Incarnation,
+    life: Option<LifeNonce>,
     /// As last told to the loop. Stays true while a lane is replaced.
     up: bool,
     /// Both ends agreed on one lane for all traffic.
@@ -92,21 +101,20 @@ impl Links {
 
     /// Decides about a connection and registers it if it is to serve.
     ///
-    /// A newer life of the neighbour ends all connections of the older one. Within one life: of
+    /// A newer life of the neighbour ends all connections of the older one. Of two lives with one
+    /// incarnation the first keeps the link for as long as it has a lane. Within one life: of
     /// two connections that crossed, the one that the smaller id dialled lives; of two that the
     /// same side dialled, the newer. Both ends come to the same verdict.
     pub(crate) fn offer(&mut self, offered: &Connection) -> Verdict {
-        if self.is_barred(offered.peer) {
-            return Verdict::Refuse;
+        if let Err(refusal) = self.check(offered) {
+            return Verdict::Refuse(refusal);
         }
         let link = self.links.entry(offered.peer).or_default();
-        if offered.incarnation < link.incarnation {
-            return Verdict::Refuse;
-        }
         let mut superseded = Vec::new();
         let mut link_ended = false;
-        if offered.incarnation > link.incarnation {
-            link.incarnation = offered.incarnation;
+        let is_other = offered.incarnation > link.incarnation || offered.life != link.life;
+        if is_other {
+            (link.incarnation, link.life) = (offered.incarnation, offered.life);
             link_ended = std::mem::take(&mut link.up);
             link.collapsed = false;
             let old = std::mem::take(&mut link.lanes);
@@ -114,19 +122,45 @@ impl Links {
                 .extend(old.into_iter().map(|(lane, old)| Superseded { lane, epoch: old.epoch }));
         }
         if let Some(current) = link.lanes.get(&offered.lane) {
-            let offered_lives = if current.dialled == offered.dialled {
-                offered.epoch > current.epoch
-            } else {
-                offered.dialled == (self.local < offered.peer)
-            };
-            if !offered_lives {
-                return Verdict::Refuse;
-            }
             superseded.push(Superseded { lane: offered.lane, epoch: current.epoch });
         }
         let lane = Lane { epoch: offered.epoch, dialled: offered.dialled, up: false };
         link.lanes.insert(offered.lane, lane);
         Verdict::Serve { superseded, link_ended }
+    }
+
+    /// Whether a connection is to serve its lane.
+    fn check(&self, offered: &Connection) -> Result<(), Refusal> {
+        if self.evicted.contains(&offered.peer) {
+            return Err(Refusal::Evicted);
+        }
+        if self.barred.contains(&offered.peer) {
+            return Err(Refusal::Cut);
+        }
+        let made_for = LanePlan::class_on_wire(offered.lane);
+        if offered.class != made_for {
+            return Err(Refusal::Class { made_for });
+        }
+        let Some(link) = self.links.get(&offered.peer) else { return Ok(()) };
+        if offered.incarnation < link.incarnation {
+            return Err(Refusal::OlderLife { newer: link.incarnation });
+        }
+        if offered.incarnation > link.incarnation {
+            return Ok(());
+        }
+        if offered.life != link.life && !link.lanes.is_empty() {
+            return Err(Refusal::OtherLife);
+        }
+        match link.lanes.get(&offered.lane) {
+            None => Ok(()),
+            Some(current) if current.dialled == offered.dialled => {
+                let epoch = current.epoch;
+                let is_newer = offered.epoch > epoch;
+                if is_newer { Ok(()) } else { Err(Refusal::Duplicate { epoch }) }
+            }
+            Some(_) if offered.dialled == (self.local < offered.peer) => Ok(()),
+            Some(_) => Err(Refusal::Crossed),
+        }
     }
 
     /// A shard says that the lane carries frames.
@@ -237,17 +271,6 @@ impl Links {
         self.barred.contains(&peer) || self.evicted.contains(&peer)
     }
 
-    /// Why [`Self::offer`] refuses a connection for a lane that none serves.
-    pub(crate) fn why_refused(&self, peer: NodeId) -> &'static str {
-        if self.evicted.contains(&peer) {
-            "the mesh has evicted the neighbour"
-        } else if self.is_barred(peer) {
-            "the link is cut by an operator"
-        } else {
-            "the neighbour has begun a newer life"
-        }
-    }
-
     /// Forgets every connection and returns them all, to be closed.
     pub(crate) fn take_all(&mut self) -> Vec<(NodeId, Superseded)> {
         let mut all = Vec::new();
@@ -272,7 +295,9 @@ mod tests {
         Connection {
             peer,
             incarnation: Incarnation(incarnation),
+            life: Some(LifeNonce(1)),
             lane: LaneId(0),
+            class: TrafficClass::Control,
             epoch: LinkEpoch(epoch),
             dialled,
         }
@@ -280,6 +305,10 @@ mod tests {
 
     fn serves(superseded: Vec<Superseded>) -> Verdict {
         Verdict::Serve { superseded, link_ended: false }
+    }
+
+    fn older(newer: u64) -> Verdict {
+        Verdict::Refuse(Refusal::OlderLife { newer: Incarnation(newer) })
     }
 
     fn replaces(epoch: u64) -> Verdict {
@@ -296,7 +325,7 @@ mod tests {
                 let by_large = connection(peer, 1, 20, local == LARGE);
                 if small_first {
                     assert_eq!(links.offer(&by_small), serves(vec![]));
-                    assert_eq!(links.offer(&by_large), Verdict::Refuse);
+                    assert_eq!(links.offer(&by_large), Verdict::Refuse(Refusal::Crossed));
                 } else {
                     assert_eq!(links.offer(&by_large), serves(vec![]));
                     assert_eq!(links.offer(&by_small), replaces(20));
@@ -320,14 +349,13 @@ mod tests {
         assert_eq!(links.bar(LARGE), [up]);
         // It is up until the shard says that it is not.
         assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10)), LinkChange::Link);
-        assert_eq!(links.offer(&connection(LARGE, 1, 20, false)), Verdict::Refuse);
-        assert_eq!(links.offer(&connection(LARGE, 2, 20, false)), Verdict::Refuse);
-        assert_eq!(links.why_refused(LARGE), "the link is cut by an operator");
+        let cut = Verdict::Refuse(Refusal::Cut);
+        assert_eq!(links.offer(&connection(LARGE, 1, 20, false)), cut);
+        assert_eq!(links.offer(&connection(LARGE, 2, 20, false)), cut);
         assert_eq!(links.bar(LARGE), []);
         assert!(links.admit(LARGE) && !links.admit(LARGE));
         assert_eq!(links.offer(&connection(LARGE, 2, 30, false)), serves(vec![]));
-        assert_eq!(links.offer(&connection(LARGE, 1, 40, false)), Verdict::Refuse);
-        assert_eq!(links.why_refused(LARGE), "the neighbour has begun a newer life");
+        assert_eq!(links.offer(&connection(LARGE, 1, 40, false)), older(2));
     }
 
     #[test]
@@ -335,8 +363,9 @@ mod tests {
         for dialled in [true, false] {
             let mut links = Links::new(SMALL);
             assert_eq!(links.offer(&connection(LARGE, 1, 5, dialled)), serves(vec![]));
-            assert_eq!(links.offer(&connection(LARGE, 1, 4, dialled)), Verdict::Refuse);
-            assert_eq!(links.offer(&connection(LARGE, 1, 5, dialled)), Verdict::Refuse);
+            let duplicate = Verdict::Refuse(Refusal::Duplicate { epoch: LinkEpoch(5) });
+            assert_eq!(links.offer(&connection(LARGE, 1, 4, dialled)), duplicate);
+            assert_eq!(links.offer(&connection(LARGE, 1, 5, dialled)), duplicate);
             assert_eq!(links.offer(&connection(LARGE, 1, 6, dialled)), replaces(5));
         }
     }
@@ -346,6 +375,7 @@ mod tests {
         let mut links = Links::new(SMALL);
         let bulk = |incarnation, epoch| Connection {
             lane: LaneId(2),
+            class: TrafficClass::Bulk,
             ..connection(LARGE, incarnation, epoch, false)
         };
         assert_eq!(links.offer(&connection(LARGE, 1, 50, false)), serves(vec![]));
@@ -359,13 +389,68 @@ mod tests {
             ])
         );
         assert!(!links.is_served(LARGE, LaneId(0)));
-        assert_eq!(links.offer(&connection(LARGE, 1, 99, false)), Verdict::Refuse);
+        assert_eq!(links.offer(&connection(LARGE, 1, 99, false)), older(2));
+    }
+
+    #[test]
+    fn of_two_lives_with_one_incarnation_the_first_keeps_the_link() {
+        let other =
+            |epoch| Connection { life: Some(LifeNonce(2)), ..connection(LARGE, 1, epoch, false) };
+        for before in [Some(LifeNonce(1)), None] {
+            let mut links = Links::new(SMALL);
+            let first = Connection { life: before, ..connection(LARGE, 1, 10, false) };
+            assert_eq!(links.offer(&first), serves(vec![]));
+            links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(10));
+            // Whatever it counts, and whichever lane it is for.
+            for offered in [
+                other(9),
+                other(11),
+                Connection { dialled: true, ..other(11) },
+                Connection { lane: LaneId(2), class: TrafficClass::Bulk, ..other(11) },
+                Connection {
+                    lane: LaneId(1),
+                    class: TrafficClass::Priority,
+                    life: None,
+                    ..other(11)
+                },
+            ]
+            .iter()
+            .filter(|offered| offered.life != before)
+            {
+                assert_eq!(
+                    links.offer(offered),
+                    Verdict::Refuse(Refusal::OtherLife),
+                    "{offered:?}"
+                );
+            }
+            assert_eq!(links.epoch(LARGE, LaneId(0)), Some(LinkEpoch(10)));
+            assert!(links.is_link_up(LARGE));
+            // Once the first has no lane any more the other may have the link, and then keeps it.
+            links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10));
+            assert_eq!(links.offer(&other(12)), serves(vec![]));
+            assert_eq!(links.offer(&first), Verdict::Refuse(Refusal::OtherLife));
+        }
+    }
+
+    #[test]
+    fn a_lane_of_another_class_takes_nothing_away() {
+        let mut links = Links::new(SMALL);
+        assert_eq!(links.offer(&connection(LARGE, 1, 10, false)), serves(vec![]));
+        for incarnation in [1, 2] {
+            let class = TrafficClass::Bulk;
+            let offered = Connection { class, ..connection(LARGE, incarnation, 11, false) };
+            let made_for = TrafficClass::Control;
+            assert_eq!(links.offer(&offered), Verdict::Refuse(Refusal::Class { made_for }));
+        }
+        assert_eq!(links.epoch(LARGE, LaneId(0)), Some(LinkEpoch(10)));
+        assert_eq!(links.offer(&connection(LARGE, 1, 11, false)), replaces(10));
     }
 
     #[test]
     fn a_link_is_up_from_its_first_lane_to_its_last() {
         let mut links = Links::new(SMALL);
-        let bulk = Connection { lane: LaneId(2), ..connection(LARGE, 1, 2, true) };
+        let class = TrafficClass::Bulk;
+        let bulk = Connection { lane: LaneId(2), class, ..connection(LARGE, 1, 2, true) };
         links.offer(&connection(LARGE, 1, 1, true));
         links.offer(&bulk);
         assert!(!links.is_link_up(LARGE));

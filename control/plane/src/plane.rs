@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use hawser_admission::{Accepted, check_address};
 use hawser_exchange::{ControlPorts, ShardToControl};
-use hawser_identity::{NodeKey, check_node_name, peer_identity};
+use hawser_identity::{NodeKey, check_node_name, peer_identity, random_u64};
 use hawser_session::LaneSession;
 use hawser_store::{
     MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord, StreamState,
 };
-use hawser_wire::{AdjacencyIndex, Eviction, MonoTime, NodeId, ShardId, StreamOffset};
+use hawser_wire::{AdjacencyIndex, Eviction, LifeNonce, MonoTime, NodeId, ShardId, StreamOffset};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use crate::adjacency::Adjacencies;
-use crate::control::{Continuation, Control, Mesh, Parts};
+use crate::control::{Continuation, Control, Parts};
 use crate::events::Events;
 use crate::evicting::kept_evictions;
 use crate::handle::Command;
@@ -118,6 +118,7 @@ impl Plane {
             operator_routes: OperatorRoutes::new(kept.operator_routes),
             evictions: kept.evictions,
             peers: kept.peers,
+            life: LifeNonce(random_u64()?),
             api_credentials: credentials_sender,
             continuations: continuation_sender,
             accepted: accepted_sender,
@@ -237,7 +238,7 @@ impl Control {
             }
             self.catalogue.insert(record);
         }
-        let mesh = Mesh::new(record, &self.key, &self.config.node_name, self.incarnation())?;
+        let mesh = self.mesh_of(record)?;
         let out = mesh.record.stopped || self.is_evicted();
         let acceptor = if out { None } else { self.bind(&mesh)? };
         self.take_part(mesh, acceptor);
@@ -348,8 +349,8 @@ impl Control {
     fn handle_shard(&mut self, shard: ShardId, message: ShardToControl) {
         match message {
             ShardToControl::LaneUp { peer, lane, epoch } => self.handle_lane_up(peer, lane, epoch),
-            ShardToControl::LaneDown { peer, lane, epoch, reason } => {
-                self.handle_lane_down(peer, lane, epoch, &reason);
+            ShardToControl::LaneDown { peer, lane, epoch, reason, told } => {
+                self.handle_lane_down(peer, lane, epoch, &reason, told);
             }
             ShardToControl::WantLane { peer, lane, class } => {
                 self.handle_want_lane(peer, lane, class);

@@ -85,13 +85,20 @@ impl Control {
             route_generation: self.routes.generation,
             lsdb_digest: lsdb.digest(),
             lsdb_size: lsdb.len(),
-            link_state_rejects: self.flooding.rejects().collect(),
+            link_state_rejects: self.rejects(),
             evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
             refused_as_evicted: self.refused_as_evicted.clone(),
             version: self.config.version.clone(),
             io_driver: self.config.io_driver.clone(),
             shards: self.shards.count(),
         }
+    }
+
+    /// What of neighbours was not taken, by reason, in the order of the names.
+    fn rejects(&self) -> Vec<(&'static str, u64)> {
+        let lanes = self.lanes_refused.iter().map(|(&name, &count)| (name, count));
+        let all: BTreeMap<_, _> = self.flooding.rejects().chain(lanes).collect();
+        all.into_iter().collect()
     }
 
     fn eviction_view(&self, eviction: &Eviction) -> EvictionView {

@@ -53,7 +53,7 @@ impl Control {
         self.flooding.handle_neighbour_down(now, peer);
         self.evictions.handle_neighbour_down(peer);
         self.adjacencies.handle_link_down(now, peer);
-        self.refused_link_state.remove(&peer);
+        self.refused.remove(&peer);
     }
 
     /// Makes this node's advertisement anew, signed, and floods it.
@@ -209,7 +209,7 @@ impl Control {
         self.metrics_due = None;
         self.known.clear();
         self.told = LsdbState::default();
-        self.refused_link_state.clear();
+        self.refused.clear();
         self.hops.clear();
         self.mesh_known.0 = Arc::new(self.mesh_known.0.update(self.flooding.lsdb()));
         self.mesh_known.1 = self.flooding.lsdb().digest();

@@ -90,7 +90,7 @@ pub struct StatusView {
     pub lsdb_digest: u64,
     /// Link-state advertisements held, for a while also those of nodes that have left.
     pub lsdb_size: usize,
-    /// How often link state of neighbours was rejected, by reason, in the order of the reasons.
+    /// How often link state or lanes of neighbours were rejected, by reason, in the order of the reasons.
     pub link_state_rejects: Vec<(&'static str, u64)>,
     /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
     pub evictions: Vec<EvictionView>,

@@ -1,4 +1,4 @@
-use hawser_wire::{Incarnation, LaneId, LinkEpoch, TrafficClass};
+use hawser_wire::{Incarnation, LaneId, LifeNonce, LinkEpoch, TrafficClass};
 
 /// The driver's name for a connection, unique for the life of the process.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,6 +28,8 @@ pub struct LaneOffer {
     pub dialled: bool,
     /// The peer's life.
     pub peer_incarnation: Incarnation,
+    /// What tells it from another one with this incarnation, if the peer says it.
+    pub peer_life: Option<LifeNonce>,
     /// The peer puts striped records back in order.
     pub peer_stripes: bool,
     /// The peer takes records of priority.

@@ -21,8 +21,8 @@ mod turns;
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LinkMode, MonoTime, NodeId,
-    STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
+    ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LifeNonce, LinkMode,
+    MonoTime, NodeId, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
 };
 
 use crate::ack_interval::AckInterval;
@@ -68,6 +68,7 @@ pub struct VirtualLink {
     config: LinkConfig,
     local_is_smaller: bool,
     peer_incarnation: Option<Incarnation>,
+    peer_life: Option<LifeNonce>,
     lanes: Vec<Lane>,
     /// One of them carries a class.
     carries: bool,
@@ -135,6 +136,7 @@ impl VirtualLink {
             config,
             local_is_smaller: local < peer,
             peer_incarnation: None,
+            peer_life: None,
             lanes: Vec::new(),
             carries: false,
             departed: Vec::new(),

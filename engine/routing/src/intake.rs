@@ -321,6 +321,7 @@ impl Flooding {
             self.own_version = self.own_version.max(Some(candidate.version));
             self.superseded = true;
             self.overtaken = self.overtaken.saturating_add(1);
+            self.rejects.count(&RejectReason::Overtaken { origin });
             return false;
         }
         let Candidate { lsa, version, encoding, expires, senders } = candidate;

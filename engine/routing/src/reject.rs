@@ -140,6 +140,12 @@ pub enum RejectReason {
         /// Whom it is from.
         origin: NodeId,
     },
+    /// Another life's word about this node, newer than its own: not stored. Counted, never an error.
+    #[error("link-state advertisement of {origin} by another life of it")]
+    Overtaken {
+        /// This node.
+        origin: NodeId,
+    },
     /// An older one than what is known: replayed, or overtaken on the way. The newer one is sent
     /// back. Counted, never an error.
     #[error("link-state advertisement of {origin} is older than what is known")]
@@ -176,6 +182,7 @@ impl RejectReason {
             Self::WrongCertificate { .. } => "wrong-certificate",
             Self::CertificateMissing { .. } => "certificate-missing",
             Self::Full { .. } => "full",
+            Self::Overtaken { .. } => "overtaken",
             Self::Stale { .. } => "stale",
         }
     }

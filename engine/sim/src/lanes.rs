@@ -203,6 +203,7 @@ impl Simulation {
             epoch: lane.epoch,
             dialled: end.side == Side::Dialler,
             peer_incarnation: Incarnation(other.life),
+            peer_life: None,
             peer_stripes: true,
             peer_takes_priority: true,
         };

@@ -1,7 +1,7 @@
 use crate::reader::put_name;
 use crate::{
-    ByteReader, DecodeError, Incarnation, LaneId, LinkEpoch, MeshId, NodeId, TrafficClass,
-    printable,
+    ByteReader, DecodeError, Incarnation, LaneId, LifeNonce, LinkEpoch, MeshId, NodeId,
+    TrafficClass, printable,
 };
 
 /// The newest version of the lane protocol that this code speaks.
@@ -19,6 +19,8 @@ pub mod capability {
     pub const STRIPING: u64 = 1 << 2;
     /// Takes records of class priority, and batches of them in pieces.
     pub const PRIORITY: u64 = 1 << 3;
+    /// The sender's [`LifeNonce`](crate::LifeNonce) stands behind its name.
+    pub const LIFE_NONCE: u64 = 1 << 4;
 }
 
 /// The first frame of a lane in both directions.
@@ -50,6 +52,9 @@ pub struct Hello {
     /// The human name that the sender gives itself, unchecked: it may hold any characters. What
     /// counts is the one in its certificate.
     pub name: String,
+    /// What tells the sender's life from another one with its incarnation. It is there if
+    /// [`capability::LIFE_NONCE`] is set, and only then; nodes of earlier releases have none.
+    pub life: Option<LifeNonce>,
 }
 
 impl Hello {
@@ -66,18 +71,24 @@ impl Hello {
         out.push(self.class.to_wire());
         out.extend_from_slice(&self.frame_body_max.to_le_bytes());
         put_name(out, &self.name);
+        if let Some(life) = self.life {
+            out.extend_from_slice(&life.0.to_le_bytes());
+        }
     }
 
-    /// Bytes behind the name are left to later versions.
+    /// Bytes behind the last field are left to later versions.
     ///
     /// # Errors
     /// [`DecodeError`] if it is cut off or a field has no meaning.
     pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = ByteReader::new(input, "hello");
+        let (version_max, version_min) = (reader.u16()?, reader.u16()?);
+        let capabilities = reader.u64()?;
+        let has_life = capabilities & capability::LIFE_NONCE != 0;
         Ok(Self {
-            version_max: reader.u16()?,
-            version_min: reader.u16()?,
-            capabilities: reader.u64()?,
+            version_max,
+            version_min,
+            capabilities,
             mesh: MeshId::from_bytes(reader.array()?),
             node: NodeId::from_bytes(reader.array()?),
             incarnation: Incarnation(reader.u64()?),
@@ -86,6 +97,7 @@ impl Hello {
             class: TrafficClass::from_wire(reader.u8()?)?,
             frame_body_max: reader.u32()?,
             name: reader.name()?.to_owned(),
+            life: if has_life { Some(LifeNonce(reader.u64()?)) } else { None },
         })
     }
 
@@ -153,12 +165,14 @@ pub enum CloseReason {
     Barred,
     /// The mesh has evicted the peer. It is no use to dial again.
     Evicted,
+    /// Another life of the peer has lanes, or a newer one had: two processes run as one node.
+    DuplicateNode,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 26] = [
+    const TABLE: [(Self, u16, &'static str); 27] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -185,6 +199,7 @@ impl CloseReason {
         (Self::StripeSequence, 24, "a striped record whose place was taken"),
         (Self::Barred, 25, "link cut by an operator for a while"),
         (Self::Evicted, 26, "evicted from the mesh"),
+        (Self::DuplicateNode, 27, "two processes run as one node"),
     ];
 
     /// Its number on the wire.

@@ -108,6 +108,11 @@ number_id! {
     Incarnation(u64)
 }
 number_id! {
+    /// Random, drawn by a process when it starts. Two lives with one [`Incarnation`] differ in it: what
+    /// runs on a copy of a node's data directory is not that node's process.
+    LifeNonce(u64)
+}
+number_id! {
     /// A source's life as seen by its streams: the durable boot counter. It fences off what an
     /// earlier life still has in flight.
     BootEpoch(u64)

@@ -49,8 +49,8 @@ pub use hello::{
     CloseReason, Hello, LaneClose, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, capability,
 };
 pub use ids::{
-    AdjacencyIndex, BootEpoch, IdParseError, Incarnation, LaneId, LinkEpoch, LinkSequence, MeshId,
-    NodeId, PathId, ProducerId, ShardId, StreamId, StreamOffset, TenantId,
+    AdjacencyIndex, BootEpoch, IdParseError, Incarnation, LaneId, LifeNonce, LinkEpoch,
+    LinkSequence, MeshId, NodeId, PathId, ProducerId, ShardId, StreamId, StreamOffset, TenantId,
 };
 pub use join::{JoinReply, JoinRequest};
 pub use lane_ack::{LaneAck, LaneAckEntry};

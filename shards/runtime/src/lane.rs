@@ -33,6 +33,8 @@ pub(crate) struct Lane {
     read_room: usize,
     /// Why the lane is closing, and when patience ends.
     pub(crate) closing: Option<(String, MonoTime)>,
+    /// Why the peer has closed it.
+    pub(crate) told: Option<CloseReason>,
     pub(crate) sent_bytes: u64,
     pub(crate) sent_frames: u64,
     pub(crate) received_bytes: u64,
@@ -54,6 +56,7 @@ impl Lane {
             wanted: false,
             read_room: READ_BYTES_MIN,
             closing: None,
+            told: None,
             sent_bytes: 0,
             sent_frames: 0,
             received_bytes: 0,

@@ -38,7 +38,7 @@ struct Link {
 #[derive(Debug)]
 pub(crate) enum LaneEvent {
     Up { peer: NodeId, lane: LaneId, epoch: LinkEpoch },
-    Down { peer: NodeId, lane: LaneId, epoch: LinkEpoch, reason: String },
+    Down { peer: NodeId, lane: LaneId, epoch: LinkEpoch, reason: String, told: Option<CloseReason> },
 }
 
 /// A frame for a link.
@@ -146,7 +146,7 @@ impl<I: ShardIo> Links<I> {
         let opened = handover.socket.try_clone().and_then(|socket| self.io.open(key, socket));
         if let Err(error) = opened {
             let reason = format!("socket lost at hand-over: {error}");
-            self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason });
+            self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told: None });
             return key;
         }
         handover.peer_name.clear();
@@ -156,6 +156,7 @@ impl<I: ShardIo> Links<I> {
             epoch,
             dialled: handover.dialled,
             peer_incarnation: handover.peer_incarnation,
+            peer_life: handover.peer_life,
             peer_stripes: handover.peer_stripes,
             peer_takes_priority: handover.peer_takes_priority,
         };
@@ -485,8 +486,8 @@ impl<I: ShardIo> Links<I> {
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
         }
         self.touch(lane.peer);
-        let Lane { peer, lane, epoch, .. } = lane;
-        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason });
+        let Lane { peer, lane, epoch, told, .. } = lane;
+        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told });
     }
 
     /// Lets the machines act that are due, and ends lanes that are too slow to say good-bye.

@@ -492,9 +492,9 @@ impl<I: ShardIo> Shard<I> {
         while let Some(event) = self.forwarder.links.poll_event() {
             let message = match event {
                 LaneEvent::Up { peer, lane, epoch } => ShardToControl::LaneUp { peer, lane, epoch },
-                LaneEvent::Down { peer, lane, epoch, reason } => {
+                LaneEvent::Down { peer, lane, epoch, reason, told } => {
                     let reason = reason.into_boxed_str();
-                    ShardToControl::LaneDown { peer, lane, epoch, reason }
+                    ShardToControl::LaneDown { peer, lane, epoch, reason, told }
                 }
             };
             self.outward.control.push(message);

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_identity::{Credentials, MeshAuthority, NodeKey};
-use hawser_wire::{Incarnation, MeshId, NodeId};
+use hawser_wire::{Incarnation, LifeNonce, MeshId, NodeId};
 
 use super::*;
 
@@ -18,7 +18,8 @@ fn local() -> LocalNode {
     let (client, server) = (credentials.lane_client_config(), credentials.lane_server_config());
     let name = "a".to_owned();
     let barred = Arc::default();
-    LocalNode { node, name, mesh, incarnation: Incarnation(3), client, server, barred }
+    let life = LifeNonce(4);
+    LocalNode { node, name, mesh, incarnation: Incarnation(3), life, client, server, barred }
 }
 
 fn peer() -> PeerIdentity {

@@ -4,7 +4,9 @@ use hawser_admission::{
     Accepted, AdmissionError, Fault, JoinAttempt, JoinOptions, LocalNode, Stage, dial, join,
 };
 use hawser_identity::{Credentials, JoinToken, NodeKey, fingerprint, token_digest};
-use hawser_wire::{CloseReason, FrameKind, Incarnation, JoinReply, JoinRequest, LaneClose};
+use hawser_wire::{
+    CloseReason, FrameKind, Incarnation, JoinReply, JoinRequest, LaneClose, LifeNonce,
+};
 
 use crate::mesh::{
     DAY, Mesh, Running, assert_refused, assert_unacceptable, fault, limits_of, now_unix_s, within,
@@ -90,6 +92,7 @@ async fn from_token_to_lane() {
         name: "new".to_owned(),
         mesh: reply.mesh,
         incarnation: Incarnation(1),
+        life: LifeNonce(1),
         client: credentials.lane_client_config(),
         server: credentials.lane_server_config(),
         barred: Default::default(),

@@ -9,7 +9,7 @@ use hawser_admission::{
     SocketOptions, dial,
 };
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, random_id};
-use hawser_wire::{CloseReason, Incarnation, LaneId, LinkEpoch, MeshId, TrafficClass};
+use hawser_wire::{CloseReason, Incarnation, LaneId, LifeNonce, LinkEpoch, MeshId, TrafficClass};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -56,6 +56,7 @@ impl Mesh {
             name: name.to_owned(),
             mesh: self.id,
             incarnation: Incarnation(11),
+            life: LifeNonce(1),
             client: credentials.lane_client_config(),
             server: credentials.lane_server_config(),
             barred: Default::default(),

@@ -193,6 +193,7 @@ pub(crate) fn hello(local: &LocalNode) -> Hello {
         class: TrafficClass::Bulk,
         frame_body_max: 1 << 20,
         name: local.name.clone(),
+        life: None,
     }
 }
 

@@ -131,8 +131,8 @@ impl World {
     fn offer(&mut self, node: usize, id: Id, dialled: bool) -> bool {
         let (lane, epoch) = id;
         let peer = NODES[1 - node];
-        let incarnation = Incarnation(1);
-        let offered = Connection { peer, incarnation, lane, epoch, dialled };
+        let (incarnation, class) = (Incarnation(1), LanePlan::class_on_wire(lane));
+        let offered = Connection { peer, incarnation, life: None, lane, class, epoch, dialled };
         match self.nodes[node].links.offer(&offered) {
             Verdict::Serve { superseded, link_ended } => {
                 assert!(!link_ended);
@@ -143,7 +143,7 @@ impl World {
                 self.after_a_while(node, if gone { Event::Down(id) } else { Event::Up(id) });
                 true
             }
-            Verdict::Refuse => {
+            Verdict::Refuse(_) => {
                 self.close(node, id);
                 false
             }

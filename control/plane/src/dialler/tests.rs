@@ -15,7 +15,8 @@ fn at(millis: u64) -> MonoTime {
 }
 
 fn connection(lane: LaneId, epoch: LinkEpoch, dialled: bool) -> Connection {
-    Connection { peer: PEER, incarnation: Incarnation(1), lane, epoch, dialled }
+    let (incarnation, class) = (Incarnation(1), LanePlan::class_on_wire(lane));
+    Connection { peer: PEER, incarnation, life: None, lane, class, epoch, dialled }
 }
 
 /// Serves what `request` asked for and reports it up.

@@ -137,7 +137,13 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
     // Whoever says it, and whatever for.
     let reason = "closed by the peer: \x1b]0;x\x07".into();
     let lane = a.handle.lanes().await.expect("lanes").remove(0);
-    let down = ShardToControl::LaneDown { peer: from, lane: lane.lane, epoch: lane.epoch, reason };
+    let down = ShardToControl::LaneDown {
+        peer: from,
+        lane: lane.lane,
+        epoch: lane.epoch,
+        reason,
+        told: None,
+    };
     a.say(stream, down);
     let told = event(&mut events, EventKind::LaneDown).await;
     assert!(told.detail.ends_with("closed by the peer: \\u{1b}]0;x\\u{7}"), "{told:?}");

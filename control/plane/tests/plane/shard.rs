@@ -212,7 +212,7 @@ impl Shards {
 
     fn say_down(&mut self, (peer, lane): Key, epoch: LinkEpoch, reason: String) {
         let reason = reason.into();
-        let message = ShardToControl::LaneDown { peer, lane, epoch, reason };
+        let message = ShardToControl::LaneDown { peer, lane, epoch, reason, told: None };
         self.answer(self.shard_of(peer), message);
     }
 

@@ -79,7 +79,7 @@ async fn lose(node: &Node, lane: &LaneView) {
     let (peer, lane, epoch) = (lane.peer.node, lane.lane, lane.epoch);
     let mut events = node.handle.events();
     let reason = "closed".into();
-    node.say_of_link(peer, ShardToControl::LaneDown { peer, lane, epoch, reason });
+    node.say_of_link(peer, ShardToControl::LaneDown { peer, lane, epoch, reason, told: None });
     crate::node::event(&mut events, hawser_plane::EventKind::LaneDown).await;
 }
 

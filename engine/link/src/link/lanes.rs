@@ -27,10 +27,12 @@ impl VirtualLink {
         if self.peer_incarnation.is_some_and(|known| offer.peer_incarnation < known) {
             return Err(LinkViolation::Superseded { lane });
         }
-        if self.peer_incarnation.is_some_and(|known| offer.peer_incarnation > known) {
+        let is_other = offer.peer_life != self.peer_life;
+        if self.peer_incarnation.is_some_and(|known| offer.peer_incarnation > known || is_other) {
             self.end_for_other_life(now, offer.peer_incarnation);
         }
         self.peer_incarnation = Some(offer.peer_incarnation);
+        self.peer_life = offer.peer_life;
         self.check_known(&offer)?;
         let present = self.lanes.iter().find(|present| present.id.lane == lane);
         if let Some((present_key, present)) = present.map(|present| (present.key, present.id)) {

@@ -246,6 +246,7 @@ fn two_nodes_with_one_id_notice_it() {
         hearer.originate(millis(round * 1000), own).unwrap();
     }
     assert_eq!((one.overtaken(), two.overtaken()), (5, 5));
+    assert_eq!(count(&one, "overtaken"), 5);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use hawser_wire::{
     AckInterval, AdjacencyIndex, BatchWriter, BootEpoch, ByteReader, ClassSet, CloseReason,
     DecodeError, DrillProbe, Eviction, EvictionDigest, FRAME_BODY_BYTES_MAX, FrameFlags,
     FrameHeader, FrameIter, FrameKind, FrameRef, Heartbeat, Hello, Incarnation, JoinReply,
-    JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LinkEpoch,
-    LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit, NoticeReason,
-    NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader, StreamAck,
-    StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId, TrafficClass,
-    TurnDelay, capability, put_varint,
+    JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LifeNonce,
+    LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
+    NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId,
+    TrafficClass, TurnDelay, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, written};
@@ -111,8 +111,15 @@ fn lane_messages() {
         class: TrafficClass::Bulk,
         frame_body_max: u32::try_from(FRAME_BODY_BYTES_MAX).unwrap(),
         name: "athens".to_owned(),
+        life: None,
     };
     check("hello", &hello, Hello::encode, Hello::decode);
+    let hello = Hello {
+        capabilities: hello.capabilities | capability::LIFE_NONCE,
+        life: Some(LifeNonce(0x0123_4567_89ab_cdef)),
+        ..hello
+    };
+    check("hello-with-life", &hello, Hello::encode, Hello::decode);
 
     let close = LaneClose { reason: CloseReason::WrongMesh, detail: "mesh of another".to_owned() };
     check("lane-close", &close, LaneClose::encode, LaneClose::decode);

@@ -81,7 +81,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "hello",
-        vectors: &["hello"],
+        vectors: &["hello", "hello-with-life"],
         end: End::Open,
         recode: |input| Hello::decode(input).map(|hello| written(|out| hello.encode(out))),
     },

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, CloseReason, Eviction, FRAME_BODY_BYTES_MAX, FrameFlags,
     FrameHeader, FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry,
-    LaneClose, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice,
-    NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder, StreamAck,
-    StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass, put_varint,
+    LaneClose, LaneId, LifeNonce, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId,
+    Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
+    capability, put_varint,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -141,7 +142,9 @@ prop_compose! {
         (version_max, version_min, capabilities) in any::<(u16, u16, u64)>(),
         (mesh, node, class, name) in (mesh(), node(), class(), name()),
         (incarnation, link_epoch, lane, frame_body_max) in any::<(u64, u64, u16, u32)>(),
+        life in any::<u64>(),
     ) -> Hello {
+        let life = (capabilities & capability::LIFE_NONCE != 0).then_some(LifeNonce(life));
         Hello {
             version_max,
             version_min,
@@ -154,6 +157,7 @@ prop_compose! {
             class,
             frame_body_max,
             name,
+            life,
         }
     }
 }

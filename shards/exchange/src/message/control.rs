@@ -2,7 +2,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, CloseReason, Incarnation, LaneId, LinkEpoch, LinkMode, NodeId, StreamId,
+    BootEpoch, CloseReason, Incarnation, LaneId, LifeNonce, LinkEpoch, LinkMode, NodeId, StreamId,
     StreamOffset, TenantId, TrafficClass,
 };
 
@@ -17,6 +17,8 @@ pub struct LaneHandover<C> {
     pub peer_name: String,
     /// Its life.
     pub peer_incarnation: Incarnation,
+    /// What tells it from another one with this incarnation, if the peer says it.
+    pub peer_life: Option<LifeNonce>,
     /// It puts striped records back in order.
     pub peer_stripes: bool,
     /// It takes records of class priority.
@@ -180,6 +182,8 @@ pub enum ShardToControl {
         epoch: LinkEpoch,
         /// For people.
         reason: Box<str>,
+        /// Why the peer has closed it, if it said so.
+        told: Option<CloseReason>,
     },
     /// A lane of the link is missing and should be dialled. Said once for each lane that is lost or
     /// newly wanted; a lane that was closed on purpose is not asked for.

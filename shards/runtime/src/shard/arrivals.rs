@@ -114,6 +114,9 @@ impl<I: ShardIo> Shard<I> {
                     |close| format!("peer: {}: {}", close.reason.text(), close.detail),
                 );
                 let why = why.trim_end_matches(": ");
+                if let Some(lane) = self.forwarder.links.lane_mut(key) {
+                    lane.told = close.as_ref().map(|close| close.reason);
+                }
                 if close.is_some_and(|close| close.reason == CloseReason::NotNeeded) {
                     self.forwarder.links.retire_lane(now, key, why);
                 } else {

@@ -211,7 +211,7 @@ impl Node {
     /// Why the lane with this epoch went down.
     pub(crate) fn hear_down(&mut self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) -> String {
         self.hear(&format!("lane {} down", lane.0), |message| match message {
-            ShardToControl::LaneDown { peer: p, lane: l, epoch: e, reason }
+            ShardToControl::LaneDown { peer: p, lane: l, epoch: e, reason, .. }
                 if (*p, *l, *e) == (peer, lane, epoch) =>
             {
                 Some(reason.to_string())

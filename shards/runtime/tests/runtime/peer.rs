@@ -86,6 +86,7 @@ fn handover(
         peer,
         peer_name: "peer".to_owned(),
         peer_incarnation: Incarnation(1),
+        peer_life: None,
         peer_stripes: true,
         peer_takes_priority: true,
         lane: spec.lane,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hawser_wire::{Incarnation, LaneId, LinkMode, TrafficClass};
+use hawser_wire::{Incarnation, LaneId, LifeNonce, LinkMode, TrafficClass};
 
 use super::pair::{Pair, Random, class_of, node};
 use crate::*;
@@ -203,13 +203,19 @@ fn a_session_that_only_one_end_has_ended_leaves_nothing_in_doubt() {
 
 #[test]
 fn another_life_of_the_peer_ends_the_session_at_once() {
+    another_life(|pair| pair.incarnations[1] = Incarnation(2));
+    // As after its disk was restored from a copy.
+    another_life(|pair| pair.lives[1] = Some(LifeNonce(7)));
+}
+
+fn another_life(begin: impl FnOnce(&mut Pair)) {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
     load(&mut pair, 50);
     pair.redials = false;
     pair.may_repeat = true;
     // The peer restarts: what it had is gone, its connections with it.
     pair.ends[1] = VirtualLink::new(LinkConfig::default(), node(2), node(1));
-    pair.incarnations[1] = Incarnation(2);
+    begin(&mut pair);
     pair.under_way[1].clear();
     pair.wires.clear();
     pair.connect(LaneId(0), Control, 1);

@@ -185,6 +185,7 @@ fn lanes_that_come_again_as_something_else() {
         epoch: present.id.epoch,
         dialled: present.id.dialled,
         peer_incarnation: Incarnation(1),
+        peer_life: None,
         peer_stripes: true,
         peer_takes_priority: true,
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_wire::{
-    FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LaneId, LinkEpoch, MonoTime, NodeId,
-    TrafficClass,
+    FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LaneId, LifeNonce, LinkEpoch,
+    MonoTime, NodeId, TrafficClass,
 };
 
 use crate::*;
@@ -60,6 +60,7 @@ pub(super) struct Pair {
     pub(super) ends: [VirtualLink; 2],
     pub(super) wires: BTreeMap<LaneKey, Wire>,
     pub(super) incarnations: [Incarnation; 2],
+    pub(super) lives: [Option<LifeNonce>; 2],
     pub(super) delay: Duration,
     pub(super) bytes_per_ms: u64,
     /// Lanes that are dialled again when they are wanted, and when.
@@ -119,6 +120,7 @@ impl Pair {
             ],
             wires: BTreeMap::new(),
             incarnations: [Incarnation(1); 2],
+            lives: [None; 2],
             delay: Duration::from_millis(2),
             bytes_per_ms: 100_000,
             redials: true,
@@ -184,6 +186,7 @@ impl Pair {
                 epoch: LinkEpoch(key.0),
                 dialled: end == dialler,
                 peer_incarnation: self.incarnations[1 - end],
+                peer_life: self.lives[1 - end],
                 peer_stripes: self.stripes,
                 peer_takes_priority: self.takes_priority,
             };
