@@ -7,7 +7,7 @@ mod layouts;
 use std::time::Duration;
 
 use hawser_membership::{Config, Membership, Message};
-use hawser_routing::{CertificateEvent, Flooding, Judgement, Lsa};
+use hawser_routing::{Flooding, Judgement, Lsa};
 use hawser_session::{Inbox, Role};
 use hawser_wire::{FrameHeader, FrameIter, Incarnation, MonoTime, NodeId, StreamHeader, crc32c};
 
@@ -96,15 +96,11 @@ pub fn flooding(mut input: &[u8]) {
         let (message, rest) = rest.split_at(len);
         input = rest;
         let _ = flooding.handle_message(now, neighbour, message);
-        while let Some(event) = flooding.poll_certificate() {
-            match event {
-                CertificateEvent::Wanted { by, hash } => {
-                    flooding.send_certificate(by, hash, b"certificate"[..].into());
-                }
-                CertificateEvent::Came { from, hash, .. } => {
-                    let _ = flooding.handle_certificate(now, from, hash, Ok(()));
-                }
-            }
+        while let Some((by, hash)) = flooding.poll_certificate_request() {
+            flooding.send_certificate(by, hash, b"certificate"[..].into());
+        }
+        while let Some(came) = flooding.poll_certificate() {
+            let _ = flooding.handle_certificate(now, came.from, came.hash, Ok(()));
         }
         while let Some(lsa) = flooding.poll_check() {
             let judgement = match lsa.signature[0] {
@@ -115,6 +111,7 @@ pub fn flooding(mut input: &[u8]) {
         }
         now = now.saturating_add(Duration::from_millis(700));
         flooding.handle_timeout(now);
+        while flooding.poll_withheld().is_some() {}
         while flooding.poll_transmit().is_some() {}
     }
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use clap::Subcommand;
 use hawser_proto::v1::{
     DrainNodeReq, EvictNodeReq, Eviction, JoinMeshReq, LeaveMeshReq, LinkStatus, MeshStatus,
-    NodeStatus, SeedMeshReq, StartMeshReq, StopMeshReq, UndrainNodeReq,
+    NodeStatus, RejectCount, SeedMeshReq, StartMeshReq, StopMeshReq, UndrainNodeReq,
 };
 use serde::Serialize;
 
@@ -133,6 +133,8 @@ struct StatusRow<'a> {
     lsdb_agrees: u64,
     lsdb_compared: u64,
     link_state_rejects: BTreeMap<&'a str, u64>,
+    membership_rejects: BTreeMap<&'a str, u64>,
+    one_sided_links: u64,
     raft_health: &'a str,
     nodes: Vec<NodeRow<'a>>,
     links: Vec<LinkRow<'a>>,
@@ -194,7 +196,6 @@ impl<'a> From<&'a NodeStatus> for NodeRow<'a> {
 
 fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
     let (lsdb_agrees, lsdb_compared) = agreement(status);
-    let rejects = status.link_state_rejects.iter();
     let row = StatusRow {
         mesh_id: &status.mesh_id,
         name: &status.name,
@@ -209,7 +210,9 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         lsdb_size: status.lsdb_size,
         lsdb_agrees,
         lsdb_compared,
-        link_state_rejects: rejects.map(|reject| (reject.reason.as_str(), reject.count)).collect(),
+        link_state_rejects: counts(&status.link_state_rejects),
+        membership_rejects: counts(&status.membership_rejects),
+        one_sided_links: status.one_sided_links,
         raft_health: &status.raft_health,
         nodes: status.nodes.iter().map(NodeRow::from).collect(),
         links: status.links.iter().map(LinkRow::from).collect(),
@@ -217,6 +220,10 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         refused_as_evicted: &status.refused_as_evicted,
     };
     out.value(&row, || text(status))
+}
+
+fn counts(rejects: &[RejectCount]) -> BTreeMap<&str, u64> {
+    rejects.iter().map(|reject| (reject.reason.as_str(), reject.count)).collect()
 }
 
 /// Neighbours that had the same link-state database when they compared last, and all that compared.
@@ -260,11 +267,19 @@ fn text(status: &MeshStatus) -> String {
             let compared = counted(compared, "neighbour");
             line("agrees", format!("with {agree} of {compared}"));
         }
+        let said = |rejects: &[RejectCount]| -> Vec<String> {
+            rejects.iter().map(|reject| format!("{} {}", reject.count, reject.reason)).collect()
+        };
         if !status.link_state_rejects.is_empty() {
-            let rejects = status.link_state_rejects.iter();
-            let said: Vec<String> =
-                rejects.map(|reject| format!("{} {}", reject.count, reject.reason)).collect();
-            line("rejected", said.join(", "));
+            line("rejected", said(&status.link_state_rejects).join(", "));
+        }
+        if !status.membership_rejects.is_empty() {
+            let said = said(&status.membership_rejects).join(", ");
+            line("", format!("{said} (about who is alive)"));
+        }
+        if status.one_sided_links > 0 {
+            let links = counted(status.one_sided_links, "link");
+            line("one-sided", format!("{links} that only one end announces"));
         }
     }
     let mut page = lines.to_string().trim_start_matches('\n').to_owned();
@@ -376,8 +391,6 @@ fn link_table(links: &[LinkStatus]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use hawser_proto::v1::RejectCount;
-
     use super::*;
 
     #[test]
@@ -427,17 +440,21 @@ mod tests {
             shards: 1,
             raft_health: String::new(),
             link_state_rejects: vec![RejectCount { reason: "forged".to_owned(), count: 7 }],
+            membership_rejects: vec![RejectCount { reason: "not-member".to_owned(), count: 2 }],
+            one_sided_links: 1,
             evictions: vec![out("idz", "z"), out("idy", "y")],
             refused_as_evicted: String::new(),
         };
         assert_eq!(
             text(&status),
-            "mesh      demo  m  running\n\
-             node      a  ida  0.1.0\n\
-             shards    1 shard on io_uring\n\
-             routes    generation 3, 2 nodes known, digest 00ff\n\
-             agrees    with 1 of 1 neighbour\n\
-             rejected  7 forged\n\
+            "mesh       demo  m  running\n\
+             node       a  ida  0.1.0\n\
+             shards     1 shard on io_uring\n\
+             routes     generation 3, 2 nodes known, digest 00ff\n\
+             agrees     with 1 of 1 neighbour\n\
+             rejected   7 forged\n\
+             \x20          2 not-member (about who is alive)\n\
+             one-sided  1 link that only one end announces\n\
              \n\
              NODE  ID   REACHABLE  LIVENESS  HOPS  INCARNATION  TRANSIT  ADDRESS\n\
              a     ida  this node  alive        -            1  yes      -\n\

@@ -27,14 +27,17 @@ pub(crate) fn mesh_status(view: StatusView) -> v1::MeshStatus {
         version: view.version,
         io_driver: view.io_driver,
         shards: u32::from(view.shards),
-        link_state_rejects: view
-            .link_state_rejects
-            .into_iter()
-            .map(|(reason, count)| v1::RejectCount { reason: reason.to_owned(), count })
-            .collect(),
+        link_state_rejects: reject_counts(view.link_state_rejects),
         evictions: view.evictions.into_iter().map(eviction).collect(),
         refused_as_evicted: view.refused_as_evicted.unwrap_or_default(),
+        membership_rejects: reject_counts(view.membership_rejects),
+        one_sided_links: u64::try_from(view.one_sided_links).unwrap_or(u64::MAX),
     }
+}
+
+fn reject_counts(rejects: Vec<(&'static str, u64)>) -> Vec<v1::RejectCount> {
+    let count = |(reason, count): (&str, u64)| v1::RejectCount { reason: reason.to_owned(), count };
+    rejects.into_iter().map(count).collect()
 }
 
 fn eviction(view: EvictionView) -> v1::Eviction {

@@ -30,7 +30,7 @@ use crate::evictions::Evictions;
 use crate::lane_events::LaneEvents;
 use crate::lifecycle::Leaving;
 use crate::link_modes::LinkModes;
-use crate::link_state::Refused;
+use crate::link_state::{ChecksLeft, Refused};
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::message_ways::MessageQuestions;
@@ -114,8 +114,8 @@ pub(crate) struct Control {
     pub(crate) flooding: Flooding,
     /// Advertisements or certificates may wait to be checked.
     pub(crate) checks_wait: bool,
-    /// So many are checked in this turn yet.
-    pub(crate) checks_left: usize,
+    /// What is checked in this turn yet.
+    pub(crate) checks_left: ChecksLeft,
     pub(crate) certificates: Certificates,
     /// Nodes that the mesh has evicted.
     pub(crate) evictions: Evictions,
@@ -220,7 +220,7 @@ impl Control {
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),
             checks_wait: false,
-            checks_left: 0,
+            checks_left: ChecksLeft::default(),
             certificates: Certificates::default(),
             evictions: Evictions::new(parts.evictions),
             refused_as_evicted: None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_exchange::ControlToShard;
-use hawser_routing::{CertificateEvent, RejectReason, TokenBucket};
+use hawser_routing::{ReceivedCertificate, RejectReason, TokenBucket};
 use hawser_store::MeshRecord;
 use hawser_wire::{MonoTime, NodeId};
 
@@ -13,9 +13,9 @@ use crate::certificates::certificate_hash;
 use crate::control::{Control, unix_s};
 use crate::datagram::{LinkMessage, flooding_envelope};
 
-/// Advertisements and certificates that are checked in one turn of the loop: about a millisecond of
-/// signatures. The loop serves others before it goes on.
-const CHECKS_PER_TURN: usize = 16;
+/// What is done in one turn of the loop: about two milliseconds of signatures. The loop serves others
+/// before it goes on. None of the three takes the time of another, and of each the neighbours take turns.
+const PER_TURN: ChecksLeft = ChecksLeft { advertisements: 16, certificates: 8, requests: 64 };
 /// Flooding waits while more messages than this wait for room in the rings.
 const WAITING_MAX: usize = 1024;
 /// Another's word about this node is newer than its own once or twice after a start with an old disk;
@@ -23,6 +23,24 @@ const WAITING_MAX: usize = 1024;
 const OVERTAKEN_EVERY: u64 = 3;
 /// Events about what one neighbour floods: so many, and one more a second.
 const EVENTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
+
+/// What may be done in this turn of the loop yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChecksLeft {
+    /// Advertisements to check.
+    advertisements: usize,
+    /// Certificates to check.
+    certificates: usize,
+    /// Certificates to look for that neighbours ask for.
+    requests: usize,
+}
+
+impl ChecksLeft {
+    /// There may be more of something than was done.
+    const fn is_any_used_up(self) -> bool {
+        self.advertisements == 0 || self.certificates == 0 || self.requests == 0
+    }
+}
 
 /// What of a neighbour was refused: link state, lanes.
 #[derive(Debug)]
@@ -65,8 +83,11 @@ impl Control {
         let now = self.now();
         if self.flooding.poll_timeout().is_some_and(|due| due <= now) {
             self.lsdb_changed |= self.flooding.handle_timeout(now);
+            while let Some((from, reason)) = self.flooding.poll_withheld() {
+                self.tell_refused(from, reason.to_string());
+            }
         }
-        self.checks_left = CHECKS_PER_TURN;
+        self.checks_left = PER_TURN;
         if self.checks_wait {
             self.check_link_state();
         }
@@ -90,8 +111,8 @@ impl Control {
         let (now, now_unix_s) = (self.now(), unix_s());
         self.answer_certificates();
         let mut rejected = Vec::new();
-        while self.checks_left > 0 && self.flooding.poll_check().is_some() {
-            self.checks_left -= 1;
+        while self.checks_left.advertisements > 0 && self.flooding.poll_check().is_some() {
+            self.checks_left.advertisements -= 1;
             let sender = self.flooding.checked_from();
             let Some(lsa) = self.flooding.poll_check() else { break };
             let evicted = self.evictions.contains(lsa.origin);
@@ -102,7 +123,7 @@ impl Control {
             }
         }
         // There may be more: the next turn comes at once.
-        self.checks_wait = self.checks_left == 0;
+        self.checks_wait = self.checks_left.is_any_used_up();
         for (sender, reason) in rejected {
             self.handle_rejected(sender, reason);
         }
@@ -130,23 +151,24 @@ impl Control {
 
     fn answer_certificates(&mut self) {
         let now = self.now();
-        while self.checks_left > 0 {
-            let Some(event) = self.flooding.poll_certificate() else { break };
-            self.checks_left -= 1;
-            match event {
-                CertificateEvent::Wanted { by, hash } => {
-                    if let Some(der) = self.certificates.der(hash) {
-                        self.flooding.send_certificate(by, hash, der.clone());
-                    }
-                }
-                CertificateEvent::Came { from, hash, der } => {
-                    let Some(mesh) = &self.mesh else { continue };
-                    let lsdb = self.flooding.lsdb();
-                    let found = self.certificates.insert(hash, &der, &mesh.record.authority, lsdb);
-                    if let Err(reason) = self.flooding.handle_certificate(now, from, hash, found) {
-                        self.handle_rejected(from, reason);
-                    }
-                }
+        while self.checks_left.requests > 0 {
+            let Some((by, hash)) = self.flooding.poll_certificate_request() else { break };
+            self.checks_left.requests -= 1;
+            if let Some(der) = self.certificates.der(hash) {
+                self.flooding.send_certificate(by, hash, der.clone());
+            }
+        }
+        while self.checks_left.certificates > 0 {
+            let Some(ReceivedCertificate { from, hash, der }) = self.flooding.poll_certificate()
+            else {
+                break;
+            };
+            self.checks_left.certificates -= 1;
+            let Some(mesh) = &self.mesh else { continue };
+            let lsdb = self.flooding.lsdb();
+            let found = self.certificates.insert(hash, &der, &mesh.record.authority, lsdb);
+            if let Err(reason) = self.flooding.handle_certificate(now, from, hash, found) {
+                self.handle_rejected(from, reason);
             }
         }
     }

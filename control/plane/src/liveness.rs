@@ -114,6 +114,12 @@ impl Control {
         self.events.emit(kind, Some(event.node), detail);
     }
 
+    /// How often what members' machines say was not taken in this mesh, by reason.
+    pub(crate) fn membership_rejects(&self) -> Vec<(&'static str, u64)> {
+        let machine = self.liveness.as_ref().map(|watch| &watch.machine);
+        machine.map(|machine| machine.rejected().iter().collect()).unwrap_or_default()
+    }
+
     /// A member's machine says something.
     pub(crate) fn handle_membership(&mut self, from: NodeId, message: &[u8]) {
         let now = self.now();

@@ -86,6 +86,8 @@ impl Control {
             lsdb_digest: lsdb.digest(),
             lsdb_size: lsdb.len(),
             link_state_rejects: self.rejects(),
+            membership_rejects: self.membership_rejects(),
+            one_sided_links: lsdb.one_sided_links(),
             evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
             refused_as_evicted: self.refused_as_evicted.clone(),
             version: self.config.version.clone(),

@@ -92,6 +92,10 @@ pub struct StatusView {
     pub lsdb_size: usize,
     /// How often link state or lanes of neighbours were rejected, by reason, in the order of the reasons.
     pub link_state_rejects: Vec<(&'static str, u64)>,
+    /// The same of what members say about who is alive.
+    pub membership_rejects: Vec<(&'static str, u64)>,
+    /// Links that one end says it has and the other one does not; they count for no path.
+    pub one_sided_links: usize,
     /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
     pub evictions: Vec<EvictionView>,
     /// What a neighbour said that refused this node as evicted, if this node itself has not heard of

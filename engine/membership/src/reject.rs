@@ -89,6 +89,25 @@ impl Rejected {
         *counter = counter.saturating_add(1);
     }
 
+    /// What an operator may want to know of: each reason as one word in kebab case, and how often it
+    /// was. Without those that never were, and without claims that are merely old.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let counts = [
+            ("from-self", self.from_self),
+            ("not-member", self.not_member),
+            ("malformed", self.malformed),
+            ("earlier-life", self.earlier_life),
+            ("far-ahead", self.far_ahead),
+            ("unasked", self.unasked),
+            ("too-much", self.too_much),
+            ("claims-of-strangers", self.claims_of_strangers),
+            ("claims-by-strangers", self.claims_by_strangers),
+            ("claims-far-ahead", self.claims_far_ahead),
+            ("not-sent", self.not_sent),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0)
+    }
+
     /// Messages that were not taken, whatever the reason.
     #[must_use]
     pub fn messages(&self) -> u64 {

@@ -6,7 +6,8 @@
 //! database are compared when a link comes up and every ten seconds, and where they differ a
 //! summary shows what either side lacks. Any single message may be lost, repeated or reordered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use hawser_wire::{Incarnation, MonoTime, NodeId};
@@ -15,9 +16,10 @@ use thiserror::Error;
 use crate::candidates::{Candidate, Candidates};
 use crate::message::CERTIFICATE_BYTES_MAX;
 use crate::neighbour::Neighbour;
+use crate::neighbour_certificates::NeighbourCertificates;
 use crate::reject::Rejects;
 use crate::{
-    CertificateEvent, CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, RejectReason, StoredLsa,
+    CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, ReceivedCertificate, RejectReason, StoredLsa,
     TokenBucket,
 };
 
@@ -46,13 +48,15 @@ pub enum OriginateError {
 /// The flooding machine of one node.
 ///
 /// After each `handle_*` call the driver checks what [`Flooding::poll_check`] hands out, at its own
-/// pace, answers [`Flooding::poll_certificate`], asks [`Flooding::must_originate`], drains
+/// pace, answers [`Flooding::poll_certificate_request`] and [`Flooding::poll_certificate`], tells of
+/// [`Flooding::poll_withheld`], asks [`Flooding::must_originate`], drains
 /// [`Flooding::poll_transmit`], and comes back at [`Flooding::poll_timeout`] with
 /// [`Flooding::handle_timeout`].
 ///
 /// Memory is bounded by [`ORIGINS_MAX`](crate::ORIGINS_MAX) and
-/// [`LSDB_BYTES_MAX`](crate::LSDB_BYTES_MAX), by 16 MiB of advertisements that wait to be checked,
-/// and per neighbour by a few words an origin.
+/// [`LSDB_BYTES_MAX`](crate::LSDB_BYTES_MAX), and per neighbour by a few words an origin and by its
+/// equal share, a MiB at most, of 16 MiB for advertisements that wait to be checked and of as much for
+/// certificates; one advertisement has always room.
 #[derive(Debug)]
 pub struct Flooding {
     pub(crate) node: NodeId,
@@ -71,7 +75,11 @@ pub struct Flooding {
     /// How often each origin of the database may say something new.
     pub(crate) limits: BTreeMap<NodeId, TokenBucket>,
     pub(crate) rejects: Rejects,
-    pub(crate) events: VecDeque<CertificateEvent>,
+    /// Who withheld a certificate since that was told last, and of which origin's last.
+    pub(crate) withheld: BTreeMap<NodeId, NodeId>,
+    /// Whose request for a certificate was handed out last, and whose certificate.
+    request_served: NodeId,
+    received_served: NodeId,
 }
 
 impl Flooding {
@@ -90,7 +98,9 @@ impl Flooding {
             checking: None,
             limits: BTreeMap::new(),
             rejects: Rejects::default(),
-            events: VecDeque::new(),
+            withheld: BTreeMap::new(),
+            request_served: NodeId::default(),
+            received_served: NodeId::default(),
         }
     }
 
@@ -188,18 +198,47 @@ impl Flooding {
         self.neighbours.get(&neighbour)?.agrees()
     }
 
-    /// The next thing to do about certificates.
-    pub fn poll_certificate(&mut self) -> Option<CertificateEvent> {
-        self.events.pop_front()
+    /// A neighbour, and the certificate that it asks for: to be answered with
+    /// [`Flooding::send_certificate`] if it is known. One of each neighbour that asks, in turn.
+    pub fn poll_certificate_request(&mut self) -> Option<(NodeId, CertificateHash)> {
+        let by = self.next_behind(self.request_served, NeighbourCertificates::has_request)?;
+        self.request_served = by;
+        Some((by, self.neighbours.get_mut(&by)?.certificates.next_request()?))
     }
 
-    /// Sends a certificate to the neighbour that [wants](CertificateEvent::Wanted) it. One longer
-    /// than 8 KiB is none and is not sent.
+    /// The next certificate to check. One of each neighbour that has sent any, in turn.
+    pub fn poll_certificate(&mut self) -> Option<ReceivedCertificate> {
+        let from = self.next_behind(self.received_served, NeighbourCertificates::has_received)?;
+        self.received_served = from;
+        let (hash, der) = self.neighbours.get_mut(&from)?.certificates.next_received()?;
+        Some(ReceivedCertificate { from, hash, der })
+    }
+
+    /// A neighbour that has sent advertisements and withheld their certificates, and what is counted
+    /// for the last of them.
+    pub fn poll_withheld(&mut self) -> Option<(NodeId, RejectReason)> {
+        let (from, origin) = self.withheld.pop_first()?;
+        Some((from, RejectReason::CertificateMissing { origin }))
+    }
+
+    /// The next neighbour behind `served` that has some, in the circle of ids.
+    fn next_behind(
+        &self,
+        served: NodeId,
+        has: fn(&NeighbourCertificates) -> bool,
+    ) -> Option<NodeId> {
+        let behind = self.neighbours.range((Bound::Excluded(served), Bound::Unbounded));
+        let mut circle = behind.chain(self.neighbours.range(..=served));
+        circle.find(|(_, neighbour)| has(&neighbour.certificates)).map(|(node, _)| *node)
+    }
+
+    /// Sends a certificate to the neighbour that [asks](Flooding::poll_certificate_request) for it. One
+    /// longer than 8 KiB is none and is not sent.
     pub fn send_certificate(&mut self, to: NodeId, hash: CertificateHash, der: Bytes) {
         if let Some(neighbour) = self.neighbours.get_mut(&to)
             && der.len() <= CERTIFICATE_BYTES_MAX
         {
-            neighbour.send_certificate(hash, der);
+            neighbour.certificates.send(hash, der);
         }
     }
 
@@ -227,6 +266,7 @@ impl Flooding {
     pub fn handle_neighbour_down(&mut self, now: MonoTime, node: NodeId) {
         self.now = now;
         self.neighbours.remove(&node);
+        self.withheld.remove(&node);
     }
 
     /// Forgets what `origin` has said, as the mesh has evicted it: the driver refuses what it says
@@ -247,12 +287,11 @@ impl Flooding {
         let (ask, given_up) = self.candidates.handle_timeout(now);
         for (hash, sender) in ask {
             if let Some(neighbour) = self.neighbours.get_mut(&sender) {
-                neighbour.want_certificate(hash);
+                neighbour.certificates.want(hash);
             }
         }
         for candidate in given_up {
-            let origin = candidate.lsa.origin;
-            self.rejects.count(&RejectReason::CertificateMissing { origin });
+            self.handle_missing(&candidate);
         }
         for neighbour in self.neighbours.values_mut() {
             neighbour.handle_timeout(now);

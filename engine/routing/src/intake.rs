@@ -8,20 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
-use crate::candidates::Candidate;
+use crate::candidates::{Candidate, Sender, share};
 use crate::delta::LsaDelta;
+use crate::life::Life;
 use crate::message::{Message, MessageError};
 use crate::neighbour::Neighbour;
 use crate::{
-    CertificateEvent, CertificateFault, CertificateHash, Flooding, Inserted, Judgement, Lsa,
-    LsaVersion, Lsdb, Refusal, RejectReason, TokenBucket,
+    CertificateFault, CertificateHash, Flooding, Inserted, Judgement, Lsa, LsaVersion, Lsdb,
+    Refusal, RejectReason, TokenBucket,
 };
 
 /// How often an origin may say something new: several times what honest ones
 /// do. What is beyond is not acknowledged; its neighbours repeat the newest of it.
 const ORIGIN_LIMIT: TokenBucket = TokenBucket::new(64, Duration::from_millis(100));
-/// Certificate events that wait for the driver; what is beyond is asked for again.
-const EVENTS_MAX: usize = 4096;
 
 impl Flooding {
     /// Takes a message of the neighbour `from`. The database does not change: advertisements wait
@@ -44,14 +43,15 @@ impl Flooding {
     }
 
     fn take_message(&mut self, from: NodeId, message: &[u8]) -> Result<(), RejectReason> {
+        let share = share(self.neighbours.len());
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return Err(RejectReason::NotNeighbour { from });
         };
         // Most of what comes where links meet is a copy of what is known: seen without decoding it.
-        if let Some((origin, encoding)) = Message::lsa_encoding(message)
+        if let Some((left, origin, encoding)) = Message::lsa_encoding(message)
             && let Some(version) = self.lsdb.version_with(origin, encoding)
         {
-            neighbour.handle_same(origin, version);
+            self.handle_copy(from, origin, version, left);
             return Ok(());
         }
         let message = Message::decode(message).map_err(|error| match error {
@@ -88,22 +88,33 @@ impl Flooding {
             }
             Message::CertificateRequest(hashes) => {
                 for hash in hashes {
-                    self.push_event(CertificateEvent::Wanted { by: from, hash });
+                    neighbour.certificates.handle_request(hash);
                 }
             }
             Message::Certificate { hash, der } => {
-                // One that nobody asked for, or that another has sent meanwhile, is not looked at.
-                if self.candidates.awaits(hash) {
-                    self.push_event(CertificateEvent::Came { from, hash, der });
+                // One that it was not asked for, or that another has sent meanwhile, is not looked at.
+                if self.candidates.awaits(hash, from) {
+                    neighbour.certificates.receive(hash, der, share);
                 }
             }
         }
         Ok(())
     }
 
-    fn push_event(&mut self, event: CertificateEvent) {
-        if self.events.len() < EVENTS_MAX {
-            self.events.push_back(event);
+    /// The neighbour has sent what is known, with so much time left. Where that is much more than is
+    /// known, what is known lasts longer, and the others hear of it; where it is much less, the
+    /// neighbour hears of it.
+    fn handle_copy(&mut self, from: NodeId, origin: NodeId, version: LsaVersion, left: Duration) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.handle_same(origin, version);
+            if self.lsdb.outlasts(self.now, origin, left) {
+                neighbour.send_if_idle(origin);
+            }
+        }
+        if self.lsdb.extend(self.now, origin, left) {
+            for (_, other) in self.neighbours.iter_mut().filter(|(node, _)| **node != from) {
+                other.send(origin);
+            }
         }
     }
 
@@ -119,7 +130,7 @@ impl Flooding {
         };
         let known = self.lsdb.version(origin);
         if known == Some(version) {
-            neighbour.handle_same(origin, version);
+            self.handle_copy(from, origin, version, lifetime);
             return Ok(());
         }
         if known.is_some_and(|known| known > version) {
@@ -155,7 +166,7 @@ impl Flooding {
         };
         match self.lsdb.judge(origin, version, encoding.len()) {
             Inserted::Same => {
-                neighbour.handle_same(origin, version);
+                self.handle_copy(from, origin, version, lifetime);
                 return Ok(());
             }
             Inserted::Older => {
@@ -182,9 +193,10 @@ impl Flooding {
         if self.limits.get(&origin).is_some_and(|limit| !limit.has_token(now)) {
             return Err(RejectReason::RateLimited { origin });
         }
-        let expires = now.saturating_add(lifetime);
-        let senders = vec![from];
-        if !self.candidates.add(Candidate { lsa, version, encoding, expires, senders }) {
+        let life = Life::new(now, lifetime);
+        let senders = vec![Sender { node: from, since: now, left: lifetime }];
+        let candidate = Candidate { lsa, version, encoding, life, senders };
+        if !self.candidates.add(candidate, share(self.neighbours.len())) {
             return Err(RejectReason::Busy { origin });
         }
         Ok(())
@@ -201,12 +213,17 @@ impl Flooding {
     pub fn poll_check(&mut self) -> Option<&Lsa> {
         while self.checking.is_none() {
             let candidate = self.candidates.take_next()?;
+            if let Some(from) = self.distrusted_sender(&candidate) {
+                self.rejects.count(&RejectReason::TooManyForged { from });
+                continue;
+            }
             let (origin, len) = (candidate.lsa.origin, candidate.encoding.len());
             match self.lsdb.judge(origin, candidate.version, len) {
                 // What came while it waited is as new.
                 Inserted::Same => {
-                    for neighbour in senders(&mut self.neighbours, &candidate) {
-                        neighbour.handle_same(origin, candidate.version);
+                    for sender in &candidate.senders {
+                        let left = sender.left_at(self.now);
+                        self.handle_copy(sender.node, origin, candidate.version, left);
                     }
                 }
                 Inserted::Older => {
@@ -225,7 +242,7 @@ impl Flooding {
     /// have sent it, too.
     #[must_use]
     pub fn checked_from(&self) -> Option<NodeId> {
-        self.checking.as_ref()?.senders.first().copied()
+        self.checking.as_ref()?.senders.first().map(|sender| sender.node)
     }
 
     /// What the driver found about the advertisement that [`Flooding::poll_check`] handed out. True
@@ -246,7 +263,7 @@ impl Flooding {
             Judgement::NeedsCertificate => {
                 let hash = candidate.lsa.certificate;
                 for neighbour in senders(&mut self.neighbours, &candidate) {
-                    neighbour.want_certificate(hash);
+                    neighbour.certificates.want(hash);
                 }
                 self.candidates.park(now, candidate);
                 return Ok(false);
@@ -281,7 +298,12 @@ impl Flooding {
         self.now = now;
         let mut rejected = None;
         match found {
-            Ok(()) => self.candidates.release(hash),
+            Ok(()) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                    neighbour.certificates.handle_delivered(now);
+                }
+                self.candidates.release(hash);
+            }
             Err(CertificateFault::OtherHash) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&from) {
                     neighbour.handle_fault(now);
@@ -301,6 +323,32 @@ impl Flooding {
             }
         }
         rejected.map_or(Ok(()), Err)
+    }
+
+    /// One of those that have sent the candidate, if nothing of any of them is looked at now.
+    fn distrusted_sender(&self, candidate: &Candidate) -> Option<NodeId> {
+        let trusted = |sender: &&Sender| {
+            let neighbour = self.neighbours.get(&sender.node);
+            neighbour.is_none_or(|neighbour| !neighbour.is_distrusted(self.now))
+        };
+        match candidate.senders.iter().find(trusted) {
+            Some(_) => None,
+            None => candidate.senders.first().map(|sender| sender.node),
+        }
+    }
+
+    /// What was given up, as its certificate did not come. Who has withheld it is at fault.
+    pub(crate) fn handle_missing(&mut self, candidate: &Candidate) {
+        let origin = candidate.lsa.origin;
+        self.rejects.count(&RejectReason::CertificateMissing { origin });
+        for sender in &candidate.senders {
+            if let Some(neighbour) = self.neighbours.get_mut(&sender.node)
+                && neighbour.withholds(self.now, sender.since)
+            {
+                neighbour.handle_fault(self.now);
+                self.withheld.insert(sender.node, origin);
+            }
+        }
     }
 
     /// Nothing of this is to be sent again.
@@ -324,14 +372,15 @@ impl Flooding {
             self.rejects.count(&RejectReason::Overtaken { origin });
             return false;
         }
-        let Candidate { lsa, version, encoding, expires, senders } = candidate;
-        self.lsdb.store(lsa, version, encoding, expires);
-        for (_, other) in self.neighbours.iter_mut().filter(|(node, _)| !senders.contains(node)) {
-            // Two databases that are compared tell each other what they have.
-            if other.has(origin, version) {
-                other.settled(origin);
-            } else {
-                other.send(origin);
+        let Candidate { lsa, version, encoding, life, senders } = candidate;
+        self.lsdb.store(lsa, version, encoding, life);
+        for (node, other) in &mut self.neighbours {
+            match senders.iter().find(|sender| sender.node == *node) {
+                // It has it, if not for as long.
+                Some(sender) if !life.outlasts(self.now, sender.left_at(self.now)) => {}
+                // Two databases that are compared tell each other what they have.
+                None if other.has(origin, version) => other.settled(origin),
+                _ => other.send(origin),
             }
         }
         true
@@ -343,7 +392,7 @@ fn senders<'a>(
     neighbours: &'a mut BTreeMap<NodeId, Neighbour>,
     candidate: &'a Candidate,
 ) -> impl Iterator<Item = &'a mut Neighbour> {
-    let senders = neighbours.iter_mut().filter(|(node, _)| candidate.senders.contains(node));
+    let senders = neighbours.iter_mut().filter(|(node, _)| candidate.is_from(**node));
     senders.map(|(_, neighbour)| neighbour)
 }
 

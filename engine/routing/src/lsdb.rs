@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::delta::LsaDelta;
+use crate::life::Life;
 use crate::shared_map::SharedMap;
 use crate::{Lsa, LsaVersion};
 
@@ -17,11 +18,6 @@ pub const ORIGINS_MAX: usize = 16_384;
 
 /// Most bytes of encoded advertisements in a database.
 pub const LSDB_BYTES_MAX: usize = 64 << 20;
-
-/// An advertisement that its origin does not renew is forgotten after so long (RFC 2328 appendix B).
-/// What is left of it is carried beside it and only shrinks: it is not signed, as it changes on the
-/// way.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// What became of an advertisement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,8 +66,7 @@ struct Stored {
 #[derive(Clone, Debug)]
 struct Entry {
     stored: StoredLsa,
-    /// [`MonoTime::MAX`]: never.
-    expires: MonoTime,
+    life: Life,
     /// The way here from the version before, if it is shorter than the whole.
     delta: Option<Bytes>,
 }
@@ -92,7 +87,7 @@ impl Lsdb {
         let version = lsa.version_of(&encoding);
         let verdict = self.judge(lsa.origin, version, encoding.len());
         if verdict == Inserted::Newest {
-            self.store(lsa, version, encoding.into(), MonoTime::MAX);
+            self.store(lsa, version, encoding.into(), Life::ENDLESS);
         }
         verdict
     }
@@ -114,13 +109,7 @@ impl Lsdb {
     }
 
     /// Stores what [`Lsdb::judge`] found to be the newest.
-    pub(crate) fn store(
-        &mut self,
-        lsa: Lsa,
-        version: LsaVersion,
-        encoding: Bytes,
-        expires: MonoTime,
-    ) {
+    pub(crate) fn store(&mut self, lsa: Lsa, version: LsaVersion, encoding: Bytes, life: Life) {
         let origin = lsa.origin;
         let old = self.remove(origin);
         let delta = old.and_then(|old| {
@@ -132,11 +121,9 @@ impl Lsdb {
         });
         self.encoded_bytes = self.encoded_bytes.saturating_add(encoding.len());
         self.digest = self.digest.wrapping_add(spread(version.hash));
-        if expires != MonoTime::MAX {
-            self.ends.insert((expires, origin));
-        }
+        self.ends.extend(life.end().map(|end| (end, origin)));
         let stored = StoredLsa(Arc::new(Stored { lsa, version, encoding }));
-        self.entries.insert(origin, Entry { stored, expires, delta });
+        self.entries.insert(origin, Entry { stored, life, delta });
     }
 
     /// The newest advertisement of `origin`, to be shared.
@@ -157,19 +144,43 @@ impl Lsdb {
 
     /// The advertisement of `origin` ends only with a newer one.
     pub(crate) fn keep_for_good(&mut self, origin: NodeId) {
-        let expires = self.entries.get(&origin).map_or(MonoTime::MAX, |entry| entry.expires);
-        if self.ends.remove(&(expires, origin))
-            && let Some(entry) = self.entries.get_mut(&origin)
+        if let Some(entry) = self.entries.get_mut(&origin)
+            && let Some(end) = entry.life.end()
         {
-            entry.expires = MonoTime::MAX;
+            entry.life = Life::ENDLESS;
+            self.ends.remove(&(end, origin));
         }
+    }
+
+    /// A copy of the advertisement of `origin` came, with so much time left; whether that makes its
+    /// life longer.
+    pub(crate) fn extend(&mut self, now: MonoTime, origin: NodeId, left: Duration) -> bool {
+        let Some(mut life) = self.entries.get(&origin).map(|entry| entry.life) else {
+            return false;
+        };
+        let before = life.end();
+        if !life.extend(now, left) {
+            return false;
+        }
+        if let Some(entry) = self.entries.get_mut(&origin) {
+            entry.life = life;
+        }
+        self.ends.extend(life.end().map(|end| (end, origin)));
+        before.is_some_and(|end| self.ends.remove(&(end, origin)))
+    }
+
+    /// Whether the advertisement of `origin` has much more time left than a copy of it.
+    pub(crate) fn outlasts(&self, now: MonoTime, origin: NodeId, left: Duration) -> bool {
+        self.entries.get(&origin).is_some_and(|entry| entry.life.outlasts(now, left))
     }
 
     fn remove(&mut self, origin: NodeId) -> Option<Entry> {
         let old = self.entries.remove(&origin)?;
         self.encoded_bytes = self.encoded_bytes.saturating_sub(old.stored.0.encoding.len());
         self.digest = self.digest.wrapping_sub(spread(old.stored.0.version.hash));
-        self.ends.remove(&(old.expires, origin));
+        if let Some(end) = old.life.end() {
+            self.ends.remove(&(end, origin));
+        }
         Some(old)
     }
 
@@ -195,10 +206,21 @@ impl Lsdb {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// What is left of an advertisement's life, at most [`LIFETIME_MAX`].
+    /// What is left of an advertisement's life.
     pub(crate) fn lifetime(&self, now: MonoTime, origin: NodeId) -> Duration {
-        let expires = self.entries.get(&origin).map_or(MonoTime::ZERO, |entry| entry.expires);
-        expires.saturating_since(now).min(LIFETIME_MAX)
+        self.entries.get(&origin).map_or(Duration::ZERO, |entry| entry.life.left(now))
+    }
+
+    /// Links that one end says it has, and the other one does not: they count for no path. Some are
+    /// there for a moment when links come and go.
+    #[must_use]
+    pub fn one_sided_links(&self) -> usize {
+        let said =
+            self.iter().flat_map(|lsa| lsa.adjacencies.iter().map(|near| (lsa.origin, near)));
+        let one_sided = said.filter(|(origin, near)| {
+            self.get(near.neighbour).is_none_or(|far| far.adjacency(*origin).is_none())
+        });
+        one_sided.count()
     }
 
     /// The way to the newest advertisement of `origin` from the version before it.

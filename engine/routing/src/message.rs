@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hawser_wire::{ByteReader, DecodeError, NodeId};
 
 use crate::delta::LsaDelta;
-use crate::lsdb::LIFETIME_MAX;
+use crate::life::LIFETIME_MAX;
 use crate::{CertificateHash, LSA_BYTES_MAX, Lsa, LsaVersion};
 
 /// Longest flooding message, in bytes.
@@ -144,10 +144,13 @@ impl Message {
         out
     }
 
-    /// The encoding in the message of a whole advertisement, and whose it is; not checked.
-    pub(crate) fn lsa_encoding(input: &[u8]) -> Option<(NodeId, &[u8])> {
-        let (_, encoding) = input.strip_prefix(&[KIND_LSA])?.split_at_checked(LIFETIME_LEN)?;
-        Some((Lsa::origin_in(encoding)?, encoding))
+    /// What is left of the life of a whole advertisement in a message, its encoding, and whose it is;
+    /// the last two are not checked.
+    pub(crate) fn lsa_encoding(input: &[u8]) -> Option<(Duration, NodeId, &[u8])> {
+        let body = input.strip_prefix(&[KIND_LSA])?;
+        let left = lifetime(&mut ByteReader::new(body, "flooding message")).ok()?;
+        let encoding = body.get(LIFETIME_LEN..)?;
+        Some((left, Lsa::origin_in(encoding)?, encoding))
     }
 
     /// Reads a message.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
-use crate::message::{CERTIFICATES_MAX, ENTRIES_MAX, Message};
-use crate::{CertificateHash, LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
+use crate::candidates::PATIENCE;
+use crate::message::{ENTRIES_MAX, Message};
+use crate::neighbour_certificates::NeighbourCertificates;
+use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
 /// An advertisement that was not acknowledged for this long is sent again.
 pub(crate) const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
@@ -24,12 +25,9 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(1);
 const ACKS_EVERY: Duration = Duration::from_millis(5);
 /// Bytes of advertisements that may be unacknowledged before no more are sent.
 const WINDOW_BYTES: usize = 256 << 10;
-/// Forged advertisements that a neighbour may send before nothing of it is looked at, and how fast
-/// that is forgiven.
+/// Advertisements that are forged, or whose certificates it withholds, that a neighbour may send before
+/// nothing of it is looked at, and how fast that is forgiven.
 const FAULTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
-/// Certificates that wait to be sent to a neighbour, or to be asked of it; what is beyond is asked
-/// for again.
-const CERTIFICATES_WAITING_MAX: usize = 1024;
 
 /// Of what was sent, so much that is answered is kept beside as much as is not.
 const SENT_SPARE: usize = 64;
@@ -71,10 +69,9 @@ pub(crate) struct Neighbour {
     behind: BTreeMap<NodeId, LsaVersion>,
     /// Whether the digest that the neighbour has sent last was ours then.
     agrees: Option<bool>,
-    /// Certificates to ask for.
-    certificates_wanted: BTreeSet<CertificateHash>,
-    /// Certificates that it asked for.
-    certificates: BTreeMap<CertificateHash, Bytes>,
+    pub(crate) certificates: NeighbourCertificates,
+    /// When the link came up.
+    up: MonoTime,
     faults: TokenBucket,
 }
 
@@ -105,8 +102,8 @@ impl Neighbour {
             uncompared: Some(FIRST_ID),
             behind: BTreeMap::new(),
             agrees: None,
-            certificates_wanted: BTreeSet::new(),
-            certificates: BTreeMap::new(),
+            certificates: NeighbourCertificates::new(),
+            up: now,
             faults: FAULTS,
         }
     }
@@ -130,18 +127,12 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour must have this certificate: it is asked for it.
-    pub(crate) fn want_certificate(&mut self, hash: CertificateHash) {
-        if self.certificates_wanted.len() < CERTIFICATES_WAITING_MAX {
-            self.certificates_wanted.insert(hash);
-        }
-    }
-
-    /// The neighbour is to get the certificate that it asked for.
-    pub(crate) fn send_certificate(&mut self, hash: CertificateHash, der: Bytes) {
-        if self.certificates.len() < CERTIFICATES_WAITING_MAX {
-            self.certificates.insert(hash, der);
-        }
+    /// Whether the neighbour, which is asked for a certificate since then, has withheld it: its link
+    /// was up all the time, and it has sent no other one that may have kept it busy.
+    pub(crate) fn withholds(&self, now: MonoTime, since: MonoTime) -> bool {
+        now.saturating_since(since) >= PATIENCE
+            && self.up <= since
+            && !self.certificates.delivered_since(since)
     }
 
     /// The neighbour has sent what nobody honest sends.
@@ -290,14 +281,8 @@ impl Neighbour {
             let now: Vec<_> = std::mem::replace(&mut self.wanted, rest).into_iter().collect();
             return Some(Message::encode_request(&now));
         }
-        if !self.certificates_wanted.is_empty() {
-            let rest = self.certificates_wanted.iter().nth(CERTIFICATES_MAX).copied();
-            let rest = rest.map(|hash| self.certificates_wanted.split_off(&hash));
-            let now = std::mem::replace(&mut self.certificates_wanted, rest.unwrap_or_default());
-            return Some(Message::encode_certificate_request(&now.into_iter().collect::<Vec<_>>()));
-        }
-        if let Some((hash, der)) = self.certificates.pop_first() {
-            return Some(Message::encode_certificate(hash, &der));
+        if let Some(message) = self.certificates.poll_transmit() {
+            return Some(message);
         }
         if self.digest_due <= now {
             let every = if self.digest_heard { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };

@@ -76,7 +76,8 @@ pub enum RejectReason {
         /// Whom it claims to be from.
         origin: NodeId,
     },
-    /// The neighbour has sent so many forged ones that nothing of it is looked at for a while.
+    /// The neighbour has sent so many forged ones, or without the certificate, that nothing of it is
+    /// looked at for a while.
     #[error("too many forged link-state advertisements from {from}")]
     TooManyForged {
         /// The sender.
@@ -109,7 +110,7 @@ pub enum RejectReason {
         /// Whom it claims to be from.
         origin: NodeId,
     },
-    /// As many advertisements wait to be looked at as may wait; it will be repeated.
+    /// As many advertisements of the neighbour wait to be looked at as may wait; it will be repeated.
     #[error("link-state advertisement of {origin}: too many wait to be checked")]
     Busy {
         /// Whom it claims to be from.
@@ -127,8 +128,10 @@ pub enum RejectReason {
         /// The sender.
         from: NodeId,
     },
-    /// No neighbour had the certificate that the advertisement names; it may come again.
-    #[error("link-state advertisement of {origin}: its certificate cannot be had")]
+    /// None of the neighbours that sent the advertisement has sent the certificate that it names. Who
+    /// was asked all the time and has sent no certificate meanwhile is at fault: whoever believes an
+    /// advertisement has its certificate. It may come again.
+    #[error("link-state advertisement of {origin}: its certificate does not come")]
     CertificateMissing {
         /// Whom it claims to be from.
         origin: NodeId,
@@ -204,25 +207,14 @@ impl Rejects {
     }
 }
 
-/// A certificate that flooding and its driver speak about.
+/// A certificate that a neighbour sent, as asked: check it, keep it if it is good, and answer with
+/// [`Flooding::handle_certificate`](crate::Flooding::handle_certificate).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum CertificateEvent {
-    /// The neighbour asks for it: answer with
-    /// [`Flooding::send_certificate`](crate::Flooding::send_certificate) if it is known.
-    Wanted {
-        /// Who asks.
-        by: NodeId,
-        /// What it asks for.
-        hash: CertificateHash,
-    },
-    /// The neighbour sent it, as asked: check it, keep it if it is good, and answer with
-    /// [`Flooding::handle_certificate`](crate::Flooding::handle_certificate).
-    Came {
-        /// Who sent it.
-        from: NodeId,
-        /// What was asked for.
-        hash: CertificateHash,
-        /// What came (DER).
-        der: bytes::Bytes,
-    },
+pub struct ReceivedCertificate {
+    /// Who sent it.
+    pub from: NodeId,
+    /// What was asked for.
+    pub hash: CertificateHash,
+    /// What came (DER).
+    pub der: bytes::Bytes,
 }

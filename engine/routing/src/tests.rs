@@ -13,6 +13,7 @@ mod k_paths;
 mod mesh;
 mod mesh_topology;
 mod mesh_update;
+mod neighbour_floods;
 mod operator_routes;
 mod path_computer;
 mod paths;

@@ -3,8 +3,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that fails panics")]
 
 use hawser_routing::{
-    Adjacency, AdjacencyMetrics, CertificateEvent, CertificateHash, Flooding, Judgement, Lsa,
-    LsaFlags, OperatorRoute,
+    Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, LsaFlags, OperatorRoute,
 };
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 use proptest::prelude::*;
@@ -87,8 +86,7 @@ fn the_documented_delta_and_certificate_request() {
 
     flooding.handle_message(now, neighbour, vector("certificate-request")).unwrap();
     let hash = certificate.unwrap();
-    let wanted = CertificateEvent::Wanted { by: neighbour, hash };
-    assert_eq!(flooding.poll_certificate(), Some(wanted));
+    assert_eq!(flooding.poll_certificate_request(), Some((neighbour, hash)));
 }
 
 #[test]

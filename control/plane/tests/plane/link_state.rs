@@ -153,6 +153,27 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
 }
 
 #[tokio::test]
+async fn requests_for_certificates_take_no_time_of_checks() {
+    let (a, b, c) = chain().await;
+    let member = Member::admit(&b, "d").await;
+    let mut events = a.handle.events();
+    let (stream, from) = (StreamId::from_bytes([0; 16]), b.id());
+    // Certificates that nobody has. If the advertisement waited behind them, its certificate, which
+    // comes once and at once, would not be awaited yet.
+    let hashes = (0..64).flat_map(|number| [number; 32]);
+    let request: Vec<u8> = [1, 6, 64].into_iter().chain(hashes).collect();
+    let [advertisement, certificate] = member.flooded("d", "d.example:7480");
+    for body in [request, advertisement, certificate] {
+        a.say(stream, ShardToControl::LinkControl { from, body: body.into() });
+    }
+    let joined = event(&mut events, EventKind::NodeJoined).await;
+    assert_eq!(joined.node, Some(member.key.node_id()));
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn nodes_agree_about_the_mesh_and_say_so() {
     let (a, b, c) = chain().await;
     b.until("agreeing with both", |status| {

@@ -31,6 +31,7 @@ fn strangers_are_not_heard() {
     let rejected = mesh.machines[&0].rejected();
     assert_eq!((rejected.not_member, rejected.from_self), (1, 1));
     assert_eq!(rejected.messages(), 2);
+    assert_eq!(rejected.iter().collect::<Vec<_>>(), [("from-self", 1), ("not-member", 1)]);
     assert_eq!(mesh.liveness(0, 2), Liveness::Alive);
 }
 

@@ -120,3 +120,15 @@ fn best_paths_are_those_of_the_database() {
         }
     }
 }
+
+#[test]
+fn links_that_one_end_alone_says_it_has_are_counted() {
+    let mut lsdb = Lsdb::new();
+    for said in [lsa(1, 1, 1, &[(2, 1)]), lsa(2, 1, 1, &[(1, 1), (3, 1)]), lsa(4, 1, 1, &[(1, 1)])]
+    {
+        let _newest = lsdb.insert(said);
+    }
+    assert_eq!(lsdb.one_sided_links(), 2, "node 3 is unknown, node 1 does not list node 4");
+    let _newest = lsdb.insert(lsa(1, 1, 2, &[(2, 1), (4, 1)]));
+    assert_eq!(lsdb.one_sided_links(), 1);
+}

@@ -6,6 +6,7 @@ use hawser_wire::{AdjacencyIndex, MonoTime, NodeId, TrafficClass};
 use proptest::prelude::*;
 
 use super::{lsa, node};
+use crate::life::Life;
 use crate::lsdb::Inserted;
 use crate::{
     LsaFlags, Lsdb, MeshTopology, OperatorRoute, PathComputer, RouteSnapshot, Step, Weights,
@@ -125,8 +126,8 @@ impl World {
         said.encode(&mut encoding);
         let version = said.version_of(&encoding);
         assert_eq!(self.lsdb.judge(node(at), version, encoding.len()), Inserted::Newest);
-        let end = MonoTime::ZERO.saturating_add(Duration::from_secs(self.sequence));
-        self.lsdb.store(said, version, encoding.into(), end);
+        let life = Life::new(MonoTime::ZERO, Duration::from_secs(self.sequence));
+        self.lsdb.store(said, version, encoding.into(), life);
     }
 
     fn read(&self) -> MeshTopology {

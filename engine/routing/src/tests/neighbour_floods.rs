@@ -1,0 +1,162 @@
+//! A neighbour that floods, withholds or lies about time harms nobody else's link state.
+
+use std::time::Duration;
+
+use hawser_wire::{AdjacencyIndex, MonoTime, NodeId};
+use proptest::prelude::*;
+
+use super::{check_all, holds, lsa, millis, node, seal};
+use crate::message::Message;
+use crate::{Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, RejectReason};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// Of a certificate that nobody has.
+const UNKNOWN: u8 = 0xee;
+
+fn as_message(lifetime: Duration, lsa: &Lsa) -> Vec<u8> {
+    let mut encoding = Vec::new();
+    lsa.encode(&mut encoding);
+    Message::encode_lsa(lifetime, &encoding)
+}
+
+fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
+    std::iter::from_fn(|| flooding.poll_transmit())
+        .map(|(to, bytes)| (to, Message::decode(&bytes).unwrap()))
+        .collect()
+}
+
+fn with_neighbours(neighbours: &[u8]) -> Flooding {
+    let mut flooding = Flooding::new(node(1));
+    for neighbour in neighbours {
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour));
+    }
+    drain(&mut flooding);
+    flooding
+}
+
+fn count(flooding: &Flooding, name: &str) -> u64 {
+    flooding.rejects().find(|(reason, _)| *reason == name).map_or(0, |(_, count)| count)
+}
+
+/// Of an origin that is none, with a certificate that nobody has.
+fn forged(number: u32) -> Vec<u8> {
+    let mut forged = large();
+    let mut id = [0x77; 16];
+    id[..4].copy_from_slice(&number.to_be_bytes());
+    forged.origin = NodeId::from_bytes(id);
+    forged.certificate = CertificateHash([UNKNOWN; 32]);
+    forged.certificate.0[..4].copy_from_slice(&number.to_be_bytes());
+    as_message(HOUR, &forged)
+}
+
+/// What node 9 says, 37 KB long.
+fn large() -> Lsa {
+    let mut large = lsa(9, 1, 1, &[]);
+    let link = |number: u32| {
+        let mut id = [0xaa; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let metrics = AdjacencyMetrics::default();
+        Adjacency { neighbour: NodeId::from_bytes(id), index: AdjacencyIndex(number), metrics }
+    };
+    large.adjacencies = (0..1024).map(link).collect();
+    seal(large)
+}
+
+fn judge(lsa: &Lsa) -> Judgement {
+    if lsa.certificate.0[31] == UNKNOWN { Judgement::NeedsCertificate } else { holds(lsa) }
+}
+
+#[test]
+fn a_neighbour_that_fills_its_share_takes_nothing_of_anothers() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let mut busy = 0;
+    for number in 0..600 {
+        match flooding.handle_message(millis(1), node(2), &forged(number)) {
+            Ok(()) => {}
+            Err(RejectReason::Busy { .. }) => busy += 1,
+            Err(reason) => panic!("{reason}"),
+        }
+        assert_eq!(check_all(&mut flooding, millis(1), &mut judge), Ok(false));
+    }
+    assert!(busy > 0, "the flood meets a bound");
+    assert_eq!(count(&flooding, "busy"), busy);
+    let good = as_message(HOUR, &large());
+    assert_eq!(flooding.handle_message(millis(2), node(3), &good), Ok(()));
+    assert_eq!(check_all(&mut flooding, millis(2), &mut judge), Ok(true));
+    assert_eq!(flooding.lsdb().len(), 1);
+}
+
+/// Lifetimes of what is said of node 9 to `to`, in seconds.
+fn lifetimes(sent: &[(NodeId, Message)], to: u8) -> Vec<u64> {
+    let lifetime = |(at, message): &(NodeId, Message)| match message {
+        Message::Lsa { lifetime, lsa, .. } if lsa.origin == node(9) => Some((*at, *lifetime)),
+        Message::Delta { lifetime, delta } if delta.origin == node(9) => Some((*at, *lifetime)),
+        _ => None,
+    };
+    let lifetimes = sent.iter().filter_map(lifetime).filter(|(at, _)| *at == node(to));
+    lifetimes.map(|(_, lifetime)| lifetime.as_secs()).collect()
+}
+
+#[test]
+fn a_short_life_is_made_longer_by_another_copy_and_passed_on() {
+    let mut flooding = with_neighbours(&[2, 3, 4]);
+    let said = lsa(9, 1, 1, &[(3, 1)]);
+    let of = |seconds| as_message(Duration::from_secs(seconds), &said);
+    flooding.handle_message(millis(10), node(2), &of(2)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(10), &mut judge), Ok(true));
+    let sent = drain(&mut flooding);
+    assert_eq!((lifetimes(&sent, 3), lifetimes(&sent, 4)), (vec![2], vec![2]));
+    flooding.handle_message(millis(20), node(3), &of(3000)).unwrap();
+    let sent = drain(&mut flooding);
+    assert_eq!([2, 3, 4].map(|to| lifetimes(&sent, to)), [vec![3000], vec![], vec![3000]]);
+    assert!(!flooding.handle_timeout(millis(3_000_019)), "it has not ended");
+    assert!(flooding.handle_timeout(millis(3_000_020)));
+}
+
+#[test]
+fn who_says_too_little_is_told_the_longer_life() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let said = lsa(9, 1, 1, &[(3, 1)]);
+    let of = |seconds| as_message(Duration::from_secs(seconds), &said);
+    // Both before it is checked.
+    flooding.handle_message(millis(10), node(2), &of(2)).unwrap();
+    flooding.handle_message(millis(10), node(3), &of(3000)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(10), &mut judge), Ok(true));
+    let sent = drain(&mut flooding);
+    assert_eq!((lifetimes(&sent, 2), lifetimes(&sent, 3)), (vec![3000], vec![]));
+    // And whenever it says so again.
+    flooding.handle_message(millis(20), node(2), &of(2)).unwrap();
+    let sent = drain(&mut flooding);
+    assert_eq!((lifetimes(&sent, 2), lifetimes(&sent, 3)), (vec![2999], vec![]));
+}
+
+proptest! {
+    /// Whatever copies come and when: nothing lives longer than an hour from when it was first seen,
+    /// nor than the longest of its copies; and each that adds a minute or more within the hour counts.
+    #[test]
+    fn copies_make_a_life_longer_up_to_an_hour_from_the_first(
+        copies in proptest::collection::vec((0_u64..600, 1_u64..=3600, 2_u8..=4), 1..30),
+    ) {
+        let mut flooding = with_neighbours(&[2, 3, 4]);
+        let said = lsa(9, 1, 1, &[]);
+        let (mut now, mut first, mut expected) = (0, None, 0);
+        for (pause, seconds, from) in copies {
+            now += pause;
+            flooding.handle_timeout(millis(now * 1000));
+            let message = as_message(Duration::from_secs(seconds), &said);
+            flooding.handle_message(millis(now * 1000), node(from), &message).unwrap();
+            check_all(&mut flooding, millis(now * 1000), &mut judge).unwrap();
+            if first.is_none() || expected <= now {
+                (first, expected) = (Some(now), now + seconds);
+            } else {
+                let end = (now + seconds).min(first.unwrap() + 3600);
+                expected = if end >= expected + 60 { end } else { expected };
+            }
+            prop_assert!(flooding.lsdb().get(node(9)).is_some());
+            let left = flooding.lsdb().lifetime(millis(now * 1000), node(9)).as_secs();
+            prop_assert_eq!(left, expected - now);
+            prop_assert!(expected <= first.unwrap() + 3600);
+        }
+        prop_assert!(flooding.handle_timeout(millis(expected * 1000)), "it ends");
+    }
+}
