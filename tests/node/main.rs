@@ -20,6 +20,7 @@ mod process;
 mod refused;
 mod ring;
 mod route;
+mod scripts;
 mod stream;
 mod survey;
 mod triangle;
