@@ -25,6 +25,7 @@ pub(crate) mod table;
 mod token;
 
 pub(crate) use client::{Mesh, MeshData, SOCKET_NAME, Target};
+use runtime::ask;
 pub(crate) use runtime::block_on;
 
 use failure::{Exit, Failure};
@@ -113,8 +114,14 @@ enum Command {
 
 /// Runs the command line in `arguments`.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        Err(answer) if !answer.use_stderr() && asks_for_json(&arguments) => {
+            // Help and version are no JSON.
+            output::say(answer.render().to_string().trim_end());
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(1));
+        }
         Err(answer) => {
             // Help and version are answers, too; a reader that left does not miss them.
             let _unread = answer.print();
@@ -132,19 +139,35 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Whether a command line that is no command wants JSON.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let words = arguments.iter().filter_map(|argument| argument.to_str());
+    let mut words = words.take_while(|word| *word != "--").peekable();
+    while let Some(word) = words.next() {
+        let asks = match word {
+            "-o" | "--output" => words.peek() == Some(&"json"),
+            word => matches!(word, "--json" | "-ojson" | "-o=json" | "--output=json"),
+        };
+        if asks {
+            return true;
+        }
+    }
+    false
+}
+
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Global { output, json, socket, data_dir } = cli.global;
     let out = Output::new(if json { Format::Json } else { output });
     let target = || Target::new(socket.clone(), data_dir.clone());
     match cli.command {
         Command::Node(command) => node::run(command, target, data_dir.clone(), out),
-        Command::Mesh(command) => block_on(mesh::run(command, target()?, out)),
-        Command::Token(command) => block_on(token::run(command, target()?, out)),
-        Command::Stream(command) => block_on(stream::run(command, target()?, out)),
-        Command::Link(command) => block_on(link::run(command, target()?, out)),
-        Command::Lane(command) => block_on(lane::run(command, target()?, out)),
-        Command::Route(command) => block_on(route::run(command, target()?, out)),
-        Command::Events(command) => block_on(events::run(command, target()?, out)),
+        Command::Mesh(command) => ask(target()?, |node| mesh::run(command, node, out)),
+        Command::Token(command) => ask(target()?, |node| token::run(command, node, out)),
+        Command::Stream(command) => ask(target()?, |node| stream::run(command, node, out)),
+        Command::Link(command) => ask(target()?, |node| link::run(command, node, out)),
+        Command::Lane(command) => ask(target()?, |node| lane::run(command, node, out)),
+        Command::Route(command) => ask(target()?, |node| route::run(command, node, out)),
+        Command::Events(command) => ask(target()?, |node| events::run(command, node, out)),
         Command::Plan(args) => plan::run(&args, target, out),
         Command::Config(command) => config::run(command, data_dir.as_deref(), out),
         Command::Sim(command) => sim::run(command, out),
@@ -179,6 +202,26 @@ mod tests {
         {
             let cli = Cli::try_parse_from(arguments).unwrap();
             assert!(cli.global.json || cli.global.output == Format::Json);
+        }
+    }
+
+    #[test]
+    fn json_is_seen_where_there_is_no_command() {
+        let asks = |line: &str| {
+            asks_for_json(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        };
+        for line in [
+            "hawser --json --help",
+            "hawser help node --json",
+            "hawser -ojson -V",
+            "hawser -o json -V",
+            "hawser --output json -V",
+            "hawser --output=json -V",
+        ] {
+            assert!(asks(line), "{line}");
+        }
+        for line in ["hawser --help", "hawser -o table --help", "hawser help -- --json"] {
+            assert!(!asks(line), "{line}");
         }
     }
 }

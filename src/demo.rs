@@ -103,7 +103,8 @@ async fn show(args: DemoArgs, out: Output) -> Result<(), Failure> {
     let report = Report::new(&outcome, began.elapsed());
     out.value(&report, || report.text())?;
     if args.keep {
-        tell(&chain.keep()?);
+        // Said with --json, too: nobody else knows of them.
+        say(&chain.keep()?);
     } else {
         chain.stop().await;
     }

@@ -10,5 +10,5 @@ mod sink;
 mod source;
 
 pub(crate) use path::SafePath;
-pub(crate) use sink::{Arrived, TreeSink};
+pub(crate) use sink::{Arrived, SinkError, TreeSink};
 pub(crate) use source::{Entry, TreeSource, Walk, list};

@@ -1,5 +1,6 @@
 //! Which node a command speaks to.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use hawser_proto::client;
@@ -21,6 +22,12 @@ pub(crate) type MeshData =
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     socket: PathBuf,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.display().fmt(f)
+    }
 }
 
 impl Target {

@@ -1,5 +1,6 @@
 //! How a command fails: an exit code that scripts can rely on, and a sentence for people.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -35,11 +36,13 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The reader of standard output went away: nothing is to be said about it.
     pub(crate) quiet: bool,
+    /// The connection to the node broke, which [`Self::of_node`] names.
+    lost_connection: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), quiet: false }
+        Self { exit, message: message.into(), quiet: false, lost_connection: false }
     }
 
     pub(crate) fn plain(message: impl Into<String>) -> Self {
@@ -57,7 +60,7 @@ impl Failure {
     /// A file or directory that cannot be used. `action` completes "cannot …".
     pub(crate) fn file(action: &str, path: impl fmt::Display, error: &io::Error) -> Self {
         let exit = match error.kind() {
-            io::ErrorKind::NotFound => Exit::NotFound,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Exit::NotFound,
             io::ErrorKind::PermissionDenied => Exit::Refused,
             _ => Exit::Failure,
         };
@@ -68,7 +71,7 @@ impl Failure {
     /// well, as `head` expects.
     pub(crate) fn stdout(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { exit: Exit::Ok, message: String::new(), quiet: true };
+            return Self { quiet: true, ..Self::new(Exit::Ok, "") };
         }
         Self::plain(format!("cannot write to standard output: {error}"))
     }
@@ -80,6 +83,11 @@ impl Failure {
         }
         self
     }
+
+    /// The same failure; if the connection broke, it was the one to `node`.
+    pub(crate) fn of_node(self, node: impl fmt::Display) -> Self {
+        if self.lost_connection { self.at(node) } else { self }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -88,8 +96,23 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Whether `status` says that the connection broke. Nodes that answer give no source: one that has
+/// a source was made at this end, and of HTTP/2's own errors only those are `Unknown`, `Cancelled`
+/// or `Unavailable` that come of a connection that ended.
+fn is_lost_connection(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => status.message().is_empty() || status.source().is_some(),
+        Code::Unknown | Code::Cancelled => status.source().is_some(),
+        _ => false,
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        if is_lost_connection(&status) {
+            let message = "the connection to the node was lost; see whether it still runs";
+            return Self { lost_connection: true, ..Self::new(Exit::Unreachable, message) };
+        }
         let exit = match status.code() {
             Code::NotFound => Exit::NotFound,
             Code::InvalidArgument => Exit::Usage,
@@ -98,9 +121,6 @@ impl From<Status> for Failure {
             _ => Exit::Failure,
         };
         let message = match (status.code(), status.message()) {
-            (Code::Unavailable, "" | "transport error") => {
-                "the connection to the node was lost; see whether it still runs".to_owned()
-            }
             (code, "") => format!("the node answered: {code}"),
             (_, message) => message.to_owned(),
         };
@@ -157,5 +177,17 @@ mod tests {
         ] {
             assert_eq!(Failure::from(status).exit, exit);
         }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_told_from_an_answer() {
+        let socket = "/run/api.sock";
+        let broken = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        let failure = Failure::from(broken).of_node(socket);
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.message.starts_with("/run/api.sock: the connection"), "{failure}");
+
+        let failure = Failure::from(Status::unknown("as the node says")).of_node(socket);
+        assert_eq!((failure.exit, &*failure.message), (Exit::Failure, "as the node says"));
     }
 }

@@ -8,7 +8,7 @@ use super::client::Target;
 use super::failure::Failure;
 use super::mesh;
 use super::output::Output;
-use super::runtime::block_on;
+use super::runtime::ask;
 use crate::daemon::config::default_file;
 use crate::daemon::config::settings::Settings;
 use crate::daemon::profile::NAMES;
@@ -74,10 +74,10 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let args = match command {
         NodeCommand::Run(args) => args,
-        NodeCommand::Drain => return block_on(mesh::drain(true, target()?, out)),
-        NodeCommand::Undrain => return block_on(mesh::drain(false, target()?, out)),
+        NodeCommand::Drain => return ask(target()?, |node| mesh::drain(true, node, out)),
+        NodeCommand::Undrain => return ask(target()?, |node| mesh::drain(false, node, out)),
         NodeCommand::Evict { node, reason } => {
-            return block_on(mesh::evict(node, reason, target()?, out));
+            return ask(target()?, |at| mesh::evict(node, reason, at, out));
         }
     };
     let leashed = args.leashed;

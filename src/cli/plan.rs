@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::client::Target;
 use super::failure::{Exit, Failure};
 use super::output::Output;
-use super::runtime::block_on;
+use super::runtime::ask;
 use super::table::{Align, Table};
 use mesh::PlanMesh;
 
@@ -120,10 +120,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let mesh = match &args.topology {
         Some(path) => topology_file::read(path)?,
-        None => {
-            let target = target()?;
-            block_on(live::fetch(&target))?
-        }
+        None => ask(target()?, |node| async move { live::fetch(&node).await })?,
     };
     let mut changed = mesh.topology.clone();
     for link in &args.cut {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use super::client::Target;
 use super::failure::Failure;
 
 /// # Errors
@@ -12,4 +13,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
         .build()
         .map_err(|error| Failure::plain(format!("cannot start a runtime: {error}")))?
         .block_on(future)
+}
+
+/// Runs the part of a command that talks to `target`, whose name stands in what it says of a lost
+/// connection.
+///
+/// # Errors
+/// As [`block_on`].
+pub(crate) fn ask<T, F>(target: Target, work: impl FnOnce(Target) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let node = target.to_string();
+    block_on(work(target)).map_err(|failure| failure.of_node(node))
 }

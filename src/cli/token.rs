@@ -1,14 +1,12 @@
 //! `hawser token`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use clap::Subcommand;
 use hawser_proto::v1::IssueTokenReq;
 use serde::Serialize;
 
 use super::client::Target;
 use super::failure::Failure;
-use super::output::{Output, say};
+use super::output::{Output, counted, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
@@ -41,11 +39,17 @@ pub(crate) async fn run(command: TokenCommand, target: Target, out: Output) -> R
     let row = TokenRow { token: issued.token, expires_unix_s: issued.expires_unix_s };
     out.value(&row, || format!("{}\n", row.token))?;
     if !out.is_json() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let left = Duration::from_secs(row.expires_unix_s).saturating_sub(now);
-        say(&format!("good for one node, for {} minutes", left.as_secs().div_ceil(60)));
+        say(&format!("good for one node, for {}", lifetime_text(ttl)));
     }
     Ok(())
+}
+
+/// In the largest unit that leaves no rest.
+fn lifetime_text(seconds: u32) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let (unit, name) =
+        units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    counted(u64::from(seconds / unit), name)
 }
 
 /// Seconds, at least 1.
@@ -74,6 +78,15 @@ mod tests {
     fn lifetimes_have_units() {
         for (text, seconds) in [("90", 90), ("15m", 900), ("24h", 86_400), ("7d", 604_800)] {
             assert_eq!(parse_lifetime(text), Ok(seconds));
+        }
+        for (seconds, text) in [
+            (1, "1 second"),
+            (90, "90 seconds"),
+            (900, "15 minutes"),
+            (3600, "1 hour"),
+            (604_800, "7 days"),
+        ] {
+            assert_eq!(lifetime_text(seconds), text);
         }
         for text in ["", "0", "m", "-1s", "1y", "99999999d"] {
             assert!(parse_lifetime(text).is_err(), "{text}");

@@ -177,9 +177,11 @@ impl Chain {
 
     /// `failure`, with what each node said last.
     pub(super) fn with_logs(&self, failure: Failure) -> Failure {
-        self.nodes.iter().fold(failure, |failure, node| {
+        self.nodes.iter().fold(failure, |mut failure, node| {
             let said = node.with_log(Failure::plain(""));
-            Failure { message: format!("{}\n{}", failure.message, said.message), ..failure }
+            failure.message.push('\n');
+            failure.message.push_str(&said.message);
+            failure
         })
     }
 
@@ -218,10 +220,10 @@ impl Chain {
              \x20 {program} lane ls --data-dir {first}\n\
              \x20 {program} stream ls --data-dir {last}\n\
              \x20 {program} stream open talk --to {last_name} --data-dir {first}\n\
-             \x20 {program} stream sub talk --data-dir {last}\n\
              \x20 echo hello | {program} stream pub talk --data-dir {first}\n\
+             \x20 {program} stream sub talk --count 1 --data-dir {last}\n\
              The files went over the stream {STREAM:?}. To end it:\n\
-             \x20 kill {}; rm -r {}",
+             \x20 kill {}; sleep 2; rm -rf {}",
             pids.join(" "),
             directory.display(),
         ))

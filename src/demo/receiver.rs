@@ -129,9 +129,7 @@ impl Receiver<'_> {
             self.taken.bytes = self.taken.bytes.saturating_add(bytes);
             self.taken.unconfirmed_bytes += record.len();
             self.progress.inc(bytes);
-            let arrived =
-                self.sink.accept(record).map_err(|error| Failure::plain(error.to_string()))?;
-            match arrived {
+            match self.sink.accept(record)? {
                 Arrived::Nothing | Arrived::File { .. } => {}
                 Arrived::EndOfTree { .. } => ended = true,
                 Arrived::Refused { path, why }
@@ -151,7 +149,7 @@ impl Receiver<'_> {
         if self.taken.unconfirmed_bytes == 0 {
             return Ok(());
         }
-        self.sink.sync().map_err(|error| Failure::plain(error.to_string()))?;
+        self.sink.sync()?;
         let commit = ConsumerCommit {
             stream_id: self.stream_id.clone(),
             consumer: CONSUMER.to_owned(),

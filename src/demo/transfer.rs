@@ -115,8 +115,7 @@ impl Transfer {
 
         let receiver = Receiver {
             ledger: &ledger,
-            sink: TreeSink::open(&received, CONSUMER)
-                .map_err(|error| Failure::plain(error.to_string()))?,
+            sink: TreeSink::open(&received, CONSUMER)?,
             data,
             stream_id: stream_id.clone(),
             half_bytes: selection.bytes() / 2,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -69,5 +69,43 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         if signal != Signal::KILL {
             assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "directories are gone");
         }
+    }
+}
+
+#[test]
+fn a_demo_that_is_kept_says_what_to_try_and_how_to_end_it() {
+    let area = tempfile::tempdir_in("/tmp").unwrap();
+    let files = area.path().join("files");
+    let temporary = area.path().join("t");
+    make_files(&files);
+    fs::create_dir(&temporary).unwrap();
+    let mut command = hawser();
+    command.args(["demo", "--keep", "--json", "--dir"]).arg(&files).env("TMPDIR", &temporary);
+    let done = finish(&mut command, None).ok();
+    assert_eq!(done.json()["lost"], 0);
+    let hints: Vec<&str> = done.stderr.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert_eq!(hints.len(), 7, "{done:?}");
+    let (end, tried) = hints.split_last().unwrap();
+    assert!(end.starts_with("kill "), "{end}");
+    // Ended by hand if a hint fails: nothing else would.
+    let kept = Kept(end);
+    let mut answer = String::new();
+    for hint in tried {
+        let done = finish(Command::new("sh").args(["-c", hint]), None);
+        assert!(done.code == 0 && !done.stdout.is_empty(), "{hint}: {done:?}");
+        answer = done.text().to_owned();
+    }
+    assert_eq!(answer, "hello\n");
+    drop(kept);
+    wait_for("its nodes to end", || processes_of(&temporary).is_empty().then_some(()));
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "directories are gone");
+}
+
+/// A kept mesh, by the command that ends it.
+struct Kept<'a>(&'a str);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        let _ended = Command::new("sh").args(["-c", self.0]).status();
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::process::{Mesh, wait_for};
+use crate::process::{Mesh, run, wait_for};
 
 fn make_tree(root: &Path, large_bytes: usize) {
     fs::create_dir_all(root.join("deep/er/empty")).unwrap();
@@ -90,4 +90,40 @@ fn a_subscriber_that_is_killed_within_a_file_goes_on() {
     assert_eq!(taken.code, 0, "{taken:?}");
     assert_eq!(publisher.wait(), Some(0));
     assert_same(&sent, &received);
+}
+
+#[test]
+fn a_message_that_is_no_file_is_refused_and_the_files_go_on() {
+    let mesh = Mesh::start();
+    mesh.open("files");
+    let (sent, received) = (mesh.directory.path().join("sent"), mesh.directory.path().join("got"));
+    make_tree(&sent, 1 << 20);
+    mesh.a.feed(&["stream", "pub", "files", "--producer", "other"], b"a line\n").ok();
+    mesh.a.run(&["stream", "pub", "files", "--dir", sent.to_str().unwrap()]).ok();
+    let arguments = ["stream", "sub", "files", "--dir", received.to_str().unwrap(), "--json"];
+    let taken = mesh.c.run(&arguments);
+    taken.refused(5, &["message 1: refused: it is no file record", "1 refused"]);
+    let last = taken.text().lines().last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&last["files"], &last["refused"]), (&53.into(), &1.into()));
+    assert_same(&sent, &received);
+    // It is behind this consumer.
+    mesh.a.run(&["stream", "close", "files"]).ok();
+    let again = mesh.c.run(&arguments);
+    assert!(!again.stderr.contains("no file record"), "{again:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let area = tempfile::tempdir().unwrap();
+    fs::write(area.path().join("file"), "").unwrap();
+    let socket = area.path().join("api.sock").display().to_string();
+    for (directory, why) in [
+        (area.path().join("file/below"), "Not a directory"),
+        (Path::new("/proc/nothing").to_owned(), "No such file or directory"),
+    ] {
+        let shown = directory.display().to_string();
+        let done = run(&["stream", "sub", "s", "--dir", &shown, "--socket", &socket]);
+        done.refused(3, &["cannot create directory", &shown, why]);
+    }
 }

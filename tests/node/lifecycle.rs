@@ -1,6 +1,7 @@
 //! Start, stop, reload, leave.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,52 @@ fn a_node_stops_in_time_and_well_even_with_a_subscriber() {
         assert!(node.log().contains("stopped"), "{}", node.log());
     }
     assert_eq!(subscriber.wait(), Some(4), "its node went away");
+}
+
+#[test]
+fn who_talks_to_a_node_that_is_killed_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::start(directory.path(), &Spec::dialling("a"));
+    node.run(&["mesh", "seed", "m"]).ok();
+    node.run(&["stream", "open", "s", "--to", "a"]).ok();
+    let socket = node.data_dir.join("api.sock").display().to_string();
+    let start = |arguments: &[&str], stdin: Stdio| {
+        let mut command = node.command(arguments);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (arguments.join(" "), Guarded(command.spawn().unwrap()))
+    };
+    let mut publisher = start(&["stream", "pub", "s"], Stdio::piped());
+    let mut talking = vec![
+        start(&["stream", "sub", "s"], Stdio::null()),
+        start(&["events", "watch"], Stdio::null()),
+        start(&["lane", "events", "--follow"], Stdio::null()),
+    ];
+    // The publisher and the subscriber are through when a line is confirmed; the others have a
+    // connection each when the node has as many.
+    let stdin = publisher.1.0.stdin.as_mut().unwrap();
+    stdin.write_all(b"x\n").unwrap();
+    wait_for("a message to come through", || {
+        (node.stream("s", "destination")?["acked_seq"].as_u64()? > 0).then_some(())
+    });
+    wait_for("four connections", || (connections(&socket) >= 4).then_some(()));
+    node.process.signal(Signal::KILL);
+    node.process.wait();
+    talking.push(publisher);
+    for (command, mut client) in talking {
+        let mut said = String::new();
+        client.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(client.wait(), Some(4), "{command}: {said}");
+        let expected = format!("error: {socket}: the connection to the node was lost");
+        assert!(said.starts_with(&expected), "{command}: {said}");
+    }
+}
+
+/// Connections that the node at `socket` has accepted.
+fn connections(socket: &str) -> usize {
+    // State 03 is connected; of each connection the end that was accepted has the name.
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    let connected = |line: &&str| line.ends_with(socket) && line.split(' ').nth(5) == Some("03");
+    sockets.lines().filter(connected).count()
 }
 
 #[test]
@@ -104,7 +151,7 @@ fn an_interrupted_subscriber_confirms_what_it_wrote() {
     let mut subscriber: Guarded = mesh.c.spawn(&["stream", "sub", "s"], Stdio::null());
     let mut stdout = subscriber.0.stdout.take().unwrap();
     let mut lines = [0; 6];
-    std::io::Read::read_exact(&mut stdout, &mut lines).unwrap();
+    stdout.read_exact(&mut lines).unwrap();
     subscriber.signal(Signal::INT);
     assert_eq!(subscriber.wait(), Some(0));
     mesh.a.feed(&["stream", "pub", "s"], b"4\n").ok();

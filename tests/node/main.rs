@@ -21,6 +21,7 @@ mod process;
 mod refused;
 mod ring;
 mod route;
+mod scripts;
 mod stream;
 mod survey;
 mod triangle;

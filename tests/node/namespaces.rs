@@ -5,10 +5,9 @@
 //! behind, whatever becomes of the tests.
 
 use std::fs;
-use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::process::{Guarded, finish, wait_for};
+use crate::process::{Guarded, finish, skip, wait_for};
 
 /// Where a node in the second namespace accepts lanes.
 pub(crate) const FAR_LANES: &str = "10.78.2.1:7480";
@@ -103,13 +102,11 @@ fn loss_based_control() -> &'static str {
     if allowed.split_whitespace().any(|name| name == "cubic") { "cubic" } else { "reno" }
 }
 
-/// Whether this process may have namespaces; if not, a word on standard error says so.
+/// Whether this process may have namespaces; if not, the test is said to be skipped.
 pub(crate) fn are_allowed() -> bool {
     let allowed = finish(Command::new("unshare").args(["--net", "true"]), None);
     if allowed.code != 0 {
-        let why = allowed.stderr.trim_end();
-        let skipped = format!("SKIPPED: no network namespaces without root ({why})\n");
-        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+        skip(&format!("no network namespaces without root ({})", allowed.stderr.trim_end()));
     }
     allowed.code == 0
 }

@@ -108,6 +108,18 @@ pub(crate) fn run(arguments: &[&str]) -> Done {
     finish(hawser().args(arguments), None)
 }
 
+/// Says that a test does not run here, and why: on standard error, and in the file that
+/// `HAWSER_TEST_SKIPPED` names, as runners show nothing of tests that pass.
+pub(crate) fn skip(why: &str) {
+    let current = std::thread::current();
+    let line = format!("SKIPPED: {}: {why}\n", current.name().unwrap_or("a test"));
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(path) = std::env::var_os("HAWSER_TEST_SKIPPED") {
+        let mut file = fs::File::options().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
+
 /// Asks until there is an answer, and fails the test if there is none for too long.
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::process::{Node, Spec, finish};
+use crate::process::{Node, Spec, finish, skip};
 
 /// Becomes the command behind it, with io_uring_setup (425 on every architecture) answered EPERM,
 /// as under a container's seccomp profile. Nothing else on the machine notices.
@@ -24,6 +24,25 @@ if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(fprog), 0, 0):
     sys.exit('seccomp: ' + os.strerror(ctypes.get_errno()))
 os.execvp(sys.argv[1], sys.argv[1:])
 ";
+
+/// Sets an io_uring up, of 8 entries; ends with the number of the system's error, which is 0 if it
+/// has none.
+const IO_URING: &str = r"
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+parameters = ctypes.create_string_buffer(120)
+sys.exit(0 if libc.syscall(425, 8, parameters) >= 0 else ctypes.get_errno())
+";
+
+/// Whether the system lets anybody here have io_uring; if not, the test is said to be skipped.
+fn io_uring_is_allowed() -> bool {
+    let tried = finish(Command::new("python3").args(["-c", IO_URING]), None);
+    if tried.code != 0 {
+        let error = std::io::Error::from_raw_os_error(tried.code);
+        skip(&format!("no io_uring here ({error})"));
+    }
+    tried.code == 0
+}
 
 /// `command` behind `wrapper`.
 fn wrapped(wrapper: &[&str], command: &Command) -> Command {
@@ -64,6 +83,9 @@ fn a_node_that_must_have_io_uring_does_not_start_without() {
         wrapped(&["python3", "-c", WITHOUT_IO_URING], &spec.command(directory.path()));
     let done = finish(&mut command, None);
     done.refused(1, &["io_uring is refused", "shards.driver"]);
+    if !io_uring_is_allowed() {
+        return;
+    }
     assert_eq!(Node::start(directory.path(), &spec).ready["io_driver"], "io_uring");
 }
 
@@ -106,21 +128,28 @@ fn a_directory_without_permission_is_named() {
     done.refused(5, &[locked.to_str().unwrap(), "permission"]);
 }
 
-/// The node's command, with its data directory on a file system of its own that only this process sees.
-fn on_a_small_disk(directory: &Path, spec: &Spec, size: &str) -> Command {
+/// The node's command, with its data directory on a file system of its own that only this process
+/// sees. `None` where there is none to be had: the test is said to be skipped.
+fn on_a_small_disk(directory: &Path, spec: &Spec, size: &str) -> Option<Command> {
     let data_dir = directory.join(spec.name);
     fs::create_dir(&data_dir).unwrap();
     let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
     let wrapper =
         ["unshare", "--mount", "--map-root-user", "sh", "-c", &mount, data_dir.to_str().unwrap()];
-    wrapped(&wrapper, &spec.command(directory))
+    let tried = finish(&mut wrapped(&wrapper, &Command::new("true")), None);
+    if tried.code != 0 {
+        skip(&format!("no file system of its own ({})", tried.stderr.trim_end()));
+        return None;
+    }
+    Some(wrapped(&wrapper, &spec.command(directory)))
 }
 
 #[test]
 fn a_full_disk_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let spec = Spec::dialling("a");
-    let done = finish(&mut on_a_small_disk(directory.path(), &spec, "16k"), None);
+    let Some(mut command) = on_a_small_disk(directory.path(), &spec, "16k") else { return };
+    let done = finish(&mut command, None);
     done.refused(1, &["state.redb", "no space left"]);
 }
 
@@ -130,7 +159,7 @@ fn a_full_disk_is_named() {
 fn a_disk_that_fills_up_under_a_node_is_named_to_who_needs_it() {
     let directory = tempfile::tempdir().unwrap();
     let spec = Spec::dialling("a");
-    let command = on_a_small_disk(directory.path(), &spec, "6m");
+    let Some(command) = on_a_small_disk(directory.path(), &spec, "6m") else { return };
     let mut node = Node::start_with(directory.path(), &spec, command);
     // As the node sees it.
     let root = format!("/proc/{}/root", node.process.0.id());

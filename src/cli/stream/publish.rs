@@ -255,9 +255,10 @@ fn broken(status: Status, done: &Published) -> Failure {
     let mut failure = Failure::from(status);
     if done.published > 0 {
         failure.message.push_str(&format!(
-            "\n{} messages were handed over, acknowledged is sequence {}; repeat from there with \
+            "\nhanded over: {}; acknowledged up to sequence {}: repeat what follows it with \
              --from-seq",
-            done.published, done.acked_seq
+            counted(done.published, "message"),
+            done.acked_seq
         ));
     }
     failure

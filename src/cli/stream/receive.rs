@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Output, bytes_text, counted, say};
-use crate::tree::{Arrived, TreeSink};
+use crate::tree::{Arrived, SinkError, TreeSink};
 
 /// What a receiver wants next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +40,15 @@ struct MessageRow<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Io { action, path, error } => Self::file(action, path, &error),
+            SinkError::Record(error) => Self::plain(error.to_string()),
+        }
+    }
 }
 
 impl Receiver {
@@ -85,7 +94,7 @@ impl Receiver {
             written.clear();
         }
         match self {
-            Self::Tree(tree) => tree.sink.sync().map_err(|error| Failure::plain(error.to_string())),
+            Self::Tree(tree) => tree.sink.sync().map_err(Failure::from),
             _ => Ok(()),
         }
     }
@@ -111,7 +120,8 @@ pub(super) struct TreeReceiver {
 pub(super) struct TreeCounts {
     files: u64,
     bytes: u64,
-    /// Hostile names, and names that something here stands in the way of.
+    /// Hostile names, names that something here stands in the way of, and messages that are no
+    /// part of a tree.
     refused: u64,
     /// Files that came otherwise than they were sent.
     damaged: u64,
@@ -131,16 +141,18 @@ impl TreeReceiver {
     /// # Errors
     /// If the directory cannot be used.
     pub(super) fn open(root: &Path, consumer: &str, out: Output) -> Result<Self, Failure> {
-        let sink =
-            TreeSink::open(root, consumer).map_err(|error| Failure::plain(error.to_string()))?;
+        let sink = TreeSink::open(root, consumer)?;
         Ok(Self { sink, out, counts: TreeCounts::default() })
     }
 
     fn take(&mut self, seq: u64, message: &[u8]) -> Result<Next, Failure> {
-        let arrived = self
-            .sink
-            .accept(message)
-            .map_err(|error| Failure::plain(format!("message {seq}: {error}")))?;
+        let arrived = match self.sink.accept(message) {
+            // Who publishes beside the tree shall not end it for all.
+            Err(SinkError::Record(error)) => {
+                Arrived::Refused { path: format!("message {seq}"), why: error.to_string() }
+            }
+            arrived => arrived?,
+        };
         let counts = &mut self.counts;
         match arrived {
             Arrived::Nothing => {}
@@ -185,8 +197,8 @@ impl TreeReceiver {
             return Err(Failure::new(Exit::Loss, format!("{damaged} came damaged")));
         }
         if counts.refused > 0 {
-            let refused = counted(counts.refused, "name");
-            return Err(Failure::new(Exit::Refused, format!("{refused} refused")));
+            let refused = format!("{} refused: the warnings say which", counts.refused);
+            return Err(Failure::new(Exit::Refused, refused));
         }
         if counts.abandoned > 0 {
             let abandoned = counted(counts.abandoned, "file");
