@@ -202,7 +202,7 @@ const BREACHES: [Breach; 11] = [
     }),
     (CloseReason::CreditOverrun, "65537 frames sent, 65536 granted", CONTROL_LANE, |_| {
         // In one batch, so that nothing is granted anew before the last of them.
-        let one = |n| frame(FrameKind::Unknown(0xee), CONTROL, 100 + n, &[]);
+        let one = |n: u64| frame(FrameKind::Unknown(0xee), CONTROL, 100 + n, &[]);
         vec![(1..=65_537).flat_map(one).collect()]
     }),
     (CloseReason::SequenceJump, "link sequence 1099511627776 behind", CONTROL_LANE, |_| {

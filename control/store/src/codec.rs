@@ -109,8 +109,7 @@ impl<'a> RecordReader<'a> {
         if self.reader.rest().is_empty() {
             return Ok(TrafficClass::Bulk);
         }
-        let byte = self.u8()?;
-        TrafficClass::from_wire(byte).map_err(|_unknown| self.invalid(byte))
+        TrafficClass::from_wire(self.u8()?).map_err(|error| self.fault(error))
     }
 
     fn u32(&mut self) -> Result<u32, Fault> {

@@ -81,7 +81,6 @@ pub fn saturated_priority_collapsed() -> World {
     let about = "priority and bulk fill one lane of 10 Mbit/s one way, control passes, bulk moves";
     let mut world = full_of_both("saturated-priority-collapsed", about, 0);
     world.flows.truncate(2);
-    world.flows.push(flow(&[1, 0], Pace::PerSecond(8), (16, 4000)));
     world
 }
 
