@@ -468,8 +468,8 @@ mod tests {
              y        idy  by b: lost\n"
         );
         let own = MeshStatus { evictions: vec![out("ida", "a")], ..status.clone() };
-        assert!(text(&own).contains("evicted   this node, by b: lost; it cannot come back"));
+        assert!(text(&own).contains("evicted    this node, by b: lost; it cannot come back"));
         let told = MeshStatus { refused_as_evicted: "node a was evicted".to_owned(), ..status };
-        assert!(text(&told).contains("refused   a neighbour says: node a was evicted\n"));
+        assert!(text(&told).contains("refused    a neighbour says: node a was evicted\n"));
     }
 }

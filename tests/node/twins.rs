@@ -35,7 +35,7 @@ fn rejected(node: &Node, reason: &str) -> u64 {
 fn lanes_to_c(node: &Node) -> Vec<(u64, u64)> {
     let lanes = node.json(&["lane", "ls"]);
     let lanes = lanes.as_array().unwrap().iter().filter(|lane| lane["peer_name"] == "c");
-    lanes.map(|lane| (lane["lane"].as_u64().unwrap(), lane["epoch"].as_u64().unwrap())).collect()
+    lanes.map(|lane| (lane["lane_id"].as_u64().unwrap(), lane["epoch"].as_u64().unwrap())).collect()
 }
 
 #[test]
