@@ -148,11 +148,7 @@ impl Lane {
     pub(crate) fn push_own_flagged(&mut self, kind: FrameKind, flags: FrameFlags, body: &[u8]) {
         let may_miss = matches!(
             kind,
-            FrameKind::Ping
-                | FrameKind::Pong
-                | FrameKind::LinkMode
-                | FrameKind::TurnDelay
-                | FrameKind::AckInterval
+            FrameKind::Ping | FrameKind::Pong | FrameKind::LinkMode | FrameKind::TurnDelay
         );
         if may_miss && self.own.len() > OWN_BYTES_MAX {
             return;

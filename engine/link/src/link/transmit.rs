@@ -285,11 +285,13 @@ impl VirtualLink {
     /// So many bytes are in flight now: of what may be, the peer is to acknowledge parts at once.
     fn ask_for_acks(&mut self, in_flight: u64) {
         let (bound, default) = (self.in_flight_bound, self.config.ack_bytes);
-        if let Some(bytes) = self.ack_interval.handle_send(in_flight, bound, default)
-            && let Some(lane) = self.carrier(TrafficClass::Control)
-        {
-            lane.push_own(FrameKind::AckInterval, &AckInterval { bytes }.encode());
-            lane.wanted = true;
+        let Some(bytes) = self.ack_interval.handle_send(in_flight, bound, default) else { return };
+        match self.carrier(TrafficClass::Control) {
+            Some(lane) => {
+                lane.push_own(FrameKind::AckInterval, &AckInterval { bytes }.encode());
+                lane.wanted = true;
+            }
+            None => self.ack_interval.forget_asked(),
         }
     }
 
