@@ -75,9 +75,10 @@ pub(crate) struct Lane {
     pub(crate) quiet: bool,
     /// It is to be closed once nothing is in flight over it.
     pub(crate) draining: Option<CloseReason>,
-    /// That was decided then.
+    /// When that was decided, or when the peer last sent something over it that counts.
     pub(crate) draining_since: MonoTime,
-    /// Since then the peer wants to close it, and sends nothing more over it.
+    /// The peer wants to close it, and sends nothing more over it: since then, or since this side last had
+    /// something for it.
     pub(crate) leaves_since: Option<MonoTime>,
     /// Either side closes it though its link has lanes for each class again: it is to come back.
     pub(crate) returns: bool,
@@ -127,11 +128,16 @@ impl Lane {
 
     /// It is to be closed, and the peer was told.
     pub(crate) const fn is_leaving(&self) -> bool {
-        self.draining.is_some() && self.announced.is_empty()
+        self.draining.is_some() && self.has_said_last()
+    }
+
+    /// The peer was told that nothing more comes over it.
+    pub(crate) const fn has_said_last(&self) -> bool {
+        self.announced.is_empty()
     }
 
     /// Nothing is in flight over it, and both sides have said that they send nothing more; one that does
-    /// not say so is waited for until `patience` is over.
+    /// not say so is waited for until nothing has come for as long as `patience`.
     pub(crate) fn is_drained(&self, now: MonoTime, patience: Duration) -> bool {
         let is_late = self.draining_since.saturating_add(patience) <= now;
         let is_over = is_late || self.peer_classes.is_empty();

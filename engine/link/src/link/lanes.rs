@@ -152,12 +152,16 @@ impl VirtualLink {
         }
     }
 
-    /// A lane that the peer wanted to close and has not closed for long is used again.
+    /// A lane that the peer wanted to close and has not closed for long is used again. As long as this
+    /// side has something for it, the peer waits.
     pub(super) fn forget_leaving(&mut self, now: MonoTime) {
         let patience = self.config.session_timeout;
         let is_over = |since: MonoTime| since.saturating_add(patience) <= now;
         let mut changed = false;
         for lane in &mut self.lanes {
+            if !lane.has_said_last() && lane.leaves_since.is_some() {
+                lane.leaves_since = Some(now);
+            }
             changed |= lane.leaves_since.take_if(|since| is_over(*since)).is_some();
         }
         if changed {
@@ -250,7 +254,9 @@ impl VirtualLink {
 
     fn place_classes(&mut self) {
         let rank = |lane: &Lane| match (lane.quiet, lane.leaves_since.is_some()) {
-            (false, false) => 2,
+            (false, false) => 3,
+            (false, true) if !lane.has_said_last() => 2,
+            // The peer was told that nothing more comes: it may have closed it by now.
             (false, true) => 1,
             (true, _) => 0,
         };

@@ -103,6 +103,7 @@ impl VirtualLink {
         let config = &self.config;
         let Some(lane) = self.lanes.get_mut(at) else { return };
         lane.receipt.receive(len);
+        lane.draining_since = now;
         let lanes = self.lanes.iter().map(|lane| lane.receipt.unacked_bytes());
         let unacked_bytes = lanes.fold(0, u64::saturating_add);
         let Some(lane) = self.lanes.get(at) else { return };

@@ -63,7 +63,11 @@ fn run(seed: u64) -> u64 {
         pair.step(true);
     }
     pair.settle(120);
-    assert_eq!(pair.reordered, [0, 0], "seed {seed}");
+    for end in 0..2 {
+        // A slow lane with much to send may fall silent; nobody waits for what is under way over it.
+        let fell_silent = pair.saw(1 - end, |event| matches!(event, LinkEvent::Quiet { .. }));
+        assert!(fell_silent || pair.reordered[end] == 0, "seed {seed}: {:?}", pair.reordered);
+    }
     assert_eq!(pair.violations, [], "seed {seed}");
     assert!(pair.ends.iter().all(|end| !end.flows.is_moving()), "seed {seed}");
     changes
@@ -71,8 +75,72 @@ fn run(seed: u64) -> u64 {
 
 #[test]
 fn streams_keep_their_order_while_lanes_come_and_go_and_none_fails() {
-    let changes: u64 = (0..16).map(run).sum();
-    assert!(changes > 400, "{changes}");
+    let changes: u64 = (0..36).map(run).sum();
+    assert!(changes > 900, "{changes}");
+}
+
+/// Both ends close lanes crosswise until none is left that nobody wants to close.
+#[test]
+fn a_lane_over_which_nothing_more_was_to_come_is_the_last_to_be_used() {
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.redials = false;
+    pair.delay = Duration::from_millis(20);
+    let keys = [0, 1, 2].map(|lane| pair.connect(LaneId(lane), class_of(lane), 0));
+    pair.run(Duration::from_millis(300));
+    let close = |pair: &mut Pair, end: usize, lane: usize| {
+        let now = pair.now;
+        pair.ends[end].close_lane(now, keys[lane], CloseReason::NotNeeded);
+    };
+    // The answer is there after 40 ms, and the other end knows after 60 that the lane is closed.
+    close(&mut pair, 0, 1);
+    pair.run(Duration::from_millis(30));
+    close(&mut pair, 0, 0);
+    close(&mut pair, 1, 2);
+    pair.run(Duration::from_millis(20));
+    for stream in 1..60 {
+        pair.push(1, Bulk, Origin::Own, stream, 100).unwrap();
+        pair.step(true);
+    }
+    pair.settle(5);
+    assert_eq!(pair.reordered, [0, 0]);
+    for end in 0..2 {
+        assert!(!pair.saw(end, lost_something), "{:?}", pair.events);
+    }
+}
+
+const fn lost_something(event: &LinkEvent) -> bool {
+    matches!(event, LinkEvent::Requeued { .. })
+}
+
+#[test]
+fn a_lane_to_be_closed_is_open_for_as_long_as_the_other_end_sends_what_waits_for_it() {
+    let config =
+        LinkConfig { session_timeout: Duration::from_millis(500), ..LinkConfig::default() };
+    let mut pair = Pair::new(config);
+    (pair.redials, pair.bytes_per_ms) = (false, 1000);
+    for lane in [0, 2, 3] {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_millis(300));
+    let lane = pair.lane_of(1, 1).unwrap();
+    let key = pair.ends[1].lanes().nth(lane).unwrap().key;
+    for _ in 0..1500 {
+        pair.push(1, Bulk, Origin::Foreign, 1, 1000).unwrap();
+    }
+    let now = pair.now;
+    pair.ends[0].close_lane(now, key, CloseReason::NotNeeded);
+    for _ in 0..2000 {
+        pair.push(1, Bulk, Origin::Foreign, 1, 100).unwrap();
+        pair.step(true);
+    }
+    let is_down =
+        |event: &LinkEvent| matches!(event, LinkEvent::LaneDown { key: down, .. } if *down == key);
+    for end in 0..2 {
+        assert!(!pair.saw(end, lost_something), "end {end}");
+        assert!(pair.saw(end, is_down), "end {end} has closed it once all had come");
+    }
+    pair.settle(5);
+    assert_eq!(pair.reordered, [0, 0]);
 }
 
 /// A link that changes to one lane for all and back, `ms` after one end knows of the first, while streams
