@@ -11,7 +11,7 @@ const PIECE_LEN: usize = 64;
 /// A clone costs a count a piece; the first change within a piece copies that piece, unless it is
 /// nobody else's. Elements are few words: what is large in them belongs behind an [`Arc`].
 ///
-/// **Invariant:** each piece but the last has [`PIECE_LEN`] elements, and none has none.
+/// **Invariant:** each piece but the last has 64 elements, and none has none.
 #[derive(Clone, Debug)]
 pub struct SharedVec<T> {
     pieces: Vec<Arc<[T]>>,
