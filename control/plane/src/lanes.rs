@@ -202,12 +202,12 @@ impl Control {
         reason: &str,
         told: Option<CloseReason>,
     ) {
-        if told == Some(CloseReason::DuplicateNode) {
-            self.tell_duplicate(peer, reason);
-        }
         let change = self.links.handle_lane_down(peer, lane, epoch);
         if change == LinkChange::Stale {
             return;
+        }
+        if told == Some(CloseReason::DuplicateNode) {
+            self.tell_duplicate(peer, reason);
         }
         let now = self.now();
         self.dialler.handle_lane_down(now, peer, lane, entropy());

@@ -17,7 +17,7 @@ const PARTS: u64 = 2;
 /// The least that is asked for, in bytes: frames are hardly smaller where it matters.
 const BYTES_MIN: u64 = 512;
 /// The peer is told of a larger part when it has grown by so much: rates go up and down.
-const GROWTH: u64 = 8;
+const GROWTH: u64 = 4;
 
 impl AckInterval {
     /// So many bytes are in flight now, of so many that may be, and the peer acknowledges `default_bytes`
@@ -28,17 +28,21 @@ impl AckInterval {
         bound_bytes: u64,
         default_bytes: u64,
     ) -> Option<u32> {
-        if in_flight_bytes < bound_bytes.checked_div(PARTS).unwrap_or(0) {
-            return None;
-        }
-        let part = bound_bytes.checked_div(PARTS).unwrap_or(0).clamp(BYTES_MIN, default_bytes);
+        let part = bound_bytes.checked_div(PARTS).unwrap_or(0);
         // A power of two: not each small change is told.
         let bytes = 1_u64.checked_shl(part.checked_ilog2().unwrap_or(0)).unwrap_or(part);
-        let is_told = match self.asked {
-            Some(asked) => bytes >= asked && bytes < asked.saturating_mul(GROWTH),
-            None => bytes >= default_bytes,
+        let bytes = bytes.clamp(BYTES_MIN, default_bytes);
+        let fills = in_flight_bytes >= part;
+        let is_news = match self.asked {
+            // Whoever has far more room now wants fewer acknowledgements, whatever is in flight.
+            Some(asked) if bytes > asked => {
+                let all = bytes == default_bytes && part >= default_bytes.saturating_mul(2);
+                all || bytes >= asked.saturating_mul(GROWTH)
+            }
+            Some(asked) => fills && bytes < asked,
+            None => fills && bytes < default_bytes,
         };
-        if is_told {
+        if !is_news {
             return None;
         }
         self.asked = Some(bytes);
@@ -75,12 +79,16 @@ mod tests {
         assert_eq!(interval.handle_send(20_000, 20_000, DEFAULT), None, "it is told");
         assert_eq!(interval.handle_send(16_384, 16_384, DEFAULT), None);
         assert_eq!(interval.handle_send(16_383, 16_383, DEFAULT), Some(4_096));
-        assert_eq!(interval.handle_send(65_535, 65_535, DEFAULT), None, "not much more");
-        assert_eq!(interval.handle_send(65_536, 65_536, DEFAULT), Some(32_768));
+        assert_eq!(interval.handle_send(32_767, 32_767, DEFAULT), None, "not much more");
+        assert_eq!(interval.handle_send(1, 32_768, DEFAULT), Some(16_384), "little is in flight");
         interval.forget_asked();
-        assert_eq!(interval.handle_send(65_536, 65_536, DEFAULT), Some(32_768));
-        // What the peer does anyway is the most that is asked for.
-        assert_eq!(interval.handle_send(1 << 30, 1 << 30, DEFAULT), Some(256 << 10));
+        assert_eq!(interval.handle_send(1, 32_768, DEFAULT), None);
+        assert_eq!(interval.handle_send(32_768, 32_768, DEFAULT), Some(16_384));
+        assert_eq!(interval.handle_send(1, 300 << 10, DEFAULT), Some(128 << 10));
+        // What the peer does anyway is the most that is asked for, and not at each change nearby.
+        assert_eq!(interval.handle_send(1, (1 << 20) - 1, DEFAULT), None);
+        assert_eq!(interval.handle_send(1, 1 << 20, DEFAULT), Some(256 << 10));
+        assert_eq!(interval.handle_send(1 << 30, 1 << 30, DEFAULT), None);
         assert_eq!(AckInterval::default().handle_send(1 << 30, 1 << 30, DEFAULT), None);
         assert_eq!(AckInterval::default().handle_send(1, 1, DEFAULT), Some(512));
     }

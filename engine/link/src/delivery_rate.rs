@@ -47,8 +47,9 @@ pub(crate) struct DeliveryRate {
     startup: Option<Startup>,
     /// What may be in flight in slow start, which is over once a queue shows.
     slow_start: Option<u64>,
-    /// Trips in a row that were so long as if there were one.
-    long_trips: u8,
+    /// Trips in a row that were so long as if there were one, those that are heard of at once counted
+    /// as one, and when the last was heard of.
+    long_trips: (u8, MonoTime),
     min_rtt: Option<Duration>,
     min_rtt_at: MonoTime,
     /// The least sample since then.
@@ -159,7 +160,7 @@ impl DeliveryRate {
                 round_since: MonoTime::ZERO,
             }),
             slow_start: Some(0),
-            long_trips: 0,
+            long_trips: (0, MonoTime::ZERO),
             min_rtt: None,
             min_rtt_at: MonoTime::ZERO,
             recent_rtt: None,
@@ -208,7 +209,7 @@ impl DeliveryRate {
         self.delivered = Mark { delivered_bytes, delivered_at: now, sent_at };
         let mark = self.marks.handle_ack(self.delivered);
         let flight = delivered_bytes.saturating_sub(snapshot.delivered.delivered_bytes);
-        self.update_slow_start(flight, now.saturating_since(sent_at));
+        self.update_slow_start(now, flight, now.saturating_since(sent_at));
         let is_longer = mark.delivered_bytes < snapshot.delivered.delivered_bytes;
         let from = if is_longer { mark } else { snapshot.delivered };
         let sending = sent_at.saturating_since(from.sent_at);
@@ -230,12 +231,17 @@ impl DeliveryRate {
     ///
     /// Samples of the rate reach back for longer than many round trips of a short path, in which the
     /// first record would wait. A queue ends it as in HyStart++ (RFC 9406 §4.2).
-    fn update_slow_start(&mut self, flight: u64, trip: Duration) {
+    fn update_slow_start(&mut self, now: MonoTime, flight: u64, trip: Duration) {
         let (Some(window), Some(least)) = (self.slow_start, self.min_rtt) else { return };
         let eighth = least.checked_div(8).unwrap_or_default();
         let with_queue = least.saturating_add(eighth).saturating_add(QUEUE_MIN);
-        self.long_trips = if trip > with_queue { self.long_trips.saturating_add(1) } else { 0 };
-        let is_over = self.long_trips >= LONG_TRIPS || self.startup.is_none();
+        let (trips, at) = self.long_trips;
+        self.long_trips = match trip > with_queue {
+            true if now == at => (trips, at),
+            true => (trips.saturating_add(1), now),
+            false => (0, at),
+        };
+        let is_over = self.long_trips.0 >= LONG_TRIPS || self.startup.is_none();
         self.slow_start = (!is_over).then(|| window.max(flight.saturating_mul(2)));
     }
 

@@ -94,7 +94,6 @@ impl VirtualLink {
         let is_missed = lane.returns || lane.is_open() && lane.leaves_since.is_none();
         let id = lane.id.lane;
         self.depart(now, key, why);
-        self.ack_interval.forget_asked();
         self.probe(now);
         if is_missed || self.lanes.is_empty() {
             self.want_lane(id);
@@ -342,6 +341,7 @@ impl VirtualLink {
         self.place();
         self.requeue(id.lane, queued);
         self.note_moved();
+        self.ack_interval.forget_asked();
         // An acknowledgement that was under way over it may be lost.
         self.ack_whole = true;
         self.ack_flagged = false;

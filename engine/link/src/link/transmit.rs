@@ -183,10 +183,7 @@ impl VirtualLink {
     /// Of the queue of priority.
     fn next_priority(&mut self, at: usize) -> Option<Turn> {
         if self.priority.bytes() == 0 {
-            let in_flight = self.in_flight();
-            if in_flight < self.in_flight_bound >> 1 && !self.lanes.iter().any(Lane::has_bulk) {
-                self.rate.handle_idle(in_flight);
-            }
+            self.note_idle();
             return Some(Turn::Leaves);
         }
         if self.is_priority_elsewhere(at) || !self.fits(TrafficClass::Priority, 1) {
@@ -199,6 +196,22 @@ impl VirtualLink {
             return Some(turn);
         }
         self.begin(at, batch).map(Turn::Takes)
+    }
+
+    /// A class had its turn on a lane and nothing to send: with nothing of the other one waiting
+    /// anywhere, and room for much more, what is in flight does not show what the link can do.
+    fn note_idle(&mut self) {
+        let in_flight = self.in_flight();
+        if in_flight >= self.in_flight_bound >> 1 {
+            return;
+        }
+        let waits = self.priority.bytes() > 0
+            || self.lanes.iter().any(|lane| !lane.quiet && lane.has_queued())
+            || self.striping.front().is_some()
+            || self.flows.bulk().any(|bulk| bulk.bytes() > 0);
+        if !waits {
+            self.rate.handle_idle(in_flight);
+        }
     }
 
     /// A batch whose turn it is goes as a whole or in pieces.
@@ -227,13 +240,10 @@ impl VirtualLink {
     fn next_bulk(&mut self, at: usize, carries: bool) -> Option<Next> {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
-        let in_flight = self.in_flight();
         let tenants = if carries { self.striping.waiting_tenants() } else { 0 };
         let lane = self.lanes.get_mut(at)?;
         if lane.bulk.bytes() == 0 && tenants == 0 {
-            if in_flight < self.in_flight_bound >> 1 {
-                self.rate.handle_idle(in_flight);
-            }
+            self.note_idle();
             return None;
         }
         if !self.fits(TrafficClass::Bulk, 1) {
