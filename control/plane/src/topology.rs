@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_exchange::ShardReport;
-use hawser_routing::{Flooding, Lsa, LsaFlags, LsdbState, RouteSnapshot};
+use hawser_routing::{Lsa, LsaFlags, LsdbState, RouteSnapshot};
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::EventKind;
@@ -200,7 +200,7 @@ impl Control {
 
     /// Forgets the map; indices stay. Shards get a snapshot without paths.
     pub(crate) fn clear_topology(&mut self) {
-        self.flooding = Flooding::new(self.node);
+        self.flooding = self.flooding.cleared();
         self.evictions.clear_neighbours();
         self.checks_wait = false;
         self.overtaken_told = 0;

@@ -83,6 +83,13 @@ pub struct Flooding {
 }
 
 impl Flooding {
+    /// As a new one, but for what this node has said last: what it says next is newer, or neighbours that
+    /// still have it would take another process to speak as this node.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        Self { own_version: self.own_version, ..Self::new(self.node) }
+    }
+
     /// A machine for `node`, with an empty database and no neighbour.
     #[must_use]
     pub fn new(node: NodeId) -> Self {

@@ -277,6 +277,22 @@ fn only_own_advertisements_are_originated() {
 }
 
 #[test]
+fn who_clears_its_database_speaks_on_behind_what_it_has_said() {
+    let mut flooding = with_neighbours(&[2]);
+    flooding.originate(millis(0), lsa(1, 1, 7, &[(2, 1)])).unwrap();
+    let mut cleared = flooding.cleared();
+    assert!(cleared.lsdb().is_empty() && !cleared.must_originate());
+    assert_eq!(cleared.next_version(Incarnation(1)), (Incarnation(1), 8));
+    // What its neighbours still have of it is no other process's word.
+    cleared.handle_neighbour_up(millis(1), node(2));
+    cleared.originate(millis(2), lsa(1, 1, 8, &[(2, 1)])).unwrap();
+    let old = as_message(&lsa(1, 1, 7, &[(2, 1)]));
+    let _stale = hear(&mut cleared, millis(3), node(2), &old, &mut |_| Judgement::Accept);
+    assert!(!cleared.must_originate());
+    assert_eq!(cleared.overtaken(), 0);
+}
+
+#[test]
 fn a_full_database_refuses_new_origins_and_renews_known_ones() {
     let numbered = |number: u32, sequence| {
         let mut lsa = lsa(9, 1, sequence, &[]);
