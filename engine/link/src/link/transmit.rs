@@ -10,7 +10,6 @@ use crate::batch::Batch;
 use crate::connection::LaneKey;
 use crate::departed::Departed;
 use crate::fragment::SPLIT_BYTES_MAX;
-use crate::lane::Lane;
 use crate::width::wide;
 
 /// Most that one write is worth, in bytes.
