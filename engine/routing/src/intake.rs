@@ -365,6 +365,10 @@ impl Flooding {
         self.limits.entry(origin).or_insert(ORIGIN_LIMIT).take(self.now);
         self.settle(&candidate);
         if origin == self.node {
+            // What this node has said itself, before it cleared its database, overtakes nothing.
+            if Some(candidate.version) <= self.own_version {
+                return false;
+            }
             // An earlier life's word about this node is not stored: it is overtaken.
             self.own_version = self.own_version.max(Some(candidate.version));
             self.superseded = true;

@@ -285,8 +285,10 @@ fn who_clears_its_database_speaks_on_behind_what_it_has_said() {
     assert_eq!(cleared.next_version(Incarnation(1)), (Incarnation(1), 8));
     // What its neighbours still have of it is no other process's word.
     cleared.handle_neighbour_up(millis(1), node(2));
-    cleared.originate(millis(2), lsa(1, 1, 8, &[(2, 1)])).unwrap();
     let old = as_message(&lsa(1, 1, 7, &[(2, 1)]));
+    let _own = hear(&mut cleared, millis(1), node(2), &old, &mut |_| Judgement::Accept);
+    assert!(!cleared.must_originate());
+    cleared.originate(millis(2), lsa(1, 1, 8, &[(2, 1)])).unwrap();
     let _stale = hear(&mut cleared, millis(3), node(2), &old, &mut |_| Judgement::Accept);
     assert!(!cleared.must_originate());
     assert_eq!(cleared.overtaken(), 0);
