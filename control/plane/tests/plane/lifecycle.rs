@@ -255,6 +255,25 @@ async fn a_stopped_mesh_stays_stopped_until_it_is_started() {
 }
 
 #[tokio::test]
+async fn a_mesh_that_is_started_again_and_again_is_no_other_process() {
+    let b = start(Setup::listens("b")).await;
+    b.handle.seed_mesh("test", "").await.expect("seeds");
+    let a = start(Setup::dials_only("a")).await;
+    b.admit(&a).await;
+    for _ in 0..8 {
+        a.handle.stop_mesh().await.expect("stops");
+        b.until_reaches(0).await;
+        a.handle.start_mesh().await.expect("starts");
+        a.until_reaches(1).await;
+        b.until_reaches(1).await;
+    }
+    let rejects = a.handle.status().await.expect("status").link_state_rejects;
+    assert!(rejects.iter().all(|(reason, _)| *reason != "overtaken"), "{rejects:?}");
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
 async fn names_of_nodes_and_meshes_are_checked() {
     let directory = std::sync::Arc::new(tempfile::tempdir().expect("temporary directory"));
     let error = try_start(Setup::dials_only("../x"), directory).await.err();
