@@ -157,12 +157,12 @@ fn reload(start: &NodeStart, level: &LogLevel) {
 fn say_plan(config: &Config, plan: &CorePlan) {
     let CorePlan { control, api, shards, folded } = plan;
     if *folded {
-        warn!(
+        info!(
             profile = config.profile,
             control,
             ?api,
             ?shards,
-            "the profile wants more processors than this process may use: threads share them"
+            "processors, shared: the profile wants more than this process may use"
         );
     } else {
         info!(profile = config.profile, control, ?api, ?shards, "processors");

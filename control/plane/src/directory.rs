@@ -57,7 +57,8 @@ pub(crate) fn resolve_node(
 
 /// The most similar of `names`, if one is similar enough to be meant.
 pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let distance_max = (name.chars().count() / 3).max(1);
+    // Every name of one letter is near to none at all.
+    let distance_max = (name.chars().count() / 3).max(usize::from(!name.is_empty()));
     names
         .filter(|other| !other.is_empty())
         .map(|other| (strsim::osa_distance(name, other), other))
@@ -128,6 +129,12 @@ mod tests {
         check("zz", Err("no node \"zz\""));
         check("delhi", Err("no node \"delhi\""));
         check(&NodeId::from_bytes([9; 16]).to_string(), Err("no node"));
+    }
+
+    #[test]
+    fn nothing_is_near_to_no_name() {
+        assert_eq!(nearest("", ["a", "bb"].into_iter()), None);
+        assert_eq!(nearest("b", ["a", "bb"].into_iter()).as_deref(), Some("a"));
     }
 
     #[test]
