@@ -31,6 +31,7 @@ mod error;
 mod events;
 mod evicting;
 mod evictions;
+mod farewells;
 mod handle;
 mod joins;
 mod lane_events;

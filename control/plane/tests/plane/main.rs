@@ -14,4 +14,5 @@ mod restart;
 mod settling;
 mod shard;
 mod streams;
+mod twin;
 mod wanted_lanes;
