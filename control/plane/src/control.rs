@@ -29,6 +29,7 @@ use crate::events::Events;
 use crate::evictions::Evictions;
 use crate::farewells::Farewells;
 use crate::lane_events::LaneEvents;
+use crate::lane_rules::LaneRules;
 use crate::lanes::DUPLICATE_TOLD;
 use crate::lifecycle::Leaving;
 use crate::link_modes::LinkModes;
@@ -110,6 +111,7 @@ pub(crate) struct Control {
     pub(crate) lane_events: LaneEvents,
     pub(crate) drills: Drills,
     pub(crate) link_modes: LinkModes,
+    pub(crate) lane_rules: LaneRules,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -222,6 +224,7 @@ impl Control {
             lane_events: LaneEvents::new(),
             drills: Drills::default(),
             link_modes: LinkModes::default(),
+            lane_rules: LaneRules::new(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),

@@ -35,6 +35,7 @@ mod farewells;
 mod handle;
 mod joins;
 mod lane_events;
+mod lane_rules;
 mod lanes;
 mod lifecycle;
 mod link_metrics;
@@ -70,6 +71,7 @@ pub use handle::PlaneHandle;
 pub use hawser_membership::Liveness;
 pub use hawser_routing::{CostTerms, K_MAX, LinkMetrics};
 pub use hawser_store::StreamState;
+pub use lane_rules::{LaneRuleChange, LaneRuleView};
 pub use message_ways::{MessageDestinationView, MessageSendingView, MessageState, MessageView};
 pub use plane::Plane;
 pub use routes::{

@@ -5,6 +5,7 @@
 mod crossing;
 mod drills;
 mod evictions;
+mod lane_rules;
 mod lifecycle;
 mod link_modes;
 mod link_state;
