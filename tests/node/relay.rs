@@ -54,13 +54,15 @@ impl Treatment {
     }
 }
 
+/// How each is treated, by the port from which the far end is connected.
+type Connections = Arc<Mutex<Vec<(u16, Arc<Treatment>)>>>;
+
 /// A running relay, until the end of the test.
 #[derive(Debug)]
 pub(crate) struct Relay {
     /// Where it listens.
     pub(crate) address: String,
-    /// By the port from which the far end is connected.
-    connections: Arc<Mutex<Vec<(u16, Arc<Treatment>)>>>,
+    connections: Connections,
 }
 
 impl Relay {
@@ -68,7 +70,7 @@ impl Relay {
     pub(crate) fn start(upstream: &str, passage: Passage) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let connections = Arc::new(Mutex::new(Vec::new()));
+        let connections = Connections::default();
         let (upstream, known) = (upstream.to_owned(), Arc::clone(&connections));
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
