@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use clap::Subcommand;
-use hawser_proto::v1::{LaneEvent, LaneEventsReq, LaneStatus};
+use clap::{Subcommand, ValueEnum};
+use hawser_proto::v1::{LaneEvent, LaneEventsReq, LaneStatus, SetLanePolicyReq};
 use serde::Serialize;
 
 use super::client::Target;
@@ -24,6 +24,46 @@ pub(crate) enum LaneCommand {
         #[arg(long, value_name = "NODE", default_value = "")]
         peer: String,
     },
+    /// Bound the bulk lanes of the link to a neighbour, until this node starts again.
+    Cap {
+        /// The neighbour, by name or id.
+        peer: String,
+        /// Most bulk lanes, 1 to 4; 0 goes back to what is configured.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
+        lanes: u32,
+    },
+    /// Say whether bulk lanes of the link to a neighbour are opened and closed by need, until this node
+    /// starts again.
+    Policy {
+        /// The neighbour, by name or id.
+        peer: String,
+        /// What becomes of decisions.
+        policy: Policy,
+    },
+}
+
+/// What becomes of the lane policy's decisions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Policy {
+    /// They are told and acted on.
+    On,
+    /// They are told, and nothing follows.
+    DryRun,
+    /// None is made.
+    Off,
+    /// As configured.
+    Default,
+}
+
+impl Policy {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::DryRun => "dry-run",
+            Self::Off => "off",
+            Self::Default => "default",
+        }
+    }
 }
 
 /// # Errors
@@ -34,7 +74,41 @@ pub(crate) async fn run(command: LaneCommand, target: Target, out: Output) -> Re
         LaneCommand::Events { follow, peer } => {
             events(LaneEventsReq { peer, follow }, target, out).await
         }
+        LaneCommand::Cap { peer, lanes } => {
+            let bulk_lanes_max = Some(lanes);
+            let request = SetLanePolicyReq { peer, bulk_lanes_max, ..SetLanePolicyReq::default() };
+            set_policy(request, target, out).await
+        }
+        LaneCommand::Policy { peer, policy } => {
+            let policy = policy.name().to_owned();
+            let request = SetLanePolicyReq { peer, policy, ..SetLanePolicyReq::default() };
+            set_policy(request, target, out).await
+        }
     }
+}
+
+#[derive(Serialize)]
+struct PolicyRow<'a> {
+    peer_id: &'a str,
+    peer_name: &'a str,
+    bulk_lanes_max: u32,
+    policy: &'a str,
+}
+
+async fn set_policy(request: SetLanePolicyReq, target: Target, out: Output) -> Result<(), Failure> {
+    let report = target.mesh().await?.set_lane_policy(request).await?.into_inner();
+    let peer = report.peer.unwrap_or_default();
+    let row = PolicyRow {
+        peer_id: &peer.node_id,
+        peer_name: &peer.name,
+        bulk_lanes_max: report.bulk_lanes_max,
+        policy: &report.policy,
+    };
+    out.value(&row, || {
+        let name = if peer.name.is_empty() { &peer.node_id } else { &peer.name };
+        let (most, policy) = (row.bulk_lanes_max, row.policy);
+        format!("link to {}: at most {most} bulk lanes, lane policy {policy}\n", clean(name))
+    })
 }
 
 #[derive(Serialize)]

@@ -56,10 +56,7 @@ impl ApiThreads {
             let mut stopping = stopping.clone();
             let serve = move || -> Result<(), Failure> {
                 machine::pin(core, "API")?;
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(|error| thread_failure(&error))?;
+                let runtime = hawser_api::runtime().map_err(|error| thread_failure(&error))?;
                 runtime
                     .block_on(hawser_api::serve(ports, plane, listeners, spin, async move {
                         let _gone = stopping.wait_for(|stop| *stop).await;

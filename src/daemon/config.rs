@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hawser_exchange::LanePolicyMode;
 use hawser_routing::Weights;
-use hawser_runtime::LanePolicyMode;
 use hawser_wire::{NodeId, TrafficClass};
 
 use crate::cli::failure::Failure;
@@ -117,11 +117,10 @@ impl Config {
             probe_interval: Duration::from_millis(
                 settings.number("membership.probe_ms").unwrap_or(profile.probe_ms),
             ),
-            lane_policy: match settings.text("links.lane_policy").as_deref() {
-                Some("off") => LanePolicyMode::Off,
-                Some("dry-run") => LanePolicyMode::DryRun,
-                _ => LanePolicyMode::On,
-            },
+            lane_policy: settings
+                .text("links.lane_policy")
+                .and_then(|name| LanePolicyMode::of(&name))
+                .unwrap_or_default(),
             bounds: Bounds::from_settings(&settings)?,
             stub: settings.flag("routing.stub"),
             paths: small("routing.paths"),

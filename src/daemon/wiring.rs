@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
 use hawser_api::bind_unix;
-use hawser_exchange::{ShardPorts, exchange};
+use hawser_exchange::{LaneRule, ShardPorts, exchange};
 use hawser_identity::NodeKey;
 use hawser_plane::{LanePlan, Plane, PlaneConfig};
 use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
@@ -209,8 +209,8 @@ fn spawn_shards(
             shard.driver = driver;
             shard.set_heartbeat(config.heartbeat);
             shard.collapsed = config.collapsed;
-            shard.bulk_lanes_max = config.bulk_lanes_max;
-            shard.lane_policy = config.lane_policy;
+            shard.lane_rule =
+                LaneRule { bulk_lanes_max: config.bulk_lanes_max, policy: config.lane_policy };
             config.bounds.apply(&mut shard);
             Ok(spawn_shard(ports, shard)?)
         })
@@ -226,6 +226,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
         proxy: config.proxy.clone(),
         probe_interval: config.probe_interval,
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
+        lane_policy: config.lane_policy,
         stub: config.stub,
         paths: config.paths,
         weights: config.weights,

@@ -111,3 +111,28 @@ fn no_lane_is_opened_beyond_the_cap() {
     traffic.finish(&world.a);
     assert_eq!(bulk_lanes(&world), 1);
 }
+
+#[test]
+fn a_cap_is_set_and_taken_back_while_traffic_goes_on() {
+    let config = "[links]\nlane_policy = \"off\"\n";
+    let Some(world) = World::start(Some(BOTTLENECK_MBIT), config) else { return };
+    let traffic = Traffic::start(&world.a, &world.b, LINE_BYTES, None);
+    let set = |args: &[&str], cap: u64, policy: &str| {
+        let said = world.a.json(&[&["lane"], args].concat());
+        assert_eq!((&said["bulk_lanes_max"], &said["policy"]), (&cap.into(), &policy.into()));
+        assert_eq!(said["peer_name"], "b");
+    };
+    set(&["cap", "b", "1"], 1, "off");
+    set(&["policy", "b", "dry-run"], 1, "dry-run");
+    let held = decision(&world, &["held_at_cap"]);
+    assert_eq!((held["bulk_lanes_max"].as_str(), held["dry_run"].as_str()), ("1", "true"));
+    check_wish(&held);
+    set(&["policy", "b", "on"], 1, "on");
+    set(&["cap", "b", "0"], 4, "on");
+    let opened = decision(&world, &["open"]);
+    assert_eq!((opened["bulk_lanes_max"].as_str(), opened["dry_run"].as_str()), ("4", "false"));
+    await_bulk_lanes(&world, 2);
+    traffic.finish(&world.a);
+    world.a.run(&["lane", "cap", "b", "5"]).refused(2, &["0..=4"]);
+    world.a.run(&["lane", "cap", "nobody", "1"]).refused(3, &["nobody"]);
+}

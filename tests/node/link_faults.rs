@@ -81,7 +81,7 @@ fn class_and_port(lane: &Value) -> (String, u16) {
 }
 
 /// The node answers, and has a direct link to the other one.
-fn sees(node: &Node, other: &str) -> bool {
+pub(crate) fn sees(node: &Node, other: &str) -> bool {
     let status = node.json(&["mesh", "status"]);
     let nodes = status["nodes"].as_array().unwrap();
     nodes.iter().any(|node| node["name"] == other && node["hops"] == 1)

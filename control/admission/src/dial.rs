@@ -15,6 +15,7 @@ use crate::address::check_address;
 use crate::connection::{Answer, Connection, Deadline};
 use crate::hello::{LaneName, check_echo, check_hello, own_hello};
 use crate::http::{LANE_PATH, Upgrade, printable};
+use crate::limits::prepare;
 use crate::proxy::open_tunnel;
 use crate::{AdmissionError, AdmissionLimits, Fault, Handover, LocalNode, SocketOptions, Stage};
 
@@ -216,7 +217,7 @@ impl Route<'_> {
             let attempt = Deadline { at: Instant::now() + share, after: deadline.after };
             let connecting = async {
                 let socket = self.sockets.socket(*candidate)?.connect(*candidate).await?;
-                socket.set_nodelay(true)?;
+                prepare(&socket)?;
                 Ok(socket)
             };
             match attempt.limit(Stage::Connect, connecting).await {

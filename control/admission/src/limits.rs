@@ -2,7 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpSocket;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// What strangers may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,7 +29,17 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// Options of a lane's socket. TCP_NODELAY is always set: batches are made above.
+/// What the kernel takes of a lane beyond what is on its way, in bytes: what is sent next is decided when
+/// it can go, and what is more urgent waits behind no more than this in its own socket.
+const UNSENT_BYTES_MAX: u32 = 64 << 10;
+
+/// Sets what every lane's socket has: batches are made above.
+pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
+/// Options of a lane's socket, beside TCP_NODELAY and TCP_NOTSENT_LOWAT, which are always set.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SocketOptions {
     /// SO_SNDBUF in bytes; the system's own choice if absent.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::connection::{Answer, Connection, Deadline};
 use crate::hello::{LaneName, check_hello, own_hello};
 use crate::http::{HttpRefusal, Target, answer_request};
+use crate::limits::prepare;
 use crate::{Accepted, AdmissionLimits, Fault, JoinAttempt, LocalNode, Refusal, Stage};
 
 /// Why a connection came to nothing, and what the peer has been or is to be told.
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
 ) {
     let sink = &sink;
     let deadline = Deadline::after(limits.handshake_timeout);
-    if let Err(error) = socket.set_nodelay(true) {
+    if let Err(error) = prepare(&socket) {
         return report(sink, remote, error.to_string());
     }
     let session = match LaneSession::server(Arc::clone(&local.server)) {

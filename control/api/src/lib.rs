@@ -31,6 +31,7 @@ mod publish_unary;
 mod pump;
 mod request_check;
 mod route_status;
+mod runtime;
 mod server;
 mod session;
 mod subscription;
@@ -38,5 +39,6 @@ mod survey_status;
 mod unix_socket;
 
 pub use listener::ApiListeners;
+pub use runtime::runtime;
 pub use server::{ServeError, serve};
 pub use unix_socket::{BindError, bind_unix};

@@ -1,17 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_plane::{OpenStream, PlaneHandle, RoutesView};
+use hawser_exchange::LanePolicyMode;
+use hawser_plane::{LaneRuleChange, OpenStream, PlaneHandle, RoutesView};
 use hawser_proto::v1::mesh_service_server::MeshService;
 use hawser_proto::v1::{
     AddRouteReq, BroadcastResult, Chunk, CoverageReport, CoverageReq, DbUpdate, DrainNodeReq,
     DrillLinkReq, DrillReport, DropRouteReq, EvictNodeReq, ExplainMessageReq, ExplainRouteReq,
     Filter, IssueTokenReq, JoinMeshReq, JoinToken, LaneEvent, LaneEventsReq, LaneList,
-    LeaveMeshReq, LinkList, LinkModeReport, ListRoutesReq, MeshEvent, MeshStatus, MeshUpdate,
-    MessageExplanation, NodeUpdate, OpenClientDataStreamReq, PublishBatch, PublishResult,
-    QualityOfService, RouteExplanation, RouteList, SeedMeshReq, SetLinkModeReq, StartMeshReq,
-    StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology, TopologyReq, TopologyStatus,
-    UndrainNodeReq,
+    LanePolicyReport, LeaveMeshReq, LinkList, LinkModeReport, ListRoutesReq, MeshEvent, MeshStatus,
+    MeshUpdate, MessageExplanation, NodeUpdate, OpenClientDataStreamReq, PublishBatch,
+    PublishResult, QualityOfService, RouteExplanation, RouteList, SeedMeshReq, SetLanePolicyReq,
+    SetLinkModeReq, StartMeshReq, StopMeshReq, StreamHandle, StreamList, SuccessStatus, Topology,
+    TopologyReq, TopologyStatus, UndrainNodeReq,
 };
 use hawser_wire::{LinkMode, NodeId};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -309,6 +310,22 @@ impl MeshService for MeshApi {
         }))
     }
 
+    async fn set_lane_policy(
+        &self,
+        request: Request<SetLanePolicyReq>,
+    ) -> Answer<LanePolicyReport> {
+        note_call(&request, "SetLanePolicy");
+        let SetLanePolicyReq { peer, bulk_lanes_max, policy } = request.into_inner();
+        let change = lane_rule_change(bulk_lanes_max, &policy)?;
+        let view = self.plane.set_lane_rule(peer, change).await;
+        let view = view.map_err(|error| plane_status(&error))?;
+        Ok(Response::new(LanePolicyReport {
+            peer: Some(route_node(view.peer)),
+            bulk_lanes_max: view.rule.bulk_lanes_max.into(),
+            policy: view.rule.policy.name().to_owned(),
+        }))
+    }
+
     async fn list_streams(&self, _: Request<()>) -> Answer<StreamList> {
         let streams = self.plane.streams().await.map_err(|error| plane_status(&error))?;
         Ok(Response::new(StreamList { streams: streams.into_iter().map(stream_status).collect() }))
@@ -339,6 +356,22 @@ fn parse_node(text: &str) -> Result<NodeId, Status> {
     text.parse().map_err(|error| {
         Status::invalid_argument(format!("node_id {text:?} is no node's id: {error}"))
     })
+}
+
+/// What a call changes about the bulk lanes of a link.
+fn lane_rule_change(bulk_lanes_max: Option<u32>, policy: &str) -> Result<LaneRuleChange, Status> {
+    // What is too large for its type is too large.
+    let bulk_lanes_max = bulk_lanes_max.map(|max| u8::try_from(max).unwrap_or(u8::MAX));
+    let policy = match policy {
+        "" => None,
+        "default" => Some(None),
+        name => Some(Some(LanePolicyMode::of(name).ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "policy {name:?} is none: there are \"on\", \"dry-run\", \"off\" and \"default\""
+            ))
+        })?)),
+    };
+    Ok(LaneRuleChange { bulk_lanes_max, policy })
 }
 
 fn mode_of(name: &str) -> Result<LinkMode, Status> {

@@ -139,6 +139,7 @@ mod tests {
                 "SendInternalDBUpdate",
                 "DrillLink",
                 "SetLinkMode",
+                "SetLanePolicy",
             ]
         );
         assert_eq!(for_members, FOR_MEMBERS.len(), "each listed call is there");

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
+use hawser_exchange::{LanePolicyMode, LaneRule};
 use hawser_routing::Weights;
 use hawser_wire::{LaneId, TrafficClass};
 
 /// The first bulk lane; others follow it without gaps.
 const BULK_LANE_FIRST: u16 = 2;
 /// Most bulk lanes of a link.
-const BULK_LANES_MAX: u8 = 4;
+pub(crate) const BULK_LANES_MAX: u8 = 4;
 
 /// Which lanes a link has: 0 for control, 1 for priority, 2 for bulk, and further ones for bulk from
 /// 3 on while they are wanted.
@@ -85,6 +86,8 @@ pub struct PlaneConfig {
     pub probe_interval: Duration,
     /// Lanes per link.
     pub lanes: LanePlan,
+    /// Whether bulk lanes are opened and closed by need.
+    pub lane_policy: LanePolicyMode,
     /// This node is never transit.
     pub stub: bool,
     /// Paths that are computed to each node, at least one.
@@ -100,6 +103,14 @@ pub struct PlaneConfig {
     pub io_driver: String,
     /// For status: this program's version.
     pub version: String,
+}
+
+impl PlaneConfig {
+    /// How many bulk lanes a link has, unless an operator says otherwise.
+    pub(crate) fn lane_rule(&self) -> LaneRule {
+        let bulk_lanes_max = self.lanes.bulk_lanes_max.clamp(1, BULK_LANES_MAX);
+        LaneRule { bulk_lanes_max, policy: self.lane_policy }
+    }
 }
 
 #[cfg(test)]

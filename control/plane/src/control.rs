@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
 use hawser_identity::{Credentials, NodeKey, random_u64};
-use hawser_routing::{Flooding, Lsdb, LsdbState, MeshTopology, RouteSnapshot};
+use hawser_routing::{Flooding, Lsdb, LsdbState, MeshTopology, RouteSnapshot, TokenBucket};
 use hawser_store::MeshRecord;
 use hawser_wire::{
     BootEpoch, Eviction, Incarnation, LifeNonce, MonoTime, NodeId, ShardId, StreamId,
@@ -27,7 +27,10 @@ use crate::dialler::Dialler;
 use crate::drills::Drills;
 use crate::events::Events;
 use crate::evictions::Evictions;
+use crate::farewells::Farewells;
 use crate::lane_events::LaneEvents;
+use crate::lane_rules::LaneRules;
+use crate::lanes::DUPLICATE_TOLD;
 use crate::lifecycle::Leaving;
 use crate::link_modes::LinkModes;
 use crate::link_state::{ChecksLeft, Refused};
@@ -108,6 +111,7 @@ pub(crate) struct Control {
     pub(crate) lane_events: LaneEvents,
     pub(crate) drills: Drills,
     pub(crate) link_modes: LinkModes,
+    pub(crate) lane_rules: LaneRules,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
     pub(crate) adjacencies: Adjacencies,
@@ -148,6 +152,10 @@ pub(crate) struct Control {
     pub(crate) settling: Option<Settling>,
     /// What of each neighbour was refused.
     pub(crate) refused: BTreeMap<NodeId, Refused>,
+    /// Who is being told that it gets no lane.
+    pub(crate) farewells: Farewells,
+    /// When it may be said again that another process runs as this node.
+    pub(crate) duplicate_told: TokenBucket,
     /// How often lanes were refused to who does not keep the rules, by reason.
     pub(crate) lanes_refused: BTreeMap<&'static str, u64>,
 
@@ -216,6 +224,7 @@ impl Control {
             lane_events: LaneEvents::new(),
             drills: Drills::default(),
             link_modes: LinkModes::default(),
+            lane_rules: LaneRules::new(),
             peer_names: BTreeMap::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),
@@ -240,6 +249,8 @@ impl Control {
             liveness: None,
             settling: None,
             refused: BTreeMap::new(),
+            farewells: Farewells::default(),
+            duplicate_told: DUPLICATE_TOLD,
             lanes_refused: BTreeMap::new(),
             catalogue: Catalogue::new(node),
             announcements: Announcements::default(),
@@ -289,9 +300,10 @@ impl Control {
         });
     }
 
-    /// Ends every attempt to dial or to join.
+    /// Ends every attempt to dial or to join, and good-byes with them.
     pub(crate) fn abort_attempts(&mut self) {
         self.attempts.abort_all();
+        self.farewells = Farewells::default();
     }
 }
 

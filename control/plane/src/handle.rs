@@ -7,8 +7,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::routes::RoutesView;
 use crate::{
-    DrillView, EventView, LaneEventsView, LaneView, LinkView, MessageView, NodeRef, OpenStream,
-    OpenedStream, PlaneError, StatusView, StreamStatusView, StreamView,
+    DrillView, EventView, LaneEventsView, LaneRuleChange, LaneRuleView, LaneView, LinkView,
+    MessageView, NodeRef, OpenStream, OpenedStream, PlaneError, StatusView, StreamStatusView,
+    StreamView,
 };
 
 /// Where a command's answer goes.
@@ -97,6 +98,11 @@ pub(crate) enum Command {
         peer: String,
         mode: LinkMode,
         answer: Answer<NodeRef>,
+    },
+    SetLaneRule {
+        peer: String,
+        change: LaneRuleChange,
+        answer: Answer<LaneRuleView>,
     },
     OpenStream {
         request: OpenStream,
@@ -380,6 +386,21 @@ impl PlaneHandle {
     /// [`PlaneError::LinkModeSame`], [`PlaneError::LinkModeBusy`], [`PlaneError::LinkModeNotAgreed`].
     pub async fn set_link_mode(&self, peer: String, mode: LinkMode) -> Result<NodeRef, PlaneError> {
         self.ask(|answer| Command::SetLinkMode { peer, mode, answer }).await
+    }
+
+    /// Changes the rule for the bulk lanes of the link to `peer`, until this node starts again. Answers
+    /// with the one in force; lanes come and go after that. Lanes that the peer opens it may have beyond.
+    ///
+    /// # Errors
+    /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::Leaving`],
+    /// [`PlaneError::UnknownNode`], [`PlaneError::AmbiguousName`], [`PlaneError::NoLink`],
+    /// [`PlaneError::NameInvalid`].
+    pub async fn set_lane_rule(
+        &self,
+        peer: String,
+        change: LaneRuleChange,
+    ) -> Result<LaneRuleView, PlaneError> {
+        self.ask(|answer| Command::SetLaneRule { peer, change, answer }).await
     }
 
     /// Opens a stream from this node, durably, and tells its destinations: waits up to 5 s for

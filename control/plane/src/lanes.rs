@@ -1,9 +1,11 @@
 //! Lanes come and go: from admission to the registry to the shards, and what shards say of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hawser_admission::{Accepted, AdmissionError, DialOptions, Handover, dial, refuse};
 use hawser_exchange::ControlToShard;
+use hawser_routing::TokenBucket;
 use hawser_wire::{CloseReason, LaneClose, LaneId, LinkEpoch, NodeId};
 
 use crate::EventKind;
@@ -11,6 +13,9 @@ use crate::control::{Continuation, Control, entropy};
 use crate::dialler::{DialRequest, Failed};
 use crate::links::{Connection, LinkChange, Verdict};
 use crate::refusal::Refusal;
+
+/// How often it is said that another process runs as this node.
+pub(crate) const DUPLICATE_TOLD: TokenBucket = TokenBucket::new(4, Duration::from_secs(30));
 
 impl Control {
     /// Starts every attempt to dial that is due.
@@ -164,11 +169,17 @@ impl Control {
         }
     }
 
-    /// Closes a connection that no shard gets, beside the loop, and says why.
+    /// Closes a connection that no shard gets, beside the loop, and says why unless it has to be told to
+    /// too many.
     fn refuse(&mut self, handover: Box<Handover>, close: LaneClose) {
+        let peer = handover.peer;
+        if !self.farewells.begin(peer) {
+            tracing::debug!(%peer, reason = close.reason.text(), "closed without a good-bye");
+            return;
+        }
         self.spawn(async move {
             refuse(*handover, &close).await;
-            let done: Continuation = Box::new(|_control| ());
+            let done: Continuation = Box::new(move |control| control.farewells.end(peer));
             done
         });
     }
@@ -225,9 +236,14 @@ impl Control {
         self.handle_link_lost(peer);
     }
 
-    /// A neighbour refuses this node, as another process runs with its key.
+    /// A neighbour refuses this node, as another process runs with its key. Each does so at each lane that
+    /// is dialled: that is said a few times, then twice a minute.
     fn tell_duplicate(&mut self, peer: NodeId, reason: &str) {
         let by = self.peer_name(peer);
+        if !self.duplicate_told.take(self.now()) {
+            tracing::debug!(by, reason, "refused as another process runs as this node");
+            return;
+        }
         tracing::error!(
             by,
             reason,

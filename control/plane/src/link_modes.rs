@@ -56,8 +56,8 @@ impl Control {
         }
     }
 
-    /// The far end of the link, if its mode can be changed.
-    fn check_mode_change(&self, name: &str, mode: LinkMode) -> Result<NodeId, PlaneError> {
+    /// The neighbour of this name, if there is a link to it.
+    pub(crate) fn linked_peer(&self, name: &str) -> Result<NodeId, PlaneError> {
         let mesh = self.mesh.as_ref().ok_or(PlaneError::NoMesh)?;
         if mesh.record.stopped {
             return Err(PlaneError::MeshStopped);
@@ -76,6 +76,12 @@ impl Control {
                 neighbours: up.map(|peer| self.called(peer)).collect(),
             });
         }
+        Ok(peer)
+    }
+
+    /// The far end of the link, if its mode can be changed.
+    fn check_mode_change(&self, name: &str, mode: LinkMode) -> Result<NodeId, PlaneError> {
+        let peer = self.linked_peer(name)?;
         let peer_name = self.called(peer);
         if self.link_modes.waiting.contains_key(&peer) {
             return Err(PlaneError::LinkModeBusy { peer: peer_name });

@@ -331,6 +331,9 @@ impl Control {
             Command::Drill { ends: [a, b], cut_for, force, answer } => {
                 self.start_drill([&a, &b], cut_for, force, answer);
             }
+            Command::SetLaneRule { peer, change, answer } => {
+                let _caller_gone = answer.send(self.set_lane_rule(&peer, change));
+            }
             Command::SetLinkMode { peer, mode, answer } => self.set_link_mode(&peer, mode, answer),
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
             Command::CloseStream { stream, answer } => self.close_stream(stream, answer),

@@ -20,7 +20,7 @@ impl Control {
         if !self.is_running() || self.leaving.is_some() || self.links.is_barred(peer) {
             return;
         }
-        if self.config.lanes.class_of(lane) != Some(class) {
+        if self.lane_plan(peer).class_of(lane) != Some(class) {
             tracing::debug!(%peer, %lane, class = class.name(), "no lane of this node's plan");
             return;
         }
@@ -121,7 +121,7 @@ impl Control {
         let advertised = lsa.map(|lsa| lsa.address.clone());
         self.dial_back_guard.check(now, (from, self.node), member, request)?;
         let (lane, class) = (request.lane, request.class);
-        if self.config.lanes.class_of(lane) != Some(class) {
+        if self.lane_plan(from).class_of(lane) != Some(class) {
             return Err(Ignored::UnknownLane);
         }
         if self.links.is_served(from, lane) {

@@ -92,6 +92,11 @@ pub struct LaneSample {
     pub goodput: u64,
     /// A stream takes all bulk lanes.
     pub is_striped: bool,
+    /// Heartbeats of the link that were not answered in time, in thousandths. Shown with a decision, none
+    /// follows from it.
+    pub loss_permille: u32,
+    /// How long both ends wait for their cores, on average. Shown with a decision, none follows from it.
+    pub turn_delay: Duration,
 }
 
 /// What is to be done with the lanes.
@@ -175,6 +180,10 @@ pub struct LaneDecision {
     pub occupied_for: Duration,
     /// For how long there had been a lane too many.
     pub empty_for: Duration,
+    /// No change is due before so much more time has passed since the last one.
+    pub cool_down_left: Duration,
+    /// No lane is opened for so much longer, as the last one brought too little.
+    pub barred_left: Duration,
     /// Goodput that the present one is compared with: that of one lane fewer under full load; 0 if
     /// it was never measured.
     pub baseline_goodput: u64,

@@ -126,8 +126,14 @@ impl LanePolicy {
         &self.limits
     }
 
-    /// Other thresholds from now on. What was learned stays.
+    /// Other thresholds from now on. What was learned stays; but what a dry run has decided was not done,
+    /// so that nothing has to wait for it.
     pub const fn set_limits(&mut self, limits: LanePolicyLimits) {
+        if self.limits.dry_run && !limits.dry_run {
+            self.cool_until = MonoTime::ZERO;
+        }
+        // A wish that one cap holds back may pass another.
+        self.held = None;
         self.limits = limits;
     }
 
@@ -348,6 +354,8 @@ impl LanePolicy {
             inflation_permille: inflation_permille(sample),
             occupied_for: self.occupied_for,
             empty_for: self.empty_for,
+            cool_down_left: self.cool_until.saturating_since(at),
+            barred_left: self.barred_until.saturating_since(at),
             baseline_goodput: self.baseline(),
             trial_goodput: 0,
             limits: self.limits,

@@ -13,6 +13,7 @@
 //! Generic over the session of a lane that is handed over, so that no TLS is named here.
 
 mod doorbell;
+mod lane_rule;
 mod message;
 mod ports;
 mod queue;
@@ -22,6 +23,7 @@ mod spin;
 mod sync;
 
 pub use doorbell::Doorbell;
+pub use lane_rule::{LanePolicyMode, LaneRule};
 pub use message::{
     ApiData, ApiToShard, ConsumerStart, ControlToShard, DestinationSpec, LaneHandover, LaneReport,
     LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending, MessageWay,

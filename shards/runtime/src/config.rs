@@ -1,12 +1,10 @@
 use std::time::Duration;
 
 use hawser_delivery::DeliveryLimits;
-use hawser_exchange::Spin;
+use hawser_exchange::{LanePolicyMode, LaneRule, Spin};
 use hawser_link::LinkConfig;
 use hawser_wire::NodeId;
 use thiserror::Error;
-
-use crate::lane_supervisor::LanePolicyMode;
 
 /// What carries a shard's reads and writes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,10 +35,8 @@ pub struct ShardConfig {
     pub link: LinkConfig,
     /// All classes of a link share one lane, as far as the peer agrees.
     pub collapsed: bool,
-    /// Whether bulk lanes are opened and closed by need.
-    pub lane_policy: LanePolicyMode,
-    /// Bulk lanes of one link, 1 to 4.
-    pub bulk_lanes_max: u8,
+    /// For bulk lanes of each link, unless an operator says otherwise.
+    pub lane_rule: LaneRule,
 }
 
 impl ShardConfig {
@@ -55,8 +51,10 @@ impl ShardConfig {
             delivery: DeliveryLimits::default(),
             link: LinkConfig::default(),
             collapsed: false,
-            lane_policy: LanePolicyMode::default(),
-            bulk_lanes_max: hawser_link::BULK_LANES_MAX,
+            lane_rule: LaneRule {
+                bulk_lanes_max: hawser_link::BULK_LANES_MAX,
+                policy: LanePolicyMode::default(),
+            },
         }
     }
 

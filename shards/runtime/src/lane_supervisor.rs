@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use hawser_exchange::{LanePolicyMode, LaneRule};
 use hawser_link::{
-    LaneAction, LaneDecision, LanePolicy, LanePolicyLimits, LaneSample, LaneStatus, VirtualLink,
+    HeartbeatCount, LaneAction, LaneDecision, LaneKey, LanePolicy, LanePolicyLimits, LaneSample,
+    LaneStatus, VirtualLink,
 };
 use hawser_wire::{CloseReason, LaneId, MonoTime, TrafficClass};
 
@@ -10,50 +12,52 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 /// The first lane that carries bulk and nothing else.
 const FIRST_BULK_LANE: u16 = 2;
 
-/// Whether bulk lanes are opened and closed by need.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LanePolicyMode {
-    /// Yes.
-    #[default]
-    On,
-    /// Decisions are made and told, and not acted on.
-    DryRun,
-    /// No decision is made.
-    Off,
-}
-
 /// Watches the bulk lanes of one link and asks for more, or lets go of one, as the policy says.
 #[derive(Debug)]
 pub(crate) struct LaneSupervisor {
     policy: LanePolicy,
     next_sample: MonoTime,
     sampled_at: MonoTime,
-    /// Bytes acknowledged over the bulk lanes at the last sample.
-    acked_bytes: u64,
+    /// The bulk lanes at the last sample, and the bytes that were acknowledged over each.
+    acked: Vec<(LaneKey, u64)>,
+    heartbeats: HeartbeatCount,
+}
+
+/// One of the bulk lanes that a decision is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampledLane {
+    pub(crate) status: LaneStatus,
+    /// Bytes acknowledged per second since the sample before.
+    pub(crate) goodput: u64,
 }
 
 /// What the supervisor wants done.
 #[derive(Debug)]
 pub(crate) struct Supervision {
     pub(crate) decision: LaneDecision,
+    pub(crate) lanes: Vec<SampledLane>,
     /// A lane to be asked for.
     pub(crate) wanted: Option<LaneId>,
 }
 
 impl LaneSupervisor {
     /// `None` if no policy is wanted.
-    pub(crate) fn new(mode: LanePolicyMode, bulk_lanes_max: u8) -> Option<Self> {
-        if mode == LanePolicyMode::Off {
-            return None;
-        }
-        let dry_run = mode == LanePolicyMode::DryRun;
-        let limits = LanePolicyLimits { dry_run, bulk_lanes_max, ..LanePolicyLimits::default() };
+    pub(crate) fn new(rule: LaneRule) -> Option<Self> {
         Some(Self {
-            policy: LanePolicy::new(limits),
+            policy: LanePolicy::new(limits(rule)?),
             next_sample: MonoTime::ZERO,
             sampled_at: MonoTime::ZERO,
-            acked_bytes: 0,
+            acked: Vec::new(),
+            heartbeats: HeartbeatCount::default(),
         })
+    }
+
+    /// The one that follows another rule from now on: what this one has learned stays, if a policy is
+    /// wanted.
+    pub(crate) fn under(this: Option<Self>, rule: LaneRule) -> Option<Self> {
+        let Some(mut this) = this else { return Self::new(rule) };
+        this.policy.set_limits(limits(rule)?);
+        Some(this)
     }
 
     /// Takes a sample if one is due, and does what follows from it.
@@ -67,43 +71,69 @@ impl LaneSupervisor {
         }
         let elapsed = now.saturating_since(self.sampled_at);
         (self.next_sample, self.sampled_at) = (now.saturating_add(SAMPLE_EVERY), now);
-        let lanes: Vec<LaneStatus> =
-            link.lanes().filter(|lane| lane.class == TrafficClass::Bulk).collect();
-        let mut sample = self.sample(&lanes, elapsed, link.send_ahead_bytes());
-        sample.is_striped = link.status().striped_streams > 0;
+        let lanes: Vec<SampledLane> = link
+            .lanes()
+            .filter(|lane| lane.class == TrafficClass::Bulk)
+            .map(|status| SampledLane { status, goodput: self.goodput(&status, elapsed) })
+            .collect();
+        self.acked.clear();
+        self.acked.extend(lanes.iter().map(|lane| (lane.status.key, lane.status.acked_bytes)));
+        let sample = self.sample(&lanes, link);
         let decision = self.policy.handle_sample(now, &sample)?;
         let mut wanted = None;
         match decision.action() {
             Some(LaneAction::Open) => {
                 let mut ids = FIRST_BULK_LANE..;
-                wanted = ids.find(|&id| lanes.iter().all(|lane| lane.id.lane.0 != id)).map(LaneId);
+                wanted = ids
+                    .find(|&id| lanes.iter().all(|lane| lane.status.id.lane.0 != id))
+                    .map(LaneId);
             }
             Some(LaneAction::Close) => {
-                if let Some(last) = lanes.iter().max_by_key(|lane| lane.id.lane) {
-                    link.close_lane(now, last.key, CloseReason::NotNeeded);
+                if let Some(last) = lanes.iter().max_by_key(|lane| lane.status.id.lane) {
+                    link.close_lane(now, last.status.key, CloseReason::NotNeeded);
                 }
             }
             None => {}
         }
-        Some(Supervision { decision, wanted })
+        Some(Supervision { decision, lanes, wanted })
     }
 
-    fn sample(&mut self, lanes: &[LaneStatus], elapsed: Duration, full_bytes: usize) -> LaneSample {
-        let queued = lanes.iter().fold(0_usize, |sum, lane| sum.saturating_add(lane.queued_bytes));
-        let full = full_bytes.saturating_mul(lanes.len()).max(1);
-        let acked = lanes.iter().fold(0_u64, |sum, lane| sum.saturating_add(lane.acked_bytes));
-        // A lane that is gone took its count with it.
-        let grown = acked.saturating_sub(std::mem::replace(&mut self.acked_bytes, acked));
+    /// What was acknowledged over a lane since the sample before, in bytes per second.
+    fn goodput(&self, lane: &LaneStatus, elapsed: Duration) -> u64 {
+        let before = self.acked.iter().find(|(key, _)| *key == lane.key);
+        let before = before.map_or(0, |&(_, bytes)| bytes);
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        lane.acked_bytes.saturating_sub(before).saturating_mul(1000) / millis
+    }
+
+    fn sample(&mut self, lanes: &[SampledLane], link: &VirtualLink) -> LaneSample {
+        let statuses = || lanes.iter().map(|lane| lane.status);
+        let queued = statuses().fold(0_usize, |sum, lane| sum.saturating_add(lane.queued_bytes));
+        let full = link.send_ahead_bytes().saturating_mul(lanes.len()).max(1);
         let known = |rtt: &Duration| !rtt.is_zero();
+        let status = link.status();
+        let before = std::mem::replace(&mut self.heartbeats, status.heartbeats);
+        let ticks = status.heartbeats.ticks.saturating_sub(before.ticks);
+        let missed = status.heartbeats.missed.saturating_sub(before.missed);
         LaneSample {
             bulk_lanes: u8::try_from(lanes.len()).unwrap_or(u8::MAX),
             occupancy_permille: u32::try_from((queued.saturating_mul(1000) / full).min(1000))
                 .unwrap_or(1000),
-            srtt: lanes.iter().map(|lane| lane.srtt).filter(known).max().unwrap_or_default(),
-            min_rtt: lanes.iter().map(|lane| lane.min_rtt).filter(known).min().unwrap_or_default(),
-            goodput: grown.saturating_mul(1000) / millis,
-            is_striped: false,
+            srtt: statuses().map(|lane| lane.srtt).filter(known).max().unwrap_or_default(),
+            min_rtt: statuses().map(|lane| lane.min_rtt).filter(known).min().unwrap_or_default(),
+            goodput: lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.goodput)),
+            is_striped: status.striped_streams > 0,
+            loss_permille: u32::try_from(missed.saturating_mul(1000) / ticks.max(1))
+                .unwrap_or(1000),
+            turn_delay: status.turn_delay,
         }
     }
+}
+
+/// The thresholds of a policy that follows a rule; `None` if none is wanted.
+fn limits(rule: LaneRule) -> Option<LanePolicyLimits> {
+    let LaneRule { bulk_lanes_max, policy } = rule;
+    let dry_run = policy == LanePolicyMode::DryRun;
+    let limits = LanePolicyLimits { dry_run, bulk_lanes_max, ..LanePolicyLimits::default() };
+    (policy != LanePolicyMode::Off).then_some(limits)
 }

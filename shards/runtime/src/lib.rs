@@ -13,6 +13,7 @@ mod breach;
 mod budget;
 mod clock;
 mod config;
+mod decision_event;
 mod detour;
 mod dispatch;
 mod host;
@@ -36,5 +37,4 @@ mod subscriptions;
 mod thread;
 
 pub use config::{IoDriver, ShardConfig, ShardError};
-pub use lane_supervisor::LanePolicyMode;
 pub use thread::{ShardThread, spawn_shard};

@@ -1,5 +1,5 @@
 use hawser_exchange::{LinkEventReport, ShardToControl};
-use hawser_link::{LaneDecision, LaneVerdict, LinkEvent, SessionEnd};
+use hawser_link::{LinkEvent, SessionEnd};
 use hawser_wire::NodeId;
 
 /// What the control thread is told of an event of the link to `peer`.
@@ -100,39 +100,4 @@ fn end_of(reason: &SessionEnd) -> String {
         }
         SessionEnd::Flapping => "lanes were lost too often".to_owned(),
     }
-}
-
-/// What the control thread is told of a decision about the number of lanes, with all its inputs.
-pub(crate) fn decision_of(peer: NodeId, decision: &LaneDecision) -> ShardToControl {
-    let LaneDecision { sample, limits, .. } = decision;
-    let mut inputs = vec![
-        ("verdict", decision.verdict.name().to_owned()),
-        ("dry_run", limits.dry_run.to_string()),
-        ("bulk_lanes", sample.bulk_lanes.to_string()),
-        ("bulk_lanes_max", limits.bulk_lanes_max.to_string()),
-        ("occupancy_permille", decision.occupancy_permille.to_string()),
-        ("occupancy_high_permille", limits.occupancy_high_permille.to_string()),
-        ("rtt_us", sample.srtt.as_micros().to_string()),
-        ("min_rtt_us", sample.min_rtt.as_micros().to_string()),
-        ("inflation_permille", decision.inflation_permille.to_string()),
-        ("inflation_high_permille", limits.inflation_high_permille.to_string()),
-        ("goodput_bytes_per_s", sample.goodput.to_string()),
-        ("striped", sample.is_striped.to_string()),
-        ("occupied_ms", decision.occupied_for.as_millis().to_string()),
-        ("empty_ms", decision.empty_for.as_millis().to_string()),
-        ("baseline_bytes_per_s", decision.baseline_goodput.to_string()),
-        ("trial_bytes_per_s", decision.trial_goodput.to_string()),
-    ];
-    match decision.verdict {
-        LaneVerdict::Confirmed { gain_permille } | LaneVerdict::Undone { gain_permille, .. } => {
-            inputs.push(("gain_permille", gain_permille.to_string()));
-            inputs.push(("gain_min_permille", limits.gain_min_permille.to_string()));
-        }
-        LaneVerdict::HeldCoolDown { until } | LaneVerdict::HeldBarred { until } => {
-            let held = until.saturating_since(decision.at);
-            inputs.push(("held_ms", held.as_millis().to_string()));
-        }
-        _ => {}
-    }
-    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name: "lane-policy", inputs }))
 }

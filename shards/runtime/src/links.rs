@@ -1,9 +1,11 @@
+mod closing;
 mod reassembled;
+mod reports;
 mod usability;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use hawser_exchange::{LaneHandover, LinkReport};
+use hawser_exchange::{LaneHandover, LaneRule};
 use hawser_link::{
     Batch, Flow, FrameParts, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent,
     LinkViolation, Origin, ReassembledFrame, Refusal, RefusedLimit, VirtualLink,
@@ -16,8 +18,8 @@ use hawser_wire::{
 
 use crate::config::ShardConfig;
 use crate::io::{LaneKey, ShardIo};
-use crate::lane::{Lane, closing_text};
-use crate::lane_supervisor::{LanePolicyMode, LaneSupervisor, Supervision};
+use crate::lane::Lane;
+use crate::lane_supervisor::{LaneSupervisor, SampledLane, Supervision};
 
 /// What a neighbour's lanes share.
 #[derive(Debug)]
@@ -58,7 +60,10 @@ pub(crate) struct Links<I> {
     pub(crate) io: I,
     local: NodeId,
     config: LinkConfig,
-    lane_policy: (LanePolicyMode, u8),
+    /// As configured.
+    lane_rule: LaneRule,
+    /// What operators have chosen instead.
+    lane_rules: BTreeMap<NodeId, LaneRule>,
     collapsed: bool,
     links: BTreeMap<NodeId, Link>,
     lanes: BTreeMap<LaneKey, Lane>,
@@ -73,7 +78,7 @@ pub(crate) struct Links<I> {
     /// What the machines of links have to say that is not the driver's business.
     notes: VecDeque<(NodeId, LinkEvent)>,
     /// What was decided about the numbers of lanes.
-    decisions: VecDeque<(NodeId, LaneDecision)>,
+    decisions: VecDeque<(NodeId, LaneDecision, Vec<SampledLane>)>,
     /// What links let go of, and which.
     rerouted: VecDeque<(NodeId, Batch)>,
     /// Links that have become usable, or are not any more.
@@ -88,7 +93,8 @@ impl<I: ShardIo> Links<I> {
             io,
             local: config.local,
             config: config.link,
-            lane_policy: (config.lane_policy, config.bulk_lanes_max),
+            lane_rule: config.lane_rule,
+            lane_rules: BTreeMap::new(),
             collapsed: config.collapsed,
             links: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -115,7 +121,7 @@ impl<I: ShardIo> Links<I> {
     }
 
     /// For the operator.
-    pub(crate) fn poll_decision(&mut self) -> Option<(NodeId, LaneDecision)> {
+    pub(crate) fn poll_decision(&mut self) -> Option<(NodeId, LaneDecision, Vec<SampledLane>)> {
         self.decisions.pop_front()
     }
 
@@ -161,11 +167,11 @@ impl<I: ShardIo> Links<I> {
             peer_takes_priority: handover.peer_takes_priority,
         };
         self.lanes.insert(key, Lane::new(handover));
-        let (local, config, (mode, max)) = (self.local, self.config, self.lane_policy);
+        let (local, config, rule) = (self.local, self.config, self.lane_rule_of(peer));
         let link = self.links.entry(peer).or_insert_with(|| Link {
             machine: VirtualLink::new(config, local, peer),
             usable: false,
-            supervisor: LaneSupervisor::new(mode, max),
+            supervisor: LaneSupervisor::new(rule),
             touched: false,
             dropped_frames: 0,
             sent_bytes: 0,
@@ -191,6 +197,23 @@ impl<I: ShardIo> Links<I> {
             && !std::mem::replace(&mut link.touched, true)
         {
             self.touched.push_back(peer);
+        }
+    }
+
+    /// How many bulk lanes the link to `peer` has.
+    fn lane_rule_of(&self, peer: NodeId) -> LaneRule {
+        self.lane_rules.get(&peer).copied().unwrap_or(self.lane_rule)
+    }
+
+    /// The bulk lanes of the link to `peer` follow this rule from now on, or the configured one.
+    pub(crate) fn set_lane_rule(&mut self, peer: NodeId, rule: Option<LaneRule>) {
+        match rule {
+            Some(rule) => drop(self.lane_rules.insert(peer, rule)),
+            None => drop(self.lane_rules.remove(&peer)),
+        }
+        let rule = self.lane_rule_of(peer);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.supervisor = LaneSupervisor::under(link.supervisor.take(), rule);
         }
     }
 
@@ -424,72 +447,6 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
-    /// Closes a lane with a reason that the peer is told.
-    pub(crate) fn start_close(
-        &mut self,
-        now: MonoTime,
-        key: LaneKey,
-        reason: CloseReason,
-        detail: &str,
-    ) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let peer = lane.peer;
-        if let Some(link) = self.links.get_mut(&peer) {
-            if reason == CloseReason::Shutdown && lane.closing.is_none() {
-                // What was to be said before the end is said; if that cannot be, nor can the
-                // good-bye.
-                let _cannot = fill(now, key, lane, &mut link.machine);
-            }
-            link.machine.handle_lane_down(now, key, &closing_text(reason, detail));
-        }
-        let until = lane.start_close(now, reason, detail);
-        note_wanted(&mut self.wanting, key, lane);
-        self.due = Some(self.due.map_or(until, |due| due.min(until)));
-        self.touch(peer);
-    }
-
-    pub(crate) fn start_close_all(&mut self, now: MonoTime, reason: CloseReason) {
-        let keys: Vec<LaneKey> = self.lanes.keys().copied().collect();
-        for key in keys {
-            self.start_close(now, key, reason, "");
-        }
-    }
-
-    /// The lane of `peer` with this id and epoch.
-    pub(crate) fn find(&self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) -> Option<LaneKey> {
-        self.lanes
-            .iter()
-            .find(|(_, l)| l.peer == peer && l.lane == lane && l.epoch == epoch)
-            .map(|(&key, _)| key)
-    }
-
-    /// The peer lets go of a lane that nobody needs.
-    pub(crate) fn retire_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
-        if let Some(lane) = self.lanes.get(&key)
-            && let Some(link) = self.links.get_mut(&lane.peer)
-        {
-            // A lane that was to be closed is not missed.
-            link.machine.close_lane(now, key, CloseReason::NotNeeded);
-        }
-        self.drop_lane(now, key, why);
-    }
-
-    /// Ends a lane now. What was under way over it goes over another, or over the next one that
-    /// comes up while the link session lasts.
-    pub(crate) fn drop_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
-        let Some(lane) = self.lanes.remove(&key) else { return };
-        self.io.close(key);
-        let reason = lane.closing.map_or_else(|| why.to_owned(), |(why, _)| why);
-        if let Some(link) = self.links.get_mut(&lane.peer) {
-            link.machine.handle_lane_down(now, key, &reason);
-            link.sent_bytes = link.sent_bytes.saturating_add(lane.sent_bytes);
-            link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
-        }
-        self.touch(lane.peer);
-        let Lane { peer, lane, epoch, told, .. } = lane;
-        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told });
-    }
-
     /// Lets the machines act that are due, and ends lanes that are too slow to say good-bye.
     pub(crate) fn handle_timeout(&mut self, now: MonoTime) {
         let Some(due) = self.due.filter(|&due| due <= now) else { return };
@@ -512,8 +469,8 @@ impl<I: ShardIo> Links<I> {
                 link.machine.handle_timeout(now, drained);
                 let supervised =
                     link.supervisor.as_mut().and_then(|s| s.handle_timeout(now, &mut link.machine));
-                if let Some(Supervision { decision, wanted }) = supervised {
-                    self.decisions.push_back((peer, decision));
+                if let Some(Supervision { decision, lanes, wanted }) = supervised {
+                    self.decisions.push_back((peer, decision, lanes));
                     if let Some(lane) = wanted {
                         let class = TrafficClass::Bulk;
                         self.notes.push_back((peer, LinkEvent::WantLane { lane, class }));
@@ -533,46 +490,6 @@ impl<I: ShardIo> Links<I> {
 
     pub(crate) const fn poll_timeout(&self) -> Option<MonoTime> {
         self.due
-    }
-
-    pub(crate) fn link_reports(&self) -> Vec<LinkReport> {
-        let lanes_of = |peer: NodeId| self.lanes.values().filter(move |lane| lane.peer == peer);
-        self.links
-            .iter()
-            .map(|(&peer, link)| (peer, link, link.machine.status()))
-            .map(|(peer, link, status)| LinkReport {
-                peer,
-                lanes: u32::try_from(lanes_of(peer).count()).unwrap_or(u32::MAX),
-                rtt: link
-                    .machine
-                    .lanes()
-                    .map(|lane| lane.srtt)
-                    .filter(|rtt| !rtt.is_zero())
-                    .min()
-                    .unwrap_or_default(),
-                sent_bytes: lanes_of(peer).fold(link.sent_bytes, |sum, l| sum + l.sent_bytes),
-                received_bytes: lanes_of(peer)
-                    .fold(link.received_bytes, |sum, l| sum + l.received_bytes),
-                queued_bytes: u64::try_from(status.queued_bytes).unwrap_or(u64::MAX),
-                dropped_frames: link.dropped_frames,
-                bandwidth: if status.is_rate_proven { status.delivery_rate } else { 0 },
-                heartbeat_ticks: status.heartbeats.ticks,
-                heartbeats_missed: status.heartbeats.missed,
-            })
-            .collect()
-    }
-
-    pub(crate) fn lane_reports(&self) -> Vec<hawser_exchange::LaneReport> {
-        self.lanes
-            .iter()
-            .map(|(&key, lane)| {
-                let status = self
-                    .links
-                    .get(&lane.peer)
-                    .and_then(|link| link.machine.lanes().find(|status| status.key == key));
-                lane.report(status.map(|status| status.srtt).unwrap_or_default())
-            })
-            .collect()
     }
 }
 

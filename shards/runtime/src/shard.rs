@@ -15,10 +15,11 @@ use tracing::info;
 use crate::breach::Breach;
 use crate::budget::Budget;
 use crate::config::ShardConfig;
+use crate::decision_event::decision_of;
 use crate::dispatch::{Forwarder, PeerOutlets};
 use crate::host::{ApiOutlets, Outward};
 use crate::io::{Completion, LaneKey, ShardIo};
-use crate::link_events::{decision_of, message_of};
+use crate::link_events::message_of;
 use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
 use crate::report::shard_report;
@@ -250,6 +251,9 @@ impl<I: ShardIo> Shard<I> {
             }
             ControlToShard::ProposeMode { peer, mode } => {
                 self.forwarder.links.propose_mode(peer, mode);
+            }
+            ControlToShard::SetLaneRule { peer, rule } => {
+                self.forwarder.links.set_lane_rule(peer, rule);
             }
             ControlToShard::LinkControl { peer, body } => {
                 let class = TrafficClass::Control;
@@ -507,8 +511,8 @@ impl<I: ShardIo> Shard<I> {
             }
             self.outward.control.push(message_of(peer, &event));
         }
-        while let Some((peer, decision)) = self.forwarder.links.poll_decision() {
-            self.outward.control.push(decision_of(peer, &decision));
+        while let Some((peer, decision, lanes)) = self.forwarder.links.poll_decision() {
+            self.outward.control.push(decision_of(peer, &decision, &lanes));
         }
     }
 }

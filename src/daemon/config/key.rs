@@ -131,13 +131,13 @@ pub(crate) const KEYS: &[Key] = &[
         "links.bulk_lanes_max",
         Kind::Number { min: 1, max: 4 },
         "4",
-        "Most bulk lanes of a link. The first is always there; others are opened while the lane policy wants them.",
+        "Most bulk lanes of a link. The first is always there; others are opened while the lane policy wants them. `hawser lane cap` bounds one link.",
     ),
     key(
         "links.lane_policy",
         Kind::Choice(&["on", "dry-run", "off"]),
         "on",
-        "Whether bulk lanes beyond the first are opened and closed by need. `dry-run`: each decision is told in `hawser lane events` and none is acted on. `off`: there is one bulk lane, and those that peers open.",
+        "Whether bulk lanes beyond the first are opened and closed by need. `dry-run`: each decision is told in `hawser lane events` and none is acted on. `off`: there is one bulk lane, and those that peers open. `hawser lane policy` says otherwise for one link.",
     ),
     key(
         "links.heartbeat_ms",

@@ -30,6 +30,7 @@ fn receive(lane: &mut Handover) -> Vec<u8> {
 
 fn assert_ready_for_a_shard(socket: &TcpStream) {
     assert!(socket.nodelay().unwrap());
+    assert_eq!(socket2::SockRef::from(socket).tcp_notsent_lowat().unwrap(), 64 << 10);
     let error = (&mut &*socket).read(&mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "the socket must not block");
 }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hawser_api::{ApiListeners, ServeError, bind_unix, serve};
-use hawser_exchange::{Exchange, Spin, exchange};
+use hawser_exchange::{Exchange, LanePolicyMode, Spin, exchange};
 use hawser_plane::{LanePlan, OpenStream, Plane, PlaneConfig, PlaneHandle};
 use hawser_proto::client;
 use hawser_proto::v1::mesh_data_service_client::MeshDataServiceClient;
@@ -164,6 +164,7 @@ fn config() -> PlaneConfig {
         proxy: None,
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
+        lane_policy: LanePolicyMode::On,
         paths: 4,
         stub: false,
         weights: Default::default(),

@@ -5,6 +5,7 @@
 mod crossing;
 mod drills;
 mod evictions;
+mod lane_rules;
 mod lifecycle;
 mod link_modes;
 mod link_state;
@@ -14,4 +15,5 @@ mod restart;
 mod settling;
 mod shard;
 mod streams;
+mod twin;
 mod wanted_lanes;

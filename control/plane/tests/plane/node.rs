@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_admission::{AdmissionLimits, SocketOptions};
-use hawser_exchange::{ControlToShard, ShardToControl, exchange};
+use hawser_exchange::{ControlToShard, LanePolicyMode, ShardToControl, exchange};
 use hawser_plane::{
     EventKind, EventView, LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle, StatusView,
 };
@@ -71,6 +71,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         proxy: None,
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan { collapsed: setup.collapsed, ..LanePlan::default() },
+        lane_policy: LanePolicyMode::On,
         paths: 4,
         stub: setup.stub,
         weights: Default::default(),

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hawser_exchange::{
-    ControlToShard, LaneHandover, LaneReport, LinkReport, ShardPorts, ShardReport, ShardToControl,
-    StreamSpec,
+    ControlToShard, LaneHandover, LaneReport, LaneRule, LinkReport, ShardPorts, ShardReport,
+    ShardToControl, StreamSpec,
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
@@ -34,6 +34,7 @@ pub(crate) enum Told {
     Close(StreamId),
     Drop(StreamId),
     Mode(NodeId, LinkMode),
+    Rule(NodeId, Option<LaneRule>),
 }
 
 /// What a test makes a shard say.
@@ -161,6 +162,10 @@ impl Shards {
             ControlToShard::ProposeMode { peer, mode } => {
                 assert_eq!(shard, self.shard_of(peer), "told by the wrong shard");
                 drop(self.told.send(Told::Mode(peer, mode)));
+            }
+            ControlToShard::SetLaneRule { peer, rule } => {
+                assert_eq!(shard, self.shard_of(peer), "told by the wrong shard");
+                drop(self.told.send(Told::Rule(peer, rule)));
             }
             ControlToShard::Datagram { to, body } => {
                 self.forward(self.local, to, &body);

@@ -11,11 +11,11 @@ use crate::node::{Node, PATIENCE, Setup, chain, start};
 
 const EXTRA: LaneId = LaneId(3);
 
-fn miss(node: &Node, peer: NodeId, lane: LaneId, class: TrafficClass) {
+pub(crate) fn miss(node: &Node, peer: NodeId, lane: LaneId, class: TrafficClass) {
     node.say_of_link(peer, ShardToControl::WantLane { peer, lane, class });
 }
 
-async fn lanes_to(node: &Node, peer: NodeId) -> Vec<LaneView> {
+pub(crate) async fn lanes_to(node: &Node, peer: NodeId) -> Vec<LaneView> {
     let lanes = node.handle.lanes().await.expect("lanes");
     lanes.into_iter().filter(|lane| lane.peer.node == peer).collect()
 }

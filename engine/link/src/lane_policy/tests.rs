@@ -95,6 +95,7 @@ impl World {
             min_rtt: Duration::from_millis(10),
             goodput: self.random.around(self.demand.min(carries), noise),
             is_striped: self.is_striped,
+            ..LaneSample::default()
         }
     }
 
@@ -206,6 +207,7 @@ fn each_condition_is_needed() {
             min_rtt: Duration::from_millis(10),
             goodput: LANE,
             is_striped: false,
+            ..LaneSample::default()
         };
         change(&mut sample);
         (0..400).any(|step| {
@@ -291,7 +293,7 @@ fn a_stall_of_the_sampler_is_no_load() {
         srtt: Duration::from_millis(99),
         min_rtt: Duration::from_millis(10),
         goodput: 1,
-        is_striped: false,
+        ..LaneSample::default()
     };
     for second in [0_u64, 1, 2, 3, 100] {
         let now = MonoTime::from_nanos(second * 1_000_000_000);
@@ -308,6 +310,40 @@ fn lanes_above_a_lowered_cap_are_closed() {
     world.run(100);
     assert_eq!((world.lanes, world.count("close")), (2, 2));
     world.assert_cool();
+}
+
+#[test]
+fn what_a_dry_run_has_decided_holds_nothing_up() {
+    let limits = LanePolicyLimits::default();
+    let mut world = World::new(LanePolicyLimits { dry_run: true, ..limits }, 1);
+    world.demand = 9 * LANE;
+    world.run(10);
+    assert_eq!((world.lanes, world.verdicts()), (1, vec!["open"]));
+    let [wished] = world.decisions[..] else { panic!("one decision") };
+    assert_eq!((wished.action(), wished.cool_down_left), (None, Duration::ZERO));
+    world.run(10);
+    let held = world.decisions[1];
+    assert!(matches!(held.verdict, LaneVerdict::HeldCoolDown { .. }), "{held}");
+    assert!(held.cool_down_left > Duration::from_secs(20), "{:?}", held.cool_down_left);
+    world.policy.set_limits(limits);
+    world.run(1);
+    assert_eq!(world.lanes, 2);
+    // A change that was made is followed by its cool-down, whatever the limits are set to.
+    world.policy.set_limits(limits);
+    world.run(15);
+    assert_eq!(world.lanes, 2);
+}
+
+#[test]
+fn a_decision_says_how_long_none_is_opened() {
+    let mut world = world(5 * LANE);
+    world.bottleneck = LANE;
+    world.run(300);
+    let undone = world.decisions.iter().find(|decision| decision.verdict.name() == "undone");
+    assert_eq!(undone.unwrap().barred_left, LanePolicyLimits::default().barred_for);
+    let held = world.decisions.last().unwrap();
+    assert!(matches!(held.verdict, LaneVerdict::HeldBarred { .. }), "{held}");
+    assert!(held.barred_left > Duration::from_secs(300), "{:?}", held.barred_left);
 }
 
 /// Steady load and noisy samples, two hours: no lane is closed but after a trial, and there are as

@@ -79,7 +79,8 @@ impl VirtualLink {
         self.priority.bytes() > 0 || self.lanes.iter().any(waits)
     }
 
-    /// Bytes of priority in flight, and of what waits if it may go: bulk leaves room for those.
+    /// Bytes of priority in flight, and of what waits if it could go now: bulk leaves room for those, and
+    /// none for what has to wait for order, window or credit of its lane.
     pub(super) fn priority_ahead(&self) -> u64 {
         let class = TrafficClass::Priority;
         let in_flight = self.in_flight_of(class);
@@ -87,10 +88,11 @@ impl VirtualLink {
         let Some(at) = self.lanes.iter().position(carries).filter(|_| self.has_priority()) else {
             return in_flight;
         };
-        if self.is_priority_elsewhere(at) {
+        let Some(lane) = self.lanes.get(at) else { return in_flight };
+        if self.is_priority_elsewhere(at) || !self.may_begin(lane, class) {
             return in_flight;
         }
-        let resend = self.lanes.get(at).map_or(0, |lane| lane.resend_bytes_of(class));
+        let resend = lane.resend_bytes_of(class);
         in_flight.saturating_add(wide(self.priority.bytes().saturating_add(resend)))
     }
 

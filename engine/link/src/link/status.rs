@@ -75,6 +75,8 @@ pub struct LinkStatus {
     pub is_rate_proven: bool,
     /// Heartbeats of all its lanes.
     pub heartbeats: HeartbeatCount,
+    /// How long both ends wait for their cores, on average.
+    pub turn_delay: Duration,
     /// Least round trip, if one was measured.
     pub min_rtt: Option<Duration>,
     /// What waits in all.
@@ -127,6 +129,7 @@ impl VirtualLink {
             delivery_rate: self.rate.rate(),
             is_rate_proven: self.rate.is_proven(),
             heartbeats: self.heartbeats,
+            turn_delay: self.turn_delay.both(),
             min_rtt: self.rate.min_rtt(),
             queued_bytes: self.queued_bytes_total(),
             striped_streams: self.striping.channels(),

@@ -192,6 +192,10 @@ impl VirtualLink {
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
         if let Some(turn) = self.turn(at, &batch, piece) {
             self.lanes.get_mut(at)?.put_back(batch);
+            // Bulk of other lanes has left room for it until now.
+            let others = self.lanes.iter_mut().enumerate().filter(|&(other, _)| other != at);
+            others.for_each(|(_, lane)| lane.wanted |= lane.has_bulk());
+            self.want_striped();
             return Some(turn);
         }
         self.begin(at, batch).map(Turn::Takes)
@@ -224,7 +228,7 @@ impl VirtualLink {
     }
 
     /// The batch is large for this link: what comes next would wait for too long behind it.
-    fn splits(&self, batch: &Batch) -> bool {
+    pub(super) fn splits(&self, batch: &Batch) -> bool {
         batch.class() != TrafficClass::Control
             && batch.len() > self.piece_bytes()
             && batch.len() <= SPLIT_BYTES_MAX

@@ -25,16 +25,7 @@ impl VirtualLink {
         let (class, len) = (batch.class(), wide(piece.unwrap_or(batch.len())));
         let (frames, bytes) =
             if piece.is_some() { (1, len) } else { (batch.counted(), batch.counted_bytes()) };
-        let reserved = match class {
-            TrafficClass::Control => 0,
-            TrafficClass::Priority | TrafficClass::Bulk => self.config.window_control_bytes,
-        };
-        let window = self.config.window_bytes.saturating_sub(reserved);
-        let held = lane.unacked.backing_bytes();
-        if held > 0 && held.saturating_add(batch.backing_bytes()) > window {
-            return Some(Turn::Waits);
-        }
-        if !lane.credit.allows(lane.unacked.sent(), frames, bytes) {
+        if !self.has_means(lane, class, batch.backing_bytes(), (frames, bytes)) {
             return Some(Turn::Waits);
         }
         let goes = self.fits(class, len)
@@ -44,6 +35,44 @@ impl VirtualLink {
                 TrafficClass::Bulk => !self.owes_turn(at, self.in_flight(), frames, len),
             };
         (!goes).then_some(Turn::Leaves)
+    }
+
+    /// Window and credit of a lane allow so many counted frames and their bytes, which keep `backing_bytes`
+    /// of memory.
+    fn has_means(
+        &self,
+        lane: &Lane,
+        class: TrafficClass,
+        backing_bytes: usize,
+        (frames, bytes): (u64, u64),
+    ) -> bool {
+        let reserved = match class {
+            TrafficClass::Control => 0,
+            TrafficClass::Priority | TrafficClass::Bulk => self.config.window_control_bytes,
+        };
+        let window = self.config.window_bytes.saturating_sub(reserved);
+        let held = lane.unacked.backing_bytes();
+        (held == 0 || held.saturating_add(backing_bytes) <= window)
+            && lane.credit.allows(lane.unacked.sent(), frames, bytes)
+    }
+
+    /// The next of what a lane is to send again of a class, or else anything new, has window and credit.
+    pub(super) fn may_begin(&self, lane: &Lane, class: TrafficClass) -> bool {
+        let (split, resend) = (lane.split(class), lane.resend_front(class));
+        let (backing_bytes, needs) = match (split, resend) {
+            (Some(split), _) => {
+                let piece = wide(self.piece_len(split.left_bytes()));
+                (split.batch().backing_bytes(), (1, piece))
+            }
+            (None, Some(front)) if self.splits(front) => {
+                (front.backing_bytes(), (1, wide(self.piece_len(front.len()))))
+            }
+            (None, Some(front)) => {
+                (front.backing_bytes(), (front.counted(), front.counted_bytes()))
+            }
+            (None, None) => (1, (1, 1)),
+        };
+        self.has_means(lane, class, backing_bytes, needs)
     }
 
     /// Bulk waits or is in flight.

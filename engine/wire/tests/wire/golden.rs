@@ -66,8 +66,10 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
         // The front of another one, not a value with something open behind it.
         .chain(["notice-without-refusal"])
-        // A whole frame.
-        .chain(["stripe-opening"])
+        // In the control plane.
+        .chain(["stream-announce"])
+        // Whole frames.
+        .chain(["stripe-opening", "lane-fragment-priority"])
         .collect();
     assert_eq!(labels().collect::<BTreeSet<_>>(), tested);
 }
@@ -211,6 +213,23 @@ fn link_messages() {
     let stamp = StripeStamp { channel: 3, epoch: 12, sequence: 300 };
     assert_eq!(stamp.encode(), vector("stripe-stamp"));
     assert_eq!(StripeStamp::decode(vector("stripe-stamp")), Ok((stamp, &[][..])));
+}
+
+#[test]
+fn a_fragment_of_priority_is_a_frame_of_that_class_without_a_sequence() {
+    let fragment = LaneFragment { first: true, last: false, piece: b"begins.." };
+    let (kind, class) = (FrameKind::LaneFragment, TrafficClass::Priority);
+    let mut body = Vec::new();
+    fragment.encode(&mut body);
+    let mut bytes = Vec::new();
+    BatchWriter::new(&mut bytes).frame(kind, class, LinkSequence(0), &[&body]).unwrap();
+    assert_eq!(bytes, vector("lane-fragment-priority"));
+    let mut frames = FrameIter::new(vector("lane-fragment-priority"));
+    let frame = frames.next().unwrap().unwrap();
+    assert!(frames.next().is_none());
+    assert_eq!((frame.header.kind, frame.header.class), (kind, class));
+    assert_eq!(frame.header.link_sequence, LinkSequence(0));
+    assert_eq!(LaneFragment::decode(frame.body.bytes()), Ok(fragment));
 }
 
 fn eviction() -> Eviction {

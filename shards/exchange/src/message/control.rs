@@ -7,6 +7,7 @@ use hawser_wire::{
 };
 
 use super::{LinkEventReport, MessageReport, ShardReport};
+use crate::LaneRule;
 
 /// A lane whose handshake is done, on its way to the shard that owns the link.
 #[derive(Debug)]
@@ -110,6 +111,14 @@ pub enum ControlToShard<C> {
         peer: NodeId,
         /// One lane for all traffic, or one per class.
         mode: LinkMode,
+    },
+    /// The bulk lanes of the link follow this rule from now on, and those of a later link to the
+    /// neighbour.
+    SetLaneRule {
+        /// The neighbour.
+        peer: NodeId,
+        /// None: as it is configured.
+        rule: Option<LaneRule>,
     },
     /// Send to the neighbour's control thread.
     LinkControl {

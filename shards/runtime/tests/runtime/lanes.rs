@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use hawser_exchange::{ControlToShard, ShardToControl};
+use hawser_exchange::{ControlToShard, LanePolicyMode, LaneRule, ShardToControl};
 use hawser_link::LinkConfig;
-use hawser_runtime::{IoDriver, LanePolicyMode};
+use hawser_runtime::IoDriver;
 use hawser_session::Role;
 use hawser_wire::{
     CloseReason, FrameKind, Heartbeat, LaneClose, LaneId, LinkEpoch, NodeId, ShardId, TrafficClass,
@@ -174,7 +174,7 @@ fn a_peer_that_only_answers_keeps_its_lane() {
 fn a_lane_that_the_policy_closes_is_emptied_and_not_missed() {
     let start = |id, lane_policy| {
         Node::start_with(id, 1, |config| {
-            (config.lane_policy, config.bulk_lanes_max) = (lane_policy, 1);
+            config.lane_rule = LaneRule { bulk_lanes_max: 1, policy: lane_policy };
             // Silence makes nobody suspicious: a busy machine makes some.
             (config.link.quiet_after_ticks, config.link.hedge_after_ticks) = (600, 600);
             // A lane that is to be closed waits for the peer to say so, too, and not for its patience.
@@ -231,6 +231,48 @@ fn a_lane_that_the_policy_closes_is_emptied_and_not_missed() {
         assert!(node.events(peer, "requeued").is_empty(), "nothing was lost with it");
         assert_eq!(dropped(node), 0);
     }
+    a.stop();
+    b.stop();
+}
+
+/// An operator bounds a link that is up, with decisions that are told alone at first.
+#[test]
+fn a_cap_and_a_dry_run_are_set_while_the_link_is_up() {
+    let (mut a, mut b) = (Node::start(local(), 1), Node::start(peer(), 1));
+    let (id_a, id_b) = (a.local, b.local);
+    for (lane, class) in [(0, CONTROL), (2, TrafficClass::Bulk), (3, TrafficClass::Bulk)] {
+        connect(&mut a, &mut b, LaneSpec { lane: LaneId(lane), class, ..COLLAPSED });
+    }
+    let set = |node: &mut Node, bulk_lanes_max, policy| {
+        let rule = Some(LaneRule { bulk_lanes_max, policy });
+        node.tell_link(id_b, ControlToShard::SetLaneRule { peer: id_b, rule });
+    };
+    let input = |inputs: &[(&'static str, String)], name: &str| {
+        inputs.iter().find(|(input, _)| *input == name).map(|(_, value)| value.clone())
+    };
+    let lanes = |node: &mut Node| {
+        let lanes = node.report(ShardId(0)).lanes;
+        lanes.iter().map(|lane| lane.lane.0).collect::<Vec<u16>>()
+    };
+    set(&mut a, 1, LanePolicyMode::DryRun);
+    let told = a.hear_event(id_b, "lane-policy");
+    for (name, value) in [
+        ("verdict", "close"),
+        ("dry_run", "true"),
+        ("bulk_lanes", "2"),
+        ("bulk_lanes_max", "1"),
+        ("cool_down_left_ms", "0"),
+        ("lane_queued_bytes", "2:0,3:0"),
+    ] {
+        assert_eq!(input(&told, name).as_deref(), Some(value), "{name} of {told:?}");
+    }
+    assert_eq!(lanes(&mut a), [0, 2, 3]);
+    set(&mut a, 1, LanePolicyMode::On);
+    let told = a.hear_event(id_b, "lane-policy");
+    assert_eq!(input(&told, "dry_run").as_deref(), Some("false"), "{told:?}");
+    a.hear_down(id_b, LaneId(3), LinkEpoch(1));
+    b.hear_down(id_a, LaneId(3), LinkEpoch(1));
+    assert_eq!(lanes(&mut a), [0, 2]);
     a.stop();
     b.stop();
 }

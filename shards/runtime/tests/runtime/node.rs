@@ -2,14 +2,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use hawser_exchange::{
-    ApiPorts, ControlPorts, ControlToShard, ShardPorts, ShardReport, ShardToControl, exchange,
+    ApiPorts, ControlPorts, ControlToShard, LanePolicyMode, ShardPorts, ShardReport,
+    ShardToControl, exchange,
 };
 use hawser_link::LinkConfig;
 use hawser_routing::{
     Adjacency, AdjacencyMetrics, CertificateHash, Lsa, LsaFlags, Lsdb, MeshTopology, PathComputer,
     Route, RouteSnapshot, Step, Weights,
 };
-use hawser_runtime::{IoDriver, LanePolicyMode, ShardConfig, ShardThread, spawn_shard};
+use hawser_runtime::{IoDriver, ShardConfig, ShardThread, spawn_shard};
 use hawser_session::LaneSession;
 use hawser_wire::{
     AdjacencyIndex, Incarnation, LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId,
@@ -101,7 +102,7 @@ impl Node {
                 let mut config = ShardConfig::new(local);
                 config.link = patient();
                 // Lanes are those that a test opens.
-                config.lane_policy = LanePolicyMode::Off;
+                config.lane_rule.policy = LanePolicyMode::Off;
                 config.driver = IoDriver::Auto;
                 change(&mut config);
                 spawn_shard(ports, config).expect("starts")

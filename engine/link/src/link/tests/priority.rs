@@ -104,6 +104,34 @@ fn of_a_link_that_priority_fills_bulk_keeps_a_part() {
 }
 
 #[test]
+fn priority_that_has_no_credit_leaves_the_link_to_bulk() {
+    let carried = |has_credit: bool| {
+        let mut pair = Pair::new(LinkConfig::default());
+        pair.bytes_per_ms = 1250;
+        for lane in 0..3 {
+            pair.connect(LaneId(lane), class_of(lane), 0);
+        }
+        pair.run(Duration::from_millis(200));
+        if !has_credit {
+            let lane = pair.ends[0].lanes.iter_mut().find(|lane| lane.class == Priority).unwrap();
+            lane.credit.spend(lane.credit.left_bytes());
+            for stream in 2..6 {
+                pair.push(0, Priority, Origin::Own, stream, 60_000).unwrap();
+            }
+        }
+        let before = pair.order[1].len();
+        for _ in 0..2_000 {
+            fill(&mut pair, Bulk, 1, 5_000);
+            pair.step(true);
+        }
+        assert_eq!(pair.ends[0].has_priority(), !has_credit);
+        pair.order[1].len() - before
+    };
+    let (alone, beside) = (carried(true), carried(false));
+    assert!(beside * 100 > alone * 95, "{beside} beside priority that waits, {alone} alone");
+}
+
+#[test]
 fn an_older_peer_gets_records_of_priority_as_bulk() {
     let mut pair = Pair::new(LinkConfig::default());
     pair.takes_priority = false;

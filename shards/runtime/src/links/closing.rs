@@ -1,0 +1,75 @@
+//! Lanes that end: with a good-bye, or at once.
+
+use hawser_wire::{CloseReason, LaneId, LinkEpoch, MonoTime, NodeId};
+
+use super::{LaneEvent, Links, fill, note_wanted};
+use crate::io::{LaneKey, ShardIo};
+use crate::lane::{Lane, closing_text};
+
+impl<I: ShardIo> Links<I> {
+    /// Closes a lane with a reason that the peer is told.
+    pub(crate) fn start_close(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        reason: CloseReason,
+        detail: &str,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let peer = lane.peer;
+        if let Some(link) = self.links.get_mut(&peer) {
+            if reason == CloseReason::Shutdown && lane.closing.is_none() {
+                // What was to be said before the end is said; if that cannot be, nor can the
+                // good-bye.
+                let _cannot = fill(now, key, lane, &mut link.machine);
+            }
+            link.machine.handle_lane_down(now, key, &closing_text(reason, detail));
+        }
+        let until = lane.start_close(now, reason, detail);
+        note_wanted(&mut self.wanting, key, lane);
+        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+        self.touch(peer);
+    }
+
+    pub(crate) fn start_close_all(&mut self, now: MonoTime, reason: CloseReason) {
+        let keys: Vec<LaneKey> = self.lanes.keys().copied().collect();
+        for key in keys {
+            self.start_close(now, key, reason, "");
+        }
+    }
+
+    /// The lane of `peer` with this id and epoch.
+    pub(crate) fn find(&self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) -> Option<LaneKey> {
+        self.lanes
+            .iter()
+            .find(|(_, l)| l.peer == peer && l.lane == lane && l.epoch == epoch)
+            .map(|(&key, _)| key)
+    }
+
+    /// The peer lets go of a lane that nobody needs.
+    pub(crate) fn retire_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        if let Some(lane) = self.lanes.get(&key)
+            && let Some(link) = self.links.get_mut(&lane.peer)
+        {
+            // A lane that was to be closed is not missed.
+            link.machine.close_lane(now, key, CloseReason::NotNeeded);
+        }
+        self.drop_lane(now, key, why);
+    }
+
+    /// Ends a lane now. What was under way over it goes over another, or over the next one that
+    /// comes up while the link session lasts.
+    pub(crate) fn drop_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
+        let Some(lane) = self.lanes.remove(&key) else { return };
+        self.io.close(key);
+        let reason = lane.closing.map_or_else(|| why.to_owned(), |(why, _)| why);
+        if let Some(link) = self.links.get_mut(&lane.peer) {
+            link.machine.handle_lane_down(now, key, &reason);
+            link.sent_bytes = link.sent_bytes.saturating_add(lane.sent_bytes);
+            link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
+        }
+        self.touch(lane.peer);
+        let Lane { peer, lane, epoch, told, .. } = lane;
+        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told });
+    }
+}
