@@ -192,10 +192,6 @@ impl VirtualLink {
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
         if let Some(turn) = self.turn(at, &batch, piece) {
             self.lanes.get_mut(at)?.put_back(batch);
-            // Bulk of other lanes has left room for it until now.
-            let others = self.lanes.iter_mut().enumerate().filter(|&(other, _)| other != at);
-            others.for_each(|(_, lane)| lane.wanted |= lane.has_bulk());
-            self.want_striped();
             return Some(turn);
         }
         self.begin(at, batch).map(Turn::Takes)
