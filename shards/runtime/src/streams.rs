@@ -1,25 +1,26 @@
+mod sending;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{
-    DeliveryLimits, PathKey, PathWindows, RecordOutcome, Transmit, TransmitBody,
-};
+use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, RecordOutcome};
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
-use hawser_link::FrameParts;
 use hawser_wire::{
     BootEpoch, FrameBody, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason,
-    RecordView, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+    RecordView, StreamAck, StreamHeader, StreamId, StreamSync,
 };
 use tracing::debug;
 
-use crate::dispatch::{Forwarder, Sent};
+use crate::dispatch::Forwarder;
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
 use crate::message_ways::SENT_RUNS_MAX;
 use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
-use crate::rounds::{PASSES_MAX, Rounds, Turn};
+use crate::rounds::{PASSES_MAX, Rounds};
+
+use self::sending::{acknowledge_from, answer_unknown, handle_dropped, send_from};
 
 /// The streams that this shard hosts.
 #[derive(Debug)]
@@ -411,173 +412,6 @@ impl Streams {
     pub(crate) fn reports(&self) -> Vec<StreamReport> {
         self.hosts.values().flat_map(StreamHost::reports).collect()
     }
-}
-
-/// What a stream did when it had its turn, and what it waits for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Visit {
-    sent: bool,
-    /// It would send more to where there is no room or no path.
-    wants_room: bool,
-    /// It would send more, but others come first.
-    wants_turn: bool,
-}
-
-/// Sends what a stream may send before others have their turn.
-fn send_from<I: ShardIo>(
-    now: MonoTime,
-    stream: StreamId,
-    host: &mut StreamHost,
-    windows: &mut PathWindows,
-    rounds: &mut Rounds,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) -> Visit {
-    let mut visit = Visit::default();
-    rounds.begin_visit();
-    loop {
-        let StreamHost { sender, shares, paths, .. } = host;
-        let next = sender.as_mut().and_then(|sender| {
-            sender.poll_transmit(now, |offer| {
-                let node = offer.destination;
-                let window = paths.window_to(node);
-                if window.is_some_and(|key| !windows.may_send(now, key, stream, offer.len_bytes)) {
-                    return false;
-                }
-                let path = paths.path_to(node).unwrap_or_default();
-                let class = paths.class;
-                let next_hop = forwarder.next_hop(class, node, path);
-                let turn = next_hop.map_or(Turn::WhenRoom, |neighbour| {
-                    let has_room = forwarder.has_room(neighbour, class, stream);
-                    rounds.turn(stream, shares, (neighbour, class), has_room)
-                });
-                visit.wants_room |= turn == Turn::WhenRoom;
-                visit.wants_turn |= turn == Turn::Later;
-                turn == Turn::Now
-            })
-        });
-        let Some(transmit) = next else { break };
-        visit.sent = true;
-        if let TransmitBody::Record(record) = &transmit.body {
-            let (to, bytes) = (transmit.destination, record.charge_bytes());
-            let path = host.paths.path_to(to).unwrap_or_default();
-            if let Some(neighbour) = forwarder.next_hop(host.paths.class, to, path) {
-                host.shares.spend((neighbour, host.paths.class), bytes);
-            }
-            host.paths.note_sent(to, bytes);
-            host.settle_path(now, transmit.destination, windows);
-        }
-        transmit_from(now, host, &transmit, windows, forwarder, scratch);
-    }
-    for key in host.paths.windows() {
-        windows.end_visit(key, stream);
-    }
-    visit
-}
-
-/// A record on its way to `node` was dropped; for want of room, if a path is `congested`.
-fn handle_dropped(
-    now: MonoTime,
-    node: NodeId,
-    congested: Option<PathKey>,
-    host: &mut StreamHost,
-    windows: &mut PathWindows,
-) {
-    let Some(sender) = &mut host.sender else { return };
-    sender.handle_dropped(now, node);
-    if let Some(path) = congested {
-        windows.handle_loss(now, path);
-    }
-    host.settle_path(now, node, windows);
-}
-
-/// Sends what the source's half wants sent; to this very node without leaving the shard.
-fn transmit_from<I: ShardIo>(
-    now: MonoTime,
-    host: &mut StreamHost,
-    transmit: &Transmit,
-    windows: &mut PathWindows,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) {
-    let to = transmit.destination;
-    if to == forwarder.local {
-        match &transmit.body {
-            TransmitBody::Sync(sync) => {
-                if let Some(receiver) = &mut host.receiver {
-                    receiver.handle_sync(sync);
-                }
-            }
-            TransmitBody::Record(record) => {
-                host.handle_record(&record.view(), FrameFlags::default());
-            }
-        }
-        acknowledge_from(now, host, forwarder, scratch);
-        return;
-    }
-    let sent = match &transmit.body {
-        TransmitBody::Sync(sync) => {
-            scratch.clear();
-            sync.encode(scratch);
-            forwarder.send(to, None, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
-        }
-        TransmitBody::Record(record) => {
-            let path = Some(host.paths.path_to(to).unwrap_or_default());
-            let (kind, class, flags) = (FrameKind::Record, host.paths.class, host.record_flags());
-            record.with_parts(|parts, payload| {
-                let body = FrameParts { parts, end: Some(payload) };
-                forwarder.send_flagged(to, path, kind, class, flags, body)
-            })
-        }
-    };
-    if let TransmitBody::Record(record) = &transmit.body
-        && sent == Sent::Queued
-    {
-        host.note_sent(now, to, &record.header, forwarder);
-    }
-    let is_record = matches!(transmit.body, TransmitBody::Record(_));
-    let is_full = matches!(sent, Sent::Full(_));
-    let congested = host.paths.window_to(to).filter(|_| is_record && is_full);
-    if sent != Sent::Queued {
-        handle_dropped(now, to, congested, host, windows);
-    }
-}
-
-/// Sends the acknowledgement that the destination's half owes, if any.
-fn acknowledge_from<I: ShardIo>(
-    now: MonoTime,
-    host: &mut StreamHost,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) {
-    let Some(source) = host.source() else { return };
-    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now)) else {
-        return;
-    };
-    if source == forwarder.local {
-        if let Some(sender) = &mut host.sender {
-            sender.handle_ack(now, source, &ack);
-        }
-        return;
-    }
-    scratch.clear();
-    ack.encode(scratch);
-    // Without a path it is lost, and sent anew when there is one again.
-    let _sent =
-        forwarder.send(source, None, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
-}
-
-/// Tells a source that its stream is not known here.
-fn answer_unknown<I: ShardIo>(
-    from: NodeId,
-    sync: &StreamSync,
-    epoch: BootEpoch,
-    forwarder: &mut Forwarder<I>,
-) {
-    let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
-    let mut out = Vec::with_capacity(128);
-    ack.encode(&mut out);
-    let _sent = forwarder.send(from, None, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
 }
 
 /// The stream that a routed frame is about, if it is about one.
