@@ -150,6 +150,8 @@ pub(crate) struct Control {
     pub(crate) refused: BTreeMap<NodeId, Refused>,
     /// How often lanes were refused to who does not keep the rules, by reason.
     pub(crate) lanes_refused: BTreeMap<&'static str, u64>,
+    /// Streams of which one end broke the rules, likewise.
+    pub(crate) streams_refused: BTreeMap<&'static str, u64>,
 
     pub(crate) catalogue: Catalogue,
     pub(crate) announcements: Announcements,
@@ -241,6 +243,7 @@ impl Control {
             settling: None,
             refused: BTreeMap::new(),
             lanes_refused: BTreeMap::new(),
+            streams_refused: BTreeMap::new(),
             catalogue: Catalogue::new(node),
             announcements: Announcements::default(),
             opens: Opens::default(),

@@ -24,6 +24,7 @@ mod resend_timer;
 mod sender;
 mod sent_log;
 mod transmit;
+mod violation;
 
 #[cfg(test)]
 mod tests;
@@ -37,3 +38,4 @@ pub use resend_timer::ResendTimer;
 pub use sender::{PublishError, PublishOutcome, StreamSender};
 pub use sent_log::{Detour, Sendings, SentLog, SentRun, WayTaken};
 pub use transmit::{Offer, Transmit, TransmitBody};
+pub use violation::{RefusedBy, StreamViolation};

@@ -1,16 +1,15 @@
+mod judgement;
+
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BootEpoch, FRAME_BODY_BYTES_MAX, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId,
-    StreamOffset, StreamSync,
+    BootEpoch, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId, StreamOffset,
+    StreamSync,
 };
 
 use crate::consumers::Consumers;
 use crate::reorder::Reorder;
-use crate::{ConsumerError, ConsumerStart, DeliveryLimits};
-
-/// A record may begin below the credit and end above it.
-const OVERSHOOT_BYTES: usize = FRAME_BODY_BYTES_MAX;
+use crate::{ConsumerError, ConsumerStart, DeliveryLimits, StreamViolation};
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +22,8 @@ pub enum RecordOutcome {
     Early,
     /// It belongs to an earlier life of its source, or to one that has not introduced itself.
     Fenced,
-    /// The source sent more than it was granted, or contradicts itself.
+    /// It is not taken: the source has broken the rules, now or earlier, or has more producers than a
+    /// stream may have, or spends what an earlier life of this node had granted.
     Refused,
 }
 
@@ -66,8 +66,14 @@ pub struct StreamReceiver {
     stranger: Option<BootEpoch>,
     ack_urgent: bool,
     consumed_ack_at: Option<MonoTime>,
-    /// Credit in the last acknowledgement.
+    /// Credit in the last acknowledgement: what was granted since `origin`, at most.
     granted_bytes: u64,
+    /// The source may still spend what an earlier life of this node had granted it.
+    inherits: bool,
+    /// What the source has done in its present life: nothing more is taken of it.
+    refused: Option<StreamViolation>,
+    /// It was not told of yet.
+    violation: Option<StreamViolation>,
 }
 
 impl StreamReceiver {
@@ -110,6 +116,9 @@ impl StreamReceiver {
             ack_urgent: false,
             consumed_ack_at: None,
             granted_bytes: 0,
+            inherits: restored,
+            refused: None,
+            violation: None,
         }
     }
 
@@ -143,13 +152,19 @@ impl StreamReceiver {
             return;
         }
         if self.fence != Some(sync.fence_epoch) {
+            // A source that begins a new life knows no earlier life of this node.
+            self.inherits &= self.fence.is_none();
             self.fence = Some(sync.fence_epoch);
             self.told = false;
+            self.refused = None;
             self.early.clear();
             self.seen = self.frontier;
         }
         self.ack_urgent = true;
         self.stranger = None;
+        if self.refused.is_some() {
+            return;
+        }
         let Some(base) = sync.base else { return };
         if !self.told || base > self.frontier {
             self.told = true;
@@ -214,20 +229,12 @@ impl StreamReceiver {
             }
             return RecordOutcome::Fenced;
         }
-        if self.end.is_some_and(|end| header.stream_end() > end) {
-            return RecordOutcome::Refused;
-        }
         self.ack_urgent = true;
-        if header.stream_end() <= self.frontier || self.early.contains(header.stream_base) {
-            return RecordOutcome::Duplicate;
-        }
-        let bytes = view.charge_bytes();
-        let held = self.buffered_bytes().saturating_add(bytes);
-        let overshoot = u64::try_from(OVERSHOOT_BYTES).unwrap_or(u64::MAX);
-        let stranger = !self.producers.contains_key(&header.producer)
-            && self.producers.len() >= self.limits.producers_max;
-        if stranger || held > self.limits.window_bytes.saturating_add(overshoot) {
+        if self.refused.is_some() {
             return RecordOutcome::Refused;
+        }
+        if let Some(outcome) = self.judge(view) {
+            return outcome;
         }
         self.seen = self.seen.max(header.stream_end());
         if header.stream_base > self.frontier {
@@ -359,10 +366,11 @@ impl StreamReceiver {
         }
     }
 
-    /// Absolute credit: what was taken, and what there is still room for.
+    /// Absolute credit: what was consumed, and a window. What came early has its place in that already.
+    /// Never lower than before.
     fn credit_bytes(&self) -> u64 {
-        let room = self.limits.window_bytes.saturating_sub(self.buffered_bytes());
-        self.taken_bytes.saturating_add(room)
+        let through = self.taken_bytes.saturating_add(self.limits.window_bytes);
+        self.granted_bytes.max(through.saturating_sub(self.buffered_bytes))
     }
 
     /// The acknowledgement that is due, if one is.
@@ -371,7 +379,8 @@ impl StreamReceiver {
             return Some(StreamAck::unknown(self.stream, fence_epoch, self.epoch));
         }
         let fence_epoch = self.fence?;
-        let credit_bytes = self.credit_bytes();
+        // Before the source has said where the stream goes on nothing is granted.
+        let credit_bytes = if self.told { self.credit_bytes() } else { 0 };
         let grown = credit_bytes.saturating_sub(self.granted_bytes);
         let due = self.ack_urgent
             || self.consumed_ack_at.is_some_and(|at| at <= now)
@@ -409,6 +418,7 @@ impl StreamReceiver {
             ended: self.end.is_some(),
             forgot: self.forgot,
             producers,
+            refused: self.refused.map(|violation| violation.refusal()),
         })
     }
 

@@ -10,6 +10,7 @@
 
 mod agreement;
 mod gaps;
+mod misbehaviour;
 mod paths;
 
 use std::time::Duration;
@@ -138,10 +139,13 @@ impl World {
             match packet {
                 Packet::Sync(sync) => self.receiver.handle_sync(&sync),
                 Packet::Record(bytes) => {
-                    let outcome = self.receiver.handle_record(&RecordView::decode(&bytes).unwrap());
-                    assert_ne!(outcome, RecordOutcome::Refused, "credit is never exceeded");
+                    self.receiver.handle_record(&RecordView::decode(&bytes).unwrap());
+                    assert_eq!(self.receiver.poll_violation(), None, "nobody breaks the rules");
                 }
-                Packet::Ack(ack) => self.sender.handle_ack(at(self.now), DESTINATION, &ack),
+                Packet::Ack(ack) => {
+                    self.sender.handle_ack(at(self.now), DESTINATION, &ack);
+                    assert_eq!(self.sender.poll_refused(), None, "nobody breaks the rules");
+                }
             }
         }
     }
@@ -400,6 +404,7 @@ fn nobody_else_is_believed() {
         ended: false,
         forgot: false,
         producers: Vec::new(),
+        refused: None,
     };
     world.sender.handle_ack(at(world.now), SOURCE, &lie);
     world.sender.handle_ack(at(world.now), DESTINATION, &lie);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_delivery::{
-    ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, RecordOutcome, SentLog,
-    StreamReceiver, StreamSender,
+    ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, RecordOutcome, RefusedBy,
+    SentLog, StreamReceiver, StreamSender,
 };
 use hawser_exchange::{
     Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
@@ -15,6 +15,7 @@ use hawser_wire::{
     FrameFlags, MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset, TenantId,
 };
 
+use crate::breaches::Breaches;
 use crate::outlet::Outlet;
 use crate::path_choice::Way;
 use crate::publishers::{CallId, Publishers, refused};
@@ -94,6 +95,8 @@ pub(crate) struct StreamHost {
     pub(crate) shares: Shares,
     /// Which way its messages went.
     pub(crate) sent: SentLog,
+    /// What its ends have done that they may not.
+    breaches: Breaches,
 }
 
 impl StreamHost {
@@ -115,6 +118,7 @@ impl StreamHost {
             striped: false,
             shares: Shares::default(),
             sent: SentLog::default(),
+            breaches: Breaches::default(),
         }
     }
 
@@ -383,6 +387,7 @@ impl StreamHost {
 
     /// Hands out what the machines have come to, towards applications and control.
     pub(crate) fn settle(&mut self, now: MonoTime, outward: &mut Outward) {
+        self.settle_refusals(now, outward);
         self.settle_publishers(outward);
         self.deliver(outward);
         if self.commits_at.is_some_and(|at| at <= now) {
@@ -401,6 +406,35 @@ impl StreamHost {
             let here = self.receiver.as_ref().and_then(StreamReceiver::end);
             let (stream, end) = (self.stream, at_source.or(here).unwrap_or_default());
             outward.control.push(ShardToControl::StreamEnded { stream, end });
+        }
+    }
+
+    /// Tells the control thread of ends that broke the rules, and publishers that nothing more is taken.
+    fn settle_refusals(&mut self, now: MonoTime, outward: &mut Outward) {
+        let (stream, breaches) = (self.stream, &mut self.breaches);
+        if let (Some(receiver), Some(source)) = (&mut self.receiver, self.source)
+            && let Some(violation) = receiver.poll_violation()
+        {
+            let detail = Some(violation.to_string());
+            let report = breaches.add(now, stream, source, violation.refusal(), detail);
+            report.into_iter().for_each(|report| {
+                outward.control.push(ShardToControl::StreamRefused(report));
+            });
+        }
+        let Some(sender) = &mut self.sender else { return };
+        while let Some((node, by)) = sender.poll_refused() {
+            let detail = match by {
+                RefusedBy::Source(violation) => Some(violation.to_string()),
+                RefusedBy::Destination(_) => None,
+            };
+            let reason = by.refusal();
+            let report = breaches.add(now, stream, node, reason, detail);
+            report.into_iter().for_each(|report| {
+                outward.control.push(ShardToControl::StreamRefused(report));
+            });
+            for call in self.publishers.drain() {
+                outward.refuse(call, Refusal::StreamRefused { node, reason });
+            }
         }
     }
 

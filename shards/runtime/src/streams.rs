@@ -2,7 +2,7 @@ mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, RecordOutcome};
+use hawser_delivery::{DeliveryLimits, PathKey, PathWindows};
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
@@ -279,10 +279,7 @@ impl Streams {
         let stream = view.header.stream;
         match self.touch(stream) {
             Some(host) if host.source() == Some(from) => {
-                let outcome = host.handle_record(&view, flags);
-                if outcome == RecordOutcome::Refused {
-                    debug!(%stream, %from, "record refused: beyond credit or end");
-                }
+                host.handle_record(&view, flags);
             }
             _ => debug!(%stream, %from, "record of a stream that does not come from there"),
         }

@@ -61,6 +61,7 @@ impl StreamSender {
             destination.restart_sync(SyncState::Telling);
             destination.set_origin(start, &self.outbox);
             destination.base = start;
+            destination.sent_end = start;
             destination.received = start;
             destination.consumed = start;
         }
@@ -77,6 +78,7 @@ impl StreamSender {
         if let Some(destination) = self.destinations.get_mut(index) {
             if destination.sync == SyncState::Telling && destination.receiver_epoch.is_none() {
                 destination.base = destination.base.max(destination.consumed);
+                destination.sent_end = destination.sent_end.max(destination.base);
             }
             destination.sync_sent(now);
             node = destination.node;

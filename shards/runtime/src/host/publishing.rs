@@ -22,6 +22,10 @@ impl StreamHost {
             self.opening.push((call, producer));
             return;
         }
+        if let Some((node, by)) = sender.refused() {
+            outward.refuse(call, Refusal::StreamRefused { node, reason: by.refusal() });
+            return;
+        }
         match sender.open_producer(producer) {
             Ok((next_seq, acked_seq)) => {
                 let room = sender.room_bytes();
