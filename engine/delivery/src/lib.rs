@@ -18,6 +18,7 @@ mod outbox;
 mod path_window;
 mod path_windows;
 mod producers;
+mod receive_window;
 mod receiver;
 mod reorder;
 mod resend_timer;
@@ -25,6 +26,7 @@ mod sender;
 mod sent_log;
 mod transmit;
 mod violation;
+mod window_budget;
 
 #[cfg(test)]
 mod tests;
@@ -39,3 +41,4 @@ pub use sender::{PublishError, PublishOutcome, StreamSender};
 pub use sent_log::{Detour, Sendings, SentLog, SentRun, WayTaken};
 pub use transmit::{Offer, Transmit, TransmitBody};
 pub use violation::{RefusedBy, StreamViolation};
+pub use window_budget::WindowBudget;

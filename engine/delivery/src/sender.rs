@@ -3,7 +3,8 @@ mod agreement;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, RecordBuilder, StreamId, StreamOffset, TenantId,
+    BootEpoch, FrameFlags, MonoTime, NodeId, ProducerId, RecordBuilder, StreamId, StreamOffset,
+    TenantId,
 };
 use thiserror::Error;
 
@@ -135,6 +136,17 @@ impl StreamSender {
     #[must_use]
     pub const fn buffered_bytes(&self) -> u64 {
         self.outbox.buffered_bytes()
+    }
+
+    /// What `node` would still take of all that was published, as far as it has said. 0 if it is no
+    /// destination.
+    #[must_use]
+    pub fn credit_left(&self, node: NodeId) -> u64 {
+        let destination = self.destinations.iter().find(|destination| destination.node == node);
+        destination.map_or(0, |destination| {
+            let spent = self.outbox.bytes_ever().saturating_sub(destination.origin_bytes);
+            destination.credit_bytes.saturating_sub(spent)
+        })
     }
 
     /// Payload bytes that publishers may add before they have to wait.
@@ -411,8 +423,14 @@ impl StreamSender {
             destination.resend_at = Some(now.saturating_add(destination.wait(&self.limits)));
         }
         destination.note_sent(record.charge_bytes());
+        // What comes next would begin at the credit or above it.
+        let through = self.outbox.bytes_before(number.saturating_add(1));
+        let is_limited = through.saturating_sub(destination.origin_bytes)
+            >= destination.credit_bytes
+            && self.outbox.has_behind(number);
+        let flags = if is_limited { FrameFlags::CREDIT_LIMITED } else { FrameFlags::default() };
         let body = TransmitBody::Record(record);
-        Some(Transmit { destination: destination.node, body })
+        Some(Transmit { destination: destination.node, flags, body })
     }
 }
 

@@ -149,8 +149,9 @@ impl StreamHost {
             self.source = Some(destination.source);
             let consumers =
                 destination.consumers.iter().map(|(name, offset)| (name.as_str(), *offset));
-            let (stream, epoch, restored) = (spec.stream, spec.epoch, destination.restored);
-            let receiver = StreamReceiver::new(stream, epoch, restored, consumers, limits);
+            let (tenant, stream, epoch) = (spec.tenant, spec.stream, spec.epoch);
+            let restored = destination.restored;
+            let receiver = StreamReceiver::new(tenant, stream, epoch, restored, consumers, limits);
             self.receiver = Some(receiver);
         }
     }
@@ -331,14 +332,12 @@ impl StreamHost {
     /// A record arrived, in a frame with these flags.
     pub(crate) fn handle_record(
         &mut self,
+        now: MonoTime,
         view: &RecordView<'_>,
         flags: FrameFlags,
     ) -> RecordOutcome {
         match &mut self.receiver {
-            Some(receiver) if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) => {
-                receiver.handle_marked_record(view)
-            }
-            Some(receiver) => receiver.handle_record(view),
+            Some(receiver) => receiver.handle_record(now, view, flags),
             None => RecordOutcome::Refused,
         }
     }

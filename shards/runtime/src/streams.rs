@@ -2,7 +2,7 @@ mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{DeliveryLimits, PathKey, PathWindows};
+use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, WindowBudget};
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
@@ -20,7 +20,7 @@ use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
 use crate::rounds::{PASSES_MAX, Rounds};
 
-use self::sending::{acknowledge_from, answer_unknown, handle_dropped, send_from};
+use self::sending::{Shared, acknowledge_from, answer_unknown, handle_dropped, send_from};
 
 /// The streams that this shard hosts.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Streams {
     pub(crate) hosts: BTreeMap<StreamId, StreamHost>,
     /// What may be under way on each path.
     windows: PathWindows,
+    /// What may be granted to the sources of streams that end here.
+    budget: WindowBudget,
     /// Which path each stream takes.
     choice: PathChoice,
     /// Streams that something happened to since they were last settled.
@@ -47,11 +49,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(limits: DeliveryLimits) -> Self {
+    /// Streams that end here may have been granted `memory_bytes` together.
+    pub(crate) fn new(limits: DeliveryLimits, memory_bytes: u64) -> Self {
         Self {
             limits,
             hosts: BTreeMap::new(),
             windows: PathWindows::new(limits.path_window()),
+            budget: WindowBudget::new(memory_bytes),
             choice: PathChoice::default(),
             touched: BTreeSet::new(),
             rounds: Rounds::default(),
@@ -98,6 +102,9 @@ impl Streams {
         if let Some(mut host) = self.hosts.remove(&stream) {
             host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
             host.leave_paths(&mut self.windows);
+            if let Some(receiver) = &mut host.receiver {
+                receiver.leave_budget(&mut self.budget);
+            }
             self.sent_runs = self.sent_runs.saturating_sub(host.sent.len());
         }
         self.touched.remove(&stream);
@@ -210,7 +217,7 @@ impl Streams {
                 match self.touch(sync.stream) {
                     Some(host) if host.source() == Some(from) => {
                         if let Some(receiver) = &mut host.receiver {
-                            receiver.handle_sync(&sync);
+                            receiver.handle_sync(&sync, flags);
                         }
                     }
                     Some(_) => {
@@ -232,7 +239,7 @@ impl Streams {
                 let Ok(notice) = Notice::decode(&body) else { return };
                 self.handle_notice(now, &notice, forwarder);
             }
-            FrameKind::Record => self.handle_record(from, flags, body),
+            FrameKind::Record => self.handle_record(now, from, flags, body),
             _ => {}
         }
     }
@@ -268,7 +275,13 @@ impl Streams {
         }
     }
 
-    fn handle_record(&mut self, from: NodeId, flags: FrameFlags, body: FrameBody<'_>) {
+    fn handle_record(
+        &mut self,
+        now: MonoTime,
+        from: NodeId,
+        flags: FrameFlags,
+        body: FrameBody<'_>,
+    ) {
         let view = match RecordView::of(body) {
             Ok(view) => view,
             Err(error) => {
@@ -279,7 +292,7 @@ impl Streams {
         let stream = view.header.stream;
         match self.touch(stream) {
             Some(host) if host.source() == Some(from) => {
-                host.handle_record(&view, flags);
+                host.handle_record(now, &view, flags);
             }
             _ => debug!(%stream, %from, "record of a stream that does not come from there"),
         }
@@ -318,7 +331,7 @@ impl Streams {
         let sent = self.send(now, &settling, forwarder);
         for stream in settling {
             let Some(host) = self.hosts.get_mut(&stream) else { continue };
-            acknowledge_from(now, host, forwarder, &mut self.scratch);
+            acknowledge_from(now, host, &mut self.budget, forwarder, &mut self.scratch);
             host.settle(now, outward);
             let timer = host.poll_timeout();
             self.set_timer(stream, timer);
@@ -348,8 +361,9 @@ impl Streams {
         streams: &BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, windows, choice, touched, rounds, sending, scratch, sent_runs, .. } =
-            self;
+        let Self { hosts, windows, budget, choice, touched, rounds, sending, scratch, .. } = self;
+        let sent_runs = &mut self.sent_runs;
+        let shared = &mut Shared { windows, budget };
         let mut sent = false;
         sending.extend(streams);
         rounds.begin_turn();
@@ -357,10 +371,12 @@ impl Streams {
             rounds.begin_pass(pass == 0);
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
-                host.take_turns(windows, |way, windows| choice.next(forwarder, windows, way));
+                host.take_turns(shared.windows, |way, windows| {
+                    choice.next(forwarder, windows, way)
+                });
                 let runs = host.sent.len();
                 host.sent.set_may_grow(*sent_runs < SENT_RUNS_MAX);
-                let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
+                let visit = send_from(now, stream, host, shared, rounds, forwarder, scratch);
                 *sent_runs = sent_runs.saturating_sub(runs).saturating_add(host.sent.len());
                 sent |= visit.sent;
                 if visit.wants_room {
@@ -369,7 +385,7 @@ impl Streams {
                 visit.wants_turn
             });
             // They have not been settled in this turn of the shard, so there has to be another.
-            while let Some(stream) = windows.poll_woken() {
+            while let Some(stream) = shared.windows.poll_woken() {
                 sent = true;
                 touched.insert(stream);
                 if !sending.contains(&stream) {

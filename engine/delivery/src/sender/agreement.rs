@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hawser_wire::{MonoTime, NodeId, ProducerId, StreamAck, StreamOffset, StreamSync};
+use hawser_wire::{FrameFlags, MonoTime, NodeId, ProducerId, StreamAck, StreamOffset, StreamSync};
 
 use super::StreamSender;
 use crate::destination::SyncState;
@@ -93,7 +93,8 @@ impl StreamSender {
         let end = end.filter(|_| base.is_some());
         let producers = base.map(|base| self.producers_at(base)).unwrap_or_default();
         let sync = StreamSync { stream, fence_epoch, base, end, producers };
-        Transmit { destination: node, body: TransmitBody::Sync(sync) }
+        let flags = FrameFlags::CREDIT_LIMITED;
+        Transmit { destination: node, flags, body: TransmitBody::Sync(sync) }
     }
 
     /// Each producer's next sequence at `base`: that of its first record there, else its next.

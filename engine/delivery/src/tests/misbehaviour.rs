@@ -17,8 +17,8 @@ fn agreed() -> StreamReceiver {
 fn introduce(receiver: &mut StreamReceiver, epoch: u64, base: u64) -> StreamAck {
     let (fence_epoch, base) = (BootEpoch(epoch), Some(StreamOffset(base)));
     let sync = StreamSync { stream: STREAM, fence_epoch, base, end: None, producers: Vec::new() };
-    receiver.handle_sync(&sync);
-    receiver.poll_ack(at(0)).unwrap()
+    receiver.handle_sync(&sync, NONE);
+    receiver.poll_ack(at(0), &mut plenty()).unwrap()
 }
 
 /// A record of one message of so many bytes.
@@ -32,7 +32,7 @@ fn record(epoch: u64, base: u64, bytes: usize) -> Record {
 
 fn give(receiver: &mut StreamReceiver, record: &Record) -> RecordOutcome {
     let bytes = record.to_bytes();
-    receiver.handle_record(&RecordView::decode(&bytes).unwrap())
+    receiver.handle_record(at(0), &RecordView::decode(&bytes).unwrap(), NONE)
 }
 
 /// The source is refused for `reason`, with all that it sends from now on in its life 1; what was
@@ -40,7 +40,7 @@ fn give(receiver: &mut StreamReceiver, record: &Record) -> RecordOutcome {
 fn assert_refused(receiver: &mut StreamReceiver, reason: StreamRefusal) -> StreamViolation {
     let violation = receiver.poll_violation().expect("it is refused");
     assert_eq!(violation.refusal(), reason);
-    let ack = receiver.poll_ack(at(1)).expect("the source is told");
+    let ack = receiver.poll_ack(at(1), &mut plenty()).expect("the source is told");
     assert_eq!((ack.refused, ack.seen), (Some(reason), ack.received), "{ack:?}");
     let frontier = receiver.frontier();
     for base in [frontier.0, frontier.0 + 1, u64::MAX - 9] {
@@ -120,13 +120,8 @@ fn a_source_that_goes_on_behind_its_end() {
     let mut receiver = agreed();
     let (fence_epoch, base) = (BootEpoch(1), Some(StreamOffset(0)));
     let end = Some(StreamOffset(2));
-    receiver.handle_sync(&StreamSync {
-        stream: STREAM,
-        fence_epoch,
-        base,
-        end,
-        producers: Vec::new(),
-    });
+    let sync = StreamSync { stream: STREAM, fence_epoch, base, end, producers: Vec::new() };
+    receiver.handle_sync(&sync, NONE);
     assert_eq!(give(&mut receiver, &record(1, 1, 100)), RecordOutcome::Early);
     assert_eq!(give(&mut receiver, &record(1, 2, 100)), RecordOutcome::Refused);
     let violation = receiver.poll_violation().unwrap();
@@ -160,7 +155,9 @@ fn assert_refused_in_life_2(receiver: &mut StreamReceiver) {
 #[test]
 fn credit_stays_where_it_is_while_something_waits_before_its_turn() {
     let mut receiver = agreed();
-    let granted = |receiver: &mut StreamReceiver| receiver.poll_ack(at(1)).unwrap().credit_bytes;
+    let granted = |receiver: &mut StreamReceiver| {
+        receiver.poll_ack(at(1), &mut plenty()).unwrap().credit_bytes
+    };
     give(&mut receiver, &record(1, 1, 30_000));
     assert_eq!(granted(&mut receiver), limits().window_bytes, "it has its place already");
     give(&mut receiver, &record(1, 0, 30_000));
@@ -168,7 +165,10 @@ fn credit_stays_where_it_is_while_something_waits_before_its_turn() {
     assert!(receiver.poll_deliver(CONSUMER).is_some());
     receiver.handle_commit(at(1), CONSUMER, StreamOffset(1)).unwrap();
     let one = record(1, 0, 30_000).charge_bytes();
-    assert_eq!(receiver.poll_ack(at(100)).unwrap().credit_bytes, limits().window_bytes + one);
+    assert_eq!(
+        receiver.poll_ack(at(100), &mut plenty()).unwrap().credit_bytes,
+        limits().window_bytes + one
+    );
 }
 
 /// A source that has sent two of four records, and what its destination has said until then.
@@ -179,8 +179,8 @@ fn sent() -> (StreamSender, StreamReceiver, StreamAck) {
     else {
         panic!("it begins with a sync");
     };
-    receiver.handle_sync(&sync);
-    let ack = receiver.poll_ack(at(0)).unwrap();
+    receiver.handle_sync(&sync, NONE);
+    let ack = receiver.poll_ack(at(0), &mut plenty()).unwrap();
     sender.handle_ack(at(0), DESTINATION, &ack);
     for seq in 1..5 {
         publish(&mut sender, seq, seq..seq + 1);

@@ -1,16 +1,23 @@
 //! What one stream sends when it has its turn, and what it answers.
 
-use hawser_delivery::{PathKey, PathWindows, Transmit, TransmitBody};
+use hawser_delivery::{PathKey, PathWindows, Transmit, TransmitBody, WindowBudget};
 use hawser_link::FrameParts;
 use hawser_wire::{
-    BootEpoch, FrameFlags, FrameKind, MonoTime, NodeId, StreamAck, StreamId, StreamSync,
-    TrafficClass,
+    BootEpoch, FrameKind, MonoTime, NodeId, StreamAck, StreamId, StreamSync, TrafficClass,
 };
 
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::StreamHost;
 use crate::io::ShardIo;
 use crate::rounds::{Rounds, Turn};
+
+/// What the streams of a shard share.
+pub(super) struct Shared<'a> {
+    /// What may be under way on each path.
+    pub(super) windows: &'a mut PathWindows,
+    /// What may be granted to sources.
+    pub(super) budget: &'a mut WindowBudget,
+}
 
 /// What a stream did when it had its turn, and what it waits for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +34,7 @@ pub(super) fn send_from<I: ShardIo>(
     now: MonoTime,
     stream: StreamId,
     host: &mut StreamHost,
-    windows: &mut PathWindows,
+    shared: &mut Shared<'_>,
     rounds: &mut Rounds,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
@@ -40,7 +47,9 @@ pub(super) fn send_from<I: ShardIo>(
             sender.poll_transmit(now, |offer| {
                 let node = offer.destination;
                 let window = paths.window_to(node);
-                if window.is_some_and(|key| !windows.may_send(now, key, stream, offer.len_bytes)) {
+                if window
+                    .is_some_and(|key| !shared.windows.may_send(now, key, stream, offer.len_bytes))
+                {
                     return false;
                 }
                 let path = paths.path_to(node).unwrap_or_default();
@@ -64,12 +73,12 @@ pub(super) fn send_from<I: ShardIo>(
                 host.shares.spend((neighbour, host.paths.class), bytes);
             }
             host.paths.note_sent(to, bytes);
-            host.settle_path(now, transmit.destination, windows);
+            host.settle_path(now, transmit.destination, shared.windows);
         }
-        transmit_from(now, host, &transmit, windows, forwarder, scratch);
+        transmit_from(now, host, &transmit, shared, forwarder, scratch);
     }
     for key in host.paths.windows() {
-        windows.end_visit(key, stream);
+        shared.windows.end_visit(key, stream);
     }
     visit
 }
@@ -95,7 +104,7 @@ fn transmit_from<I: ShardIo>(
     now: MonoTime,
     host: &mut StreamHost,
     transmit: &Transmit,
-    windows: &mut PathWindows,
+    shared: &mut Shared<'_>,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
 ) {
@@ -104,25 +113,29 @@ fn transmit_from<I: ShardIo>(
         match &transmit.body {
             TransmitBody::Sync(sync) => {
                 if let Some(receiver) = &mut host.receiver {
-                    receiver.handle_sync(sync);
+                    receiver.handle_sync(sync, transmit.flags);
                 }
             }
             TransmitBody::Record(record) => {
-                host.handle_record(&record.view(), FrameFlags::default());
+                host.handle_record(now, &record.view(), transmit.flags);
             }
         }
-        acknowledge_from(now, host, forwarder, scratch);
+        acknowledge_from(now, host, shared.budget, forwarder, scratch);
         return;
     }
     let sent = match &transmit.body {
         TransmitBody::Sync(sync) => {
             scratch.clear();
             sync.encode(scratch);
-            forwarder.send(to, None, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
+            let parts: [&[u8]; 1] = [scratch];
+            let body = FrameParts::of(&parts);
+            let (kind, class) = (FrameKind::StreamSync, TrafficClass::Control);
+            forwarder.send_flagged(to, None, kind, class, transmit.flags, body)
         }
         TransmitBody::Record(record) => {
             let path = Some(host.paths.path_to(to).unwrap_or_default());
             let (kind, class, flags) = (FrameKind::Record, host.paths.class, host.record_flags());
+            let flags = flags.with(transmit.flags);
             record.with_parts(|parts, payload| {
                 let body = FrameParts { parts, end: Some(payload) };
                 forwarder.send_flagged(to, path, kind, class, flags, body)
@@ -138,7 +151,7 @@ fn transmit_from<I: ShardIo>(
     let is_full = matches!(sent, Sent::Full(_));
     let congested = host.paths.window_to(to).filter(|_| is_record && is_full);
     if sent != Sent::Queued {
-        handle_dropped(now, to, congested, host, windows);
+        handle_dropped(now, to, congested, host, shared.windows);
     }
 }
 
@@ -146,11 +159,13 @@ fn transmit_from<I: ShardIo>(
 pub(super) fn acknowledge_from<I: ShardIo>(
     now: MonoTime,
     host: &mut StreamHost,
+    budget: &mut WindowBudget,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
 ) {
     let Some(source) = host.source() else { return };
-    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now)) else {
+    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now, budget))
+    else {
         return;
     };
     if source == forwarder.local {
