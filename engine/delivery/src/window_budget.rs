@@ -83,7 +83,7 @@ mod tests {
     fn shares(total: u64, tenants: &[usize]) -> Vec<u64> {
         let mut budget = WindowBudget::new(total);
         let mut shares = vec![0; tenants.len()];
-        for _ in 0..100 {
+        for _ in 0..2000 {
             for (share, &tenant) in shares.iter_mut().zip(tenants) {
                 // All that it may spend it has spent, and consumed.
                 budget.allot(TENANTS[tenant], share, u64::MAX, 0);
