@@ -134,6 +134,7 @@ struct StatusRow<'a> {
     lsdb_compared: u64,
     link_state_rejects: BTreeMap<&'a str, u64>,
     membership_rejects: BTreeMap<&'a str, u64>,
+    stream_rejects: BTreeMap<&'a str, u64>,
     one_sided_links: u64,
     raft_health: &'a str,
     nodes: Vec<NodeRow<'a>>,
@@ -212,6 +213,7 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         lsdb_compared,
         link_state_rejects: counts(&status.link_state_rejects),
         membership_rejects: counts(&status.membership_rejects),
+        stream_rejects: counts(&status.stream_rejects),
         one_sided_links: status.one_sided_links,
         raft_health: &status.raft_health,
         nodes: status.nodes.iter().map(NodeRow::from).collect(),
@@ -276,6 +278,9 @@ fn text(status: &MeshStatus) -> String {
         if !status.membership_rejects.is_empty() {
             let said = said(&status.membership_rejects).join(", ");
             line("", format!("{said} (about who is alive)"));
+        }
+        if !status.stream_rejects.is_empty() {
+            line("refused", format!("{} (streams)", said(&status.stream_rejects).join(", ")));
         }
         if status.one_sided_links > 0 {
             let links = counted(status.one_sided_links, "link");
@@ -441,6 +446,7 @@ mod tests {
             raft_health: String::new(),
             link_state_rejects: vec![RejectCount { reason: "forged".to_owned(), count: 7 }],
             membership_rejects: vec![RejectCount { reason: "not-member".to_owned(), count: 2 }],
+            stream_rejects: vec![RejectCount { reason: "credit-overrun".to_owned(), count: 1 }],
             one_sided_links: 1,
             evictions: vec![out("idz", "z"), out("idy", "y")],
             refused_as_evicted: String::new(),
@@ -454,6 +460,7 @@ mod tests {
              agrees     with 1 of 1 neighbour\n\
              rejected   7 forged\n\
              \x20          2 not-member (about who is alive)\n\
+             refused    1 credit-overrun (streams)\n\
              one-sided  1 link that only one end announces\n\
              \n\
              NODE  ID   REACHABLE  LIVENESS  HOPS  INCARNATION  TRANSIT  ADDRESS\n\

@@ -211,7 +211,7 @@ fn spawn_shards(
             shard.collapsed = config.collapsed;
             shard.lane_rule =
                 LaneRule { bulk_lanes_max: config.bulk_lanes_max, policy: config.lane_policy };
-            config.bounds.apply(&mut shard);
+            config.bounds.apply(&mut shard, plan.shards.len());
             Ok(spawn_shard(ports, shard)?)
         })
         .collect()

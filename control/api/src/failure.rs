@@ -77,6 +77,14 @@ fn refusal_status(refusal: &Refusal, stream: StreamId) -> Status {
             Code::ResourceExhausted,
             format!("it has {max} {what}, which is the most it takes: use one of them again"),
         ),
+        Refusal::StreamRefused { node, reason } => (
+            Code::FailedPrecondition,
+            format!(
+                "refused between here and {node}: {}; see `events watch`, and start the node that \
+                 is at fault again",
+                reason.text()
+            ),
+        ),
         Refusal::TakenOver => (
             Code::Aborted,
             "a newer call of the same producer or consumer took over: use another name to run \

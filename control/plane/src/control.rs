@@ -158,6 +158,8 @@ pub(crate) struct Control {
     pub(crate) duplicate_told: TokenBucket,
     /// How often lanes were refused to who does not keep the rules, by reason.
     pub(crate) lanes_refused: BTreeMap<&'static str, u64>,
+    /// Streams of which one end broke the rules, likewise.
+    pub(crate) streams_refused: BTreeMap<&'static str, u64>,
 
     pub(crate) catalogue: Catalogue,
     pub(crate) announcements: Announcements,
@@ -252,6 +254,7 @@ impl Control {
             farewells: Farewells::default(),
             duplicate_told: DUPLICATE_TOLD,
             lanes_refused: BTreeMap::new(),
+            streams_refused: BTreeMap::new(),
             catalogue: Catalogue::new(node),
             announcements: Announcements::default(),
             opens: Opens::default(),

@@ -365,6 +365,7 @@ impl Control {
             ShardToControl::StreamUnknownAt { stream, node } => {
                 self.handle_stream_unknown(stream, node);
             }
+            ShardToControl::StreamRefused(report) => self.handle_stream_refused(&report),
             ShardToControl::StreamEnded { stream, end } => self.handle_stream_ended(stream, end),
             ShardToControl::Committed { stream, consumer, next } => {
                 if self.catalogue.get(stream).is_some() {

@@ -87,6 +87,11 @@ impl Control {
             lsdb_size: lsdb.len(),
             link_state_rejects: self.rejects(),
             membership_rejects: self.membership_rejects(),
+            stream_rejects: self
+                .streams_refused
+                .iter()
+                .map(|(&why, &count)| (why, count))
+                .collect(),
             one_sided_links: lsdb.one_sided_links(),
             evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
             refused_as_evicted: self.refused_as_evicted.clone(),

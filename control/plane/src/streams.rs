@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hawser_exchange::ControlToShard;
+use hawser_exchange::{ControlToShard, StreamRefusedReport};
 use hawser_identity::random_id;
 use hawser_store::{StoreError, StreamRecord, StreamState};
 use hawser_wire::{CloseReason, DrillProbe, NodeId, StreamId, StreamOffset};
@@ -363,6 +363,22 @@ impl Control {
         let name = self.catalogue.get(stream).map_or("", |record| record.name.as_str());
         let detail = format!("stream {name} ({stream}) from here");
         self.events.emit(EventKind::StreamClosed, Some(self.node), detail);
+    }
+
+    /// One end of a stream broke its rules, and the other one has nothing more of it.
+    pub(crate) fn handle_stream_refused(&mut self, report: &StreamRefusedReport) {
+        let StreamRefusedReport { stream, peer, reason, detail, times } = report;
+        let count = self.streams_refused.entry(reason.name()).or_default();
+        *count = count.saturating_add(*times);
+        let name = self.catalogue.get(*stream).map_or("", |record| record.name.as_str());
+        let (other, reason) = (self.node_name(*peer), reason.text());
+        let text = match detail {
+            Some(detail) => {
+                format!("stream {name} ({stream}) of {other} refused: {reason}: {detail}")
+            }
+            None => format!("stream {name} ({stream}) refused by {other}: {reason}"),
+        };
+        self.events.emit(EventKind::StreamRefused, Some(*peer), text);
     }
 
     /// A shard has delivered the last of a closed stream.

@@ -94,6 +94,8 @@ pub struct StatusView {
     pub link_state_rejects: Vec<(&'static str, u64)>,
     /// The same of what members say about who is alive.
     pub membership_rejects: Vec<(&'static str, u64)>,
+    /// How often streams were refused because one of their ends broke the rules, by reason.
+    pub stream_rejects: Vec<(&'static str, u64)>,
     /// Links that one end says it has and the other one does not; they count for no path.
     pub one_sided_links: usize,
     /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
@@ -334,6 +336,8 @@ pub enum EventKind {
     StreamOpened,
     /// A stream was closed.
     StreamClosed,
+    /// One end of a stream broke its rules, and the other one has nothing more of it.
+    StreamRefused,
     /// Something happened on a link, with what led to it.
     LinkEvent,
     /// Somebody or something was refused.
@@ -342,7 +346,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NodeJoined,
         Self::NodeLeft,
         Self::NodeEvicted,
@@ -356,6 +360,7 @@ impl EventKind {
         Self::RoutesChanged,
         Self::StreamOpened,
         Self::StreamClosed,
+        Self::StreamRefused,
         Self::LinkEvent,
         Self::Refused,
     ];
@@ -377,6 +382,7 @@ impl EventKind {
             Self::RoutesChanged => "routes_changed",
             Self::StreamOpened => "stream_opened",
             Self::StreamClosed => "stream_closed",
+            Self::StreamRefused => "stream_refused",
             Self::LinkEvent => "link_event",
             Self::Refused => "refused",
         }

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamOffset};
+use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamAck, StreamOffset};
 
 use crate::outbox::Outbox;
-use crate::{DeliveryLimits, PathShare, PathWindow};
+use crate::{DeliveryLimits, PathShare, PathWindow, RefusedBy, StreamViolation};
 
 /// First wait for an answer to a sync; doubles up to [`SYNC_RETRY_MAX`].
 const SYNC_RETRY_MIN: Duration = Duration::from_millis(200);
@@ -61,6 +61,10 @@ pub(crate) struct Destination {
     pub(crate) next_number: u64,
     /// Records below were sent at least once.
     pub(crate) sent_number: u64,
+    /// Nothing above was ever sent to this destination.
+    pub(crate) sent_end: StreamOffset,
+    /// The stream is refused at it, or for it, in this life of it.
+    pub(crate) refused: Option<(BootEpoch, RefusedBy)>,
     pub(crate) reachable: bool,
     /// The destination knows where the closed stream ends.
     pub(crate) end_acked: bool,
@@ -107,6 +111,8 @@ impl Destination {
             news: PathNews::default(),
             next_number: 0,
             sent_number: 0,
+            sent_end: StreamOffset(0),
+            refused: None,
             reachable: false,
             end_acked: false,
             sync_at: Some(MonoTime::ZERO),
@@ -146,6 +152,55 @@ impl Destination {
         self.origin_bytes = outbox.bytes_before(outbox.number_at(origin));
         self.credit_bytes = 0;
         self.marked_bytes = 0;
+    }
+
+    /// Records may go there.
+    pub(crate) fn takes_records(&self) -> bool {
+        self.sync == SyncState::Ready && self.refused.is_none()
+    }
+
+    /// Whether what it says can be. Of acknowledgements that overtook each other only the last one brings
+    /// news, so that a lower credit in one that does was taken back. While there is a gap it may be for
+    /// what came early: earlier releases took that out of the credit.
+    pub(crate) fn check(&self, ack: &StreamAck) -> Result<(), StreamViolation> {
+        if ack.seen > self.sent_end {
+            return Err(StreamViolation::AckAhead { seen: ack.seen, sent: self.sent_end });
+        }
+        let is_news = ack.received > self.received || ack.consumed > self.consumed;
+        let is_counted = ack.origin == self.origin && self.sync == SyncState::Ready;
+        let is_same_life = self.receiver_epoch == Some(ack.receiver_epoch);
+        let has_gap = ack.seen > ack.received;
+        if is_news && is_counted && is_same_life && !has_gap && ack.credit_bytes < self.credit_bytes
+        {
+            let (from, to) = (self.credit_bytes, ack.credit_bytes);
+            return Err(StreamViolation::CreditReturned { from, to });
+        }
+        Ok(())
+    }
+
+    /// Nothing more goes there while it lives as `epoch`; what is under way counts for nothing.
+    pub(crate) fn handle_refused(
+        &mut self,
+        now: MonoTime,
+        epoch: BootEpoch,
+        by: RefusedBy,
+        outbox: &Outbox,
+    ) {
+        self.refused = Some((epoch, by));
+        self.resend_at = None;
+        self.look_at = None;
+        self.gap = None;
+        self.probe = false;
+        self.probing = false;
+        self.roll_back(outbox);
+        self.ask_seldom(now);
+    }
+
+    /// It is asked now and then whether it has begun a new life.
+    pub(crate) fn ask_seldom(&mut self, now: MonoTime) {
+        self.querying = false;
+        self.sync_retry = SYNC_RETRY_MAX;
+        self.sync_at = Some(now.saturating_add(SYNC_RETRY_MAX));
     }
 
     /// A sync was sent; sets the time of the next.

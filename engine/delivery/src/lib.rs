@@ -18,12 +18,15 @@ mod outbox;
 mod path_window;
 mod path_windows;
 mod producers;
+mod receive_window;
 mod receiver;
 mod reorder;
 mod resend_timer;
 mod sender;
 mod sent_log;
 mod transmit;
+mod violation;
+mod window_budget;
 
 #[cfg(test)]
 mod tests;
@@ -37,3 +40,5 @@ pub use resend_timer::ResendTimer;
 pub use sender::{PublishError, PublishOutcome, StreamSender};
 pub use sent_log::{Detour, Sendings, SentLog, SentRun, WayTaken};
 pub use transmit::{Offer, Transmit, TransmitBody};
+pub use violation::{RefusedBy, StreamViolation};
+pub use window_budget::WindowBudget;

@@ -5,8 +5,10 @@ use crate::PathWindowLimits;
 /// Bounds of one stream at one node.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryLimits {
-    /// Bytes of records that a destination holds for its consumers; its end-to-end credit.
+    /// Bytes of records that a destination holds for its consumers, at most; its end-to-end credit.
     pub window_bytes: u64,
+    /// Of these, what it grants to a source of which it knows nothing.
+    pub window_initial_bytes: u64,
     /// Bytes of records that a source holds before it stops taking more from publishers.
     pub outbox_bytes: u64,
     /// Of these, bytes not sent yet to any destination, while one can be reached. What waits longer
@@ -33,6 +35,7 @@ impl Default for DeliveryLimits {
     fn default() -> Self {
         Self {
             window_bytes: 4 << 20,
+            window_initial_bytes: 256 << 10,
             outbox_bytes: 16 << 20,
             unsent_bytes: 2 << 20,
             path_window_bytes: PathWindowLimits::default().initial_bytes,

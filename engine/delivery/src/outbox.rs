@@ -117,6 +117,11 @@ impl Outbox {
         }
     }
 
+    /// There is something behind the record `number`.
+    pub(crate) fn has_behind(&self, number: u64) -> bool {
+        number.saturating_add(1) < self.end_number() || self.open.is_some()
+    }
+
     /// Payload bytes of all closed records, ever.
     pub(crate) const fn bytes_ever(&self) -> u64 {
         self.bytes_ever

@@ -1,16 +1,16 @@
+mod judgement;
+
 use std::collections::VecDeque;
 
 use hawser_wire::{
-    BootEpoch, FRAME_BODY_BYTES_MAX, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId,
-    StreamOffset, StreamSync,
+    BootEpoch, FrameFlags, MonoTime, ProducerId, Record, RecordView, StreamAck, StreamId,
+    StreamOffset, StreamSync, TenantId,
 };
 
 use crate::consumers::Consumers;
+use crate::receive_window::ReceiveWindow;
 use crate::reorder::Reorder;
-use crate::{ConsumerError, ConsumerStart, DeliveryLimits};
-
-/// A record may begin below the credit and end above it.
-const OVERSHOOT_BYTES: usize = FRAME_BODY_BYTES_MAX;
+use crate::{ConsumerError, ConsumerStart, DeliveryLimits, StreamViolation, WindowBudget};
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,13 +23,15 @@ pub enum RecordOutcome {
     Early,
     /// It belongs to an earlier life of its source, or to one that has not introduced itself.
     Fenced,
-    /// The source sent more than it was granted, or contradicts itself.
+    /// It is not taken: the source has broken the rules, now or earlier, or has more producers than a
+    /// stream may have, or spends what an earlier life of this node had granted.
     Refused,
 }
 
 /// The destination's half of a stream.
 #[derive(Debug)]
 pub struct StreamReceiver {
+    tenant: TenantId,
     stream: StreamId,
     /// This node's life.
     epoch: BootEpoch,
@@ -66,16 +68,29 @@ pub struct StreamReceiver {
     stranger: Option<BootEpoch>,
     ack_urgent: bool,
     consumed_ack_at: Option<MonoTime>,
-    /// Credit in the last acknowledgement.
+    /// Credit in the last acknowledgement: what was granted since `origin`, at most.
     granted_bytes: u64,
+    /// What there would be room for, if the budget allows it.
+    window: ReceiveWindow,
+    /// What it allowed last,
+    window_bytes: u64,
+    /// and what this stream has of it.
+    allotted_bytes: u64,
+    /// The source may still spend what an earlier life of this node had granted it.
+    inherits: bool,
+    /// What the source has done in its present life: nothing more is taken of it.
+    refused: Option<StreamViolation>,
+    /// It was not told of yet.
+    violation: Option<StreamViolation>,
 }
 
 impl StreamReceiver {
-    /// A destination of `stream` in this node's life `epoch`, with the consumers that are kept and
+    /// A destination of `stream` of `tenant` in this node's life `epoch`, with the consumers that are kept and
     /// the first offset that each has not confirmed. `restored` if the stream was opened in an
     /// earlier life: what had been received, but for the consumers' progress, is forgotten.
     #[must_use]
     pub fn new<'a>(
+        tenant: TenantId,
         stream: StreamId,
         epoch: BootEpoch,
         restored: bool,
@@ -87,6 +102,7 @@ impl StreamReceiver {
             known.restore(name, confirmed);
         }
         Self {
+            tenant,
             stream,
             epoch,
             limits,
@@ -110,6 +126,12 @@ impl StreamReceiver {
             ack_urgent: false,
             consumed_ack_at: None,
             granted_bytes: 0,
+            window: ReceiveWindow::new(&limits),
+            window_bytes: 0,
+            allotted_bytes: 0,
+            inherits: restored,
+            refused: None,
+            violation: None,
         }
     }
 
@@ -131,30 +153,44 @@ impl StreamReceiver {
         self.buffered_bytes.saturating_add(self.early.bytes())
     }
 
+    /// What the source may send beyond what has come in order, as it is to know once all is said: the
+    /// window, but for what is held.
+    #[must_use]
+    pub fn credit_left(&self) -> u64 {
+        self.credit_with(self.window_bytes).saturating_sub(self.taken_bytes)
+    }
+
     /// The stream is closed and ends here.
     #[must_use]
     pub const fn end(&self) -> Option<StreamOffset> {
         self.end
     }
 
-    /// The source says where the stream goes on, or asks.
-    pub fn handle_sync(&mut self, sync: &StreamSync) {
+    /// The source says where the stream goes on, or asks, in a frame with these flags.
+    pub fn handle_sync(&mut self, sync: &StreamSync, flags: FrameFlags) {
         if self.fence.is_some_and(|fence| sync.fence_epoch < fence) {
             return;
         }
         if self.fence != Some(sync.fence_epoch) {
+            // A source that begins a new life knows no earlier life of this node.
+            self.inherits &= self.fence.is_none();
             self.fence = Some(sync.fence_epoch);
             self.told = false;
+            self.refused = None;
             self.early.clear();
             self.seen = self.frontier;
         }
         self.ack_urgent = true;
         self.stranger = None;
+        if self.refused.is_some() {
+            return;
+        }
         let Some(base) = sync.base else { return };
         if !self.told || base > self.frontier {
             self.told = true;
             self.forgot = false;
             self.begin_at(base);
+            self.window.begin(flags.contains(FrameFlags::CREDIT_LIMITED));
             for &(producer, next_seq) in &sync.producers {
                 if let Some(known) = self.producers.get_mut(&producer) {
                     *known = (*known).max(next_seq);
@@ -193,20 +229,27 @@ impl StreamReceiver {
         }
     }
 
-    /// Takes a record that a relay has marked ([`FrameFlags::CONGESTION_EXPERIENCED`]); the source
-    /// is told, once for each record (RFC 8257 §3.2).
-    ///
-    /// [`FrameFlags::CONGESTION_EXPERIENCED`]: hawser_wire::FrameFlags::CONGESTION_EXPERIENCED
-    pub fn handle_marked_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
-        let outcome = self.handle_record(view);
-        if matches!(outcome, RecordOutcome::Delivered | RecordOutcome::Early) {
+    /// Takes a record that came in a frame with these flags; it is copied out of the lane's buffer only if
+    /// it is new. Of one that a relay has marked ([`FrameFlags::CONGESTION_EXPERIENCED`]) the source is
+    /// told, once for each record (RFC 8257 §3.2).
+    pub fn handle_record(
+        &mut self,
+        now: MonoTime,
+        view: &RecordView<'_>,
+        flags: FrameFlags,
+    ) -> RecordOutcome {
+        let outcome = self.place(now, view);
+        let is_new = matches!(outcome, RecordOutcome::Delivered | RecordOutcome::Early);
+        if is_new && flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
             self.marked_bytes = self.marked_bytes.saturating_add(view.charge_bytes());
+        }
+        if is_new && flags.contains(FrameFlags::CREDIT_LIMITED) {
+            self.window.handle_limited(self.taken_bytes, self.granted_bytes);
         }
         outcome
     }
 
-    /// Takes a record; it is copied out of the lane's buffer only if it is new.
-    pub fn handle_record(&mut self, view: &RecordView<'_>) -> RecordOutcome {
+    fn place(&mut self, now: MonoTime, view: &RecordView<'_>) -> RecordOutcome {
         let header = &view.header;
         if self.fence != Some(header.fence_epoch) || !self.told {
             if self.fence.is_none_or(|fence| fence <= header.fence_epoch) {
@@ -214,20 +257,12 @@ impl StreamReceiver {
             }
             return RecordOutcome::Fenced;
         }
-        if self.end.is_some_and(|end| header.stream_end() > end) {
-            return RecordOutcome::Refused;
-        }
         self.ack_urgent = true;
-        if header.stream_end() <= self.frontier || self.early.contains(header.stream_base) {
-            return RecordOutcome::Duplicate;
-        }
-        let bytes = view.charge_bytes();
-        let held = self.buffered_bytes().saturating_add(bytes);
-        let overshoot = u64::try_from(OVERSHOOT_BYTES).unwrap_or(u64::MAX);
-        let stranger = !self.producers.contains_key(&header.producer)
-            && self.producers.len() >= self.limits.producers_max;
-        if stranger || held > self.limits.window_bytes.saturating_add(overshoot) {
+        if self.refused.is_some() {
             return RecordOutcome::Refused;
+        }
+        if let Some(outcome) = self.judge(view) {
+            return outcome;
         }
         self.seen = self.seen.max(header.stream_end());
         if header.stream_base > self.frontier {
@@ -240,7 +275,9 @@ impl StreamReceiver {
         }
         // A consumer of an earlier life may have confirmed what comes only now, and what a producer
         // published again is nobody's to confirm.
+        self.window.handle_taken(now, self.frontier);
         self.recompute_consumed();
+        self.window.handle_consumed(now, self.consumed, self.buffer.is_empty());
         RecordOutcome::Delivered
     }
 
@@ -335,6 +372,7 @@ impl StreamReceiver {
         known.confirmed = next;
         let before = self.consumed;
         self.recompute_consumed();
+        self.window.handle_consumed(now, self.consumed, self.buffer.is_empty());
         if self.consumed > before && self.consumed_ack_at.is_none() {
             self.consumed_ack_at = Some(now.saturating_add(self.limits.consumed_ack_after));
         }
@@ -359,26 +397,46 @@ impl StreamReceiver {
         }
     }
 
-    /// Absolute credit: what was taken, and what there is still room for.
-    fn credit_bytes(&self) -> u64 {
-        let room = self.limits.window_bytes.saturating_sub(self.buffered_bytes());
-        self.taken_bytes.saturating_add(room)
+    /// Absolute credit: what was consumed, and a window. What came early has its place in that already.
+    /// Never lower than before.
+    fn credit_with(&self, window_bytes: u64) -> u64 {
+        let through = self.taken_bytes.saturating_add(window_bytes);
+        self.granted_bytes.max(through.saturating_sub(self.buffered_bytes))
+    }
+
+    /// What the source may be told now, as far as the budget goes. Nothing before it has said where the
+    /// stream goes on.
+    fn grant(&mut self, budget: &mut WindowBudget) -> u64 {
+        if !self.told {
+            return 0;
+        }
+        let spent = self.taken_bytes.saturating_sub(self.buffered_bytes);
+        let outstanding = self.granted_bytes.saturating_sub(spent);
+        let wanted = self.window.bytes();
+        self.window_bytes =
+            budget.allot(self.tenant, &mut self.allotted_bytes, wanted, outstanding);
+        self.credit_with(self.window_bytes)
+    }
+
+    /// The stream ends, or is forgotten: others may have what it has of the budget.
+    pub fn leave_budget(&mut self, budget: &mut WindowBudget) {
+        budget.release(self.tenant, &mut self.allotted_bytes);
     }
 
     /// The acknowledgement that is due, if one is.
-    pub fn poll_ack(&mut self, now: MonoTime) -> Option<StreamAck> {
+    pub fn poll_ack(&mut self, now: MonoTime, budget: &mut WindowBudget) -> Option<StreamAck> {
         if let Some(fence_epoch) = self.stranger.take() {
             return Some(StreamAck::unknown(self.stream, fence_epoch, self.epoch));
         }
         let fence_epoch = self.fence?;
-        let credit_bytes = self.credit_bytes();
-        let grown = credit_bytes.saturating_sub(self.granted_bytes);
+        let grown = self.credit_with(self.window_bytes).saturating_sub(self.granted_bytes);
         let due = self.ack_urgent
             || self.consumed_ack_at.is_some_and(|at| at <= now)
-            || (self.consumed_ack_at.is_some() && grown >= self.limits.window_bytes >> 2);
+            || (self.consumed_ack_at.is_some() && grown >= self.window_bytes >> 2);
         if !due {
             return None;
         }
+        let credit_bytes = self.grant(budget);
         // A source that asks where to go on takes whichever acknowledgement comes first.
         let producers = if self.told {
             Vec::new()
@@ -409,6 +467,7 @@ impl StreamReceiver {
             ended: self.end.is_some(),
             forgot: self.forgot,
             producers,
+            refused: self.refused.map(|violation| violation.refusal()),
         })
     }
 

@@ -25,6 +25,11 @@ impl Reorder {
         self.early.contains_key(&base)
     }
 
+    /// Where the last record begins, and what it counts for.
+    pub(crate) fn last(&self) -> Option<(StreamOffset, u64)> {
+        self.early.last_key_value().map(|(&base, record)| (base, record.charge_bytes()))
+    }
+
     /// The first record that begins at or below `frontier`.
     pub(crate) fn pop_due(&mut self, frontier: StreamOffset) -> Option<Record> {
         let entry = self.early.first_entry().filter(|entry| *entry.key() <= frontier)?;

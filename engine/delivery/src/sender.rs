@@ -1,8 +1,9 @@
+mod acknowledgement;
 mod agreement;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, RecordBuilder, StreamAck, StreamId, StreamOffset,
+    BootEpoch, FrameFlags, MonoTime, NodeId, ProducerId, RecordBuilder, StreamId, StreamOffset,
     TenantId,
 };
 use thiserror::Error;
@@ -10,7 +11,7 @@ use thiserror::Error;
 use crate::destination::{Destination, SyncState, sooner};
 use crate::outbox::Outbox;
 use crate::producers::Producers;
-use crate::{DeliveryLimits, Offer, PathWindow, Transmit, TransmitBody};
+use crate::{DeliveryLimits, Offer, PathWindow, RefusedBy, Transmit, TransmitBody};
 
 /// A publish that was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,6 +66,8 @@ pub struct StreamSender {
     /// Destination to look at first, so that each gets its turn.
     turn: usize,
     unknown_at: Vec<NodeId>,
+    /// Destinations that the stream was refused at, or for, since that was last asked for.
+    refused_at: Vec<(NodeId, RefusedBy)>,
 }
 
 impl StreamSender {
@@ -95,6 +98,7 @@ impl StreamSender {
             producers_known: false,
             turn: 0,
             unknown_at: Vec::new(),
+            refused_at: Vec::new(),
         }
     }
 
@@ -134,11 +138,22 @@ impl StreamSender {
         self.outbox.buffered_bytes()
     }
 
+    /// What `node` would still take of all that was published, as far as it has said. 0 if it is no
+    /// destination.
+    #[must_use]
+    pub fn credit_left(&self, node: NodeId) -> u64 {
+        let destination = self.destinations.iter().find(|destination| destination.node == node);
+        destination.map_or(0, |destination| {
+            let spent = self.outbox.bytes_ever().saturating_sub(destination.origin_bytes);
+            destination.credit_bytes.saturating_sub(spent)
+        })
+    }
+
     /// Payload bytes that publishers may add before they have to wait.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
         let room = self.limits.outbox_bytes.saturating_sub(self.outbox.buffered_bytes());
-        let moving = self.destinations.iter().filter(|d| d.reachable && d.sync == SyncState::Ready);
+        let moving = self.destinations.iter().filter(|d| d.reachable && d.takes_records());
         let Some(sent_number) = moving.map(|d| d.sent_number).max() else { return room };
         let unsent = self.outbox.bytes_ever().saturating_sub(self.outbox.bytes_before(sent_number));
         room.min(self.limits.unsent_bytes.saturating_sub(unsent))
@@ -294,107 +309,6 @@ impl StreamSender {
         }
     }
 
-    /// A destination's progress. Acknowledgements of another life of this node are ignored.
-    pub fn handle_ack(&mut self, now: MonoTime, from: NodeId, ack: &StreamAck) {
-        if ack.fence_epoch != self.epoch {
-            return;
-        }
-        let Some(index) = self.destinations.iter().position(|d| d.node == from) else { return };
-        let Some(destination) = self.destinations.get_mut(index) else { return };
-        if ack.unknown {
-            if destination.sync != SyncState::Asking {
-                destination.restart_sync(SyncState::Telling);
-            }
-            destination.sync_sent(now);
-            self.unknown_at.push(from);
-            return;
-        }
-        if ack.received > self.outbox.next_offset() && destination.sync != SyncState::Asking {
-            return; // Claims what was never sent.
-        }
-        match destination.sync {
-            SyncState::Asking => return self.handle_answer(from, ack),
-            SyncState::Telling if ack.received < destination.consumed => {
-                // It was told of an earlier base, before that was known to be consumed.
-                destination.sync_at = Some(MonoTime::ZERO);
-                return;
-            }
-            // It answers an earlier question, and counts its credit from an offset of another life.
-            SyncState::Telling if !ack.producers.is_empty() => return,
-            SyncState::Telling => {
-                destination.sync = SyncState::Ready;
-                destination.receiver_epoch = Some(ack.receiver_epoch);
-                if ack.origin != destination.origin {
-                    destination.set_origin(ack.origin, &self.outbox);
-                }
-                destination.marked_bytes = ack.marked_bytes;
-                destination.sync_at = self.closing.then_some(MonoTime::ZERO);
-                destination.received = ack.received;
-                destination.consumed = destination.consumed.max(ack.consumed);
-                destination.roll_back(&self.outbox);
-            }
-            SyncState::Ready if destination.receiver_epoch != Some(ack.receiver_epoch) => {
-                // It began a new life and lost what its consumers had not taken.
-                destination.restart_sync(SyncState::Telling);
-                destination.received = destination.consumed;
-                return;
-            }
-            SyncState::Ready => {}
-        }
-        let known = destination.received;
-        let progressed = ack.received > destination.received;
-        destination.received = destination.received.max(ack.received);
-        destination.consumed = destination.consumed.max(ack.consumed);
-        if ack.origin > destination.origin {
-            destination.set_origin(ack.origin, &self.outbox);
-        }
-        if ack.origin == destination.origin {
-            destination.credit_bytes = destination.credit_bytes.max(ack.credit_bytes);
-        }
-        if ack.ended && self.closing {
-            destination.end_acked = true;
-            destination.sync_at = None;
-        }
-        let rtt = destination.sample_rtt(now);
-        if progressed {
-            let outbox = &self.outbox;
-            let [before, number] = [known, destination.received].map(|o| outbox.number_at(o));
-            let bytes = outbox.bytes_before(number).saturating_sub(outbox.bytes_before(before));
-            let marked = if ack.origin == destination.origin { ack.marked_bytes } else { 0 };
-            destination.note_acked(bytes, marked, rtt);
-            // What was sent before it was taken for lost may have arrived.
-            destination.next_number = destination.next_number.max(number);
-            let in_flight = number < destination.next_number;
-            destination.resend_at =
-                in_flight.then(|| now.saturating_add(destination.wait(&self.limits)));
-            destination.look_at = destination.look_at.filter(|_| in_flight);
-        }
-        destination.forget_query();
-        // A gap that lasts, or a probe that got through: what lies behind it was lost too.
-        let has_gap = destination.note_gap(now, ack.seen > destination.received, &self.limits);
-        if has_gap || (progressed && destination.probing) {
-            destination.handle_lost(now, &self.outbox);
-        }
-        self.advance();
-    }
-
-    /// Draws the consequences of a destination's progress.
-    fn advance(&mut self) {
-        let acked = self.acked();
-        while let Some(stored) = self.outbox.get(self.acked_number) {
-            let header = &stored.record.header;
-            if header.stream_end() > acked {
-                break;
-            }
-            let (producer, through) = (header.producer, header.producer_end().saturating_sub(1));
-            self.producers.acknowledge(producer, through);
-            self.acked_number = self.acked_number.saturating_add(1);
-        }
-        if let Some(consumed) = self.destinations.iter().map(|d| d.consumed).min() {
-            self.outbox.trim(consumed.min(acked));
-        }
-    }
-
     /// Probes destinations where nothing has moved for too long.
     pub fn handle_timeout(&mut self, now: MonoTime) {
         for destination in &mut self.destinations {
@@ -426,6 +340,18 @@ impl StreamSender {
         self.unknown_at.pop()
     }
 
+    /// The next destination that the stream was refused at or for, and why: nothing more is sent there
+    /// before it begins a new life.
+    pub fn poll_refused(&mut self) -> Option<(NodeId, RefusedBy)> {
+        self.refused_at.pop()
+    }
+
+    /// A destination that gets nothing more because one end broke the rules, and why.
+    #[must_use]
+    pub fn refused(&self) -> Option<(NodeId, RefusedBy)> {
+        self.destinations.iter().find_map(|d| d.refused.map(|(_, by)| (d.node, by)))
+    }
+
     /// The next thing to send, if a destination can take one. `ready` says whether the path takes the
     /// record that is offered now; if it does, that one is what comes next.
     pub fn poll_transmit(
@@ -443,7 +369,7 @@ impl StreamSender {
             if destination.sync_at.is_some_and(|at| at <= now) {
                 return Some(self.transmit_sync(now, index));
             }
-            if destination.sync == SyncState::Ready
+            if destination.takes_records()
                 && let Some(offer) = self.offer(now, index)
                 && ready(offer)
                 && let Some(transmit) = self.transmit_record(now, index)
@@ -483,6 +409,7 @@ impl StreamSender {
         }
         let record = self.outbox.complete(number)?;
         destination.probe = false;
+        destination.sent_end = destination.sent_end.max(record.header.stream_end());
         if number >= destination.next_number {
             destination.next_number = number.saturating_add(1);
         }
@@ -496,8 +423,14 @@ impl StreamSender {
             destination.resend_at = Some(now.saturating_add(destination.wait(&self.limits)));
         }
         destination.note_sent(record.charge_bytes());
+        // What comes next would begin at the credit or above it.
+        let through = self.outbox.bytes_before(number.saturating_add(1));
+        let is_limited = through.saturating_sub(destination.origin_bytes)
+            >= destination.credit_bytes
+            && self.outbox.has_behind(number);
+        let flags = if is_limited { FrameFlags::CREDIT_LIMITED } else { FrameFlags::default() };
         let body = TransmitBody::Record(record);
-        Some(Transmit { destination: destination.node, body })
+        Some(Transmit { destination: destination.node, flags, body })
     }
 }
 

@@ -10,26 +10,35 @@
 
 mod agreement;
 mod gaps;
+mod misbehaviour;
 mod paths;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, Record, RecordBuilder,
-    RecordView, StreamAck, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
+    BootEpoch, FrameFlags, MonoTime, NodeId, ProducerId, RECORD_BYTES_TARGET, Record,
+    RecordBuilder, RecordView, StreamAck, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
 };
 
 use crate::{
     ConsumerStart, DeliveryLimits, PublishError, RecordOutcome, StreamReceiver, StreamSender,
-    TransmitBody,
+    TransmitBody, WindowBudget,
 };
 
 const SOURCE: NodeId = NodeId::from_bytes([1; 16]);
 const DESTINATION: NodeId = NodeId::from_bytes([2; 16]);
 const STREAM: StreamId = StreamId::from_bytes([3; 16]);
 const PRODUCER: ProducerId = ProducerId(7);
+const TENANT: TenantId = TenantId::from_bytes([9; 16]);
+/// The flags of a frame of an earlier release, which says nothing of what limits it.
+const NONE: FrameFlags = FrameFlags(0);
 const CONSUMER: &str = "app";
+
+/// Memory for all.
+fn plenty() -> WindowBudget {
+    WindowBudget::new(1 << 40)
+}
 
 fn limits() -> DeliveryLimits {
     DeliveryLimits {
@@ -67,7 +76,7 @@ fn sender(epoch: u64, fresh: bool) -> StreamSender {
 
 fn receiver(epoch: u64, consumers: &[(&str, u64)]) -> StreamReceiver {
     let consumers = consumers.iter().map(|&(name, next)| (name, StreamOffset(next)));
-    StreamReceiver::new(STREAM, BootEpoch(epoch), epoch > 1, consumers, limits())
+    StreamReceiver::new(TENANT, STREAM, BootEpoch(epoch), epoch > 1, consumers, limits())
 }
 
 /// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
@@ -136,12 +145,16 @@ impl World {
         let due: Vec<(u64, Packet)> = due;
         for (_, packet) in due {
             match packet {
-                Packet::Sync(sync) => self.receiver.handle_sync(&sync),
+                Packet::Sync(sync) => self.receiver.handle_sync(&sync, NONE),
                 Packet::Record(bytes) => {
-                    let outcome = self.receiver.handle_record(&RecordView::decode(&bytes).unwrap());
-                    assert_ne!(outcome, RecordOutcome::Refused, "credit is never exceeded");
+                    let view = RecordView::decode(&bytes).unwrap();
+                    self.receiver.handle_record(at(self.now), &view, NONE);
+                    assert_eq!(self.receiver.poll_violation(), None, "nobody breaks the rules");
                 }
-                Packet::Ack(ack) => self.sender.handle_ack(at(self.now), DESTINATION, &ack),
+                Packet::Ack(ack) => {
+                    self.sender.handle_ack(at(self.now), DESTINATION, &ack);
+                    assert_eq!(self.sender.poll_refused(), None, "nobody breaks the rules");
+                }
             }
         }
     }
@@ -183,7 +196,7 @@ impl World {
             self.acked = acked;
         }
         self.consume(now);
-        if let Some(ack) = self.receiver.poll_ack(now) {
+        if let Some(ack) = self.receiver.poll_ack(now, &mut plenty()) {
             self.send(Packet::Ack(ack));
         }
         // The last record may begin below the credit and end above it.
@@ -297,7 +310,7 @@ fn a_slow_consumer_stops_the_publisher_and_nothing_else() {
                 }
             }
         }
-        if let Some(ack) = world.receiver.poll_ack(now) {
+        if let Some(ack) = world.receiver.poll_ack(now, &mut plenty()) {
             world.send(Packet::Ack(ack));
         }
     }
@@ -370,7 +383,7 @@ fn small_publishes_share_a_record() {
                 }
             }
         }
-        if let Some(ack) = world.receiver.poll_ack(now) {
+        if let Some(ack) = world.receiver.poll_ack(now, &mut plenty()) {
             world.send(Packet::Ack(ack));
         }
     }
@@ -400,6 +413,7 @@ fn nobody_else_is_believed() {
         ended: false,
         forgot: false,
         producers: Vec::new(),
+        refused: None,
     };
     world.sender.handle_ack(at(world.now), SOURCE, &lie);
     world.sender.handle_ack(at(world.now), DESTINATION, &lie);
@@ -421,10 +435,10 @@ fn settle(
             let to = receivers.iter_mut().find(|(node, ..)| *node == transmit.destination);
             let (_, receiver, _) = to.unwrap();
             match transmit.body {
-                TransmitBody::Sync(sync) => receiver.handle_sync(&sync),
+                TransmitBody::Sync(sync) => receiver.handle_sync(&sync, NONE),
                 TransmitBody::Record(record) => {
                     let bytes = record.to_bytes();
-                    receiver.handle_record(&RecordView::decode(&bytes).unwrap());
+                    receiver.handle_record(time, &RecordView::decode(&bytes).unwrap(), NONE);
                 }
             }
         }
@@ -438,7 +452,7 @@ fn settle(
                 }
                 receiver.handle_commit(time, CONSUMER, record.header.stream_end()).unwrap();
             }
-            if let Some(ack) = receiver.poll_ack(time) {
+            if let Some(ack) = receiver.poll_ack(time, &mut plenty()) {
                 sender.handle_ack(time, *node, &ack);
             }
         }
@@ -555,7 +569,8 @@ fn a_source_cannot_fill_a_destination_with_producers() {
         let base = StreamOffset(producer);
         let record = builder.record(ProducerId(producer), 1, base, 1, lengths, payload);
         let bytes = record.to_bytes();
-        outcomes.push(receiver.handle_record(&RecordView::decode(&bytes).unwrap()));
+        let view = RecordView::decode(&bytes).unwrap();
+        outcomes.push(receiver.handle_record(at(now), &view, NONE));
     }
     let last = outcomes.pop();
     assert!(outcomes.iter().all(|&outcome| outcome == RecordOutcome::Delivered));

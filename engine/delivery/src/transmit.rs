@@ -1,4 +1,4 @@
-use hawser_wire::{NodeId, Record, StreamSync};
+use hawser_wire::{FrameFlags, NodeId, Record, StreamSync};
 
 /// A record that could be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Offer {
 pub struct Transmit {
     /// Where to.
     pub destination: NodeId,
+    /// To be set on its frame, with others.
+    pub flags: FrameFlags,
     /// What.
     pub body: TransmitBody,
 }

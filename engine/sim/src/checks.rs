@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use hawser_delivery::PathWindow;
 use hawser_wire::{MonoTime, TrafficClass};
 
 use crate::simulation::{Flow, Link, Simulation};
@@ -198,6 +199,31 @@ impl Simulation {
         if self.violation.is_none() && u128::from(messages) > beats {
             let text = format!("{messages} messages in {during:?} of rest, {beats} heartbeats");
             self.violate(Property::Rest, text);
+        }
+    }
+
+    /// In a world that has come to rest nothing is under way, as sources see it, and each may send what
+    /// its destination has room for.
+    pub(crate) fn check_credit(&mut self) {
+        let wrong = (0..self.flows.len()).find_map(|number| {
+            let flow = &self.flows[number];
+            let (from, to) = (&self.nodes[self.node_of_source(number)], self.node_of_sink(number));
+            let (sender, receiver) = (&flow.source.sender, &flow.sink.receiver);
+            let (credit, room) = (sender.credit_left(self.nodes[to].id), receiver.credit_left());
+            let held = sender.buffered_bytes().saturating_add(receiver.buffered_bytes());
+            let window = from.windows.get(flow.source.path);
+            let in_flight = window.map_or(0, PathWindow::in_flight_bytes);
+            (credit != room || room == 0 || held > 0 || in_flight > 0).then(|| {
+                format!(
+                    "flow {number}: {credit} bytes may be sent, for {room} there is room; {held} are \
+                     held, {in_flight} under way"
+                )
+            })
+        });
+        if let Some(text) = wrong
+            && self.violation.is_none()
+        {
+            self.violate(Property::CreditReturns, text);
         }
     }
 

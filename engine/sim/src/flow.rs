@@ -244,7 +244,7 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn new(stream: StreamId, epoch: BootEpoch, limits: DeliveryLimits) -> Self {
-        let mut receiver = StreamReceiver::new(stream, epoch, false, [], limits);
+        let mut receiver = StreamReceiver::new(TENANT, stream, epoch, false, [], limits);
         let _begins_at_zero = receiver.attach(CONSUMER, ConsumerStart::Resume);
         let confirmed = StreamOffset(0);
         Self {
@@ -263,7 +263,8 @@ impl Sink {
     /// The node lost its memory, but for what the consumer confirmed, and begins the life `epoch`.
     pub(crate) fn restart(&mut self, epoch: BootEpoch) {
         let consumers = [(CONSUMER, self.confirmed)];
-        let receiver = StreamReceiver::new(self.stream, epoch, true, consumers, self.limits);
+        let receiver =
+            StreamReceiver::new(TENANT, self.stream, epoch, true, consumers, self.limits);
         self.receiver.replace(receiver);
         let _resumes = self.receiver.attach(CONSUMER, ConsumerStart::Resume);
     }

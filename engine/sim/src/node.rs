@@ -1,4 +1,4 @@
-use hawser_delivery::{PathWindowLimits, PathWindows};
+use hawser_delivery::{PathWindowLimits, PathWindows, WindowBudget};
 use hawser_link::Handled;
 use hawser_wire::{FrameIter, MonoTime, NodeId};
 
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) sinks: Vec<usize>,
     /// What its sources may have under way.
     pub(crate) windows: PathWindows,
+    /// What the sources of streams that end here may be granted.
+    pub(crate) budget: WindowBudget,
     /// The source, by its place in `sources`, that sends next.
     pub(crate) turn: usize,
     /// When it will be woken at the earliest.
@@ -40,7 +42,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(index: u16, limits: PathWindowLimits) -> Self {
+    pub(crate) fn new(index: u16, limits: PathWindowLimits, memory_bytes: u64) -> Self {
         let mut id = [0x0d; 16];
         if let Some(tail) = id.last_chunk_mut::<2>() {
             *tail = index.to_be_bytes();
@@ -53,6 +55,7 @@ impl Node {
             sources: Vec::new(),
             sinks: Vec::new(),
             windows: PathWindows::new(limits),
+            budget: WindowBudget::new(memory_bytes),
             turn: 0,
             wake_at: None,
             dials: 0,

@@ -70,6 +70,8 @@ pub enum Mutation {
     RepeatMessage,
     /// A source is told of more credit than its destination granted.
     InflateCredit,
+    /// From then on sources are told of a byte less than their destinations grant.
+    WithholdCredit,
     /// A link that was cut stays cut.
     NeverHeal,
     /// A consumer's record is confirmed and not taken.
@@ -110,6 +112,8 @@ pub struct Simulation {
     pub(crate) violation: Option<Violation>,
     /// What is still to be broken, and the events to go until then.
     pub(crate) mutation: Option<(Mutation, u64)>,
+    /// Sources are told of less credit than they were granted.
+    pub(crate) withholds: bool,
     /// Scratch space for bodies of frames.
     pub(crate) body: Vec<u8>,
     /// What each flow delivered under load, in bytes.
@@ -180,6 +184,7 @@ impl Simulation {
             messages_read: 0,
             violation: None,
             mutation: None,
+            withholds: false,
             body: Vec::new(),
             delivered: Vec::new(),
             baseline: Vec::new(),
@@ -199,7 +204,7 @@ impl Simulation {
 
     fn build(&mut self) {
         for index in 0..self.world.nodes {
-            self.nodes.add(Node::new(index, self.world.path_window));
+            self.nodes.add(Node::new(index, self.world.path_window, self.world.memory_bytes));
         }
         let shapes = self.world.links.clone();
         for shape in shapes {
@@ -359,6 +364,7 @@ impl Simulation {
         let before = self.messages_read;
         self.run_until(calm.saturating_add(REST));
         self.check_rest(REST, self.messages_read.saturating_sub(before));
+        self.check_credit();
     }
 
     fn start(&mut self) {

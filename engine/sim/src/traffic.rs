@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_delivery::{RecordOutcome, TransmitBody};
+use hawser_delivery::TransmitBody;
 use hawser_link::{Flow, FrameParts, Handled, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
     FrameFlags, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason,
@@ -70,11 +70,11 @@ impl Simulation {
         }
     }
 
-    fn node_of_source(&self, flow: usize) -> usize {
+    pub(crate) fn node_of_source(&self, flow: usize) -> usize {
         self.ends[self.flows[flow].first_end].node
     }
 
-    fn node_of_sink(&self, flow: usize) -> usize {
+    pub(crate) fn node_of_sink(&self, flow: usize) -> usize {
         self.ends[self.flows[flow].last_end].node
     }
 
@@ -181,8 +181,8 @@ impl Simulation {
         state.source.waits_for_room = wants_room && !state.source.has_rival;
         if let Some(transmit) = transmit {
             let header = state.forward.as_slice();
-            let flags = FrameFlags::default();
-            let striped = if state.shape.striped { FrameFlags::STRIPED } else { flags };
+            let flags = transmit.flags;
+            let striped = if state.shape.striped { flags.with(FrameFlags::STRIPED) } else { flags };
             match transmit.body {
                 TransmitBody::Sync(sync) => {
                     body.clear();
@@ -235,8 +235,9 @@ impl Simulation {
             self.queue.schedule(now.saturating_add(every), Event::Consume { flow });
         }
         let mut body = std::mem::take(&mut self.body);
+        let node = self.node_of_sink(flow);
         let state = &mut self.flows[flow];
-        if let Some(ack) = state.sink.receiver.poll_ack(now) {
+        if let Some(ack) = state.sink.receiver.poll_ack(now, &mut self.nodes[node].budget) {
             body.clear();
             ack.encode(&mut body);
             let kind = (FrameKind::StreamAck, TrafficClass::Control);
@@ -466,29 +467,36 @@ impl Simulation {
             FrameKind::Record => RecordView::decode(body).map(|view| {
                 let flow = known(view.header.stream);
                 let sink = &mut self.flows[flow].sink;
-                let outcome = if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
+                if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
                     sink.marked = sink.marked.saturating_add(1);
-                    sink.receiver.handle_marked_record(&view)
-                } else {
-                    sink.receiver.handle_record(&view)
-                };
-                if outcome == RecordOutcome::Refused {
-                    let text = format!("flow {flow}: the destination refused a record");
+                }
+                sink.receiver.handle_record(now, &view, flags);
+                if let Some(violation) = sink.receiver.poll_violation() {
+                    let text =
+                        format!("flow {flow}: the destination refused a record: {violation}");
                     self.violate(Property::Credit, text);
                 }
             }),
             FrameKind::StreamSync => StreamSync::decode(body).map(|sync| {
-                self.flows[known(sync.stream)].sink.receiver.handle_sync(&sync);
+                self.flows[known(sync.stream)].sink.receiver.handle_sync(&sync, flags);
             }),
             FrameKind::StreamAck => StreamAck::decode(body).map(|mut ack| {
                 if self.mutate(Mutation::InflateCredit) {
                     ack.credit_bytes = u64::MAX;
+                }
+                self.withholds |= self.mutate(Mutation::WithholdCredit);
+                if self.withholds {
+                    ack.credit_bytes = ack.credit_bytes.saturating_sub(1);
                 }
                 let flow = known(ack.stream);
                 let from = self.nodes[self.node_of_sink(flow)].id;
                 let source = &mut self.flows[flow].source;
                 source.sender.handle_ack(now, from, &ack);
                 source.settle(now, &mut self.nodes[node].windows);
+                if let Some((_, by)) = source.sender.poll_refused() {
+                    let text = format!("flow {flow}: the source refused its destination: {by:?}");
+                    self.violate(Property::NoFalseAccusation, text);
+                }
             }),
             FrameKind::Notice => Notice::decode(body).map(|notice| {
                 let flow = known(notice.stream);

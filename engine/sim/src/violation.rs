@@ -23,6 +23,9 @@ pub enum Property {
     Credit,
     /// Once nothing is added and nothing fails, every queue empties and all credit returns.
     NoDeadlock,
+    /// Once everything has arrived, a source may send what its destination has room for, and nothing is
+    /// under way on any path.
+    CreditReturns,
     /// Once everything has arrived, links carry heartbeats and nothing else.
     Rest,
     /// Control passes in time while bulk fills the link.
@@ -69,6 +72,7 @@ impl Property {
             Self::NoFalseAccusation => "no false accusation",
             Self::Credit => "credit",
             Self::NoDeadlock => "no deadlock",
+            Self::CreditReturns => "credit returns",
             Self::Rest => "rest",
             Self::ControlLatency => "control latency",
             Self::MessageAge => "message age",

@@ -25,6 +25,8 @@ pub struct World {
     pub link: LinkConfig,
     /// Bounds of each stream at its two nodes.
     pub delivery: DeliveryLimits,
+    /// What the streams that end at a node may be granted together, in bytes.
+    pub memory_bytes: u64,
     /// Bounds of what sources have under way on each path.
     pub path_window: PathWindowLimits,
     /// What goes wrong.

@@ -17,6 +17,8 @@ pub use priority::{
 };
 
 const KIB: u64 = 1 << 10;
+/// So little that busy streams share it.
+const MEMORY_BYTES: u64 = 1024 * KIB;
 
 /// Worlds that seeds take in turn; each minute of theirs has load.
 #[must_use]
@@ -93,8 +95,14 @@ fn marking_link() -> LinkConfig {
     LinkConfig { data_bytes_max: 4 << 20, mark_bytes: 128 << 10, ..LinkConfig::default() }
 }
 
+/// Windows that begin small enough to grow.
 fn limits() -> DeliveryLimits {
-    DeliveryLimits { window_bytes: 256 * KIB, outbox_bytes: 512 * KIB, ..DeliveryLimits::default() }
+    DeliveryLimits {
+        window_bytes: 256 * KIB,
+        window_initial_bytes: 64 * KIB,
+        outbox_bytes: 512 * KIB,
+        ..DeliveryLimits::default()
+    }
 }
 
 /// As a node's own, for records of the size that saturating flows publish.
@@ -132,6 +140,7 @@ fn two_nodes(
         ],
         link: link_config(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults,
         expect: Expectation::default(),
@@ -195,6 +204,7 @@ pub fn lane_changes() -> World {
         ],
         link: marking_link(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(2, &[(FaultKind::LaneRetire, 3), (FaultKind::ModeSwitch, 1)]),
         expect: Expectation::default(),
@@ -246,6 +256,7 @@ pub fn lane_loss() -> World {
         ],
         link: marking_link(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(4, &kinds),
         expect: Expectation { no_resend: true, ..Expectation::default() },
@@ -301,6 +312,7 @@ pub fn striped_relay() -> World {
         flows: vec![filling, flow(&[2, 1, 0], Pace::PerSecond(10), (16, 4000))],
         link: link_config(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(10, &[(LaneReset, 2), (LaneSilence, 1), (ModeSwitch, 1), (LinkReset, 1)]),
         expect: Expectation::default(),
@@ -339,6 +351,7 @@ pub fn relays() -> World {
         ],
         link: link_config(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(6, &kinds),
         expect: Expectation::default(),
@@ -392,6 +405,7 @@ fn full_link(
         // Room for a record beyond what sources send ahead.
         link: LinkConfig { data_bytes_max: 512 << 10, ..link_config() },
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect: Expectation {
@@ -417,6 +431,7 @@ pub fn busy_hosts() -> World {
         flows: vec![flow(&[0, 1, 2], Pace::Saturating, (60_000, 60_000))],
         link: marking_link(),
         delivery: DeliveryLimits::default(),
+        memory_bytes: 512 << 20,
         path_window: PathWindowLimits::default(),
         faults: faults(0, &[(FaultKind::NodePreempted, 1)]),
         expect: Expectation { carries_percent: 80, ..Expectation::default() },
@@ -441,6 +456,7 @@ fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> Wo
         flows: vec![full(&[0, 1, 2]), full(&[1, 2, 3]), full(&[2, 3, 0]), full(&[3, 0, 1])],
         link: link_config(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect,
@@ -481,6 +497,7 @@ fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> 
         flows: vec![full(&[0, 1, 2]), full(&[0, 1, 3]), full(&[4, 1, 3])],
         link: marking_link(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect: Expectation { isolate: Some(slowness), ..Expectation::default() },

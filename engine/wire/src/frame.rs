@@ -157,6 +157,9 @@ impl FrameFlags {
     pub const MEASURING: Self = Self(0b0000_0010);
     /// Of a record: its stream asks to be carried over all bulk lanes of each link on its way.
     pub const STRIPED: Self = Self(0b0000_0100);
+    /// Of a record: its source has more to send, which the stream's credit does not allow. Of a stream
+    /// sync: its source says so of records.
+    pub const CREDIT_LIMITED: Self = Self(0b0000_1000);
 
     /// These and those of `other`.
     #[must_use]

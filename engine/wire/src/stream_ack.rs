@@ -1,5 +1,7 @@
 use crate::producer_list::{put_producers, read_producers};
-use crate::{BootEpoch, ByteReader, DecodeError, ProducerId, StreamId, StreamOffset};
+use crate::{
+    BootEpoch, ByteReader, DecodeError, ProducerId, StreamId, StreamOffset, StreamRefusal,
+};
 
 /// A destination's progress on one stream. Absolute, so that one lost or repeated is harmless.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +37,8 @@ pub struct StreamAck {
     pub forgot: bool,
     /// To a source that asks: each producer's next sequence at this destination.
     pub producers: Vec<(ProducerId, u64)>,
+    /// The source has broken the rules: nothing more of the stream is taken from its present life.
+    pub refused: Option<StreamRefusal>,
 }
 
 impl StreamAck {
@@ -59,6 +63,7 @@ impl StreamAck {
             ended: false,
             forgot: false,
             producers: Vec::new(),
+            refused: None,
         }
     }
 
@@ -73,10 +78,11 @@ impl StreamAck {
         out.extend_from_slice(&self.origin.0.to_le_bytes());
         out.extend_from_slice(&self.credit_bytes.to_le_bytes());
         out.extend_from_slice(&self.marked_bytes.to_le_bytes());
-        let flags = [self.unknown, self.ended, self.forgot];
+        let flags = [self.unknown, self.ended, self.forgot, self.refused.is_some()];
         let flags = flags.iter().rev().fold(0, |byte, &flag| byte << 1 | u8::from(flag));
         out.push(flags);
         put_producers(out, &self.producers);
+        out.extend(self.refused.map(StreamRefusal::to_wire));
     }
 
     /// # Errors
@@ -97,9 +103,10 @@ impl StreamAck {
             ended: false,
             forgot: false,
             producers: Vec::new(),
+            refused: None,
         };
         let flags = reader.u8()?;
-        if flags > 0b111 {
+        if flags > 0b1111 {
             let value = u64::from(flags);
             return Err(DecodeError::Invalid { what: "stream ack's flags", value });
         }
@@ -111,6 +118,9 @@ impl StreamAck {
             return Err(DecodeError::Invalid { what: "stream ack's order", value });
         }
         ack.producers = read_producers(&mut reader)?;
+        if flags & 0b1000 != 0 {
+            ack.refused = Some(StreamRefusal::from_wire(reader.u8()?));
+        }
         reader.finish()?;
         Ok(ack)
     }

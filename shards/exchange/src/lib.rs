@@ -28,8 +28,8 @@ pub use message::{
     ApiData, ApiToShard, ConsumerStart, ControlToShard, DestinationSpec, LaneHandover, LaneReport,
     LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending, MessageWay,
     PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport, ShardToApi, ShardToApiData,
-    ShardToControl, ShardToShard, SourceSpec, StreamReport, StreamSpec, SubscribeEnd,
-    SubscribeRequest,
+    ShardToControl, ShardToShard, SourceSpec, StreamRefusedReport, StreamReport, StreamSpec,
+    SubscribeEnd, SubscribeRequest,
 };
 pub use ports::{
     ApiPorts, ApiShardPort, ControlPorts, ControlShardPort, Exchange, ShardApiPort,

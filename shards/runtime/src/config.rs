@@ -31,6 +31,8 @@ pub struct ShardConfig {
     pub driver: IoDriver,
     /// Bounds of each stream.
     pub delivery: DeliveryLimits,
+    /// Bytes that streams which end at the shard may be granted together.
+    pub stream_memory_bytes: u64,
     /// What each link keeps to.
     pub link: LinkConfig,
     /// All classes of a link share one lane, as far as the peer agrees.
@@ -49,6 +51,7 @@ impl ShardConfig {
             spin: Spin::default(),
             driver: IoDriver::Auto,
             delivery: DeliveryLimits::default(),
+            stream_memory_bytes: 512 << 20,
             link: LinkConfig::default(),
             collapsed: false,
             lane_rule: LaneRule {

@@ -1,18 +1,21 @@
+mod publishing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_delivery::{
-    ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, PublishError,
-    RecordOutcome, SentLog, StreamReceiver, StreamSender,
+    ConsumerError, ConsumerStart, DeliveryLimits, PathKey, PathWindows, RecordOutcome, RefusedBy,
+    SentLog, StreamReceiver, StreamSender,
 };
 use hawser_exchange::{
-    PublishedBatch, Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec,
-    SubscribeEnd, SubscribeRequest,
+    Refusal, ShardToApi, ShardToApiData, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
+    SubscribeRequest,
 };
 use hawser_wire::{
     FrameFlags, MonoTime, NodeId, PathId, ProducerId, RecordView, StreamId, StreamOffset, TenantId,
 };
 
+use crate::breaches::Breaches;
 use crate::outlet::Outlet;
 use crate::path_choice::Way;
 use crate::publishers::{CallId, Publishers, refused};
@@ -92,6 +95,8 @@ pub(crate) struct StreamHost {
     pub(crate) shares: Shares,
     /// Which way its messages went.
     pub(crate) sent: SentLog,
+    /// What its ends have done that they may not.
+    breaches: Breaches,
 }
 
 impl StreamHost {
@@ -113,6 +118,7 @@ impl StreamHost {
             striped: false,
             shares: Shares::default(),
             sent: SentLog::default(),
+            breaches: Breaches::default(),
         }
     }
 
@@ -143,8 +149,9 @@ impl StreamHost {
             self.source = Some(destination.source);
             let consumers =
                 destination.consumers.iter().map(|(name, offset)| (name.as_str(), *offset));
-            let (stream, epoch, restored) = (spec.stream, spec.epoch, destination.restored);
-            let receiver = StreamReceiver::new(stream, epoch, restored, consumers, limits);
+            let (tenant, stream, epoch) = (spec.tenant, spec.stream, spec.epoch);
+            let restored = destination.restored;
+            let receiver = StreamReceiver::new(tenant, stream, epoch, restored, consumers, limits);
             self.receiver = Some(receiver);
         }
     }
@@ -212,92 +219,6 @@ impl StreamHost {
                 let path = next(Way { class, to: destination }, &*windows);
                 self.paths.take(sender, windows, destination, path);
             }
-        }
-    }
-
-    pub(crate) fn handle_open_publish(
-        &mut self,
-        call: CallId,
-        producer: ProducerId,
-        outward: &mut Outward,
-    ) {
-        let Some(sender) = &mut self.sender else {
-            outward.refuse(call, Refusal::UnknownStream);
-            return;
-        };
-        if !sender.is_ready() {
-            self.opening.push((call, producer));
-            return;
-        }
-        match sender.open_producer(producer) {
-            Ok((next_seq, acked_seq)) => {
-                let room = sender.room_bytes();
-                let (earlier, granted_bytes) = self.publishers.open(call, producer, room);
-                if let Some(earlier) = earlier {
-                    outward.refuse(earlier, Refusal::TakenOver);
-                }
-                let (api, session) = call;
-                let opened = ShardToApi::PublishOpened { session, next_seq, granted_bytes };
-                outward.push_api(api, opened);
-                let duplicates = 0;
-                let progress = ShardToApi::Published { session, acked_seq, duplicates };
-                outward.push_api(api, progress);
-            }
-            Err(error) => outward.refuse(call, refusal_of(error)),
-        }
-    }
-
-    pub(crate) fn handle_publish(
-        &mut self,
-        call: CallId,
-        batch: PublishedBatch,
-        outward: &mut Outward,
-    ) {
-        let (Some(sender), Some(publisher)) = (&mut self.sender, self.publishers.get(call)) else {
-            return; // The call was refused or taken over, and is told so.
-        };
-        let producer = publisher.producer;
-        let bytes = u64::try_from(batch.payload.len()).unwrap_or(u64::MAX);
-        let PublishedBatch { first_seq, count, lengths, payload } = batch;
-        match sender.handle_publish(producer, first_seq, count, lengths, payload) {
-            Ok(outcome) => {
-                self.publishers.handle_taken(call, bytes, outcome.duplicates);
-                if outcome.duplicates > 0 {
-                    let seq = outcome.acked_seq;
-                    self.publishers
-                        .handle_acked(producer, seq, u64::MAX)
-                        .into_iter()
-                        .for_each(|(api, message)| outward.push_api(api, message));
-                }
-            }
-            Err(error) => {
-                self.publishers.remove(call);
-                outward.refuse(call, refusal_of(error));
-            }
-        }
-    }
-
-    pub(crate) fn handle_end_publish(
-        &mut self,
-        call: CallId,
-        abandoned: bool,
-        outward: &mut Outward,
-    ) {
-        self.opening.retain(|&(opening, _)| opening != call);
-        // The last acknowledgement may have come in this very turn: the call hears of it before it
-        // is over.
-        self.settle_publishers(outward);
-        let acked = self.publishers.get(call).zip(self.sender.as_mut()).is_some_and(
-            |(publisher, sender)| {
-                sender
-                    .open_producer(publisher.producer)
-                    .is_ok_and(|(next_seq, acked_seq)| acked_seq.saturating_add(1) >= next_seq)
-            },
-        );
-        if abandoned || acked {
-            self.publishers.remove(call);
-        } else {
-            self.publishers.handle_end(call);
         }
     }
 
@@ -411,14 +332,12 @@ impl StreamHost {
     /// A record arrived, in a frame with these flags.
     pub(crate) fn handle_record(
         &mut self,
+        now: MonoTime,
         view: &RecordView<'_>,
         flags: FrameFlags,
     ) -> RecordOutcome {
         match &mut self.receiver {
-            Some(receiver) if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) => {
-                receiver.handle_marked_record(view)
-            }
-            Some(receiver) => receiver.handle_record(view),
+            Some(receiver) => receiver.handle_record(now, view, flags),
             None => RecordOutcome::Refused,
         }
     }
@@ -467,6 +386,7 @@ impl StreamHost {
 
     /// Hands out what the machines have come to, towards applications and control.
     pub(crate) fn settle(&mut self, now: MonoTime, outward: &mut Outward) {
+        self.settle_refusals(now, outward);
         self.settle_publishers(outward);
         self.deliver(outward);
         if self.commits_at.is_some_and(|at| at <= now) {
@@ -488,26 +408,31 @@ impl StreamHost {
         }
     }
 
-    fn settle_publishers(&mut self, outward: &mut Outward) {
+    /// Tells the control thread of ends that broke the rules, and publishers that nothing more is taken.
+    fn settle_refusals(&mut self, now: MonoTime, outward: &mut Outward) {
+        let (stream, breaches) = (self.stream, &mut self.breaches);
+        if let (Some(receiver), Some(source)) = (&mut self.receiver, self.source)
+            && let Some(violation) = receiver.poll_violation()
+        {
+            let detail = Some(violation.to_string());
+            let report = breaches.add(now, stream, source, violation.refusal(), detail);
+            report.into_iter().for_each(|report| {
+                outward.control.push(ShardToControl::StreamRefused(report));
+            });
+        }
         let Some(sender) = &mut self.sender else { return };
-        while let Some(node) = sender.poll_unknown() {
-            let stream = self.stream;
-            outward.control.push(ShardToControl::StreamUnknownAt { stream, node });
-        }
-        while let Some((producer, acked_seq)) = sender.poll_acked() {
-            let last_seq = sender.last_seq(producer);
-            if let Some((api, message)) =
-                self.publishers.handle_acked(producer, acked_seq, last_seq)
-            {
-                outward.push_api(api, message);
-            }
-        }
-        for (api, grant) in self.publishers.grants(sender.room_bytes()) {
-            outward.push_api(api, grant);
-        }
-        if sender.is_ready() && !self.opening.is_empty() {
-            for (call, producer) in std::mem::take(&mut self.opening) {
-                self.handle_open_publish(call, producer, outward);
+        while let Some((node, by)) = sender.poll_refused() {
+            let detail = match by {
+                RefusedBy::Source(violation) => Some(violation.to_string()),
+                RefusedBy::Destination(_) => None,
+            };
+            let reason = by.refusal();
+            let report = breaches.add(now, stream, node, reason, detail);
+            report.into_iter().for_each(|report| {
+                outward.control.push(ShardToControl::StreamRefused(report));
+            });
+            for call in self.publishers.drain() {
+                outward.refuse(call, Refusal::StreamRefused { node, reason });
             }
         }
     }
@@ -560,18 +485,6 @@ impl StreamHost {
             buffered_bytes: receiver.buffered_bytes(),
         });
         source.into_iter().chain(destination)
-    }
-}
-
-const fn refusal_of(error: PublishError) -> Refusal {
-    match error {
-        PublishError::SequenceGap { expected_seq, got_seq } => {
-            Refusal::SequenceGap { expected_seq, got_seq }
-        }
-        PublishError::TooManyProducers { max } => Refusal::TooMany { what: "producers", max },
-        PublishError::Closed => Refusal::StreamClosed,
-        // The API thread checks the lengths before it sends them.
-        PublishError::Malformed => Refusal::SequenceGap { expected_seq: 0, got_seq: 0 },
     }
 }
 

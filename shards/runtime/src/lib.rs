@@ -10,6 +10,7 @@
 //! all the same ends the process.
 
 mod breach;
+mod breaches;
 mod budget;
 mod clock;
 mod config;

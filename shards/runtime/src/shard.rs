@@ -94,7 +94,7 @@ impl<I: ShardIo> Shard<I> {
                 ports.routes,
                 peers_out,
             ),
-            streams: Streams::new(config.delivery),
+            streams: Streams::new(config.delivery, config.stream_memory_bytes),
             epoch: BootEpoch(0),
             control_budget: Budget::new(CONTROL_BYTES_MAX),
             peer_links_turned: false,

@@ -1,25 +1,26 @@
+mod sending;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{
-    DeliveryLimits, PathKey, PathWindows, RecordOutcome, Transmit, TransmitBody,
-};
+use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, WindowBudget};
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
-use hawser_link::FrameParts;
 use hawser_wire::{
     BootEpoch, FrameBody, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason,
-    RecordView, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+    RecordView, StreamAck, StreamHeader, StreamId, StreamSync,
 };
 use tracing::debug;
 
-use crate::dispatch::{Forwarder, Sent};
+use crate::dispatch::Forwarder;
 use crate::host::{Outward, StreamHost};
 use crate::io::ShardIo;
 use crate::message_ways::SENT_RUNS_MAX;
 use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
-use crate::rounds::{PASSES_MAX, Rounds, Turn};
+use crate::rounds::{PASSES_MAX, Rounds};
+
+use self::sending::{Shared, acknowledge_from, answer_unknown, handle_dropped, send_from};
 
 /// The streams that this shard hosts.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Streams {
     pub(crate) hosts: BTreeMap<StreamId, StreamHost>,
     /// What may be under way on each path.
     windows: PathWindows,
+    /// What may be granted to the sources of streams that end here.
+    budget: WindowBudget,
     /// Which path each stream takes.
     choice: PathChoice,
     /// Streams that something happened to since they were last settled.
@@ -46,11 +49,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(limits: DeliveryLimits) -> Self {
+    /// Streams that end here may have been granted `memory_bytes` together.
+    pub(crate) fn new(limits: DeliveryLimits, memory_bytes: u64) -> Self {
         Self {
             limits,
             hosts: BTreeMap::new(),
             windows: PathWindows::new(limits.path_window()),
+            budget: WindowBudget::new(memory_bytes),
             choice: PathChoice::default(),
             touched: BTreeSet::new(),
             rounds: Rounds::default(),
@@ -97,6 +102,9 @@ impl Streams {
         if let Some(mut host) = self.hosts.remove(&stream) {
             host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
             host.leave_paths(&mut self.windows);
+            if let Some(receiver) = &mut host.receiver {
+                receiver.leave_budget(&mut self.budget);
+            }
             self.sent_runs = self.sent_runs.saturating_sub(host.sent.len());
         }
         self.touched.remove(&stream);
@@ -209,7 +217,7 @@ impl Streams {
                 match self.touch(sync.stream) {
                     Some(host) if host.source() == Some(from) => {
                         if let Some(receiver) = &mut host.receiver {
-                            receiver.handle_sync(&sync);
+                            receiver.handle_sync(&sync, flags);
                         }
                     }
                     Some(_) => {
@@ -231,7 +239,7 @@ impl Streams {
                 let Ok(notice) = Notice::decode(&body) else { return };
                 self.handle_notice(now, &notice, forwarder);
             }
-            FrameKind::Record => self.handle_record(from, flags, body),
+            FrameKind::Record => self.handle_record(now, from, flags, body),
             _ => {}
         }
     }
@@ -267,7 +275,13 @@ impl Streams {
         }
     }
 
-    fn handle_record(&mut self, from: NodeId, flags: FrameFlags, body: FrameBody<'_>) {
+    fn handle_record(
+        &mut self,
+        now: MonoTime,
+        from: NodeId,
+        flags: FrameFlags,
+        body: FrameBody<'_>,
+    ) {
         let view = match RecordView::of(body) {
             Ok(view) => view,
             Err(error) => {
@@ -278,10 +292,7 @@ impl Streams {
         let stream = view.header.stream;
         match self.touch(stream) {
             Some(host) if host.source() == Some(from) => {
-                let outcome = host.handle_record(&view, flags);
-                if outcome == RecordOutcome::Refused {
-                    debug!(%stream, %from, "record refused: beyond credit or end");
-                }
+                host.handle_record(now, &view, flags);
             }
             _ => debug!(%stream, %from, "record of a stream that does not come from there"),
         }
@@ -320,7 +331,7 @@ impl Streams {
         let sent = self.send(now, &settling, forwarder);
         for stream in settling {
             let Some(host) = self.hosts.get_mut(&stream) else { continue };
-            acknowledge_from(now, host, forwarder, &mut self.scratch);
+            acknowledge_from(now, host, &mut self.budget, forwarder, &mut self.scratch);
             host.settle(now, outward);
             let timer = host.poll_timeout();
             self.set_timer(stream, timer);
@@ -350,8 +361,9 @@ impl Streams {
         streams: &BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, windows, choice, touched, rounds, sending, scratch, sent_runs, .. } =
-            self;
+        let Self { hosts, windows, budget, choice, touched, rounds, sending, scratch, .. } = self;
+        let sent_runs = &mut self.sent_runs;
+        let shared = &mut Shared { windows, budget };
         let mut sent = false;
         sending.extend(streams);
         rounds.begin_turn();
@@ -359,10 +371,12 @@ impl Streams {
             rounds.begin_pass(pass == 0);
             sending.retain(|&stream| {
                 let Some(host) = hosts.get_mut(&stream) else { return false };
-                host.take_turns(windows, |way, windows| choice.next(forwarder, windows, way));
+                host.take_turns(shared.windows, |way, windows| {
+                    choice.next(forwarder, windows, way)
+                });
                 let runs = host.sent.len();
                 host.sent.set_may_grow(*sent_runs < SENT_RUNS_MAX);
-                let visit = send_from(now, stream, host, windows, rounds, forwarder, scratch);
+                let visit = send_from(now, stream, host, shared, rounds, forwarder, scratch);
                 *sent_runs = sent_runs.saturating_sub(runs).saturating_add(host.sent.len());
                 sent |= visit.sent;
                 if visit.wants_room {
@@ -371,7 +385,7 @@ impl Streams {
                 visit.wants_turn
             });
             // They have not been settled in this turn of the shard, so there has to be another.
-            while let Some(stream) = windows.poll_woken() {
+            while let Some(stream) = shared.windows.poll_woken() {
                 sent = true;
                 touched.insert(stream);
                 if !sending.contains(&stream) {
@@ -411,173 +425,6 @@ impl Streams {
     pub(crate) fn reports(&self) -> Vec<StreamReport> {
         self.hosts.values().flat_map(StreamHost::reports).collect()
     }
-}
-
-/// What a stream did when it had its turn, and what it waits for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Visit {
-    sent: bool,
-    /// It would send more to where there is no room or no path.
-    wants_room: bool,
-    /// It would send more, but others come first.
-    wants_turn: bool,
-}
-
-/// Sends what a stream may send before others have their turn.
-fn send_from<I: ShardIo>(
-    now: MonoTime,
-    stream: StreamId,
-    host: &mut StreamHost,
-    windows: &mut PathWindows,
-    rounds: &mut Rounds,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) -> Visit {
-    let mut visit = Visit::default();
-    rounds.begin_visit();
-    loop {
-        let StreamHost { sender, shares, paths, .. } = host;
-        let next = sender.as_mut().and_then(|sender| {
-            sender.poll_transmit(now, |offer| {
-                let node = offer.destination;
-                let window = paths.window_to(node);
-                if window.is_some_and(|key| !windows.may_send(now, key, stream, offer.len_bytes)) {
-                    return false;
-                }
-                let path = paths.path_to(node).unwrap_or_default();
-                let class = paths.class;
-                let next_hop = forwarder.next_hop(class, node, path);
-                let turn = next_hop.map_or(Turn::WhenRoom, |neighbour| {
-                    let has_room = forwarder.has_room(neighbour, class, stream);
-                    rounds.turn(stream, shares, (neighbour, class), has_room)
-                });
-                visit.wants_room |= turn == Turn::WhenRoom;
-                visit.wants_turn |= turn == Turn::Later;
-                turn == Turn::Now
-            })
-        });
-        let Some(transmit) = next else { break };
-        visit.sent = true;
-        if let TransmitBody::Record(record) = &transmit.body {
-            let (to, bytes) = (transmit.destination, record.charge_bytes());
-            let path = host.paths.path_to(to).unwrap_or_default();
-            if let Some(neighbour) = forwarder.next_hop(host.paths.class, to, path) {
-                host.shares.spend((neighbour, host.paths.class), bytes);
-            }
-            host.paths.note_sent(to, bytes);
-            host.settle_path(now, transmit.destination, windows);
-        }
-        transmit_from(now, host, &transmit, windows, forwarder, scratch);
-    }
-    for key in host.paths.windows() {
-        windows.end_visit(key, stream);
-    }
-    visit
-}
-
-/// A record on its way to `node` was dropped; for want of room, if a path is `congested`.
-fn handle_dropped(
-    now: MonoTime,
-    node: NodeId,
-    congested: Option<PathKey>,
-    host: &mut StreamHost,
-    windows: &mut PathWindows,
-) {
-    let Some(sender) = &mut host.sender else { return };
-    sender.handle_dropped(now, node);
-    if let Some(path) = congested {
-        windows.handle_loss(now, path);
-    }
-    host.settle_path(now, node, windows);
-}
-
-/// Sends what the source's half wants sent; to this very node without leaving the shard.
-fn transmit_from<I: ShardIo>(
-    now: MonoTime,
-    host: &mut StreamHost,
-    transmit: &Transmit,
-    windows: &mut PathWindows,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) {
-    let to = transmit.destination;
-    if to == forwarder.local {
-        match &transmit.body {
-            TransmitBody::Sync(sync) => {
-                if let Some(receiver) = &mut host.receiver {
-                    receiver.handle_sync(sync);
-                }
-            }
-            TransmitBody::Record(record) => {
-                host.handle_record(&record.view(), FrameFlags::default());
-            }
-        }
-        acknowledge_from(now, host, forwarder, scratch);
-        return;
-    }
-    let sent = match &transmit.body {
-        TransmitBody::Sync(sync) => {
-            scratch.clear();
-            sync.encode(scratch);
-            forwarder.send(to, None, FrameKind::StreamSync, TrafficClass::Control, &[scratch])
-        }
-        TransmitBody::Record(record) => {
-            let path = Some(host.paths.path_to(to).unwrap_or_default());
-            let (kind, class, flags) = (FrameKind::Record, host.paths.class, host.record_flags());
-            record.with_parts(|parts, payload| {
-                let body = FrameParts { parts, end: Some(payload) };
-                forwarder.send_flagged(to, path, kind, class, flags, body)
-            })
-        }
-    };
-    if let TransmitBody::Record(record) = &transmit.body
-        && sent == Sent::Queued
-    {
-        host.note_sent(now, to, &record.header, forwarder);
-    }
-    let is_record = matches!(transmit.body, TransmitBody::Record(_));
-    let is_full = matches!(sent, Sent::Full(_));
-    let congested = host.paths.window_to(to).filter(|_| is_record && is_full);
-    if sent != Sent::Queued {
-        handle_dropped(now, to, congested, host, windows);
-    }
-}
-
-/// Sends the acknowledgement that the destination's half owes, if any.
-fn acknowledge_from<I: ShardIo>(
-    now: MonoTime,
-    host: &mut StreamHost,
-    forwarder: &mut Forwarder<I>,
-    scratch: &mut Vec<u8>,
-) {
-    let Some(source) = host.source() else { return };
-    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now)) else {
-        return;
-    };
-    if source == forwarder.local {
-        if let Some(sender) = &mut host.sender {
-            sender.handle_ack(now, source, &ack);
-        }
-        return;
-    }
-    scratch.clear();
-    ack.encode(scratch);
-    // Without a path it is lost, and sent anew when there is one again.
-    let _sent =
-        forwarder.send(source, None, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
-}
-
-/// Tells a source that its stream is not known here.
-fn answer_unknown<I: ShardIo>(
-    from: NodeId,
-    sync: &StreamSync,
-    epoch: BootEpoch,
-    forwarder: &mut Forwarder<I>,
-) {
-    let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
-    let mut out = Vec::with_capacity(128);
-    ack.encode(&mut out);
-    let _sent = forwarder.send(from, None, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
 }
 
 /// The stream that a routed frame is about, if it is about one.

@@ -14,6 +14,8 @@ const MARK_SHARE: usize = 4;
 pub(crate) struct Bounds {
     stream_window: u64,
     stream_outbox: u64,
+    /// Of all shards.
+    stream_memory: u64,
     link_unacked: usize,
     link_credit: u64,
     link_queue: usize,
@@ -37,6 +39,7 @@ impl Bounds {
         Ok(Self {
             stream_window: number("streams.window_bytes"),
             stream_outbox: number("streams.outbox_bytes"),
+            stream_memory: number("streams.memory_bytes"),
             link_unacked: small("links.unacked_bytes"),
             link_credit: number("links.credit_bytes"),
             link_queue,
@@ -44,8 +47,10 @@ impl Bounds {
         })
     }
 
-    /// Has a shard keep to them.
-    pub(crate) fn apply(&self, shard: &mut ShardConfig) {
+    /// Has a shard, one of so many, keep to them.
+    pub(crate) fn apply(&self, shard: &mut ShardConfig, shards: usize) {
+        let shards = u64::try_from(shards).unwrap_or(u64::MAX).max(1);
+        shard.stream_memory_bytes = self.stream_memory / shards;
         shard.delivery.window_bytes = self.stream_window;
         shard.delivery.outbox_bytes = self.stream_outbox;
         shard.link.window_bytes = self.link_unacked;
@@ -73,7 +78,7 @@ mod tests {
     fn the_defaults_are_those_of_the_machines() {
         let defaults = ShardConfig::new(NodeId::default());
         let mut shard = defaults.clone();
-        bounds(&[]).unwrap().apply(&mut shard);
+        bounds(&[]).unwrap().apply(&mut shard, 1);
         assert_eq!(format!("{shard:?}"), format!("{defaults:?}"));
     }
 
@@ -81,11 +86,12 @@ mod tests {
     fn each_key_sets_its_bound() {
         let set = |name: &str, value: u64| {
             let mut shard = ShardConfig::new(NodeId::default());
-            bounds(&[(name, &value.to_string())]).unwrap().apply(&mut shard);
+            bounds(&[(name, &value.to_string())]).unwrap().apply(&mut shard, 1);
             shard
         };
         assert_eq!(set("streams.window_bytes", 1 << 18).delivery.window_bytes, 1 << 18);
         assert_eq!(set("streams.outbox_bytes", 1 << 22).delivery.outbox_bytes, 1 << 22);
+        assert_eq!(set("streams.memory_bytes", 1 << 26).stream_memory_bytes, 1 << 26);
         assert_eq!(set("links.unacked_bytes", 1 << 23).link.window_bytes, 1 << 23);
         assert_eq!(set("links.credit_bytes", 1 << 23).link.credit_bytes_max, 1 << 23);
         assert_eq!(set("links.queue_bytes", 1 << 23).link.data_bytes_max, 1 << 23);

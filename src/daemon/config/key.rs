@@ -74,6 +74,8 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
 const SOCKET_BUFFER_BYTES_MAX: u64 = 1 << 30;
 /// What one stream or one lane may be let hold, in bytes.
 const BOUND_BYTES_MAX: u64 = 1 << 30;
+/// Of all streams.
+const STREAM_MEMORY_BYTES_MAX: u64 = 1 << 40;
 /// Longest spin, in microseconds: beyond it a core would never sleep.
 const SPIN_US_MAX: u64 = 1_000_000;
 
@@ -173,7 +175,13 @@ pub(crate) const KEYS: &[Key] = &[
         "streams.window_bytes",
         Kind::Number { min: 256 << 10, max: BOUND_BYTES_MAX },
         "4194304",
-        "What this node, as a destination, holds of each stream for consumers that have not taken it, in bytes. A stream carries at most this in a round trip. See Memory.",
+        "What this node, as a destination, holds of each stream for consumers that have not taken it, in bytes, at most: 256 KiB at first, and as much as is used of it. A stream carries at most this in a round trip. See Memory.",
+    ),
+    key(
+        "streams.memory_bytes",
+        Kind::Number { min: 16 << 20, max: STREAM_MEMORY_BYTES_MAX },
+        "536870912",
+        "What this node, as a destination, holds of all streams together, in bytes; each shard has its part, of which a stream has a quarter at most, a tenant half. See Memory.",
     ),
     key(
         "streams.outbox_bytes",

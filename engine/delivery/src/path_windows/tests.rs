@@ -11,19 +11,29 @@
 
 use bytes::Bytes;
 use hawser_wire::{
-    BootEpoch, ProducerId, Record, RecordView, StreamAck, TenantId, TrafficClass, put_varint,
+    BootEpoch, FrameFlags, ProducerId, Record, RecordView, StreamAck, TenantId, TrafficClass,
+    put_varint,
 };
 
 use super::*;
-use crate::{ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver, TransmitBody};
+use crate::{
+    ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver, TransmitBody, WindowBudget,
+};
 
 const DESTINATION: NodeId = NodeId::from_bytes([2; 16]);
 const KEY: PathKey =
     PathKey { destination: DESTINATION, path: PathId(7), class: TrafficClass::Bulk };
+const TENANT: TenantId = TenantId::from_bytes([9; 16]);
+const NONE: FrameFlags = FrameFlags(0);
 const PRODUCER: ProducerId = ProducerId(1);
 const CONSUMER: &str = "app";
 const TICK: Duration = Duration::from_micros(100);
 const KIB: u64 = 1 << 10;
+
+/// Memory for all.
+fn plenty() -> WindowBudget {
+    WindowBudget::new(1 << 40)
+}
 
 /// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
 struct Seeded(u64);
@@ -65,7 +75,7 @@ impl Stream {
         let (epoch, nodes) = (BootEpoch(1), [DESTINATION]);
         let mut sender = StreamSender::new(tenant, id, epoch, &nodes, true, limits);
         sender.handle_path(DESTINATION, true);
-        let mut receiver = StreamReceiver::new(id, epoch, false, [], limits);
+        let mut receiver = StreamReceiver::new(TENANT, id, epoch, false, [], limits);
         receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
         let answers = VecDeque::new();
         Self { sender, receiver, message_bytes, next_seq: 1, got_bytes: 0, answers }
@@ -83,11 +93,8 @@ impl Stream {
     fn take(&mut self, now: MonoTime, record: &Record, marked: bool) {
         let bytes = record.to_bytes();
         let view = RecordView::decode(&bytes).unwrap();
-        let outcome = if marked {
-            self.receiver.handle_marked_record(&view)
-        } else {
-            self.receiver.handle_record(&view)
-        };
+        let flags = if marked { FrameFlags::CONGESTION_EXPERIENCED } else { NONE };
+        let outcome = self.receiver.handle_record(now, &view, flags);
         assert_ne!(outcome, RecordOutcome::Refused);
         while let Some(record) = self.receiver.poll_deliver(CONSUMER) {
             self.got_bytes += record.payload.len() as u64;
@@ -187,7 +194,7 @@ impl Source {
             sender.poll_transmit(now, |offer| windows.may_send(now, KEY, id, offer.len_bytes))
         {
             match transmit.body {
-                TransmitBody::Sync(sync) => receiver.handle_sync(&sync),
+                TransmitBody::Sync(sync) => receiver.handle_sync(&sync, NONE),
                 TransmitBody::Record(record) => {
                     windows.settle(now, KEY, sender);
                     sent.push((index, record));
@@ -295,7 +302,7 @@ impl World {
         }
         let back = now.saturating_add(self.rtt);
         for stream in self.sources.iter_mut().flat_map(|source| &mut source.streams) {
-            if let Some(ack) = stream.receiver.poll_ack(now) {
+            if let Some(ack) = stream.receiver.poll_ack(now, &mut plenty()) {
                 stream.answers.push_back((back, Answer::Ack(ack)));
             }
         }
@@ -485,7 +492,7 @@ fn a_stream_that_leaves_makes_room_and_hands_on_its_turn() {
     for index in 0..3 {
         source.visit(now, index, &mut Vec::new());
         let stream = &mut source.streams[index];
-        let ack = stream.receiver.poll_ack(now).unwrap();
+        let ack = stream.receiver.poll_ack(now, &mut plenty()).unwrap();
         stream.sender.handle_ack(now, DESTINATION, &ack);
     }
     let sent = source.run(now, true);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hawser_wire::{MonoTime, NodeId, ProducerId, StreamAck, StreamOffset, StreamSync};
+use hawser_wire::{FrameFlags, MonoTime, NodeId, ProducerId, StreamAck, StreamOffset, StreamSync};
 
 use super::StreamSender;
 use crate::destination::SyncState;
@@ -61,6 +61,7 @@ impl StreamSender {
             destination.restart_sync(SyncState::Telling);
             destination.set_origin(start, &self.outbox);
             destination.base = start;
+            destination.sent_end = start;
             destination.received = start;
             destination.consumed = start;
         }
@@ -77,6 +78,7 @@ impl StreamSender {
         if let Some(destination) = self.destinations.get_mut(index) {
             if destination.sync == SyncState::Telling && destination.receiver_epoch.is_none() {
                 destination.base = destination.base.max(destination.consumed);
+                destination.sent_end = destination.sent_end.max(destination.base);
             }
             destination.sync_sent(now);
             node = destination.node;
@@ -91,7 +93,8 @@ impl StreamSender {
         let end = end.filter(|_| base.is_some());
         let producers = base.map(|base| self.producers_at(base)).unwrap_or_default();
         let sync = StreamSync { stream, fence_epoch, base, end, producers };
-        Transmit { destination: node, body: TransmitBody::Sync(sync) }
+        let flags = FrameFlags::CREDIT_LIMITED;
+        Transmit { destination: node, flags, body: TransmitBody::Sync(sync) }
     }
 
     /// Each producer's next sequence at `base`: that of its first record there, else its next.

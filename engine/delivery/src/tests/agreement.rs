@@ -1,6 +1,6 @@
 //! Where a stream goes on: told before records flow, and told again.
 
-use super::{CONSUMER, DESTINATION, STREAM, at, attached, publish, sender, settle};
+use super::{CONSUMER, DESTINATION, NONE, STREAM, at, attached, plenty, publish, sender, settle};
 use crate::{StreamSender, Transmit, TransmitBody};
 use hawser_wire::{BootEpoch, StreamAck};
 
@@ -26,8 +26,8 @@ fn a_destination_that_hosts_the_stream_now_is_told_at_once() {
     else {
         panic!("not told again");
     };
-    receiver.handle_sync(&sync);
-    sender.handle_ack(now, DESTINATION, &receiver.poll_ack(now).unwrap());
+    receiver.handle_sync(&sync, NONE);
+    sender.handle_ack(now, DESTINATION, &receiver.poll_ack(now, &mut plenty()).unwrap());
     let next = sender.poll_transmit(now, |_| true);
     assert!(next.is_some_and(|transmit| matches!(transmit.body, TransmitBody::Record(_))));
 }

@@ -10,10 +10,10 @@ fn next(sender: &mut StreamSender, now: u64) -> Option<TransmitBody> {
 
 fn deliver(receiver: &mut StreamReceiver, body: &TransmitBody) {
     match body {
-        TransmitBody::Sync(sync) => receiver.handle_sync(sync),
+        TransmitBody::Sync(sync) => receiver.handle_sync(sync, NONE),
         TransmitBody::Record(record) => {
             let bytes = record.to_bytes();
-            receiver.handle_record(&RecordView::decode(&bytes).unwrap());
+            receiver.handle_record(at(0), &RecordView::decode(&bytes).unwrap(), NONE);
         }
     }
 }
@@ -22,7 +22,7 @@ fn deliver(receiver: &mut StreamReceiver, body: &TransmitBody) {
 fn a_gap_is_a_loss_only_if_it_lasts() {
     let (mut sender, mut receiver) = (sender(1, true), attached(1, &[]));
     let answer = |sender: &mut StreamSender, receiver: &mut StreamReceiver, now| {
-        let ack = receiver.poll_ack(at(now)).unwrap();
+        let ack = receiver.poll_ack(at(now), &mut plenty()).unwrap();
         sender.handle_ack(at(now), DESTINATION, &ack);
     };
     deliver(&mut receiver, &next(&mut sender, 0).unwrap());

@@ -3,8 +3,8 @@
 use hawser_wire::{Record, RecordView};
 
 use super::{
-    CONSUMER, DESTINATION, StreamReceiver, StreamSender, TransmitBody, at, attached, publish,
-    sender, settle,
+    CONSUMER, DESTINATION, NONE, StreamReceiver, StreamSender, TransmitBody, at, attached, plenty,
+    publish, sender, settle,
 };
 
 /// What the source sends now: records, and how often it asks.
@@ -21,8 +21,8 @@ fn sent(sender: &mut StreamSender, now: u64) -> (Vec<Record>, usize) {
 
 fn arrive(now: u64, record: &Record, receiver: &mut StreamReceiver, sender: &mut StreamSender) {
     let bytes = record.to_bytes();
-    receiver.handle_record(&RecordView::decode(&bytes).unwrap());
-    if let Some(ack) = receiver.poll_ack(at(now)) {
+    receiver.handle_record(at(now), &RecordView::decode(&bytes).unwrap(), NONE);
+    if let Some(ack) = receiver.poll_ack(at(now), &mut plenty()) {
         sender.handle_ack(at(now), DESTINATION, &ack);
     }
 }

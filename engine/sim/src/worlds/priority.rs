@@ -5,7 +5,8 @@ use std::time::Duration;
 use hawser_wire::TrafficClass;
 
 use super::{
-    faults, flow, full_link, limits, link, link_config, marking_link, path_window, priority,
+    MEMORY_BYTES, faults, flow, full_link, limits, link, link_config, marking_link, path_window,
+    priority,
 };
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
@@ -62,6 +63,7 @@ fn slow_pieces(name: &'static str, about: &'static str, bulk_lanes: u16) -> Worl
         ],
         link: link_config(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(6, &kinds),
         expect: Expectation::default(),
@@ -116,6 +118,7 @@ pub fn priority_relay() -> World {
         ],
         link: marking_link(),
         delivery: limits(),
+        memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
         expect: Expectation {

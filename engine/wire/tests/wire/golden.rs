@@ -11,8 +11,8 @@ use hawser_wire::{
     JoinRequest, LaneAck, LaneAckEntry, LaneClasses, LaneClose, LaneFragment, LaneId, LifeNonce,
     LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId, Notice, NoticeLimit,
     NoticeReason, NoticeRefusal, PathId, ProducerId, RecordBuilder, RecordView, RouteHeader,
-    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, StripeStamp, TenantId,
-    TrafficClass, TurnDelay, capability, put_varint,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamRefusal, StreamSync, StripeStamp,
+    TenantId, TrafficClass, TurnDelay, capability, put_varint,
 };
 
 use crate::layouts::{LAYOUTS, advanced, hops, written};
@@ -388,8 +388,16 @@ fn stream_messages() {
         ended: true,
         forgot: false,
         producers: vec![(PRODUCER, 44), (ProducerId(9), 1)],
+        refused: None,
     };
     check("stream-ack", &ack, StreamAck::encode, StreamAck::decode);
+    let refusal = StreamAck {
+        producers: Vec::new(),
+        ended: false,
+        refused: Some(StreamRefusal::CreditOverrun),
+        ..ack
+    };
+    check("stream-ack-refused", &refusal, StreamAck::encode, StreamAck::decode);
 
     let notice = Notice {
         path: PathId(17),

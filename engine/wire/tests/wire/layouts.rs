@@ -192,7 +192,7 @@ pub(crate) const LAYOUTS: &[Layout] = &[
     },
     Layout {
         name: "stream ack",
-        vectors: &["stream-ack"],
+        vectors: &["stream-ack", "stream-ack-refused"],
         end: End::Closed,
         recode: |input| StreamAck::decode(input).map(|ack| written(|out| ack.encode(out))),
     },

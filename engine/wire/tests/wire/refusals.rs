@@ -111,7 +111,7 @@ fn stream_ack() {
     let (received, seen, flags, producers) = (32, 40, 80, 81);
     assert_eq!(refused(received, &[39]), invalid("stream ack's order", 39));
     assert_eq!(refused(seen, &[42]), invalid("stream ack's order", 43));
-    assert_eq!(refused(flags, &[8]), invalid("stream ack's flags", 8));
+    assert_eq!(refused(flags, &[16]), invalid("stream ack's flags", 16));
     let many = too_large("list of producers", 1025, 1024);
     assert_eq!(refused(producers, &[0x01, 0x04]), many);
 }

@@ -6,8 +6,8 @@ use hawser_wire::{
     FrameHeader, FrameKind, Hello, Incarnation, JoinReply, JoinRequest, LaneAck, LaneAckEntry,
     LaneClose, LaneId, LifeNonce, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, MeshId, NodeId,
     Notice, NoticeLimit, NoticeReason, NoticeRefusal, PathId, ProducerId, Record, RecordBuilder,
-    StreamAck, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
-    capability, put_varint,
+    StreamAck, StreamHeader, StreamId, StreamOffset, StreamRefusal, StreamSync, TenantId,
+    TrafficClass, capability, put_varint,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -277,6 +277,7 @@ prop_compose! {
         (origin, credit_bytes, marked_bytes) in any::<(u64, u64, u64)>(),
         (unknown, ended, forgot) in any::<(bool, bool, bool)>(),
         producers in vec(any::<(u64, u64)>(), 0..20),
+        refused in stream_refusal(),
     ) -> StreamAck {
         offsets.sort_unstable();
         let [consumed, received, seen] = offsets.map(StreamOffset);
@@ -295,6 +296,16 @@ prop_compose! {
             ended,
             forgot,
             producers,
+            refused,
         }
     }
+}
+
+fn stream_refusal() -> impl Strategy<Value = Option<StreamRefusal>> {
+    use StreamRefusal::{
+        AckAhead, BeyondEnd, CreditOverrun, CreditReturned, ReorderOverrun, SequenceJump, Unknown,
+    };
+    let known = [CreditOverrun, CreditReturned, AckAhead, SequenceJump, ReorderOverrun, BeyondEnd];
+    let any = prop_oneof![select(known.to_vec()), (7..=u8::MAX).prop_map(Unknown)];
+    option::of(any)
 }

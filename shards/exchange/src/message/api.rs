@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use hawser_wire::{ProducerId, Record, StreamId, StreamOffset};
+use hawser_wire::{NodeId, ProducerId, Record, StreamId, StreamOffset, StreamRefusal};
 
 /// One call of a client on one API thread; never reused there.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -154,6 +154,14 @@ pub enum Refusal {
         what: &'static str,
         /// The bound.
         max: usize,
+    },
+    /// An end of the stream broke its rules: nothing is published to the node before it, or this one,
+    /// has begun a new life.
+    StreamRefused {
+        /// The node at the other end.
+        node: NodeId,
+        /// Why.
+        reason: StreamRefusal,
     },
     /// A newer call of the same producer took over.
     TakenOver,

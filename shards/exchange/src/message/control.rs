@@ -6,7 +6,7 @@ use hawser_wire::{
     StreamOffset, TenantId, TrafficClass,
 };
 
-use super::{LinkEventReport, MessageReport, ShardReport};
+use super::{LinkEventReport, MessageReport, ShardReport, StreamRefusedReport};
 use crate::LaneRule;
 
 /// A lane whose handshake is done, on its way to the shard that owns the link.
@@ -235,6 +235,9 @@ pub enum ShardToControl {
         /// The destination.
         node: NodeId,
     },
+    /// One end of a stream that is hosted here broke its rules. Once for each life of that end, and once
+    /// a second for a stream at most.
+    StreamRefused(Box<StreamRefusedReport>),
     /// The stream was closed and everything is consumed. The shard goes on answering for it until
     /// it is told to forget it with [`ControlToShard::DropStream`].
     StreamEnded {

@@ -17,6 +17,6 @@ pub use control::{
 };
 pub use report::{
     LaneReport, LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending,
-    MessageWay, ShardReport, StreamReport,
+    MessageWay, ShardReport, StreamRefusedReport, StreamReport,
 };
 pub use shard::{RoutedFrame, ShardToShard};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_wire::{
-    LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId, StreamOffset, TrafficClass,
+    LaneId, LinkEpoch, NodeId, PathId, ShardId, StreamId, StreamOffset, StreamRefusal, TrafficClass,
 };
 
 /// What a shard owns, for `link ls`, `lane ls`, `stream ls`.
@@ -95,6 +95,22 @@ pub struct LinkEventReport {
     pub name: &'static str,
     /// The inputs by name: numbers with their unit in the name, or words.
     pub inputs: Vec<(&'static str, String)>,
+}
+
+/// One end of a stream broke its rules, and the other one has nothing more of it in the present life of
+/// that end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StreamRefusedReport {
+    /// The stream.
+    pub stream: StreamId,
+    /// The node at its other end.
+    pub peer: NodeId,
+    /// Why.
+    pub reason: StreamRefusal,
+    /// With numbers, for people; none if the other end has refused this one, which knows no more.
+    pub detail: Option<String>,
+    /// How often, since the last such report about the stream.
+    pub times: u64,
 }
 
 /// The ways that one message took, for `route explain --message`.

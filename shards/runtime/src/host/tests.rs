@@ -4,6 +4,8 @@ use hawser_exchange::{ApiShardPort, Exchange, SessionId, SourceSpec, exchange};
 use hawser_session::LaneSession;
 use hawser_wire::{BootEpoch, StreamAck, TenantId, TrafficClass};
 
+use hawser_exchange::PublishedBatch;
+
 use super::*;
 
 const STREAM: StreamId = StreamId::from_bytes([3; 16]);
@@ -39,6 +41,7 @@ fn ack(received: u64) -> StreamAck {
         ended: false,
         forgot: false,
         producers: Vec::new(),
+        refused: None,
     }
 }
 

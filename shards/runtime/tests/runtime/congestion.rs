@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::thread::JoinHandle;
 
-use hawser_delivery::{ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver};
+use hawser_delivery::{ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver, WindowBudget};
 use hawser_exchange::{ControlToShard, SourceSpec, StreamSpec};
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, FrameFlags, FrameKind, LaneAckEntry, LinkSequence, MonoTime, NodeId,
@@ -21,6 +21,7 @@ const MESSAGES: u64 = 1500;
 const QUEUE_BYTES: usize = 2 << 20;
 /// The relay's adjacency to the destination.
 const ON: u32 = 9;
+const TENANT: TenantId = TenantId::from_bytes([9; 16]);
 const CONSUMER: &str = "reader";
 
 /// A stream at its destination.
@@ -85,7 +86,11 @@ impl Destination {
             let (_, body) = RouteHeader::decode(&frame.body).unwrap();
             if frame.header.kind == FrameKind::StreamSync {
                 let sync = StreamSync::decode(body).unwrap();
-                self.sinks.get_mut(&sync.stream).unwrap().receiver.handle_sync(&sync);
+                self.sinks
+                    .get_mut(&sync.stream)
+                    .unwrap()
+                    .receiver
+                    .handle_sync(&sync, frame.header.flags);
                 self.answer(sync.stream);
             } else if frame.header.kind == FrameKind::Record {
                 for _ in 0..4 {
@@ -105,12 +110,8 @@ impl Destination {
     fn handle_record(&mut self, view: &RecordView<'_>, flags: FrameFlags) {
         let now = self.now();
         let sink = self.sinks.get_mut(&view.header.stream).unwrap();
-        let outcome = if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
-            sink.marked += 1;
-            sink.receiver.handle_marked_record(view)
-        } else {
-            sink.receiver.handle_record(view)
-        };
+        sink.marked += u64::from(flags.contains(FrameFlags::CONGESTION_EXPERIENCED));
+        let outcome = sink.receiver.handle_record(now, view, flags);
         assert_ne!(outcome, RecordOutcome::Refused);
         while let Some(record) = sink.receiver.poll_deliver(CONSUMER) {
             let next = record.header.stream_end();
@@ -121,7 +122,9 @@ impl Destination {
     fn answer(&mut self, stream: StreamId) {
         let now = self.now();
         let sink = self.sinks.get_mut(&stream).unwrap();
-        let Some(ack) = sink.receiver.poll_ack(now) else { return };
+        let Some(ack) = sink.receiver.poll_ack(now, &mut WindowBudget::new(1 << 40)) else {
+            return;
+        };
         let hops = [AdjacencyIndex(1), AdjacencyIndex(sink.back)];
         let mut header = Vec::new();
         RouteHeader::encode(&mut header, self.peer.id, sink.source, PathId(1), &hops).unwrap();
@@ -193,7 +196,7 @@ fn share(mark_bytes: usize) -> (Vec<u64>, u64, u64) {
     relay.route(&routes, &[(ON, id), (2, sources[0]), (3, sources[1])]);
     let sink = |source: NodeId, stream, back| {
         let limits = DeliveryLimits::default();
-        let mut receiver = StreamReceiver::new(stream, BootEpoch(1), false, [], limits);
+        let mut receiver = StreamReceiver::new(TENANT, stream, BootEpoch(1), false, [], limits);
         receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
         Sink { source, back, receiver, marked: 0 }
     };

@@ -20,6 +20,7 @@ mod node;
 mod peer;
 mod recovery;
 mod shutdown;
+mod stream_violations;
 mod streams;
 mod stripes;
 mod violations;

@@ -1,0 +1,195 @@
+//! What one stream sends when it has its turn, and what it answers.
+
+use hawser_delivery::{PathKey, PathWindows, Transmit, TransmitBody, WindowBudget};
+use hawser_link::FrameParts;
+use hawser_wire::{
+    BootEpoch, FrameKind, MonoTime, NodeId, StreamAck, StreamId, StreamSync, TrafficClass,
+};
+
+use crate::dispatch::{Forwarder, Sent};
+use crate::host::StreamHost;
+use crate::io::ShardIo;
+use crate::rounds::{Rounds, Turn};
+
+/// What the streams of a shard share.
+pub(super) struct Shared<'a> {
+    /// What may be under way on each path.
+    pub(super) windows: &'a mut PathWindows,
+    /// What may be granted to sources.
+    pub(super) budget: &'a mut WindowBudget,
+}
+
+/// What a stream did when it had its turn, and what it waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Visit {
+    pub(super) sent: bool,
+    /// It would send more to where there is no room or no path.
+    pub(super) wants_room: bool,
+    /// It would send more, but others come first.
+    pub(super) wants_turn: bool,
+}
+
+/// Sends what a stream may send before others have their turn.
+pub(super) fn send_from<I: ShardIo>(
+    now: MonoTime,
+    stream: StreamId,
+    host: &mut StreamHost,
+    shared: &mut Shared<'_>,
+    rounds: &mut Rounds,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) -> Visit {
+    let mut visit = Visit::default();
+    rounds.begin_visit();
+    loop {
+        let StreamHost { sender, shares, paths, .. } = host;
+        let next = sender.as_mut().and_then(|sender| {
+            sender.poll_transmit(now, |offer| {
+                let node = offer.destination;
+                let window = paths.window_to(node);
+                if window
+                    .is_some_and(|key| !shared.windows.may_send(now, key, stream, offer.len_bytes))
+                {
+                    return false;
+                }
+                let path = paths.path_to(node).unwrap_or_default();
+                let class = paths.class;
+                let next_hop = forwarder.next_hop(class, node, path);
+                let turn = next_hop.map_or(Turn::WhenRoom, |neighbour| {
+                    let has_room = forwarder.has_room(neighbour, class, stream);
+                    rounds.turn(stream, shares, (neighbour, class), has_room)
+                });
+                visit.wants_room |= turn == Turn::WhenRoom;
+                visit.wants_turn |= turn == Turn::Later;
+                turn == Turn::Now
+            })
+        });
+        let Some(transmit) = next else { break };
+        visit.sent = true;
+        if let TransmitBody::Record(record) = &transmit.body {
+            let (to, bytes) = (transmit.destination, record.charge_bytes());
+            let path = host.paths.path_to(to).unwrap_or_default();
+            if let Some(neighbour) = forwarder.next_hop(host.paths.class, to, path) {
+                host.shares.spend((neighbour, host.paths.class), bytes);
+            }
+            host.paths.note_sent(to, bytes);
+            host.settle_path(now, transmit.destination, shared.windows);
+        }
+        transmit_from(now, host, &transmit, shared, forwarder, scratch);
+    }
+    for key in host.paths.windows() {
+        shared.windows.end_visit(key, stream);
+    }
+    visit
+}
+
+/// A record on its way to `node` was dropped; for want of room, if a path is `congested`.
+pub(super) fn handle_dropped(
+    now: MonoTime,
+    node: NodeId,
+    congested: Option<PathKey>,
+    host: &mut StreamHost,
+    windows: &mut PathWindows,
+) {
+    let Some(sender) = &mut host.sender else { return };
+    sender.handle_dropped(now, node);
+    if let Some(path) = congested {
+        windows.handle_loss(now, path);
+    }
+    host.settle_path(now, node, windows);
+}
+
+/// Sends what the source's half wants sent; to this very node without leaving the shard.
+fn transmit_from<I: ShardIo>(
+    now: MonoTime,
+    host: &mut StreamHost,
+    transmit: &Transmit,
+    shared: &mut Shared<'_>,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) {
+    let to = transmit.destination;
+    if to == forwarder.local {
+        match &transmit.body {
+            TransmitBody::Sync(sync) => {
+                if let Some(receiver) = &mut host.receiver {
+                    receiver.handle_sync(sync, transmit.flags);
+                }
+            }
+            TransmitBody::Record(record) => {
+                host.handle_record(now, &record.view(), transmit.flags);
+            }
+        }
+        acknowledge_from(now, host, shared.budget, forwarder, scratch);
+        return;
+    }
+    let sent = match &transmit.body {
+        TransmitBody::Sync(sync) => {
+            scratch.clear();
+            sync.encode(scratch);
+            let parts: [&[u8]; 1] = [scratch];
+            let body = FrameParts::of(&parts);
+            let (kind, class) = (FrameKind::StreamSync, TrafficClass::Control);
+            forwarder.send_flagged(to, None, kind, class, transmit.flags, body)
+        }
+        TransmitBody::Record(record) => {
+            let path = Some(host.paths.path_to(to).unwrap_or_default());
+            let (kind, class, flags) = (FrameKind::Record, host.paths.class, host.record_flags());
+            let flags = flags.with(transmit.flags);
+            record.with_parts(|parts, payload| {
+                let body = FrameParts { parts, end: Some(payload) };
+                forwarder.send_flagged(to, path, kind, class, flags, body)
+            })
+        }
+    };
+    if let TransmitBody::Record(record) = &transmit.body
+        && sent == Sent::Queued
+    {
+        host.note_sent(now, to, &record.header, forwarder);
+    }
+    let is_record = matches!(transmit.body, TransmitBody::Record(_));
+    let is_full = matches!(sent, Sent::Full(_));
+    let congested = host.paths.window_to(to).filter(|_| is_record && is_full);
+    if sent != Sent::Queued {
+        handle_dropped(now, to, congested, host, shared.windows);
+    }
+}
+
+/// Sends the acknowledgement that the destination's half owes, if any.
+pub(super) fn acknowledge_from<I: ShardIo>(
+    now: MonoTime,
+    host: &mut StreamHost,
+    budget: &mut WindowBudget,
+    forwarder: &mut Forwarder<I>,
+    scratch: &mut Vec<u8>,
+) {
+    let Some(source) = host.source() else { return };
+    let Some(ack) = host.receiver.as_mut().and_then(|receiver| receiver.poll_ack(now, budget))
+    else {
+        return;
+    };
+    if source == forwarder.local {
+        if let Some(sender) = &mut host.sender {
+            sender.handle_ack(now, source, &ack);
+        }
+        return;
+    }
+    scratch.clear();
+    ack.encode(scratch);
+    // Without a path it is lost, and sent anew when there is one again.
+    let _sent =
+        forwarder.send(source, None, FrameKind::StreamAck, TrafficClass::Control, &[scratch]);
+}
+
+/// Tells a source that its stream is not known here.
+pub(super) fn answer_unknown<I: ShardIo>(
+    from: NodeId,
+    sync: &StreamSync,
+    epoch: BootEpoch,
+    forwarder: &mut Forwarder<I>,
+) {
+    let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
+    let mut out = Vec::with_capacity(128);
+    ack.encode(&mut out);
+    let _sent = forwarder.send(from, None, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
+}
