@@ -203,7 +203,7 @@ impl MeshSimulation {
             numbers,
             key_of,
             judge: Judge::new(keys),
-            meshes: KnownMeshes::new(graph.weights, trees),
+            meshes: KnownMeshes::new(graph.weights),
             workspace: SpfWorkspace::default(),
             config,
             random: random.fork(12),
@@ -427,13 +427,13 @@ impl MeshSimulation {
         }
     }
 
-    /// The node with the paths that it has published.
+    /// The node with all paths that it has published.
     pub(crate) fn with_paths(&mut self, number: u32) -> &MeshNode {
         let at = usize::try_from(number).unwrap_or(usize::MAX);
         if let Some(node) = self.nodes.get_mut(at) {
             let (ends, ids) = (&node.ends, &self.ids);
             let adjacencies = || super::node::adjacencies(ends, ids);
-            node.routes.compute(node.id, adjacencies, &mut self.workspace);
+            node.routes.compute_lists(node.id, adjacencies, &mut self.workspace);
         }
         self.node(number)
     }
