@@ -5,7 +5,7 @@ use std::time::Duration;
 use hawser_wire::{AdjacencyIndex, MonoTime, NodeId};
 use proptest::prelude::*;
 
-use super::{check_all, holds, lsa, millis, node, seal};
+use super::{check_all, drain, holds, lsa, millis, node, seal};
 use crate::message::Message;
 use crate::{Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, RejectReason};
 
@@ -17,12 +17,6 @@ fn as_message(lifetime: Duration, lsa: &Lsa) -> Vec<u8> {
     let mut encoding = Vec::new();
     lsa.encode(&mut encoding);
     Message::encode_lsa(lifetime, &encoding)
-}
-
-fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
-    std::iter::from_fn(|| flooding.poll_transmit())
-        .map(|(to, bytes)| (to, Message::decode(&bytes).unwrap()))
-        .collect()
 }
 
 fn with_neighbours(neighbours: &[u8]) -> Flooding {
