@@ -6,6 +6,7 @@ use std::time::Duration;
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::candidates::PATIENCE;
+use crate::lsdb::Outgoing;
 use crate::message::{ENTRIES_MAX, Message, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
@@ -314,12 +315,11 @@ impl Neighbour {
         while self.unacked_bytes < WINDOW_BYTES
             && let Some((&origin, &has_version_before)) = self.unsent.first_key_value()
         {
-            let lifetime = lsdb.lifetime(now, origin);
-            let Some(encoding) = lsdb.encoding(origin).filter(|_| lifetime.as_secs() > 0) else {
+            let Some(Outgoing { lifetime, encoding, delta }) = lsdb.outgoing(now, origin) else {
                 self.unsent.pop_first();
                 continue;
             };
-            let delta = lsdb.delta(origin).filter(|_| has_version_before);
+            let delta = delta.filter(|_| has_version_before);
             let message = match delta {
                 Some(delta) => Message::encode_delta(lifetime, delta),
                 None => Message::encode_lsa(lifetime, encoding),
@@ -330,7 +330,7 @@ impl Neighbour {
             }
             messages.push(message);
             self.unsent.pop_first();
-            self.note_sent(now, origin, delta.unwrap_or(encoding).len(), delta.is_some());
+            self.note_sent(now, origin, delta.map_or(encoding.len(), <[u8]>::len), delta.is_some());
         }
         if messages.is_empty() {
             return None;

@@ -407,9 +407,9 @@ fn equal_advertisements_are_shared_and_others_are_not() {
     let stored = one.lsdb().stored(node(9)).unwrap();
     let place = |flooding: &Flooding| std::ptr::from_ref(flooding.lsdb().get(node(9)).unwrap());
     assert_ne!(place(&one), place(&same));
-    assert!(same.adopt(stored));
+    assert!(same.adopt(&stored));
     assert_eq!(place(&one), place(&same));
-    assert!(!other.adopt(stored), "an older one does not come back");
+    assert!(!other.adopt(&stored), "an older one does not come back");
     assert_eq!(other.lsdb().version(node(9)).unwrap().sequence, 2);
-    assert!(!Flooding::new(node(1)).adopt(stored));
+    assert!(!Flooding::new(node(1)).adopt(&stored));
 }

@@ -147,7 +147,8 @@ proptest! {
                 expected = if end >= expected + 60 { end } else { expected };
             }
             prop_assert!(flooding.lsdb().get(node(9)).is_some());
-            let left = flooding.lsdb().lifetime(millis(now * 1000), node(9)).as_secs();
+            let outgoing = flooding.lsdb().outgoing(millis(now * 1000), node(9));
+            let left = outgoing.map_or(0, |outgoing| outgoing.lifetime.as_secs());
             prop_assert_eq!(left, expected - now);
             prop_assert!(expected <= first.unwrap() + 3600);
         }

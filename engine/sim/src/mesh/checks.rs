@@ -166,7 +166,7 @@ impl MeshSimulation {
     }
 
     /// Follows a list over the links as they are.
-    fn walk(
+    pub(super) fn walk(
         &self,
         source: u32,
         to: u32,

@@ -73,7 +73,7 @@ impl MeshSimulation {
             return self.with_paths(at).routes.snapshot()?.backup(class, neighbour, destination);
         }
         let routes = &mut self.nodes.get_mut(usize::try_from(at).ok()?)?.routes;
-        match routes.backup(node, neighbour, destination, &mut self.workspace) {
+        match routes.backup(node, neighbour, destination, &mut self.trees) {
             Some(backup) => backup,
             // No path takes the link any more.
             None => Some(self.path_of(class, at, destination, |_| true)?.1),
@@ -83,7 +83,7 @@ impl MeshSimulation {
     /// The node with the tree of what it has published.
     fn with_tree(&mut self, number: u32) -> Option<&MeshNode> {
         let node = self.nodes.get_mut(usize::try_from(number).ok()?)?;
-        node.routes.compute(node.id, &mut self.workspace);
+        node.routes.compute(node.id, &mut self.trees);
         Some(node)
     }
 
@@ -99,10 +99,11 @@ impl MeshSimulation {
             };
             let Some(&end) = self.node(at).end_of(index) else { return Fate::NoWay };
             let next = if end.is_usable() {
-                let Ok((fixed, rest)) = RouteHeader::split_advanced(&header) else {
+                let Ok((fixed, _)) = RouteHeader::split_advanced(&header) else {
                     return Fate::NoWay;
                 };
-                header = [&fixed[..], rest].concat();
+                let Some((front, _)) = header.split_first_chunk_mut() else { return Fate::NoWay };
+                *front = fixed;
                 end
             } else {
                 let Some((first, repaired)) = self.detour(class, at, end.neighbour, &header) else {

@@ -246,7 +246,7 @@ impl MeshSimulation {
     }
 
     /// How long members may be wrong about each other.
-    fn members_within(&self, deaths: bool) -> Duration {
+    pub(super) fn members_within(&self, deaths: bool) -> Duration {
         let nodes = self.nodes.len().max(2);
         let logs = f64::from(u32::try_from(nodes).unwrap_or(u32::MAX));
         let interval = self.config.probe_interval;

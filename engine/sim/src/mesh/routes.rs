@@ -2,7 +2,7 @@
 //! and backups alone.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use hawser_routing::{
     Backups, Graph, Lsdb, MeshTopology, NodeNumber, PathComputer, RouteSnapshot, ShortestPathTree,
@@ -24,22 +24,48 @@ const MESHES_KEPT: usize = 32;
 pub(crate) struct KnownMesh {
     digest: u64,
     pub(crate) mesh: Arc<MeshTopology>,
-    graph: Arc<SharedGraph>,
 }
 
-/// What all classes see of a mesh, if they weigh alike; made when it is asked for.
-#[derive(Debug, Default)]
-struct SharedGraph(OnceLock<Option<Graph>>);
+/// Graphs kept, to be shared by the nodes that compute in one mesh at about the same time. One of 10,000
+/// nodes has a megabyte: the nodes keep none.
+const GRAPHS_KEPT: usize = 32;
 
-impl KnownMesh {
-    fn graph(&self) -> Option<&Graph> {
-        let make = || {
-            let topology = self.mesh.topology();
-            let [first, rest @ ..] = TrafficClass::ALL.map(|class| topology.weights(class));
-            let alike = rest.iter().all(|weights| *weights == first);
-            alike.then(|| topology.graph(TrafficClass::Bulk).ok()).flatten()
-        };
-        self.graph.0.get_or_init(make).as_ref()
+/// What trees are computed with.
+#[derive(Debug, Default)]
+pub(crate) struct Trees {
+    spf: SpfWorkspace,
+    /// Of the latest meshes; none where not all classes weigh alike.
+    graphs: VecDeque<(Arc<MeshTopology>, Option<Arc<Graph>>)>,
+}
+
+impl Trees {
+    /// What all classes see of a mesh, if they weigh alike.
+    fn graph(&mut self, mesh: &Arc<MeshTopology>) -> Option<Arc<Graph>> {
+        let known = self.graphs.iter().rev().find(|(of, _)| Arc::ptr_eq(of, mesh));
+        if let Some((_, graph)) = known {
+            return graph.clone();
+        }
+        let topology = mesh.topology();
+        let [first, rest @ ..] = TrafficClass::ALL.map(|class| topology.weights(class));
+        let alike = rest.iter().all(|weights| *weights == first);
+        let graph = alike.then(|| topology.graph(TrafficClass::Bulk).ok()).flatten().map(Arc::new);
+        if self.graphs.len() >= GRAPHS_KEPT {
+            self.graphs.pop_front();
+        }
+        self.graphs.push_back((Arc::clone(mesh), graph.clone()));
+        graph
+    }
+
+    /// The tree of a node, and the graph that it is of.
+    fn of(
+        &mut self,
+        mesh: &Arc<MeshTopology>,
+        node: NodeId,
+    ) -> Option<(ShortestPathTree, Arc<Graph>)> {
+        let graph = self.graph(mesh)?;
+        let mut tree = ShortestPathTree::default();
+        tree.compute(&graph, mesh.number(node)?, &mut self.spf);
+        Some((tree, graph))
     }
 }
 
@@ -48,11 +74,14 @@ impl KnownMesh {
 pub(crate) struct KnownMeshes {
     weights: [Weights; TrafficClass::ALL.len()],
     latest: VecDeque<Arc<KnownMesh>>,
+    /// The last of them, with what it was read from: what each node knows would keep its database's
+    /// memory for long.
+    last: Option<MeshTopology>,
 }
 
 impl KnownMeshes {
     pub(crate) const fn new(weights: [Weights; TrafficClass::ALL.len()]) -> Self {
-        Self { weights, latest: VecDeque::new() }
+        Self { weights, latest: VecDeque::new(), last: None }
     }
 
     /// What `lsdb` says.
@@ -64,14 +93,14 @@ impl KnownMeshes {
             return Arc::clone(known);
         }
         // Most of it is as the last one to ask knew it.
-        let last = self.latest.back().and_then(|known| known.mesh.seen_from(node));
+        let last = self.last.as_ref().and_then(|last| last.seen_from(node));
         let mesh = last
             .map_or_else(|| MeshTopology::new(lsdb, node, self.weights), |last| last.update(lsdb));
-        // Another word of a node about a link that is gone already changes no graph.
+        // Another word of a node about a link that is gone already changes no tree.
         let same = self.latest.iter().rev().find(|known| known.mesh.is_same_map(&mesh));
-        let graph = same.map(|known| Arc::clone(&known.graph)).unwrap_or_default();
-        let mesh = same.map_or_else(|| Arc::new(mesh), |known| Arc::clone(&known.mesh));
-        let known = Arc::new(KnownMesh { digest, mesh, graph });
+        let kept = same.map_or_else(|| Arc::new(mesh.detached()), |known| Arc::clone(&known.mesh));
+        self.last = Some(mesh);
+        let known = Arc::new(KnownMesh { digest, mesh: kept });
         if self.latest.len() >= MESHES_KEPT {
             self.latest.pop_front();
         }
@@ -186,7 +215,7 @@ impl NodeRoutes {
     }
 
     /// Has the tree of the published paths computed, as it is to be looked at now.
-    pub(crate) fn compute(&mut self, node: NodeId, workspace: &mut SpfWorkspace) {
+    pub(crate) fn compute(&mut self, node: NodeId, trees: &mut Trees) {
         let Some(published) = &self.published else { return };
         if let Some(lists) = &mut self.lists
             && !lists.last.as_ref().is_some_and(|last| last.covers(published))
@@ -199,7 +228,7 @@ impl NodeRoutes {
         }
         let mesh = &published.known.mesh;
         if !self.tree.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, mesh))
-            && let Some((tree, _)) = tree_of(&published.known, node, workspace)
+            && let Some((tree, _)) = trees.of(mesh, node)
         {
             let parent = |(node, _)| tree.parent(node).unwrap_or(NONE);
             let parents = (0..).zip(0..mesh.ids().len()).map(parent).collect();
@@ -212,9 +241,9 @@ impl NodeRoutes {
         &mut self,
         node: NodeId,
         adjacencies: impl Fn() -> Vec<(AdjacencyIndex, NodeId)>,
-        workspace: &mut SpfWorkspace,
+        trees: &mut Trees,
     ) {
-        self.compute(node, workspace);
+        self.compute(node, trees);
         let Some(lists) = &mut self.lists else { return };
         let Lists { computer, snapshot, owed, .. } = &mut **lists;
         for Published { known, whole } in owed.drain(..) {
@@ -275,13 +304,13 @@ impl NodeRoutes {
         node: NodeId,
         neighbour: NodeId,
         destination: NodeId,
-        workspace: &mut SpfWorkspace,
+        trees: &mut Trees,
     ) -> Option<Option<Vec<AdjacencyIndex>>> {
         let known = &self.published.as_ref()?.known;
         if self.tree.backups.is_none() {
-            let (tree, graph) = tree_of(known, node, workspace)?;
+            let (tree, graph) = trees.of(&known.mesh, node)?;
             let mut all = Backups::default();
-            all.compute(graph, &tree, workspace);
+            all.compute(&graph, &tree, &mut trees.spf);
             self.tree.backups = Some(Box::new((tree, all)));
         }
         let (tree, all) = self.tree.backups.as_deref()?;
@@ -310,15 +339,4 @@ fn complete(computer: &mut PathComputer, snapshot: &mut RouteSnapshot, nodes: us
             Step::Idle => return,
         }
     }
-}
-
-fn tree_of<'a>(
-    known: &'a KnownMesh,
-    node: NodeId,
-    workspace: &mut SpfWorkspace,
-) -> Option<(ShortestPathTree, &'a Graph)> {
-    let graph = known.graph()?;
-    let mut tree = ShortestPathTree::default();
-    tree.compute(graph, known.mesh.number(node)?, workspace);
-    Some((tree, graph))
 }
