@@ -4,6 +4,7 @@ mod claims;
 mod codec;
 mod faults;
 mod intruders;
+mod lifeguard;
 mod mesh;
 mod probes;
 mod roster;

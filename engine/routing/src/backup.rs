@@ -58,7 +58,8 @@ impl Backups {
     }
 
     /// There is a link to `neighbour`.
-    pub(crate) fn knows_link(&self, neighbour: NodeNumber) -> bool {
+    #[must_use]
+    pub fn knows_link(&self, neighbour: NodeNumber) -> bool {
         self.link(neighbour).is_some()
     }
 

@@ -27,7 +27,8 @@ impl Flooding {
     /// to be [checked](Flooding::poll_check).
     ///
     /// # Errors
-    /// [`RejectReason`]; the message changed nothing.
+    /// [`RejectReason`]; the message changed nothing. Of several advertisements in one message each
+    /// is taken or not, up to one that is malformed, and the first reason counts.
     pub fn handle_message(
         &mut self,
         now: MonoTime,
@@ -35,6 +36,25 @@ impl Flooding {
         message: &[u8],
     ) -> Result<(), RejectReason> {
         self.now = now;
+        let Some(several) = Message::several(message) else {
+            return self.take_or_count(from, message);
+        };
+        let mut taken = Ok(());
+        for message in several {
+            let this = match message {
+                Ok(message) => self.take_or_count(from, message),
+                Err(error) => {
+                    let malformed = RejectReason::Malformed(error);
+                    self.rejects.count(&malformed);
+                    Err(malformed)
+                }
+            };
+            taken = taken.and(this);
+        }
+        taken
+    }
+
+    fn take_or_count(&mut self, from: NodeId, message: &[u8]) -> Result<(), RejectReason> {
         let taken = self.take_message(from, message);
         if let Err(reason) = &taken {
             self.rejects.count(reason);

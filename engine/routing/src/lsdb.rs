@@ -50,7 +50,20 @@ pub struct Lsdb {
 /// An advertisement as a database has it, to be [adopted](crate::Flooding::adopt) by others in the
 /// same process. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct StoredLsa(Arc<Stored>);
+pub struct StoredLsa {
+    stored: Arc<Stored>,
+    delta: Option<Arc<[u8]>>,
+}
+
+/// An advertisement as it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// What is left of its life.
+    pub(crate) lifetime: Duration,
+    pub(crate) encoding: &'a [u8],
+    /// The way to it from the version before, if that is shorter.
+    pub(crate) delta: Option<&'a [u8]>,
+}
 
 /// What a database had at one time, to see later what has changed since. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -65,10 +78,10 @@ struct Stored {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    stored: StoredLsa,
+    stored: Arc<Stored>,
     life: Life,
     /// The way here from the version before, if it is shorter than the whole.
-    delta: Option<Bytes>,
+    delta: Option<Arc<[u8]>>,
 }
 
 impl Lsdb {
@@ -95,13 +108,13 @@ impl Lsdb {
     /// What [`Lsdb::insert`] would say of an advertisement with this version and length.
     pub(crate) fn judge(&self, origin: NodeId, version: LsaVersion, len: usize) -> Inserted {
         let old = self.entries.get(&origin);
-        match old.map(|entry| version.cmp(&entry.stored.0.version)) {
+        match old.map(|entry| version.cmp(&entry.stored.version)) {
             Some(std::cmp::Ordering::Equal) => return Inserted::Same,
             Some(std::cmp::Ordering::Less) => return Inserted::Older,
             None if self.entries.len() >= ORIGINS_MAX => return Inserted::Full,
             None | Some(std::cmp::Ordering::Greater) => {}
         }
-        let freed = old.map_or(0, |entry| entry.stored.0.encoding.len());
+        let freed = old.map_or(0, |entry| entry.stored.encoding.len());
         if self.encoded_bytes.saturating_sub(freed).saturating_add(len) > LSDB_BYTES_MAX {
             return Inserted::Full;
         }
@@ -114,7 +127,7 @@ impl Lsdb {
         let old = self.remove(origin);
         let delta = old.and_then(|old| {
             let mut delta = Vec::new();
-            let old = old.stored.0;
+            let old = old.stored;
             LsaDelta::between((&old.lsa, old.version), (&lsa, version))?.encode(&mut delta);
             // What saves less than half is not worth asking for the whole now and then.
             (delta.len() <= encoding.len() / 2).then(|| delta.into())
@@ -122,22 +135,27 @@ impl Lsdb {
         self.encoded_bytes = self.encoded_bytes.saturating_add(encoding.len());
         self.digest = self.digest.wrapping_add(spread(version.hash));
         self.ends.extend(life.end().map(|end| (end, origin)));
-        let stored = StoredLsa(Arc::new(Stored { lsa, version, encoding }));
+        let stored = Arc::new(Stored { lsa, version, encoding });
         self.entries.insert(origin, Entry { stored, life, delta });
     }
 
     /// The newest advertisement of `origin`, to be shared.
     #[must_use]
-    pub fn stored(&self, origin: NodeId) -> Option<&StoredLsa> {
-        self.entries.get(&origin).map(|entry| &entry.stored)
+    pub fn stored(&self, origin: NodeId) -> Option<StoredLsa> {
+        let Entry { stored, delta, .. } = self.entries.get(&origin)?;
+        Some(StoredLsa { stored: Arc::clone(stored), delta: delta.clone() })
     }
 
-    /// Keeps `stored` in the place of its equal; false if there is none.
-    pub(crate) fn adopt(&mut self, stored: &StoredLsa) -> bool {
-        let Some(entry) = self.entries.get_mut(&stored.0.lsa.origin) else { return false };
-        let equal = entry.stored.0.encoding == stored.0.encoding;
+    /// Keeps what `other` has in the place of its equal; false if there is none.
+    pub(crate) fn adopt(&mut self, other: &StoredLsa) -> bool {
+        let Some(entry) = self.entries.get_mut(&other.stored.lsa.origin) else { return false };
+        let equal = entry.stored.encoding == other.stored.encoding;
         if equal {
-            entry.stored = stored.clone();
+            entry.stored = Arc::clone(&other.stored);
+            // Those who had another version before have another way here.
+            if entry.delta == other.delta {
+                entry.delta.clone_from(&other.delta);
+            }
         }
         equal
     }
@@ -176,8 +194,8 @@ impl Lsdb {
 
     fn remove(&mut self, origin: NodeId) -> Option<Entry> {
         let old = self.entries.remove(&origin)?;
-        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.stored.0.encoding.len());
-        self.digest = self.digest.wrapping_sub(spread(old.stored.0.version.hash));
+        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.stored.encoding.len());
+        self.digest = self.digest.wrapping_sub(spread(old.stored.version.hash));
         if let Some(end) = old.life.end() {
             self.ends.remove(&(end, origin));
         }
@@ -206,11 +224,6 @@ impl Lsdb {
         self.ends.first().map(|(end, _)| *end)
     }
 
-    /// What is left of an advertisement's life.
-    pub(crate) fn lifetime(&self, now: MonoTime, origin: NodeId) -> Duration {
-        self.entries.get(&origin).map_or(Duration::ZERO, |entry| entry.life.left(now))
-    }
-
     /// Links that one end says it has, and the other one does not: they count for no path. Some are
     /// there for a moment when links come and go.
     #[must_use]
@@ -223,32 +236,30 @@ impl Lsdb {
         one_sided.count()
     }
 
-    /// The way to the newest advertisement of `origin` from the version before it.
-    pub(crate) fn delta(&self, origin: NodeId) -> Option<&Bytes> {
-        self.entries.get(&origin)?.delta.as_ref()
+    /// The newest advertisement of `origin` as it is sent, unless it ends within a second.
+    pub(crate) fn outgoing(&self, now: MonoTime, origin: NodeId) -> Option<Outgoing<'_>> {
+        let Entry { stored, life, delta } = self.entries.get(&origin)?;
+        let lifetime = life.left(now);
+        let (encoding, delta) = (&stored.encoding[..], delta.as_deref());
+        (lifetime.as_secs() > 0).then_some(Outgoing { lifetime, encoding, delta })
     }
 
     /// The newest advertisement of `origin`.
     #[must_use]
     pub fn get(&self, origin: NodeId) -> Option<&Lsa> {
-        self.entries.get(&origin).map(|entry| &entry.stored.0.lsa)
+        self.entries.get(&origin).map(|entry| &entry.stored.lsa)
     }
 
     /// Its version.
     #[must_use]
     pub fn version(&self, origin: NodeId) -> Option<LsaVersion> {
-        self.entries.get(&origin).map(|entry| entry.stored.0.version)
+        self.entries.get(&origin).map(|entry| entry.stored.version)
     }
 
     /// Its version, if it has this very encoding.
     pub(crate) fn version_with(&self, origin: NodeId, encoding: &[u8]) -> Option<LsaVersion> {
-        let stored = &self.entries.get(&origin)?.stored.0;
+        let stored = &self.entries.get(&origin)?.stored;
         (stored.encoding == encoding).then_some(stored.version)
-    }
-
-    /// Its encoding.
-    pub(crate) fn encoding(&self, origin: NodeId) -> Option<&Bytes> {
-        self.entries.get(&origin).map(|entry| &entry.stored.0.encoding)
     }
 
     /// Versions of the origins in `range`, in their order.
@@ -256,12 +267,12 @@ impl Lsdb {
         &self,
         range: impl RangeBounds<NodeId>,
     ) -> impl Iterator<Item = (NodeId, LsaVersion)> + '_ {
-        self.entries.range(range).map(|(origin, entry)| (*origin, entry.stored.0.version))
+        self.entries.range(range).map(|(origin, entry)| (*origin, entry.stored.version))
     }
 
     /// Every advertisement, in the order of the origins' ids.
     pub fn iter(&self) -> impl Iterator<Item = &Lsa> + '_ {
-        self.entries.values().map(|entry| &entry.stored.0.lsa)
+        self.entries.values().map(|entry| &entry.stored.lsa)
     }
 
     /// What it has now.
@@ -276,11 +287,11 @@ impl Lsdb {
         LsdbState(old): &'a LsdbState,
     ) -> impl Iterator<Item = (NodeId, Option<&'a Lsa>, Option<&'a Lsa>)> {
         let differ = old.differences(&self.entries).filter(|(_, was, is)| match (was, is) {
-            (Some(was), Some(is)) => !Arc::ptr_eq(&was.stored.0, &is.stored.0),
+            (Some(was), Some(is)) => !Arc::ptr_eq(&was.stored, &is.stored),
             _ => true,
         });
         differ.map(|(origin, was, is)| {
-            let lsa = |entry: &'a Entry| &entry.stored.0.lsa;
+            let lsa = |entry: &'a Entry| &entry.stored.lsa;
             (origin, was.map(lsa), is.map(lsa))
         })
     }

@@ -32,8 +32,8 @@ struct Map {
     topology: Topology,
     /// Of the paths that operators have set the nodes between, by both ends.
     operator_routes: Arc<BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>>,
-    /// What all of it was read from.
-    state: LsdbState,
+    /// What all of it was read from, if that is kept.
+    state: Option<LsdbState>,
 }
 
 /// Whatever it was read from.
@@ -82,7 +82,7 @@ impl MeshTopology {
         let source = ids.binary_search(&source).ok().and_then(|at| at.try_into().ok());
         let source = source.unwrap_or_default();
         let (ids, operator_routes) = (ids.into(), Arc::new(operator_routes));
-        let map = Map { ids, indices, topology, operator_routes, state: lsdb.state() };
+        let map = Map { ids, indices, topology, operator_routes, state: Some(lsdb.state()) };
         Self { map: Arc::new(map), source }
     }
 
@@ -162,6 +162,14 @@ impl MeshTopology {
         Some(Self { map: Arc::clone(&self.map), source: self.number(source)? })
     }
 
+    /// The same mesh without what it was read from: it keeps no database's memory, and an
+    /// [`update`](Self::update) of it reads the whole database.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let map = Map { state: None, ..Map::clone(&self.map) };
+        Self { map: Arc::new(map), source: self.source }
+    }
+
     /// Whether all is as in `other`, but for who looks.
     #[must_use]
     pub fn is_same_map(&self, other: &Self) -> bool {
@@ -227,9 +235,11 @@ impl MeshTopology {
 }
 
 impl Map {
-    /// The map of `lsdb`, by what has changed; `None` if the nodes are others. `source` is one of them
+    /// The map of `lsdb`, by what has changed; `None` if the nodes are others, or if what this one was
+    /// read from is not kept. `source` is one of them
     /// whatever it has said.
     fn updated(&self, lsdb: &Lsdb, source: NodeNumber) -> Option<Self> {
+        let old = self.state.as_ref()?;
         let source = self.ids.get(usize::try_from(source).ok()?)?;
         let silent = usize::from(lsdb.get(*source).is_none());
         // Each origin of old is a node, and each new one is seen to be one: as many are the same ones.
@@ -237,7 +247,7 @@ impl Map {
             return None;
         }
         let mut map = self.clone();
-        for (origin, was, is) in lsdb.changes_since(&self.state) {
+        for (origin, was, is) in lsdb.changes_since(old) {
             let node = self.number(origin)?;
             map.topology.set_flags(node, node_flags(is));
             map.set_operator_routes(node, was, is);
@@ -251,7 +261,7 @@ impl Map {
                 map.set_link(lsdb, (node, is, origin), near.neighbour);
             }
         }
-        map.state = lsdb.state();
+        map.state = Some(lsdb.state());
         Some(map)
     }
 

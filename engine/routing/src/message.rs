@@ -21,6 +21,13 @@ const _: () =
     assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
 const _: () = assert!(LSA_BYTES_MAX + 3 < FLOODING_MESSAGE_BYTES_MAX);
 
+/// Advertisements that go in one message have at most so many bytes together.
+pub(crate) const SEVERAL_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of the length before each of several messages.
+const LENGTH_LEN: usize = 2;
+const _: () = assert!(SEVERAL_BYTES_MAX <= 0xffff, "a length takes two bytes");
+
 /// Bytes of the lifetime before an advertisement.
 const LIFETIME_LEN: usize = 2;
 
@@ -32,6 +39,7 @@ const KIND_REQUEST: u8 = 5;
 const KIND_CERTIFICATE_REQUEST: u8 = 6;
 const KIND_CERTIFICATE: u8 = 7;
 const KIND_DELTA: u8 = 8;
+const KIND_SEVERAL: u8 = 9;
 
 /// Most certificates that one message asks for.
 pub(crate) const CERTIFICATES_MAX: usize = 64;
@@ -91,6 +99,30 @@ impl Message {
         put_lifetime(&mut out, lifetime);
         out.extend_from_slice(encoding);
         out
+    }
+
+    /// One message with these, each made by [`encode_lsa`](Self::encode_lsa) or
+    /// [`encode_delta`](Self::encode_delta); a single one alone. Together they must have at most
+    /// [`SEVERAL_BYTES_MAX`] bytes, if they are more than one.
+    pub(crate) fn encode_several(mut messages: Vec<Vec<u8>>) -> Vec<u8> {
+        if messages.len() == 1 {
+            return messages.pop().unwrap_or_default();
+        }
+        let bytes = messages.iter().map(|message| message.len().saturating_add(LENGTH_LEN)).sum();
+        let mut out = Vec::with_capacity(usize::saturating_add(bytes, 1));
+        out.push(KIND_SEVERAL);
+        for message in messages {
+            debug_assert!(message.len() <= SEVERAL_BYTES_MAX, "callers cut their lists");
+            out.extend_from_slice(&u16::try_from(message.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(&message);
+        }
+        out
+    }
+
+    /// The messages in one with several advertisements, as far as their lengths hold; `None` if
+    /// `input` is no such message.
+    pub(crate) fn several(input: &[u8]) -> Option<Several<'_>> {
+        Some(Several(input.strip_prefix(&[KIND_SEVERAL])?))
     }
 
     pub(crate) fn encode_certificate_request(hashes: &[CertificateHash]) -> Vec<u8> {
@@ -224,6 +256,33 @@ impl Message {
         };
         reader.finish()?;
         Ok(message)
+    }
+}
+
+/// The messages of one that has several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Several<'a>(&'a [u8]);
+
+impl<'a> Iterator for Several<'a> {
+    type Item = Result<&'a [u8], DecodeError>;
+
+    /// The next one: an advertisement or a delta, not decoded. Behind an error there is nothing.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut reader = ByteReader::new(std::mem::take(&mut self.0), "flooding message");
+        let message = reader.u16().and_then(|len| reader.bytes(usize::from(len)));
+        let is_one = |message: &&[u8]| matches!(message.first(), Some(&(KIND_LSA | KIND_DELTA)));
+        let message = message.and_then(|message| {
+            let value = message.first().copied().unwrap_or_default().into();
+            let wrong = DecodeError::Invalid { what: "one of several advertisements", value };
+            Some(message).filter(is_one).ok_or(wrong)
+        });
+        if message.is_ok() {
+            self.0 = reader.rest();
+        }
+        Some(message)
     }
 }
 

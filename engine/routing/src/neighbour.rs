@@ -6,7 +6,8 @@ use std::time::Duration;
 use hawser_wire::{MonoTime, NodeId};
 
 use crate::candidates::PATIENCE;
-use crate::message::{ENTRIES_MAX, Message};
+use crate::lsdb::Outgoing;
+use crate::message::{ENTRIES_MAX, Message, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
@@ -23,6 +24,13 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(1);
 /// advertisements come at once they are acknowledged together (RFC 2328 §13.5, delayed
 /// acknowledgements). Far below [`RETRANSMIT_AFTER`].
 const ACKS_EVERY: Duration = Duration::from_millis(5);
+/// So many messages with advertisements are sent at once, and then one each few milliseconds: where
+/// many nodes speak at the same time, as when a mesh falls apart or is whole again, what comes
+/// meanwhile goes together, as in one Link State Update of OSPF (RFC 2328 §A.3.5). What a few nodes say
+/// waits for nothing.
+const ADVERTISEMENTS: TokenBucket = TokenBucket::new(16, Duration::from_millis(2));
+/// So many advertisements wait for no others.
+const ADVERTISEMENTS_ENOUGH: usize = 64;
 /// Bytes of advertisements that may be unacknowledged before no more are sent.
 const WINDOW_BYTES: usize = 256 << 10;
 /// Advertisements that are forged, or whose certificates it withholds, that a neighbour may send before
@@ -47,6 +55,7 @@ pub(crate) struct Neighbour {
     /// Sent and not acknowledged; never also in `unsent`.
     unacked: BTreeMap<NodeId, Unacked>,
     unacked_bytes: usize,
+    advertisements: TokenBucket,
     /// What was sent when, and as the how manieth, in this order; the first of it is still in `unacked`,
     /// and not much of it is not.
     sent: VecDeque<(MonoTime, u64, NodeId)>,
@@ -90,6 +99,7 @@ impl Neighbour {
             unsent: BTreeMap::new(),
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
+            advertisements: ADVERTISEMENTS,
             sent: VecDeque::new(),
             sent_count: 0,
             acks: BTreeMap::new(),
@@ -263,7 +273,8 @@ impl Neighbour {
     pub(crate) fn poll_timeout(&self) -> MonoTime {
         let late = self.sent.front().map(|(sent, ..)| sent.saturating_add(RETRANSMIT_AFTER));
         let acks = (!self.acks.is_empty()).then_some(self.acks_due);
-        [late, acks].into_iter().flatten().fold(self.digest_due, MonoTime::min)
+        let due = [late, acks, self.advertisements_due()];
+        due.into_iter().flatten().fold(self.digest_due, MonoTime::min)
     }
 
     /// The next message for the neighbour.
@@ -289,22 +300,53 @@ impl Neighbour {
             self.digest_due = now.saturating_add(every);
             return Some(Message::encode_digest(lsdb.digest()));
         }
-        if self.unacked_bytes < WINDOW_BYTES {
-            while let Some((origin, has_version_before)) = self.unsent.pop_first() {
-                let Some(encoding) = lsdb.encoding(origin) else { continue };
-                let lifetime = lsdb.lifetime(now, origin);
-                if lifetime.as_secs() == 0 {
-                    continue;
-                }
-                let delta = lsdb.delta(origin).filter(|_| has_version_before);
-                self.note_sent(now, origin, delta.unwrap_or(encoding).len(), delta.is_some());
-                return Some(match delta {
-                    Some(delta) => Message::encode_delta(lifetime, delta),
-                    None => Message::encode_lsa(lifetime, encoding),
-                });
-            }
+        if let Some(message) = self.next_advertisements(now, lsdb) {
+            return Some(message);
         }
         self.next_summary(lsdb)
+    }
+
+    /// Advertisements that are to be sent, as many as go into a message, if their time has come.
+    fn next_advertisements(&mut self, now: MonoTime, lsdb: &Lsdb) -> Option<Vec<u8>> {
+        if self.advertisements_due().is_none_or(|due| due > now) {
+            return None;
+        }
+        let (mut messages, mut bytes) = (Vec::new(), 0_usize);
+        while self.unacked_bytes < WINDOW_BYTES
+            && let Some((&origin, &has_version_before)) = self.unsent.first_key_value()
+        {
+            let Some(Outgoing { lifetime, encoding, delta }) = lsdb.outgoing(now, origin) else {
+                self.unsent.pop_first();
+                continue;
+            };
+            let delta = delta.filter(|_| has_version_before);
+            let message = match delta {
+                Some(delta) => Message::encode_delta(lifetime, delta),
+                None => Message::encode_lsa(lifetime, encoding),
+            };
+            bytes = bytes.saturating_add(message.len());
+            if bytes > SEVERAL_BYTES_MAX && !messages.is_empty() {
+                break;
+            }
+            messages.push(message);
+            self.unsent.pop_first();
+            self.note_sent(now, origin, delta.map_or(encoding.len(), <[u8]>::len), delta.is_some());
+        }
+        if messages.is_empty() {
+            return None;
+        }
+        self.advertisements.take(now);
+        Some(Message::encode_several(messages))
+    }
+
+    /// When advertisements are to be sent; none if there are none, or if acknowledgements must come
+    /// before.
+    fn advertisements_due(&self) -> Option<MonoTime> {
+        if self.unsent.is_empty() || self.unacked_bytes >= WINDOW_BYTES {
+            return None;
+        }
+        let enough = self.unsent.len() >= ADVERTISEMENTS_ENOUGH;
+        Some(if enough { MonoTime::ZERO } else { self.advertisements.ready_at() })
     }
 
     fn next_summary(&mut self, lsdb: &Lsdb) -> Option<Vec<u8>> {

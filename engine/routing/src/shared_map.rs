@@ -15,12 +15,14 @@ const PIECE_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct SharedMap<K, V> {
     pieces: Vec<Arc<Vec<(K, V)>>>,
+    /// The last key of each piece: to find one touches no other.
+    lasts: Vec<K>,
     len: usize,
 }
 
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
-        Self { pieces: Vec::new(), len: 0 }
+        Self { pieces: Vec::new(), lasts: Vec::new(), len: 0 }
     }
 }
 
@@ -34,7 +36,7 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
 
     /// The first piece that ends with `key` or behind it: the one that `key` is in, if it is in any.
     fn piece_of(&self, key: &K) -> usize {
-        self.pieces.partition_point(|piece| piece.last().is_some_and(|(last, _)| last < key))
+        self.lasts.partition_point(|last| last < key)
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
@@ -55,6 +57,7 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
         let at = self.piece_of(&key).min(self.pieces.len().saturating_sub(1));
         let Some(piece) = self.pieces.get_mut(at) else {
             self.pieces.push(Arc::new(vec![(key, value)]));
+            self.lasts.push(key);
             self.len = 1;
             return None;
         };
@@ -67,9 +70,13 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
             Err(within) => piece.insert(within, (key, value)),
         }
         self.len = self.len.saturating_add(1);
-        if piece.len() > PIECE_MAX {
-            let rest = piece.split_off(PIECE_MAX / 2);
-            self.pieces.insert(at.saturating_add(1), Arc::new(rest));
+        let rest =
+            if piece.len() > PIECE_MAX { piece.split_off(PIECE_MAX / 2) } else { Vec::new() };
+        self.note_last(at);
+        if let Some((last, _)) = rest.last() {
+            let behind = at.saturating_add(1);
+            self.lasts.insert(behind, *last);
+            self.pieces.insert(behind, Arc::new(rest));
         }
         None
     }
@@ -82,9 +89,20 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
         let (_, old) = piece.remove(within);
         if piece.is_empty() {
             self.pieces.remove(at);
+            self.lasts.remove(at);
+        } else {
+            self.note_last(at);
         }
         self.len = self.len.saturating_sub(1);
         Some(old)
+    }
+
+    /// A piece may end with another key.
+    fn note_last(&mut self, at: usize) {
+        let last = self.pieces.get(at).and_then(|piece| piece.last()).map(|(last, _)| *last);
+        if let (Some(noted), Some(last)) = (self.lasts.get_mut(at), last) {
+            *noted = last;
+        }
     }
 
     pub(crate) fn range(&self, range: impl RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> + '_ {

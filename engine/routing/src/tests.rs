@@ -6,6 +6,7 @@ mod codec;
 mod coverage;
 mod delta;
 mod disjoint;
+mod far;
 mod flooding;
 mod graphs;
 mod incremental_spf;
@@ -19,10 +20,12 @@ mod path_computer;
 mod paths;
 mod plan;
 mod rib;
+mod several;
 mod token_bucket;
 
 use hawser_wire::{AdjacencyIndex, Incarnation, MonoTime, NodeId};
 
+use crate::message::Message;
 use crate::{
     Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, LsaFlags, RejectReason,
 };
@@ -77,6 +80,23 @@ fn tag(lsa: &Lsa) -> [u8; 64] {
 fn holds(lsa: &Lsa) -> Judgement {
     let good = lsa.origin == node(lsa.public_key[0]) && lsa.signature == tag(lsa);
     if good { Judgement::Accept } else { Judgement::Forged }
+}
+
+/// What a message says: itself, or several advertisements.
+fn decoded(bytes: &[u8]) -> Vec<Message> {
+    match Message::several(bytes) {
+        Some(several) => several.map(|one| Message::decode(one.unwrap()).unwrap()).collect(),
+        None => vec![Message::decode(bytes).unwrap()],
+    }
+}
+
+/// Everything that is to be sent now.
+fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
+    let mut sent = Vec::new();
+    while let Some((to, bytes)) = flooding.poll_transmit() {
+        sent.extend(decoded(&bytes).into_iter().map(|message| (to, message)));
+    }
+    sent
 }
 
 /// Hands a message to the machine and checks all that there is to check. True if the database

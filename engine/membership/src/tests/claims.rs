@@ -163,3 +163,48 @@ fn much_news_is_followed_by_a_comparison_of_everything() {
     assert_eq!(sync_after(5), None, "a few deaths reach everybody");
     assert!(sync_after(60).is_some());
 }
+
+/// Suspicions of one version add up, whoever brings them; those of an earlier one do not, and the same
+/// once more does not.
+#[test]
+fn who_else_suspects_the_same_life_confirms() {
+    let dies_after = |more: &[(u64, u16)]| {
+        let (mut machine, now) = at_rest(6);
+        let current = version(1, 1);
+        let first = vec![claim(1, current, suspect(&[2]))];
+        tell(&mut machine, now, 2, MessageBody::Sync, first);
+        for &(refutation, by) in more {
+            let claims = vec![claim(1, version(1, refutation), suspect(&[by]))];
+            tell(&mut machine, now, by, MessageBody::Gossip, claims);
+        }
+        let began = machine.member(node(1)).unwrap();
+        assert_eq!(began, (Liveness::Suspect, current));
+        loop {
+            let due = machine.poll_timeout().unwrap();
+            machine.handle_timeout(due);
+            if machine.member(node(1)).unwrap().0 == Liveness::Dead {
+                return due.saturating_since(now).as_millis();
+            }
+        }
+    };
+    let (alone, confirmed) = (dies_after(&[]), dies_after(&[(1, 3), (1, 4), (1, 5)]));
+    assert_eq!((alone, confirmed), (6_000, 1_000));
+    assert_eq!(dies_after(&[(1, 2), (1, 2)]), alone, "the same one again");
+    assert_eq!(dies_after(&[(0, 3), (0, 4), (0, 5)]), alone, "of a life that was contradicted");
+}
+
+/// A suspicion of this node's version or a newer one is contradicted, an earlier one is not.
+#[test]
+fn a_node_contradicts_what_is_as_new_as_itself() {
+    let (mut machine, now) = at_rest(3);
+    let mut said = |refutation| {
+        let claims = vec![claim(0, version(1, refutation), suspect(&[2]))];
+        tell(&mut machine, now, 2, MessageBody::Gossip, claims);
+        machine.member(node(0)).unwrap().1
+    };
+    assert_eq!(said(0), version(1, 1));
+    assert_eq!(said(0), version(1, 1), "that is answered already");
+    assert_eq!(said(1), version(1, 2));
+    assert_eq!(said(5), version(1, 6));
+    assert_eq!(machine.rejected().claims_old, 1);
+}

@@ -88,3 +88,21 @@ fn suspecters_out_of_order_too_many_or_none_are_refused() {
     twice.copy_within(count_at + 1..count_at + 17, count_at + 17);
     assert!(Message::decode(&twice).is_err());
 }
+
+/// A message with more claims than may be in one is refused as a whole, also if they are all there.
+#[test]
+fn too_many_claims_are_refused() {
+    let one = Claim { subject: node(2), version: version(1, 0), state: ClaimState::Dead };
+    let message =
+        |claims| Message { sender: version(1, 0), round: 0, body: MessageBody::Gossip, claims };
+    let empty = message(vec![]).encode();
+    let (prefix, _) = empty.split_last_chunk::<2>().unwrap();
+    let mut claim = Vec::new();
+    one.encode(&mut claim);
+    for (count, taken) in [(CLAIMS_MAX, true), (CLAIMS_MAX + 1, false)] {
+        let announced = u16::try_from(count).unwrap().to_le_bytes();
+        let bytes = [prefix, &announced, &claim.repeat(count)].concat();
+        assert!(bytes.len() < MEMBERSHIP_MESSAGE_BYTES_MAX);
+        assert_eq!(Message::decode(&bytes).is_ok(), taken, "{count}");
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hawser_wire::{DecodeError, Incarnation, MonoTime, NodeId};
 
-use super::{check_all, hear, holds, lsa, millis, node, seal};
+use super::{check_all, drain, hear, holds, lsa, millis, node, seal};
 use crate::message::Message;
 use crate::{ADJACENCIES_MAX, Flooding, Judgement, Lsa, Refusal, RejectReason};
 
@@ -23,12 +23,6 @@ fn with_neighbours(neighbours: &[u8]) -> Flooding {
     }
     drain(&mut flooding);
     flooding
-}
-
-fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
-    std::iter::from_fn(|| flooding.poll_transmit())
-        .map(|(to, bytes)| (to, Message::decode(&bytes).unwrap()))
-        .collect()
 }
 
 fn count(flooding: &Flooding, name: &str) -> u64 {

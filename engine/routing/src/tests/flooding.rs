@@ -2,7 +2,7 @@ use hawser_wire::{Incarnation, MonoTime, NodeId};
 
 use std::time::Duration;
 
-use super::{hear, holds, lsa, millis, node};
+use super::{drain, hear, holds, lsa, millis, node};
 use crate::message::Message;
 use crate::{
     FLOODING_MESSAGE_BYTES_MAX, Flooding, Judgement, Lsa, Lsdb, ORIGINS_MAX, OriginateError,
@@ -13,13 +13,6 @@ fn as_message(lsa: &Lsa) -> Vec<u8> {
     let mut encoding = Vec::new();
     lsa.encode(&mut encoding);
     Message::encode_lsa(Duration::from_secs(3600), &encoding)
-}
-
-/// Everything that is to be sent now.
-fn drain(flooding: &mut Flooding) -> Vec<(NodeId, Message)> {
-    std::iter::from_fn(|| flooding.poll_transmit())
-        .map(|(to, bytes)| (to, Message::decode(&bytes).unwrap()))
-        .collect()
 }
 
 fn advertised(messages: &[(NodeId, Message)]) -> Vec<(NodeId, NodeId)> {
@@ -414,9 +407,9 @@ fn equal_advertisements_are_shared_and_others_are_not() {
     let stored = one.lsdb().stored(node(9)).unwrap();
     let place = |flooding: &Flooding| std::ptr::from_ref(flooding.lsdb().get(node(9)).unwrap());
     assert_ne!(place(&one), place(&same));
-    assert!(same.adopt(stored));
+    assert!(same.adopt(&stored));
     assert_eq!(place(&one), place(&same));
-    assert!(!other.adopt(stored), "an older one does not come back");
+    assert!(!other.adopt(&stored), "an older one does not come back");
     assert_eq!(other.lsdb().version(node(9)).unwrap().sequence, 2);
-    assert!(!Flooding::new(node(1)).adopt(stored));
+    assert!(!Flooding::new(node(1)).adopt(&stored));
 }

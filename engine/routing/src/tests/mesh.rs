@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 
-use super::{Random, hear, holds, lsa, millis, node};
+use super::{Random, decoded, hear, holds, lsa, millis, node};
 use crate::message::Message;
 use crate::{Flooding, Lsa, shortest_paths};
 
@@ -94,11 +94,11 @@ impl Mesh {
     fn collect(&mut self) {
         for (from, flooding) in &mut self.nodes {
             while let Some((to, bytes)) = flooding.poll_transmit() {
-                let advertises = matches!(
-                    Message::decode(&bytes),
-                    Ok(Message::Lsa { .. } | Message::Delta { .. })
-                );
-                self.advertisements_sent += u64::from(advertises);
+                let advertises = |message: &Message| {
+                    matches!(message, Message::Lsa { .. } | Message::Delta { .. })
+                };
+                let count = decoded(&bytes).iter().filter(|message| advertises(message)).count();
+                self.advertisements_sent += u64::try_from(count).unwrap();
                 if self.random.percent(self.loss_percent) {
                     continue;
                 }

@@ -188,6 +188,7 @@ proptest! {
             prop_assert!(updated == read, "another mesh");
             // One that has missed rounds catches up all the same.
             prop_assert!(first.update(&world.lsdb) == read, "another mesh");
+            prop_assert!(first.detached().update(&world.lsdb) == read, "what was read is not kept");
             let kept = settled(&mut computer, updated.clone());
             let fresh = settled(&mut PathComputer::new(3), read);
             for class in TrafficClass::ALL {

@@ -151,7 +151,7 @@ impl MeshSimulation {
             let cost = |route: &Route| route.cost.saturating_add(more);
             return routes.iter().map(|route| (cost(route), route.hops.clone())).collect();
         }
-        let path = routes.path_to(self.id(source), class, destination, |_| true);
+        let path = routes.best_path(self.id(source), destination);
         let cost = |hops: &[AdjacencyIndex]| {
             let mut at = source;
             let costs = hops.iter().map(|&hop| {
@@ -162,11 +162,11 @@ impl MeshSimulation {
             });
             costs.fold(0, u64::saturating_add)
         };
-        path.into_iter().map(|(_, hops)| (cost(&hops), hops)).collect()
+        path.into_iter().map(|hops| (cost(&hops), hops)).collect()
     }
 
     /// Follows a list over the links as they are.
-    fn walk(
+    pub(super) fn walk(
         &self,
         source: u32,
         to: u32,

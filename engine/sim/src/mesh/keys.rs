@@ -58,7 +58,7 @@ impl Judge {
                 flooding.adopt(first);
             }
             None => {
-                self.stored.insert(signature, stored.clone());
+                self.stored.insert(signature, stored);
             }
         }
     }

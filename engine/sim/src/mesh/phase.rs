@@ -246,7 +246,7 @@ impl MeshSimulation {
     }
 
     /// How long members may be wrong about each other.
-    fn members_within(&self, deaths: bool) -> Duration {
+    pub(super) fn members_within(&self, deaths: bool) -> Duration {
         let nodes = self.nodes.len().max(2);
         let logs = f64::from(u32::try_from(nodes).unwrap_or(u32::MAX));
         let interval = self.config.probe_interval;
@@ -296,9 +296,8 @@ impl MeshSimulation {
 
     /// The links of the way that `from` would send on.
     fn links_to(&mut self, from: u32, to: u32) -> Vec<u32> {
-        let (source, destination, mut at) = (self.id(from), self.id(to), from);
-        let class = TrafficClass::Bulk;
-        let path = self.with_paths(from).routes.path_to(source, class, destination, |_| true);
+        let (destination, mut at) = (self.id(to), from);
+        let path = self.path_of(TrafficClass::Bulk, from, destination, |_| true);
         let mut links = Vec::new();
         for hop in path.map(|(_, hops)| hops).unwrap_or_default() {
             let Some(end) = self.node(at).end_of(hop) else { break };

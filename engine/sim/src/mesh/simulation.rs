@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hawser_membership::{Config, Liveness, Membership};
-use hawser_routing::{Lsa, SpfWorkspace, TokenBucket};
+use hawser_routing::{Lsa, TokenBucket};
 use hawser_wire::{Incarnation, MonoTime, NodeId, TrafficClass};
 
 use crate::event_queue::EventQueue;
@@ -15,7 +15,7 @@ use crate::mesh::keys::{Judge, MeshKeys};
 use crate::mesh::node::MeshNode;
 use crate::mesh::phase::Phase;
 use crate::mesh::reality::Reality;
-use crate::mesh::routes::{KnownMeshes, NodeRoutes};
+use crate::mesh::routes::{KnownMeshes, NodeRoutes, Trees};
 use crate::mesh::summary::Tally;
 use crate::mesh::wires::Notice;
 use crate::random::Random;
@@ -137,7 +137,7 @@ pub struct MeshSimulation {
     key_of: Vec<usize>,
     pub(crate) judge: Judge,
     pub(crate) meshes: KnownMeshes,
-    pub(crate) workspace: SpfWorkspace,
+    pub(crate) trees: Trees,
     pub(crate) config: Config,
     /// For what is lost and for times.
     pub(crate) random: Random,
@@ -203,8 +203,8 @@ impl MeshSimulation {
             numbers,
             key_of,
             judge: Judge::new(keys),
-            meshes: KnownMeshes::new(graph.weights, trees),
-            workspace: SpfWorkspace::default(),
+            meshes: KnownMeshes::new(graph.weights),
+            trees: Trees::default(),
             config,
             random: random.fork(12),
             fault_random: random.fork(13),
@@ -427,13 +427,13 @@ impl MeshSimulation {
         }
     }
 
-    /// The node with the paths that it has published.
+    /// The node with all paths that it has published.
     pub(crate) fn with_paths(&mut self, number: u32) -> &MeshNode {
         let at = usize::try_from(number).unwrap_or(usize::MAX);
         if let Some(node) = self.nodes.get_mut(at) {
             let (ends, ids) = (&node.ends, &self.ids);
             let adjacencies = || super::node::adjacencies(ends, ids);
-            node.routes.compute(node.id, adjacencies, &mut self.workspace);
+            node.routes.compute_lists(node.id, adjacencies, &mut self.trees);
         }
         self.node(number)
     }

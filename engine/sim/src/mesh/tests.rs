@@ -5,6 +5,8 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod checkers;
+
 use super::simulation::Scale;
 use super::*;
 use crate::violation::{Failure, Property};
