@@ -213,7 +213,7 @@ impl<I: ShardIo> Links<I> {
         }
         let rule = self.lane_rule_of(peer);
         if let Some(link) = self.links.get_mut(&peer) {
-            let _ = (link, rule);
+            link.supervisor = LaneSupervisor::under(link.supervisor.take(), rule);
         }
     }
 
