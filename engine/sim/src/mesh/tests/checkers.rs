@@ -61,6 +61,10 @@ fn databases_that_differ_are_seen_where_nodes_are_connected() {
     set_alive(&mut simulation, 4, false);
     assert_eq!(simulation.disagreement(), None);
     set_alive(&mut simulation, 4, true);
+    // Nor do they keep what the living say from being compared.
+    set_alive(&mut simulation, 0, false);
+    assert_eq!(simulation.disagreement(), Some((1, 4)));
+    set_alive(&mut simulation, 0, true);
     for link in links_of(&simulation, 4) {
         set_cut(&mut simulation, link, true);
     }
@@ -230,7 +234,7 @@ fn a_node_that_has_published_nothing_has_no_paths() {
 /// A list of hops is followed link by link.
 #[test]
 fn a_list_is_whole_costs_what_it_says_and_names_no_node_twice() {
-    let simulation = settled(QUIET);
+    let mut simulation = settled(QUIET);
     let class = TrafficClass::Bulk;
     let hop = |from: u32, to: u32| {
         let end = simulation.node(from).ends.iter().find(|end| end.neighbour == to).unwrap();
@@ -248,6 +252,10 @@ fn a_list_is_whole_costs_what_it_says_and_names_no_node_twice() {
     assert_eq!(loops, "node 0 is on the path twice");
     let unknown = walk(next, cost, &[AdjacencyIndex(9_999)]).unwrap_err();
     assert!(unknown.contains("has no adjacency"));
+    let link = simulation.reality.link_between(0, next).unwrap();
+    set_cut(&mut simulation, link, true);
+    let cut = simulation.walk(0, after, class, cost + more, &[there, on]).unwrap_err();
+    assert!(cut.contains("have no link"), "{cut}");
 }
 
 #[test]
