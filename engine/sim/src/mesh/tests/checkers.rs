@@ -225,6 +225,60 @@ fn paths_to_where_nothing_leads_are_seen() {
     assert!(detail.contains("there is a path and no way"), "{detail}");
 }
 
+/// Cuts the link between node 0 and its first neighbour, so that all know it soon; that neighbour and
+/// the link.
+fn without_a_link(simulation: &mut MeshSimulation) -> (u32, u32) {
+    let end = simulation.node(0).ends[0];
+    set_cut(simulation, end.link, true);
+    simulation.end_session(end.link, false);
+    simulation.run_until(simulation.now().saturating_add(Duration::from_secs(2)));
+    simulation.check_paths();
+    assert_eq!(simulation.violation, None);
+    (end.neighbour, end.link)
+}
+
+#[test]
+fn a_better_way_that_nobody_takes_is_seen() {
+    let mut simulation = settled(QUIET);
+    let (_, link) = without_a_link(&mut simulation);
+    // It is there again, and nobody notices.
+    set_cut(&mut simulation, link, false);
+    simulation.check_paths();
+    let detail = simulation.violation.unwrap().detail;
+    assert!(detail.contains("the best path costs"), "{detail}");
+}
+
+#[test]
+fn a_frame_begins_over_a_link_that_is_heard() {
+    use crate::mesh::node::End;
+    let mut simulation = settled(QUIET);
+    let End { neighbour, index, .. } = simulation.node(0).ends[0];
+    let (class, destination) = (TrafficClass::Control, simulation.id(neighbour));
+    let first = |simulation: &mut MeshSimulation| {
+        let path = simulation.path_of(class, 0, destination, End::is_usable);
+        path.and_then(|(_, hops)| hops.first().copied())
+    };
+    assert_eq!(first(&mut simulation), Some(index), "straight");
+    simulation.node_mut(0).end_to_mut(neighbour).unwrap().quiet = true;
+    let around = first(&mut simulation);
+    assert!(around.is_some_and(|around| around != index), "{around:?}");
+}
+
+#[test]
+fn a_link_that_is_in_no_mesh_any_more_has_the_best_path_as_its_backup() {
+    for trees in [true, false] {
+        let graph = MeshGraph::draw(GraphKind::Ring, 12, 5);
+        let (keys, scale) = (Box::new(TestKeys(5)), Scale { full_start: false, trees });
+        let mut simulation = MeshSimulation::at_scale(&graph, QUIET, 5, keys, scale);
+        simulation.start();
+        let (neighbour, _) = without_a_link(&mut simulation);
+        let (class, destination) = (TrafficClass::Bulk, simulation.id(neighbour));
+        let best = simulation.path_of(class, 0, destination, |_| true).map(|(_, hops)| hops);
+        assert!(best.is_some());
+        assert_eq!(simulation.backup_of(class, 0, neighbour, destination), best);
+    }
+}
+
 #[test]
 fn a_node_that_has_published_nothing_has_no_paths() {
     let nothing = paths_after(&|s| s.node_mut(0).routes = routes::NodeRoutes::new(false));
