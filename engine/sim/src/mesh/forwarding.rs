@@ -61,7 +61,7 @@ impl MeshSimulation {
     }
 
     /// What the node sends a frame along whose next link, that to `neighbour`, is down.
-    fn backup_of(
+    pub(super) fn backup_of(
         &mut self,
         class: TrafficClass,
         at: u32,

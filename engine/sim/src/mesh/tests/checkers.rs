@@ -61,6 +61,10 @@ fn databases_that_differ_are_seen_where_nodes_are_connected() {
     set_alive(&mut simulation, 4, false);
     assert_eq!(simulation.disagreement(), None);
     set_alive(&mut simulation, 4, true);
+    // Nor do they keep what the living say from being compared.
+    set_alive(&mut simulation, 0, false);
+    assert_eq!(simulation.disagreement(), Some((1, 4)));
+    set_alive(&mut simulation, 0, true);
     for link in links_of(&simulation, 4) {
         set_cut(&mut simulation, link, true);
     }
@@ -221,6 +225,60 @@ fn paths_to_where_nothing_leads_are_seen() {
     assert!(detail.contains("there is a path and no way"), "{detail}");
 }
 
+/// Cuts the link between node 0 and its first neighbour, so that all know it soon; that neighbour and
+/// the link.
+fn without_a_link(simulation: &mut MeshSimulation) -> (u32, u32) {
+    let end = simulation.node(0).ends[0];
+    set_cut(simulation, end.link, true);
+    simulation.end_session(end.link, false);
+    simulation.run_until(simulation.now().saturating_add(Duration::from_secs(2)));
+    simulation.check_paths();
+    assert_eq!(simulation.violation, None);
+    (end.neighbour, end.link)
+}
+
+#[test]
+fn a_better_way_that_nobody_takes_is_seen() {
+    let mut simulation = settled(QUIET);
+    let (_, link) = without_a_link(&mut simulation);
+    // It is there again, and nobody notices.
+    set_cut(&mut simulation, link, false);
+    simulation.check_paths();
+    let detail = simulation.violation.unwrap().detail;
+    assert!(detail.contains("the best path costs"), "{detail}");
+}
+
+#[test]
+fn a_frame_begins_over_a_link_that_is_heard() {
+    use crate::mesh::node::End;
+    let mut simulation = settled(QUIET);
+    let End { neighbour, index, .. } = simulation.node(0).ends[0];
+    let (class, destination) = (TrafficClass::Control, simulation.id(neighbour));
+    let first = |simulation: &mut MeshSimulation| {
+        let path = simulation.path_of(class, 0, destination, End::is_usable);
+        path.and_then(|(_, hops)| hops.first().copied())
+    };
+    assert_eq!(first(&mut simulation), Some(index), "straight");
+    simulation.node_mut(0).end_to_mut(neighbour).unwrap().quiet = true;
+    let around = first(&mut simulation);
+    assert!(around.is_some_and(|around| around != index), "{around:?}");
+}
+
+#[test]
+fn a_link_that_is_in_no_mesh_any_more_has_the_best_path_as_its_backup() {
+    for trees in [true, false] {
+        let graph = MeshGraph::draw(GraphKind::Ring, 12, 5);
+        let (keys, scale) = (Box::new(TestKeys(5)), Scale { full_start: false, trees });
+        let mut simulation = MeshSimulation::at_scale(&graph, QUIET, 5, keys, scale);
+        simulation.start();
+        let (neighbour, _) = without_a_link(&mut simulation);
+        let (class, destination) = (TrafficClass::Bulk, simulation.id(neighbour));
+        let best = simulation.path_of(class, 0, destination, |_| true).map(|(_, hops)| hops);
+        assert!(best.is_some());
+        assert_eq!(simulation.backup_of(class, 0, neighbour, destination), best);
+    }
+}
+
 #[test]
 fn a_node_that_has_published_nothing_has_no_paths() {
     let nothing = paths_after(&|s| s.node_mut(0).routes = routes::NodeRoutes::new(false));
@@ -230,7 +288,7 @@ fn a_node_that_has_published_nothing_has_no_paths() {
 /// A list of hops is followed link by link.
 #[test]
 fn a_list_is_whole_costs_what_it_says_and_names_no_node_twice() {
-    let simulation = settled(QUIET);
+    let mut simulation = settled(QUIET);
     let class = TrafficClass::Bulk;
     let hop = |from: u32, to: u32| {
         let end = simulation.node(from).ends.iter().find(|end| end.neighbour == to).unwrap();
@@ -248,6 +306,10 @@ fn a_list_is_whole_costs_what_it_says_and_names_no_node_twice() {
     assert_eq!(loops, "node 0 is on the path twice");
     let unknown = walk(next, cost, &[AdjacencyIndex(9_999)]).unwrap_err();
     assert!(unknown.contains("has no adjacency"));
+    let link = simulation.reality.link_between(0, next).unwrap();
+    set_cut(&mut simulation, link, true);
+    let cut = simulation.walk(0, after, class, cost + more, &[there, on]).unwrap_err();
+    assert!(cut.contains("have no link"), "{cut}");
 }
 
 #[test]
