@@ -49,6 +49,10 @@ impl StreamSender {
             // It answers an earlier question, and counts its credit from an offset of another life.
             SyncState::Telling if !ack.producers.is_empty() => return,
             SyncState::Telling => {
+                if ack.refused.is_none() {
+                    // It has forgotten the stream, and why it refused it.
+                    destination.refused = None;
+                }
                 destination.sync = SyncState::Ready;
                 destination.receiver_epoch = Some(ack.receiver_epoch);
                 if ack.origin != destination.origin {

@@ -271,6 +271,23 @@ fn a_source_that_is_refused_stops_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_refusal_ends_with_what_the_destination_knew_of_the_stream() {
+    let (mut sender, _, ack) = sent();
+    let refused = Some(StreamRefusal::CreditOverrun);
+    sender.handle_ack(at(2), DESTINATION, &StreamAck { refused, ..ack.clone() });
+    sender.handle_ack(at(3), DESTINATION, &StreamAck { unknown: true, ..ack });
+    assert!(sender.refused().is_some(), "it has not agreed to anything yet");
+    let mut receivers = [(DESTINATION, attached(1, &[]), Vec::new())];
+    let mut now = 4;
+    for _ in 0..4 {
+        settle(&mut now, &mut sender, &mut receivers);
+        now += 2000;
+    }
+    assert_eq!(sender.refused(), None);
+    assert_eq!(receivers[0].2, [1, 2, 3, 4]);
+}
+
+#[test]
 fn one_destination_that_is_refused_holds_up_no_other() {
     let other = NodeId::from_bytes([4; 16]);
     let tenant = TenantId::from_bytes([9; 16]);
