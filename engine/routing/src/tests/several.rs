@@ -91,6 +91,12 @@ fn together_they_are_no_longer_than_a_message_may_be() {
     assert_eq!(counts.iter().sum::<usize>(), 10);
     assert!(counts.len() > 1 && counts[0] == SEVERAL_BYTES_MAX / (large + 2), "{counts:?}");
     assert!(longest <= 1 + SEVERAL_BYTES_MAX, "{longest}");
+    // Also if they are many and the lengths count.
+    let mut flooding = between_two();
+    tell(&mut flooding, 1, 10..210);
+    let (counts, longest) = sent(&mut flooding);
+    assert_eq!(counts.iter().sum::<usize>(), 200);
+    assert!(longest > SEVERAL_BYTES_MAX - 256 && longest <= 1 + SEVERAL_BYTES_MAX, "{longest}");
 }
 
 fn several(messages: &[&[u8]]) -> Vec<u8> {
