@@ -90,7 +90,7 @@ pub fn flooding(mut input: &[u8]) {
     let neighbour = NodeId::from_bytes([1; 16]);
     let mut now = MonoTime::ZERO;
     let mut flooding = Flooding::new(NodeId::from_bytes([0; 16]));
-    flooding.handle_neighbour_up(now, neighbour);
+    flooding.handle_neighbour_up(now, neighbour, true);
     while let Some((len, rest)) = input.split_first_chunk::<2>() {
         let len = usize::from(u16::from_le_bytes(*len)).min(rest.len());
         let (message, rest) = rest.split_at(len);

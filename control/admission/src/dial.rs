@@ -68,6 +68,7 @@ pub async fn dial(
                 peer_life: hello.life,
                 peer_stripes: hello.capabilities & capability::STRIPING != 0,
                 peer_takes_priority: hello.capabilities & capability::PRIORITY != 0,
+                peer_takes_several: hello.capabilities & capability::SEVERAL_ADVERTISEMENTS != 0,
                 lane: options.lane,
                 class: options.class,
                 epoch: options.epoch,

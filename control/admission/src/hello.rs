@@ -34,7 +34,8 @@ pub(crate) fn own_hello(local: &LocalNode, lane: LaneName) -> Hello {
             | capability::LANE_ACKS
             | capability::STRIPING
             | capability::PRIORITY
-            | capability::LIFE_NONCE,
+            | capability::LIFE_NONCE
+            | capability::SEVERAL_ADVERTISEMENTS,
         mesh: local.mesh,
         node: local.node,
         incarnation: local.incarnation,

@@ -157,6 +157,7 @@ async fn hand_over(
         peer_life: hello.life,
         peer_stripes: hello.capabilities & capability::STRIPING != 0,
         peer_takes_priority: hello.capabilities & capability::PRIORITY != 0,
+        peer_takes_several: hello.capabilities & capability::SEVERAL_ADVERTISEMENTS != 0,
         lane: hello.lane,
         class: hello.class,
         epoch: hello.link_epoch,

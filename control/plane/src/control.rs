@@ -114,6 +114,8 @@ pub(crate) struct Control {
     pub(crate) lane_rules: LaneRules,
     /// Human names of neighbours, from their certificates.
     pub(crate) peer_names: BTreeMap<NodeId, String>,
+    /// Of these, who takes several advertisements in one message, as its newest lane says.
+    pub(crate) takes_several: BTreeSet<NodeId>,
     pub(crate) adjacencies: Adjacencies,
     pub(crate) flooding: Flooding,
     /// Advertisements or certificates may wait to be checked.
@@ -228,6 +230,7 @@ impl Control {
             link_modes: LinkModes::default(),
             lane_rules: LaneRules::new(),
             peer_names: BTreeMap::new(),
+            takes_several: BTreeSet::new(),
             adjacencies: parts.adjacencies,
             flooding: Flooding::new(node),
             checks_wait: false,

@@ -122,6 +122,11 @@ impl Control {
         match self.links.offer(&connection) {
             Verdict::Serve { superseded, link_ended } => {
                 self.peer_names.insert(peer, handover.peer_name.clone());
+                if handover.peer_takes_several {
+                    self.takes_several.insert(peer);
+                } else {
+                    self.takes_several.remove(&peer);
+                }
                 for old in superseded {
                     let (lane, epoch) = (old.lane, old.epoch);
                     let reason = CloseReason::Superseded;

@@ -26,7 +26,8 @@ impl Control {
     /// The first lane of a link is up.
     pub(crate) fn handle_link_up(&mut self, peer: NodeId) {
         let now = self.now();
-        self.flooding.handle_neighbour_up(now, peer);
+        let takes_several = self.takes_several.contains(&peer);
+        self.flooding.handle_neighbour_up(now, peer, takes_several);
         self.evictions.handle_neighbour_up(now, peer);
         let sample = now.saturating_add(METRICS_FIRST);
         self.metrics_due = Some(self.metrics_due.map_or(sample, |due| due.min(sample)));

@@ -257,11 +257,12 @@ impl Flooding {
         settled.map(|(node, _)| *node)
     }
 
-    /// A link to `node` came up. If it was up already, what was sent is taken for lost.
-    pub fn handle_neighbour_up(&mut self, now: MonoTime, node: NodeId) {
+    /// A link to `node` came up. If it was up already, what was sent is taken for lost. Unless it
+    /// `takes_several` advertisements in one message, it is sent each alone.
+    pub fn handle_neighbour_up(&mut self, now: MonoTime, node: NodeId, takes_several: bool) {
         self.now = now;
         if node != self.node {
-            let mut neighbour = Neighbour::new(now);
+            let mut neighbour = Neighbour::new(now, takes_several);
             if self.lsdb.get(self.node).is_some() {
                 neighbour.send(self.node);
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hawser_wire::{MonoTime, NodeId};
+use hawser_wire::{DecodeError, MonoTime, NodeId};
 
 use crate::candidates::{Candidate, Sender, share};
 use crate::delta::LsaDelta;
@@ -28,7 +28,8 @@ impl Flooding {
     ///
     /// # Errors
     /// [`RejectReason`]; the message changed nothing. Of several advertisements in one message each
-    /// is taken or not, up to one that is malformed, and the first reason counts.
+    /// is taken or not, up to one that no honest node sends (malformed, or a delta that does not fit),
+    /// and the first reason is told. What stands behind is not looked at.
     pub fn handle_message(
         &mut self,
         now: MonoTime,
@@ -39,19 +40,26 @@ impl Flooding {
         let Some(several) = Message::several(message) else {
             return self.take_or_count(from, message);
         };
+        let several = several.map_err(|error| self.count_malformed(error))?;
         let mut taken = Ok(());
         for message in several {
             let this = match message {
                 Ok(message) => self.take_or_count(from, message),
-                Err(error) => {
-                    let malformed = RejectReason::Malformed(error);
-                    self.rejects.count(&malformed);
-                    Err(malformed)
-                }
+                Err(error) => Err(self.count_malformed(error)),
             };
             taken = taken.and(this);
+            // Each costs much, and a message has room for many. Honest nodes send the rest again.
+            if let Err(RejectReason::Malformed(_) | RejectReason::DeltaMismatch { .. }) = this {
+                break;
+            }
         }
         taken
+    }
+
+    fn count_malformed(&mut self, error: DecodeError) -> RejectReason {
+        let malformed = RejectReason::Malformed(error);
+        self.rejects.count(&malformed);
+        malformed
     }
 
     fn take_or_count(&mut self, from: NodeId, message: &[u8]) -> Result<(), RejectReason> {

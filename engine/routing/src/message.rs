@@ -21,11 +21,11 @@ const _: () =
     assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
 const _: () = assert!(LSA_BYTES_MAX + 3 < FLOODING_MESSAGE_BYTES_MAX);
 
-/// Advertisements that go in one message have at most so many bytes together.
+/// Advertisements that go in one message have at most so many bytes together, each with its length.
 pub(crate) const SEVERAL_BYTES_MAX: usize = 16 << 10;
 
 /// Bytes of the length before each of several messages.
-const LENGTH_LEN: usize = 2;
+pub(crate) const LENGTH_LEN: usize = 2;
 const _: () = assert!(SEVERAL_BYTES_MAX <= 0xffff, "a length takes two bytes");
 
 /// Bytes of the lifetime before an advertisement.
@@ -40,6 +40,8 @@ const KIND_CERTIFICATE_REQUEST: u8 = 6;
 const KIND_CERTIFICATE: u8 = 7;
 const KIND_DELTA: u8 = 8;
 const KIND_SEVERAL: u8 = 9;
+
+const SEVERAL: &str = "flooding message with several advertisements";
 
 /// Most certificates that one message asks for.
 pub(crate) const CERTIFICATES_MAX: usize = 64;
@@ -102,8 +104,8 @@ impl Message {
     }
 
     /// One message with these, each made by [`encode_lsa`](Self::encode_lsa) or
-    /// [`encode_delta`](Self::encode_delta); a single one alone. Together they must have at most
-    /// [`SEVERAL_BYTES_MAX`] bytes, if they are more than one.
+    /// [`encode_delta`](Self::encode_delta); a single one alone. Together with their lengths they must
+    /// have at most [`SEVERAL_BYTES_MAX`] bytes, if they are more than one.
     pub(crate) fn encode_several(mut messages: Vec<Vec<u8>>) -> Vec<u8> {
         if messages.len() == 1 {
             return messages.pop().unwrap_or_default();
@@ -120,9 +122,14 @@ impl Message {
     }
 
     /// The messages in one with several advertisements, as far as their lengths hold; `None` if
-    /// `input` is no such message.
-    pub(crate) fn several(input: &[u8]) -> Option<Several<'_>> {
-        Some(Several(input.strip_prefix(&[KIND_SEVERAL])?))
+    /// `input` is no such message. One that is longer than nodes make it is an error.
+    pub(crate) fn several(input: &[u8]) -> Option<Result<Several<'_>, DecodeError>> {
+        let body = input.strip_prefix(&[KIND_SEVERAL])?;
+        if body.len() > SEVERAL_BYTES_MAX {
+            let value = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            return Some(Err(DecodeError::TooLarge { what: SEVERAL, value, max: 16_384 }));
+        }
+        Some(Ok(Several(body)))
     }
 
     pub(crate) fn encode_certificate_request(hashes: &[CertificateHash]) -> Vec<u8> {
@@ -339,3 +346,4 @@ fn entries(reader: &mut ByteReader<'_>) -> Result<Vec<(NodeId, LsaVersion)>, Dec
 
 const _: () = assert!(ENTRIES_MAX == 4096 && CERTIFICATES_MAX == 64, "as the errors say");
 const _: () = assert!(CERTIFICATE_BYTES_MAX == 8192, "as the decoder's error says");
+const _: () = assert!(SEVERAL_BYTES_MAX == 16_384, "as its error says");

@@ -7,7 +7,7 @@ use hawser_wire::{MonoTime, NodeId};
 
 use crate::candidates::PATIENCE;
 use crate::lsdb::Outgoing;
-use crate::message::{ENTRIES_MAX, Message, SEVERAL_BYTES_MAX};
+use crate::message::{ENTRIES_MAX, LENGTH_LEN, Message, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
@@ -55,6 +55,8 @@ pub(crate) struct Neighbour {
     /// Sent and not acknowledged; never also in `unsent`.
     unacked: BTreeMap<NodeId, Unacked>,
     unacked_bytes: usize,
+    /// Several advertisements may go in one message; nodes of earlier releases skip such a one.
+    takes_several: bool,
     advertisements: TokenBucket,
     /// What was sent when, and as the how manieth, in this order; the first of it is still in `unacked`,
     /// and not much of it is not.
@@ -94,11 +96,12 @@ struct Unacked {
 
 impl Neighbour {
     /// A neighbour whose link has just come up: the digest is due at once.
-    pub(crate) const fn new(now: MonoTime) -> Self {
+    pub(crate) const fn new(now: MonoTime, takes_several: bool) -> Self {
         Self {
             unsent: BTreeMap::new(),
             unacked: BTreeMap::new(),
             unacked_bytes: 0,
+            takes_several,
             advertisements: ADVERTISEMENTS,
             sent: VecDeque::new(),
             sent_count: 0,
@@ -324,8 +327,8 @@ impl Neighbour {
                 Some(delta) => Message::encode_delta(lifetime, delta),
                 None => Message::encode_lsa(lifetime, encoding),
             };
-            bytes = bytes.saturating_add(message.len());
-            if bytes > SEVERAL_BYTES_MAX && !messages.is_empty() {
+            bytes = bytes.saturating_add(LENGTH_LEN).saturating_add(message.len());
+            if !messages.is_empty() && (bytes > SEVERAL_BYTES_MAX || !self.takes_several) {
                 break;
             }
             messages.push(message);
@@ -345,7 +348,8 @@ impl Neighbour {
         if self.unsent.is_empty() || self.unacked_bytes >= WINDOW_BYTES {
             return None;
         }
-        let enough = self.unsent.len() >= ADVERTISEMENTS_ENOUGH;
+        // What goes alone in any case waits for no others.
+        let enough = !self.takes_several || self.unsent.len() >= ADVERTISEMENTS_ENOUGH;
         Some(if enough { MonoTime::ZERO } else { self.advertisements.ready_at() })
     }
 
@@ -381,7 +385,7 @@ mod tests {
     fn a_neighbour_that_claims_to_have_ever_more_origins_makes_nothing_grow() {
         let lsdb = Lsdb::new();
         let version = LsaVersion { incarnation: Incarnation(1), sequence: 1, hash: 0 };
-        let mut neighbour = Neighbour::new(MonoTime::ZERO);
+        let mut neighbour = Neighbour::new(MonoTime::ZERO, true);
         for origin in 0..40_000_u128 {
             neighbour.want(NodeId::from_bytes(origin.to_be_bytes()), version);
             if origin % 100 == 0 {
@@ -399,7 +403,7 @@ mod tests {
         }
         let now = MonoTime::from_nanos(5);
         let id = |byte| NodeId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte]);
-        let mut neighbour = Neighbour::new(now);
+        let mut neighbour = Neighbour::new(now, true);
         neighbour.send(id(1));
         for _ in 0..10_000 {
             neighbour.send(id(2));

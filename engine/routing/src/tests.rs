@@ -85,7 +85,9 @@ fn holds(lsa: &Lsa) -> Judgement {
 /// What a message says: itself, or several advertisements.
 fn decoded(bytes: &[u8]) -> Vec<Message> {
     match Message::several(bytes) {
-        Some(several) => several.map(|one| Message::decode(one.unwrap()).unwrap()).collect(),
+        Some(several) => {
+            several.unwrap().map(|one| Message::decode(one.unwrap()).unwrap()).collect()
+        }
         None => vec![Message::decode(bytes).unwrap()],
     }
 }

@@ -70,7 +70,7 @@ fn the_documented_delta_and_certificate_request() {
     let origin = NodeId::from_bytes(vector("lsa")[1..17].try_into().unwrap());
     let (neighbour, now) = (node(0xd0), MonoTime::ZERO);
     let mut flooding = Flooding::new(node(0));
-    flooding.handle_neighbour_up(now, neighbour);
+    flooding.handle_neighbour_up(now, neighbour, true);
     let whole = [&[1, 0x10, 0x0e], vector("lsa")].concat();
     let mut certificate = None;
     for message in [&whole[..], vector("lsa-delta")] {

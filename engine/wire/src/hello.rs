@@ -21,6 +21,8 @@ pub mod capability {
     pub const PRIORITY: u64 = 1 << 3;
     /// The sender's [`LifeNonce`](crate::LifeNonce) stands behind its name.
     pub const LIFE_NONCE: u64 = 1 << 4;
+    /// Takes several link-state advertisements in one flooding message.
+    pub const SEVERAL_ADVERTISEMENTS: u64 = 1 << 5;
 }
 
 /// The first frame of a lane in both directions.

@@ -51,6 +51,7 @@ async fn both_sides_get_the_lane() {
         assert_eq!(lane.class, TrafficClass::Bulk);
         assert_eq!(lane.epoch, LinkEpoch(5));
         assert_eq!(lane.peer_incarnation, a.incarnation);
+        assert!(lane.peer_takes_several, "nodes announce it");
         assert!(lane.session.unsent_is_empty());
         assert_ready_for_a_shard(&lane.socket);
     }
@@ -81,6 +82,7 @@ async fn what_comes_right_behind_hello_is_kept() {
     let options = options();
     let (peer, lane) = within(async { tokio::join!(acceptor, dial(&a, &address, &options)) }).await;
     let mut lane = lane.unwrap();
+    assert!(!lane.peer_takes_several, "its Hello says nothing of it");
     assert_eq!(receive(&mut lane), b"second");
     assert_eq!(receive(&mut lane), vec![3; 3000]);
     drop(peer);
@@ -96,6 +98,7 @@ async fn bytes_behind_hello_are_kept_at_the_acceptor_too() {
     let first = frame(FrameKind::Hello, &encoded(&hello(&a)));
     peer.send_messages(&[first, b"second".to_vec()]).await;
     let mut lane = running.next_lane().await;
+    assert!(!lane.peer_takes_several, "its Hello says nothing of it");
     assert_eq!(receive(&mut lane), b"second");
 }
 

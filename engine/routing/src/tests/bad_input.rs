@@ -19,7 +19,7 @@ fn as_message(lifetime: Duration, lsa: &Lsa) -> Vec<u8> {
 fn with_neighbours(neighbours: &[u8]) -> Flooding {
     let mut flooding = Flooding::new(node(1));
     for neighbour in neighbours {
-        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour));
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour), true);
     }
     drain(&mut flooding);
     flooding
@@ -184,7 +184,7 @@ fn what_nobody_renews_ends_after_its_lifetime() {
     // A copy that says about the same does not make it longer.
     let again = as_message(Duration::from_secs(119), &lsa(9, 1, 1, &[]));
     assert_eq!(hear(&mut flooding, millis(40_000), node(2), &again, &mut holds), Ok(false));
-    flooding.handle_neighbour_up(millis(40_700), node(3));
+    flooding.handle_neighbour_up(millis(40_700), node(3), true);
     let digest = Message::encode_digest(77);
     hear(&mut flooding, millis(40_700), node(3), &digest, &mut holds).unwrap();
     let request = Message::encode_request(&[node(8), node(9)]);

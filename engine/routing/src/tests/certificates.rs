@@ -34,7 +34,7 @@ fn asks(to: u8, number: u8) -> (NodeId, Message) {
 fn waiting() -> (Flooding, Vec<u8>) {
     let mut flooding = Flooding::new(node(1));
     for neighbour in [2, 3, 4] {
-        flooding.handle_neighbour_up(MonoTime::ZERO, node(neighbour));
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(neighbour), true);
     }
     told(&mut flooding);
     let mut encoding = Vec::new();
@@ -118,7 +118,7 @@ fn a_wrong_one_is_the_neighbours_fault_and_a_foreign_one_the_origins() {
 #[test]
 fn one_that_a_neighbour_asks_for_is_sent() {
     let mut flooding = Flooding::new(node(1));
-    flooding.handle_neighbour_up(MonoTime::ZERO, node(2));
+    flooding.handle_neighbour_up(MonoTime::ZERO, node(2), true);
     told(&mut flooding);
     let request = Message::encode_certificate_request(&[hash(5), hash(6)]);
     flooding.handle_message(millis(1), node(2), &request).unwrap();
@@ -137,7 +137,7 @@ fn one_that_a_neighbour_asks_for_is_sent() {
 fn neighbours_that_ask_are_served_in_turn() {
     let mut flooding = Flooding::new(node(1));
     for neighbour in [2, 3, 4] {
-        flooding.handle_neighbour_up(MonoTime::ZERO, node(neighbour));
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(neighbour), true);
     }
     let numbered = |number: u16| {
         let mut hash = CertificateHash::default();
@@ -201,7 +201,7 @@ fn who_cannot_have_sent_a_certificate_is_not_at_fault() {
     // Its link broke: what it had been asked is lost, and it may have begun anew.
     let (mut flooding, _) = waiting();
     flooding.handle_neighbour_down(millis(100), node(2));
-    flooding.handle_neighbour_up(millis(200), node(2));
+    flooding.handle_neighbour_up(millis(200), node(2), true);
     flooding.handle_timeout(millis(10_010));
     assert_eq!((count(&flooding, "certificate-missing"), withheld(&mut flooding)), (1, vec![]));
     // It was busy with another one.

@@ -17,8 +17,8 @@ fn transmit(flooding: &mut Flooding) -> Vec<(NodeId, Vec<u8>)> {
 /// Nodes 1 and 2, each with the first word of 1, and nothing left to say.
 fn pair(count: u8) -> (Flooding, Flooding) {
     let (mut one, mut two) = (Flooding::new(node(1)), Flooding::new(node(2)));
-    one.handle_neighbour_up(MonoTime::ZERO, node(2));
-    two.handle_neighbour_up(MonoTime::ZERO, node(1));
+    one.handle_neighbour_up(MonoTime::ZERO, node(2), true);
+    two.handle_neighbour_up(MonoTime::ZERO, node(1), true);
     one.originate(millis(1), lsa(1, 1, 1, &links(count, 5))).unwrap();
     exchange(&mut one, &mut two, millis(2));
     let digest = Message::encode_digest(one.lsdb().digest());
@@ -81,7 +81,7 @@ fn who_lacks_the_version_before_gets_the_whole() {
     let (mut one, mut two) = pair(100);
     // The neighbour missed one: it begins anew, and nobody noticed.
     two = Flooding::new(two.node);
-    two.handle_neighbour_up(millis(5), node(1));
+    two.handle_neighbour_up(millis(5), node(1), true);
     transmit(&mut two);
     one.originate(millis(10), lsa(1, 1, 2, &links(100, 900))).unwrap();
     let said = exchange(&mut one, &mut two, millis(11));

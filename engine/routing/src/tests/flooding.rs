@@ -27,7 +27,7 @@ fn advertised(messages: &[(NodeId, Message)]) -> Vec<(NodeId, NodeId)> {
 fn with_neighbours(neighbours: &[u8]) -> Flooding {
     let mut flooding = Flooding::new(node(1));
     for neighbour in neighbours {
-        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour));
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour), true);
     }
     drain(&mut flooding);
     flooding
@@ -277,7 +277,7 @@ fn who_clears_its_database_speaks_on_behind_what_it_has_said() {
     assert!(cleared.lsdb().is_empty() && !cleared.must_originate());
     assert_eq!(cleared.next_version(Incarnation(1)), (Incarnation(1), 8));
     // What its neighbours still have of it is no other process's word.
-    cleared.handle_neighbour_up(millis(1), node(2));
+    cleared.handle_neighbour_up(millis(1), node(2), true);
     let old = as_message(&lsa(1, 1, 7, &[(2, 1)]));
     let _own = hear(&mut cleared, millis(1), node(2), &old, &mut |_| Judgement::Accept);
     assert!(!cleared.must_originate());
@@ -351,7 +351,7 @@ fn what_is_on_its_way_to_a_neighbour_is_bounded() {
 #[test]
 fn digests_are_exchanged_at_link_up_and_every_ten_seconds() {
     let mut flooding = Flooding::new(node(1));
-    flooding.handle_neighbour_up(millis(0), node(2));
+    flooding.handle_neighbour_up(millis(0), node(2), true);
     assert_eq!(drain(&mut flooding), [(node(2), Message::Digest(0))]);
     // Unanswered: it may be lost.
     assert_eq!(flooding.poll_timeout(), Some(millis(1000)));

@@ -76,7 +76,7 @@ impl Mesh {
     fn link_up(&mut self, a: u8, b: u8) {
         self.links.insert((a.min(b), a.max(b)));
         for (near, far) in [(a, b), (b, a)] {
-            self.nodes.get_mut(&near).unwrap().handle_neighbour_up(self.now, node(far));
+            self.nodes.get_mut(&near).unwrap().handle_neighbour_up(self.now, node(far), true);
             self.originate(near);
         }
     }

@@ -22,7 +22,7 @@ fn as_message(lifetime: Duration, lsa: &Lsa) -> Vec<u8> {
 fn with_neighbours(neighbours: &[u8]) -> Flooding {
     let mut flooding = Flooding::new(node(1));
     for neighbour in neighbours {
-        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour));
+        flooding.handle_neighbour_up(MonoTime::ZERO, node(*neighbour), true);
     }
     drain(&mut flooding);
     flooding

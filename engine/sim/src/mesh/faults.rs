@@ -169,7 +169,7 @@ impl MeshSimulation {
             let node = self.node_mut(number);
             node.flooding = Flooding::with_lsdb(id, lsdb.clone());
             for neighbour in neighbours {
-                node.flooding.handle_neighbour_up(now, neighbour);
+                node.flooding.handle_neighbour_up(now, neighbour, true);
             }
             if let Some(roster) = &roster {
                 node.membership = Membership::with_roster(now, id, life, config, seed, roster);

@@ -101,7 +101,7 @@ impl MeshSimulation {
             Notice::Quiet => end.quiet = true,
             Notice::Up => {
                 (end.up, end.quiet) = (true, false);
-                node.flooding.handle_neighbour_up(now, id);
+                node.flooding.handle_neighbour_up(now, id, true);
                 node.gather(now);
             }
             Notice::Down => {

@@ -24,6 +24,8 @@ pub struct LaneHandover<C> {
     pub peer_stripes: bool,
     /// It takes records of class priority.
     pub peer_takes_priority: bool,
+    /// It takes several link-state advertisements in one flooding message.
+    pub peer_takes_several: bool,
     /// Which lane of the link.
     pub lane: LaneId,
     /// The lane's class.

@@ -89,6 +89,7 @@ fn handover(
         peer_life: None,
         peer_stripes: true,
         peer_takes_priority: true,
+        peer_takes_several: true,
         lane: spec.lane,
         class: spec.class,
         epoch: spec.epoch,
