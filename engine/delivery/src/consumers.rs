@@ -100,6 +100,11 @@ impl Consumers {
         self.known.values().map(|consumer| consumer.confirmed).max().unwrap_or_default()
     }
 
+    /// Every consumer was handed what is below, or has confirmed it; `None` without a consumer.
+    pub(crate) fn handed_out(&self) -> Option<StreamOffset> {
+        self.known.values().map(|consumer| consumer.cursor.max(consumer.confirmed)).min()
+    }
+
     /// Every consumer confirmed what is below; `None` without a consumer.
     pub(crate) fn confirmed(&self) -> Option<StreamOffset> {
         self.known.values().map(|consumer| consumer.confirmed).min()

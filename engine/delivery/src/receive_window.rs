@@ -15,14 +15,15 @@ const SLOW_AFTER: Duration = Duration::from_millis(250);
 /// and the consumer's own delay take, without a measure of either, as neither a source that has
 /// nothing to send nor a path that takes no more is limited by credit. A consumer keeps up if what
 /// comes is consumed within [`SLOW_AFTER`], or if it has emptied the queue since the window grew (as
-/// CoDel tells a standing queue from a burst, RFC 8289).
+/// CoDel tells a standing queue from a burst, RFC 8289). One that was handed everything, while the
+/// source has spent its credit, keeps up as well: it may wait for more before it confirms any of it.
 ///
 /// [`CREDIT_LIMITED`]: hawser_wire::FrameFlags::CREDIT_LIMITED
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow {
     bytes: u64,
     max_bytes: u64,
-    /// What was granted when it grew last: what is sent below that may not know of it.
+    /// What was granted when it grew last: what is sent below that does not know of it.
     edge_bytes: u64,
     keeps_up: bool,
     /// Behind a record that came in order, and when it came.
@@ -74,12 +75,26 @@ impl ReceiveWindow {
     /// The source waits for credit, of which it has used `taken_bytes` in order and was granted
     /// `granted_bytes`.
     pub(crate) fn handle_limited(&mut self, taken_bytes: u64, granted_bytes: u64) {
-        if taken_bytes > self.edge_bytes && self.keeps_up && self.bytes < self.max_bytes {
-            self.bytes = self.bytes.saturating_mul(2).min(self.max_bytes);
-            self.edge_bytes = granted_bytes;
-            self.keeps_up = false;
-            self.waiting = None;
+        if self.keeps_up {
+            self.grow(taken_bytes, granted_bytes);
         }
+    }
+
+    /// Every consumer was handed all that came in order, and the source has spent what it was granted.
+    pub(crate) const fn handle_handed_out(&mut self, taken_bytes: u64, granted_bytes: u64) {
+        self.grow(taken_bytes, granted_bytes);
+    }
+
+    const fn grow(&mut self, taken_bytes: u64, granted_bytes: u64) {
+        if taken_bytes <= self.edge_bytes || self.bytes >= self.max_bytes {
+            return;
+        }
+        let doubled = self.bytes.saturating_mul(2);
+        self.bytes = if doubled < self.max_bytes { doubled } else { self.max_bytes };
+        // The last record may end above what was granted.
+        self.edge_bytes = if taken_bytes > granted_bytes { taken_bytes } else { granted_bytes };
+        self.keeps_up = false;
+        self.waiting = None;
     }
 }
 
@@ -159,6 +174,20 @@ mod tests {
         window.handle_limited(initial, initial);
         assert_eq!(window.bytes(), 2 * initial, "that was sent before it could know");
         window.handle_limited(initial + 1, 2 * initial);
+        assert_eq!(window.bytes(), 4 * initial);
+    }
+
+    #[test]
+    fn it_grows_once_if_the_record_that_was_limited_is_handed_out_too() {
+        let mut window = ReceiveWindow::new(&DeliveryLimits::default());
+        window.begin(true);
+        let initial = window.bytes();
+        window.handle_taken(at(0), StreamOffset(1));
+        window.handle_consumed(at(0), StreamOffset(1), true);
+        window.handle_limited(initial + 100, initial);
+        window.handle_handed_out(initial + 100, initial);
+        assert_eq!(window.bytes(), 2 * initial);
+        window.handle_handed_out(2 * initial + 100, 2 * initial + 100);
         assert_eq!(window.bytes(), 4 * initial);
     }
 

@@ -1,3 +1,4 @@
+mod credit;
 mod judgement;
 
 use std::collections::VecDeque;
@@ -8,6 +9,7 @@ use hawser_wire::{
 };
 
 use crate::consumers::Consumers;
+use crate::destination::sooner;
 use crate::receive_window::ReceiveWindow;
 use crate::reorder::Reorder;
 use crate::{ConsumerError, ConsumerStart, DeliveryLimits, StreamViolation, WindowBudget};
@@ -50,6 +52,8 @@ pub struct StreamReceiver {
     /// Received in order, not consumed by all.
     buffer: VecDeque<Record>,
     buffered_bytes: u64,
+    /// Of these, from the first one on, what every consumer was handed.
+    handed_bytes: u64,
     /// Where credit began to be counted.
     origin: StreamOffset,
     /// Payload bytes taken since the source said where the stream goes on.
@@ -70,9 +74,11 @@ pub struct StreamReceiver {
     consumed_ack_at: Option<MonoTime>,
     /// Credit in the last acknowledgement: what was granted since `origin`, at most.
     granted_bytes: u64,
-    /// What there would be room for, if the budget allows it.
+    /// What there would be room for, at most.
     window: ReceiveWindow,
-    /// What it allowed last,
+    /// When the last new record came, if it does not rest.
+    record_at: Option<MonoTime>,
+    /// What the budget allows to be sent ahead of consumers,
     window_bytes: u64,
     /// and what this stream has of it.
     allotted_bytes: u64,
@@ -114,6 +120,7 @@ impl StreamReceiver {
             early: Reorder::default(),
             buffer: VecDeque::new(),
             buffered_bytes: 0,
+            handed_bytes: 0,
             origin: StreamOffset(0),
             taken_bytes: 0,
             marked_bytes: 0,
@@ -128,6 +135,7 @@ impl StreamReceiver {
             granted_bytes: 0,
             window: ReceiveWindow::new(&limits),
             window_bytes: 0,
+            record_at: None,
             allotted_bytes: 0,
             inherits: restored,
             refused: None,
@@ -151,13 +159,6 @@ impl StreamReceiver {
     #[must_use]
     pub const fn buffered_bytes(&self) -> u64 {
         self.buffered_bytes.saturating_add(self.early.bytes())
-    }
-
-    /// What the source may send beyond what has come in order, as it is to know once all is said: the
-    /// window, but for what is held.
-    #[must_use]
-    pub fn credit_left(&self) -> u64 {
-        self.credit_with(self.window_bytes).saturating_sub(self.taken_bytes)
     }
 
     /// The stream is closed and ends here.
@@ -240,6 +241,9 @@ impl StreamReceiver {
     ) -> RecordOutcome {
         let outcome = self.place(now, view);
         let is_new = matches!(outcome, RecordOutcome::Delivered | RecordOutcome::Early);
+        if is_new {
+            self.record_at = Some(now);
+        }
         if is_new && flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
             self.marked_bytes = self.marked_bytes.saturating_add(view.charge_bytes());
         }
@@ -313,7 +317,10 @@ impl StreamReceiver {
         start: ConsumerStart,
     ) -> Result<StreamOffset, ConsumerError> {
         let max = self.limits.consumers_max;
-        self.consumers.attach(consumer, start, self.floor, max)
+        let cursor = self.consumers.attach(consumer, start, self.floor, max)?;
+        self.handed_bytes = 0;
+        self.note_handed_out();
+        Ok(cursor)
     }
 
     /// The first offset that a consumer has not confirmed; `None` for one that is not known.
@@ -330,6 +337,9 @@ impl StreamReceiver {
         let skip = known.cursor.0.saturating_sub(record.header.stream_base.0);
         let record = record.without_first(u32::try_from(skip).ok()?)?;
         known.cursor = record.header.stream_end();
+        if index.saturating_add(1) == self.buffer.len() {
+            self.note_handed_out();
+        }
         Some(record)
     }
 
@@ -373,6 +383,7 @@ impl StreamReceiver {
         let before = self.consumed;
         self.recompute_consumed();
         self.window.handle_consumed(now, self.consumed, self.buffer.is_empty());
+        self.note_handed_out();
         if self.consumed > before && self.consumed_ack_at.is_none() {
             self.consumed_ack_at = Some(now.saturating_add(self.limits.consumed_ack_after));
         }
@@ -388,6 +399,7 @@ impl StreamReceiver {
         {
             let bytes = record.charge_bytes();
             self.buffered_bytes = self.buffered_bytes.saturating_sub(bytes);
+            self.handed_bytes = self.handed_bytes.saturating_sub(bytes);
             self.floor = record.header.stream_end();
         }
         if self.buffer.is_empty() {
@@ -397,34 +409,12 @@ impl StreamReceiver {
         }
     }
 
-    /// Absolute credit: what was consumed, and a window. What came early has its place in that already.
-    /// Never lower than before.
-    fn credit_with(&self, window_bytes: u64) -> u64 {
-        let through = self.taken_bytes.saturating_add(window_bytes);
-        self.granted_bytes.max(through.saturating_sub(self.buffered_bytes))
-    }
-
-    /// What the source may be told now, as far as the budget goes. Nothing before it has said where the
-    /// stream goes on.
-    fn grant(&mut self, budget: &mut WindowBudget) -> u64 {
-        if !self.told {
-            return 0;
-        }
-        let spent = self.taken_bytes.saturating_sub(self.buffered_bytes);
-        let outstanding = self.granted_bytes.saturating_sub(spent);
-        let wanted = self.window.bytes();
-        self.window_bytes =
-            budget.allot(self.tenant, &mut self.allotted_bytes, wanted, outstanding);
-        self.credit_with(self.window_bytes)
-    }
-
-    /// The stream ends, or is forgotten: others may have what it has of the budget.
-    pub fn leave_budget(&mut self, budget: &mut WindowBudget) {
-        budget.release(self.tenant, &mut self.allotted_bytes);
-    }
-
     /// The acknowledgement that is due, if one is.
     pub fn poll_ack(&mut self, now: MonoTime, budget: &mut WindowBudget) -> Option<StreamAck> {
+        if self.rests_at().is_some_and(|at| at <= now) {
+            self.record_at = None;
+            self.rest(budget);
+        }
         if let Some(fence_epoch) = self.stranger.take() {
             return Some(StreamAck::unknown(self.stream, fence_epoch, self.epoch));
         }
@@ -471,13 +461,13 @@ impl StreamReceiver {
         })
     }
 
-    /// When [`Self::poll_ack`] has something to say without another event.
+    /// When [`Self::poll_ack`] has something to say, or to give back, without another event.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         if self.ack_urgent || self.stranger.is_some() {
             Some(MonoTime::ZERO)
         } else {
-            self.consumed_ack_at
+            sooner(self.consumed_ack_at, self.rests_at())
         }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::{RefusedBy, StreamViolation};
 
 /// A destination that has agreed with a source of life 1, and has granted its window.
-fn agreed() -> StreamReceiver {
+pub(super) fn agreed() -> StreamReceiver {
     let mut receiver = attached(1, &[]);
     introduce(&mut receiver, 1, 0);
     receiver
