@@ -248,7 +248,12 @@ impl StreamReceiver {
             self.marked_bytes = self.marked_bytes.saturating_add(view.charge_bytes());
         }
         if is_new && flags.contains(FrameFlags::CREDIT_LIMITED) {
-            self.window.handle_limited(self.taken_bytes, self.granted_bytes);
+            if self.consumers.handed_out().is_none() {
+                // Nobody is slow yet: as much waits for who comes first as the budget allows.
+                self.window.handle_handed_out(self.taken_bytes, self.granted_bytes);
+            } else {
+                self.window.handle_limited(self.taken_bytes, self.granted_bytes);
+            }
         }
         outcome
     }

@@ -19,13 +19,19 @@ struct Wire {
 
 impl Wire {
     fn new(confirm_bytes: u64) -> Self {
+        let mut wire = Self::unread(confirm_bytes);
+        wire.receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
+        wire
+    }
+
+    /// Nobody has subscribed yet.
+    fn unread(confirm_bytes: u64) -> Self {
         let limits = DeliveryLimits::default();
         let mut sender =
             StreamSender::new(TENANT, STREAM, BootEpoch(1), &[DESTINATION], true, limits);
         sender.handle_path(DESTINATION, true);
-        let mut receiver =
+        let receiver =
             StreamReceiver::new(TENANT, STREAM, BootEpoch(1), false, std::iter::empty(), limits);
-        receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
         Self {
             sender,
             receiver,
@@ -100,6 +106,21 @@ fn a_consumer_may_hold_a_whole_window_before_it_confirms_any_of_it() {
         assert!(got >= 190 * 64 * KIB, "{what}");
         let bound = window + Record::charge_of(&[0; 1024], &[0; RECORD_BYTES_TARGET]);
         assert!(wire.most_held_bytes <= bound, "{} held, {what}", wire.most_held_bytes);
+    }
+}
+
+#[test]
+fn a_whole_window_waits_for_who_comes_first_if_there_is_room() {
+    let window = DeliveryLimits::default().window_bytes;
+    for (memory_bytes, expected) in [(1 << 40, window), (384 * KIB, 256 * KIB), (0, 64 * KIB)] {
+        let mut budget = WindowBudget::new(memory_bytes);
+        let mut wire = Wire::unread(0);
+        for trip in 0..100 {
+            wire.trip(trip * 20, &mut budget);
+        }
+        let held = wire.receiver.buffered_bytes();
+        let record = Record::charge_of(&[0; 1024], &[0; RECORD_BYTES_TARGET]);
+        assert!(held.abs_diff(expected) <= record, "{held} of {memory_bytes}");
     }
 }
 
