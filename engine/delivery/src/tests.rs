@@ -544,29 +544,6 @@ fn a_destination_that_forgot_does_not_make_another_drop_what_is_new() {
 }
 
 #[test]
-fn a_lost_tail_is_sent_again_as_a_whole() {
-    let mut world = World::new(3, 0);
-    world.step(false);
-    for _ in 0..10 {
-        world.step(false);
-    }
-    // Forty records vanish without a trace, and nothing is published behind them.
-    for block in 0..40 {
-        let first = block * 100 + 1;
-        publish(&mut world.sender, first, first..first + 100);
-        world.published += 100;
-        world.loss_percent = 100;
-        world.step(false);
-        world.loss_percent = 0;
-    }
-    let lost_at = world.now;
-    world.drain();
-    world.check(3);
-    let took = world.now - lost_at;
-    assert!(took < 2500, "one probe and one resend, not a probe a record: {took} ms");
-}
-
-#[test]
 fn a_source_cannot_fill_a_destination_with_producers() {
     let mut receiver = misbehaviour::agreed();
     let builder = RecordBuilder::new(TenantId::from_bytes([9; 16]), STREAM, BootEpoch(1));
