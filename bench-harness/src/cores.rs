@@ -51,8 +51,9 @@ struct Row {
 /// the source on one core that one is full and the other waits, and wakes for little each time. Moved,
 /// they are level: 1.26 against 1.07 million messages of 1 KiB a second, 16.3 against 13.7 million of
 /// 64 B, 19.7 against 15.1 thousand of 64 KiB (medians of three in turns, quiet), and each message
-/// costs 15 to 20 % less CPU although its bytes cross once more. The clients stay where they were, so
-/// that the peer's do, too.
+/// costs 15 to 20 % less CPU although its bytes cross once more. Now and then a run is of another kind
+/// and carries a third less; see docs/benchmarks.md. The clients stay where they were, so that the peer's
+/// do, too.
 ///
 /// Two cores, two links: each core carries one end with its node, whole. The relay joins the subscriber's side, which came out
 /// ahead of the publisher's in each of three rounds (medians 20.6 against 18.0 million messages of
