@@ -18,8 +18,8 @@ const _: () = assert!(WINDOW_BYTES_MIN == RECORD_BYTES_TARGET as u64);
 ///
 /// It bounds what is sent ahead of consumers. What they were handed and have not confirmed counts while it
 /// is held, but no stream is stopped for it, and a stream that rests counts with what it holds
-/// alone ([`Self::rest`]): what was allotted may come to more than the budget, by
-/// what all that was granted beyond it allows, and by [`WINDOW_BYTES_MIN`] of each stream.
+/// alone (`rest`): what was allotted may come to more than the budget, by
+/// what all that was granted beyond it allows, and by 64 KiB for each stream.
 #[derive(Debug)]
 pub struct WindowBudget {
     total_bytes: u64,
