@@ -2,6 +2,7 @@
 
 mod api_threads;
 pub(crate) mod config;
+mod congestion;
 mod fault;
 mod leash;
 pub(crate) mod logging;

@@ -46,28 +46,27 @@ struct Row {
 
 /// For each number of links, the roomiest row that fits is taken.
 ///
-/// Two cores, one link: each core carries one end with its node, but the source's API thread runs
-/// beside the sink. Sending costs more than receiving (57 to 35 parts of the CPU), so that with all of
-/// the source on one core that one is full and the other waits, and wakes for little each time. Moved,
-/// they are level: 1.26 against 1.07 million messages of 1 KiB a second, 16.3 against 13.7 million of
-/// 64 B, 19.7 against 15.1 thousand of 64 KiB (medians of three in turns, quiet), and each message
-/// costs 15 to 20 % less CPU although its bytes cross once more. Now and then a run is of another kind
-/// and carries a third less; see docs/benchmarks.md. The clients stay where they were, so that the peer's
-/// do, too.
+/// Two cores, one link: each core carries one end with its node, whole, so that a payload crosses once.
+/// With the source's API thread beside the sink the cores are more level, but each message costs 25 %
+/// more: 1.47 against 1.02 million messages of 1 KiB a second, 22.7 against 16.4 thousand of 64 KiB,
+/// 20.9 against 14.9 million of 64 B (medians of three in turns, quiet, lanes that are not paced). While
+/// lanes were paced (`docs/adr/0022-congestion-control.md`) it was the other way round on one machine.
 ///
-/// Two cores, two links: each core carries one end with its node, whole. The relay joins the subscriber's side, which came out
-/// ahead of the publisher's in each of three rounds (medians 20.6 against 18.0 million messages of
-/// 64 B, 23.9 against 21.1 thousand of 64 KiB; other processes took 13 to 23 % of the machine in
-/// either, so this is an order, not a measure). A relay with a shard on each core was level with it,
-/// and its links may or may not meet on one. API threads of either end on the other core, with the
-/// relay on either, were level at 64 KiB and 7 to 22 % behind at 1 KiB.
+/// Two cores, two links: the shards of source and relay have one core, the publisher with the source's
+/// API thread and all of the sink the other. A payload crosses twice there, and the cores are level:
+/// against all of the source on one core and the rest on the other 0.96-1.04 to 0.80-0.81 million
+/// messages of 1 KiB a second, 12.9-14.5 to 11.9-12.1 thousand of 64 KiB, 13.7 to 11.6 million of 64 B,
+/// CPU of a message the same or less. With the subscriber and the sink's API thread on the source's core
+/// instead it is level at 64 KiB and 8 to 12 % behind at the others. With the publisher on the other core
+/// than its API thread it is behind everywhere. The peer, whose clients go where ours do, is level with
+/// both clients on one core or ahead by 12 %.
 ///
 /// From there on, a core for each process that works hard, in the order of the row, then a core
 /// for each node's shard apart from its API thread. Control threads do little and stay with the API
 /// threads.
 const TABLE: &[Row] = &[
     Row { hops: 1, cores_min: 1, near_client: 0, far_client: 0, nodes: &[(0, 0, 0), (0, 0, 0)] },
-    Row { hops: 1, cores_min: 2, near_client: 0, far_client: 1, nodes: &[(0, 1, 0), (1, 1, 1)] },
+    Row { hops: 1, cores_min: 2, near_client: 0, far_client: 1, nodes: &[(0, 0, 0), (1, 1, 1)] },
     Row { hops: 1, cores_min: 4, near_client: 0, far_client: 3, nodes: &[(1, 1, 1), (2, 2, 2)] },
     Row { hops: 1, cores_min: 6, near_client: 0, far_client: 5, nodes: &[(1, 1, 2), (4, 4, 3)] },
     Row {
@@ -80,9 +79,9 @@ const TABLE: &[Row] = &[
     Row {
         hops: 2,
         cores_min: 2,
-        near_client: 0,
+        near_client: 1,
         far_client: 1,
-        nodes: &[(0, 0, 0), (1, 1, 1), (1, 1, 1)],
+        nodes: &[(0, 1, 0), (0, 0, 0), (1, 1, 1)],
     },
     Row {
         hops: 2,

@@ -72,6 +72,8 @@ pub(crate) struct Config {
     /// None: the kernel tunes it.
     pub(crate) send_buffer_bytes: Option<usize>,
     pub(crate) receive_buffer_bytes: Option<usize>,
+    /// Whether sockets of near lanes may have another congestion control than the system's.
+    pub(crate) chooses_control: bool,
     pub(crate) log_json: bool,
     pub(crate) log_level: String,
 }
@@ -156,6 +158,8 @@ impl Config {
                 "sockets.receive_buffer_bytes",
                 profile.receive_buffer_bytes,
             ),
+            chooses_control: settings.text("sockets.congestion_control").as_deref()
+                != Some("system"),
             log_json: settings.text("log.format").as_deref() == Some("json"),
             log_level: settings.text("log.level").unwrap_or_default(),
         })

@@ -18,6 +18,7 @@ use super::api_threads::{ApiThreads, Listeners};
 use super::config::key::{Applies, KEYS};
 use super::config::settings::Settings;
 use super::config::{Config, DriverChoice};
+use super::congestion::CongestionControl;
 use super::logging::{self, LogLevel};
 use super::profile::CorePlan;
 use super::ready::Ready;
@@ -59,7 +60,9 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
 
     let count = |list: &[usize]| u16::try_from(list.len()).unwrap_or(u16::MAX);
     let wiring = exchange::<LaneSession>(count(&plan.shards), count(&plan.api));
-    let shards = spawn_shards(wiring.shards, &config, &plan, node)?;
+    let control = if config.chooses_control { CongestionControl::of_system() } else { None };
+    let far_control = control.as_ref().map(|control| control.far.as_str());
+    let shards = spawn_shards(wiring.shards, &config, &plan, node, far_control)?;
     let io_driver = shards.first().map_or("none", |shard| shard.io_driver);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,7 +72,8 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let death = if start.leashed { Some(leash::watch_stdin()?) } else { None };
         let signals = Signals::new(death)?;
-        let plane_config = plane_config(&config, name.clone(), io_driver);
+        let unpaced = control.as_ref().map(|control| control.unpaced);
+        let plane_config = plane_config(&config, name.clone(), io_driver, unpaced);
         let (plane, handle) = Plane::new(plane_config, store, wiring.control).await?;
         let listeners = Listeners { unix, tcp, operators: config.api_operators.clone() };
         let apis = ApiThreads::spawn(wiring.apis, &handle, &listeners, &config, &plan)?;
@@ -193,6 +197,7 @@ fn spawn_shards(
     config: &Config,
     plan: &CorePlan,
     node: NodeId,
+    far_control: Option<&str>,
 ) -> Result<Vec<ShardThread>, Failure> {
     let driver = match config.driver {
         DriverChoice::Auto => IoDriver::Auto,
@@ -209,6 +214,7 @@ fn spawn_shards(
             shard.driver = driver;
             shard.set_heartbeat(config.heartbeat);
             shard.collapsed = config.collapsed;
+            shard.far_control = far_control.map(str::to_owned);
             shard.lane_rule =
                 LaneRule { bulk_lanes_max: config.bulk_lanes_max, policy: config.lane_policy };
             config.bounds.apply(&mut shard, plan.shards.len());
@@ -217,7 +223,12 @@ fn spawn_shards(
         .collect()
 }
 
-fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneConfig {
+fn plane_config(
+    config: &Config,
+    node_name: String,
+    io_driver: &str,
+    congestion_control: Option<&'static str>,
+) -> PlaneConfig {
     PlaneConfig {
         node_name,
         listen: config.listen.clone(),
@@ -237,6 +248,7 @@ fn plane_config(config: &Config, node_name: String, io_driver: &str) -> PlaneCon
             request_bytes_max: config.request_bytes_max,
         },
         sockets: SocketOptions {
+            congestion_control,
             send_buffer_bytes: config.send_buffer_bytes,
             receive_buffer_bytes: config.receive_buffer_bytes,
         },

@@ -44,6 +44,8 @@ pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
 /// Options of a lane's socket, beside TCP_NODELAY and TCP_NOTSENT_LOWAT, which are always set.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SocketOptions {
+    /// TCP_CONGESTION; the system's own choice if absent, or if the kernel refuses it.
+    pub congestion_control: Option<&'static str>,
     /// SO_SNDBUF in bytes; the system's own choice if absent.
     pub send_buffer_bytes: Option<usize>,
     /// SO_RCVBUF in bytes; the system's own choice if absent.
@@ -52,7 +54,8 @@ pub struct SocketOptions {
 
 impl SocketOptions {
     /// A socket for `address`. Buffers are set before it connects or listens, because the window
-    /// scale is agreed on in the first packet (RFC 7323 §2.2).
+    /// scale is agreed on in the first packet (RFC 7323 §2.2); congestion control, because what has
+    /// been paced once always is.
     pub(crate) fn socket(self, address: SocketAddr) -> io::Result<TcpSocket> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if let Some(bytes) = self.send_buffer_bytes {
@@ -60,6 +63,9 @@ impl SocketOptions {
         }
         if let Some(bytes) = self.receive_buffer_bytes {
             socket.set_recv_buffer_size(u32::try_from(bytes).unwrap_or(u32::MAX))?;
+        }
+        if let Some(name) = self.congestion_control {
+            drop(SockRef::from(&socket).set_tcp_congestion(name.as_bytes()));
         }
         Ok(socket)
     }

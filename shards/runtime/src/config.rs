@@ -37,6 +37,8 @@ pub struct ShardConfig {
     pub link: LinkConfig,
     /// All classes of a link share one lane, as far as the peer agrees.
     pub collapsed: bool,
+    /// Congestion control of lanes that lead far, if sockets come with another (tcp(7)).
+    pub far_control: Option<String>,
     /// For bulk lanes of each link, unless an operator says otherwise.
     pub lane_rule: LaneRule,
 }
@@ -54,6 +56,7 @@ impl ShardConfig {
             stream_memory_bytes: 512 << 20,
             link: LinkConfig::default(),
             collapsed: false,
+            far_control: None,
             lane_rule: LaneRule {
                 bulk_lanes_max: hawser_link::BULK_LANES_MAX,
                 policy: LanePolicyMode::default(),

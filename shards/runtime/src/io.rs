@@ -22,6 +22,10 @@ pub(crate) trait ShardIo {
     /// If the driver does not take it; the socket is closed.
     fn open(&mut self, key: LaneKey, socket: TcpStream) -> io::Result<()>;
 
+    /// Gives the lane's socket this congestion control (tcp(7), TCP_CONGESTION). If the kernel refuses
+    /// it the lane stays as it is.
+    fn set_congestion_control(&mut self, key: LaneKey, name: &str);
+
     /// Reads once, behind what the buffer holds. Never cancelled: only [`Self::close`] ends it.
     fn read(&mut self, key: LaneKey, buffer: Vec<u8>);
 

@@ -14,6 +14,7 @@ mod breaches;
 mod budget;
 mod clock;
 mod config;
+mod congestion_control;
 mod decision_event;
 mod detour;
 mod dispatch;

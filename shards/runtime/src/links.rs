@@ -17,6 +17,7 @@ use hawser_wire::{
 };
 
 use crate::config::ShardConfig;
+use crate::congestion_control::{UnmeasuredLanes, least_round_trip};
 use crate::io::{LaneKey, ShardIo};
 use crate::lane::Lane;
 use crate::lane_supervisor::{LaneSupervisor, SampledLane, Supervision};
@@ -28,6 +29,7 @@ struct Link {
     /// Frames that it takes arrive, as far as was known when it was last looked at.
     usable: bool,
     supervisor: Option<LaneSupervisor>,
+    unmeasured: UnmeasuredLanes,
     /// It may have something to write, to tell, or another deadline.
     touched: bool,
     dropped_frames: u64,
@@ -65,6 +67,8 @@ pub(crate) struct Links<I> {
     /// What operators have chosen instead.
     lane_rules: BTreeMap<NodeId, LaneRule>,
     collapsed: bool,
+    /// Congestion control of lanes that lead far, if it is not what sockets come with.
+    far_control: Option<String>,
     links: BTreeMap<NodeId, Link>,
     lanes: BTreeMap<LaneKey, Lane>,
     next_key: u64,
@@ -88,7 +92,7 @@ pub(crate) struct Links<I> {
 }
 
 impl<I: ShardIo> Links<I> {
-    pub(crate) const fn new(io: I, config: &ShardConfig) -> Self {
+    pub(crate) fn new(io: I, config: &ShardConfig) -> Self {
         Self {
             io,
             local: config.local,
@@ -96,6 +100,7 @@ impl<I: ShardIo> Links<I> {
             lane_rule: config.lane_rule,
             lane_rules: BTreeMap::new(),
             collapsed: config.collapsed,
+            far_control: config.far_control.clone(),
             links: BTreeMap::new(),
             lanes: BTreeMap::new(),
             next_key: 1,
@@ -172,12 +177,16 @@ impl<I: ShardIo> Links<I> {
             machine: VirtualLink::new(config, local, peer),
             usable: false,
             supervisor: LaneSupervisor::new(rule),
+            unmeasured: UnmeasuredLanes::default(),
             touched: false,
             dropped_frames: 0,
             sent_bytes: 0,
             received_bytes: 0,
         });
         let taken = link.machine.handle_lane_up(now, key, offer);
+        if self.far_control.is_some() {
+            link.unmeasured.add(now, key);
+        }
         // What an operator has chosen since, at either end, holds until the session ends.
         if self.collapsed && link.machine.is_mode_untouched() {
             link.machine.propose_mode(LinkMode::Collapsed);
@@ -467,6 +476,12 @@ impl<I: ShardIo> Links<I> {
         for (&peer, link) in &mut self.links {
             if link.machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 link.machine.handle_timeout(now, drained);
+                let far = link.unmeasured.take_far(now, || least_round_trip(&link.machine));
+                for key in far {
+                    if let Some(name) = &self.far_control {
+                        self.io.set_congestion_control(key, name);
+                    }
+                }
                 let supervised =
                     link.supervisor.as_mut().and_then(|s| s.handle_timeout(now, &mut link.machine));
                 if let Some(Supervision { decision, lanes, wanted }) = supervised {

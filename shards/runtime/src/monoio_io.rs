@@ -86,8 +86,8 @@ impl Slot {
 struct Pumps {
     reads: Rc<Slot>,
     writes: Rc<Slot>,
-    /// The same socket, to shut it down while operations are in flight.
-    shutdown: TcpStream,
+    /// The same socket, for its options, and to shut it down while operations are in flight.
+    socket: TcpStream,
 }
 
 /// See the module.
@@ -105,15 +105,22 @@ impl MonoioIo {
 
 impl ShardIo for MonoioIo {
     fn open(&mut self, key: LaneKey, socket: TcpStream) -> io::Result<()> {
-        let shutdown = socket.try_clone()?;
+        let held = socket.try_clone()?;
         // io_uring waits for a blocking socket; epoll needs the other kind.
         socket.set_nonblocking(monoio::utils::is_legacy())?;
         let (reader, writer) = monoio::net::TcpStream::from_std(socket)?.into_split();
         let (reads, writes) = (Rc::new(Slot::default()), Rc::new(Slot::default()));
         monoio::spawn(pump_reads(key, reader, Rc::clone(&reads), self.completions()));
         monoio::spawn(pump_writes(key, writer, Rc::clone(&writes), self.completions()));
-        self.lanes.insert(key, Pumps { reads, writes, shutdown });
+        self.lanes.insert(key, Pumps { reads, writes, socket: held });
         Ok(())
+    }
+
+    fn set_congestion_control(&mut self, key: LaneKey, name: &str) {
+        let Some(pumps) = self.lanes.get(&key) else { return };
+        if let Err(error) = rustix::net::sockopt::set_tcp_congestion(&pumps.socket, name) {
+            tracing::debug!(%error, name, "a lane's socket keeps its congestion control");
+        }
     }
 
     fn read(&mut self, key: LaneKey, buffer: Vec<u8>) {
@@ -133,7 +140,7 @@ impl ShardIo for MonoioIo {
             pumps.reads.close();
             pumps.writes.close();
             // Fails if the peer was faster, and then there is nothing left to do.
-            let _already_closed = pumps.shutdown.shutdown(Shutdown::Both);
+            let _already_closed = pumps.socket.shutdown(Shutdown::Both);
         }
     }
 

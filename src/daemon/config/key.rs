@@ -305,6 +305,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Receive buffer of a lane's socket. 0: the kernel tunes it. Unset: the profile's.",
     ),
     key(
+        "sockets.congestion_control",
+        Kind::Choice(&["auto", "system"]),
+        "auto",
+        "Congestion control of lanes' sockets. `system`: what the kernel gives (`sysctl net.ipv4.tcp_congestion_control`). `auto`: the same, but where that is `bbr` a lane has `cubic`, or `reno` if that is refused, unless its least round trip turns out to be a millisecond or more: pacing costs most on short paths and gains nothing there.",
+    ),
+    key(
         "log.format",
         Kind::Choice(&["text", "json"]),
         "text",

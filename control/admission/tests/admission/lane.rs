@@ -161,19 +161,23 @@ async fn many_lanes_at_once() {
 }
 
 #[tokio::test]
-async fn socket_buffers_are_as_asked() {
+async fn socket_options_are_as_asked() {
     let mesh = Mesh::new();
     let (a, b) = (mesh.member("a"), mesh.member("b"));
     let running = Running::start(&b);
     let plain = running.dial(&a).await.unwrap();
-    let sockets =
-        SocketOptions { send_buffer_bytes: Some(32 << 10), receive_buffer_bytes: Some(24 << 10) };
+    let sockets = SocketOptions {
+        congestion_control: Some("reno"),
+        send_buffer_bytes: Some(32 << 10),
+        receive_buffer_bytes: Some(24 << 10),
+    };
     let asked = DialOptions { sockets, ..options() };
     let lane = within(dial(&a, &running.address.to_string(), &asked)).await.unwrap();
     // The kernel doubles what it is asked for (socket(7)).
     let socket = socket2::SockRef::from(&lane.socket);
     assert_eq!(socket.send_buffer_size().unwrap(), 64 << 10);
     assert_eq!(socket.recv_buffer_size().unwrap(), 48 << 10);
+    assert!(socket.tcp_congestion().unwrap().starts_with(b"reno\0"));
     let socket = socket2::SockRef::from(&plain.socket);
     assert_ne!(socket.recv_buffer_size().unwrap(), 48 << 10);
 }

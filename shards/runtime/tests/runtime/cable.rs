@@ -25,6 +25,11 @@ pub(crate) struct Cable {
 impl Cable {
     /// The cable, and the sockets of both nodes.
     pub(crate) fn new() -> (Self, (TcpStream, TcpStream)) {
+        Self::long(Duration::ZERO)
+    }
+
+    /// One on which bytes take at least so long, each way.
+    pub(crate) fn long(delay: Duration) -> (Self, (TcpStream, TcpStream)) {
         let (at_a, from_a) = sockets();
         let (at_b, from_b) = sockets();
         let (state, passes) = (Arc::new(AtomicU8::new(PASSING)), Arc::new(Mutex::new(())));
@@ -34,7 +39,7 @@ impl Cable {
             .into_iter()
             .map(|(from, to)| {
                 let (state, passes) = (Arc::clone(&state), Arc::clone(&passes));
-                std::thread::spawn(move || pass(&from, &to, &state, &passes))
+                std::thread::spawn(move || pass(&from, &to, &state, &passes, delay))
             })
             .collect();
         (Self { state, passes, directions }, (at_a, at_b))
@@ -56,7 +61,13 @@ impl Cable {
 }
 
 /// Carries bytes until one side ends, or the cable is cut.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8, passes: &Mutex<()>) {
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    state: &AtomicU8,
+    passes: &Mutex<()>,
+    delay: Duration,
+) {
     let is_cut = || state.load(Ordering::Relaxed) == CUT;
     // The last one to let go of a socket resets it.
     rustix::net::sockopt::set_socket_linger(from, Some(Duration::ZERO)).unwrap();
@@ -70,6 +81,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8, passes: &Mut
             Err(error) if is_timeout(error.kind()) => continue,
             Err(_) => break,
         };
+        std::thread::sleep(delay);
         let mut rest = &chunk[..read];
         while !rest.is_empty() && !is_cut() {
             let passing = passes.lock().unwrap();

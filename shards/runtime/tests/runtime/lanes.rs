@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hawser_exchange::{ControlToShard, LanePolicyMode, LaneRule, ShardToControl};
 use hawser_link::LinkConfig;
@@ -7,12 +7,15 @@ use hawser_session::Role;
 use hawser_wire::{
     CloseReason, FrameKind, Heartbeat, LaneClose, LaneId, LinkEpoch, NodeId, ShardId, TrafficClass,
 };
+use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 
 use crate::application::Application;
+use crate::cable::Cable;
 use crate::node::{Node, node_id, stream_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, frame};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, frame};
 use crate::recovery::dropped;
 use crate::streams::{messages, open_as};
+use crate::wait::PATIENCE;
 
 const CONTROL: TrafficClass = TrafficClass::Control;
 
@@ -357,4 +360,27 @@ fn link_control_for_a_neighbour_without_a_lane_is_not_kept_for_the_next_one() {
     node.tell_link(peer(), ControlToShard::LinkControl { peer: peer(), body });
     assert_eq!(second.expect(FrameKind::LinkControl).body, b"fresh");
     node.stop();
+}
+
+#[test]
+fn a_lane_that_leads_far_gets_the_congestion_control_for_it() {
+    let start = |tag| {
+        Node::start_with(node_id(tag, 0), 1, |config| config.far_control = Some("reno".into()))
+    };
+    let (mut a, mut b) = (start(1), start(2));
+    let (_cable, sockets) = Cable::long(Duration::from_millis(2));
+    let ends = [&sockets.0, &sockets.1].map(|socket| socket.try_clone().unwrap());
+    for end in &ends {
+        set_tcp_congestion(end, "cubic").unwrap();
+    }
+    connect_over(&mut a, &mut b, COLLAPSED, sockets);
+    let until = Instant::now() + PATIENCE;
+    for end in &ends {
+        while tcp_congestion(end).unwrap() != "reno" {
+            assert!(Instant::now() < until, "the lane keeps its congestion control");
+            std::thread::yield_now();
+        }
+    }
+    a.stop();
+    b.stop();
 }
