@@ -23,8 +23,8 @@ pub(crate) struct Member {
     pub(crate) node: NodeId,
     pub(crate) version: Version,
     pub(crate) liveness: Liveness,
-    /// While it is suspect.
-    pub(crate) suspicion: Option<Suspicion>,
+    /// While it is suspect. Most are not, and the table is large.
+    pub(crate) suspicion: Option<Box<Suspicion>>,
     /// Its place in [`crate::broadcasts::Broadcasts`], while it is in there.
     pub(crate) broadcast: Option<(u32, u64)>,
 }

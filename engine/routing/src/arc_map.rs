@@ -1,8 +1,10 @@
 //! What is known of each arc, by its ends.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::graph::NodeNumber;
+use crate::piece_table::PieceTable;
 
 /// Nodes whose arcs are shared and copied together.
 const PIECE_NODES: usize = 16;
@@ -24,8 +26,8 @@ pub(crate) struct ArcMap<T> {
 }
 
 /// The arcs of [`PIECE_NODES`] nodes.
-#[derive(Clone, Debug, PartialEq)]
-struct Piece<T> {
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub(crate) struct Piece<T> {
     /// Where each node's arcs begin; the last one's end there.
     starts: [usize; PIECE_NODES + 1],
     /// Where each ends and its value, those of a node in order of their ends.
@@ -77,11 +79,21 @@ impl<T: Clone + PartialEq> ArcMap<T> {
             (false, Some(value)) => {
                 let piece = Arc::make_mut(piece);
                 piece.shift(row, |start| *start = start.saturating_add(1));
+                // Many maps have few arcs more than others: none keeps room for further ones.
+                piece.arcs.reserve_exact(1);
                 piece.arcs.insert(at, (to, value));
                 None
             }
             (false, None) => None,
         }
+    }
+
+    /// Has pieces in common with whatever else was shared with `table`, as far as there are equal ones.
+    pub(crate) fn share(&mut self, table: &mut PieceTable<Piece<T>>)
+    where
+        T: Hash,
+    {
+        self.pieces.iter_mut().for_each(|piece| table.share(piece));
     }
 
     /// All arcs, in order of their ends.
@@ -225,5 +237,31 @@ mod tests {
         assert_eq!(shared.collect::<Vec<_>>(), [true, true, false]);
         // Beyond the nodes there is nothing.
         assert_eq!((new.set((48, 0), Some('x')), new.get(48, 0)), (None, None));
+    }
+
+    #[test]
+    fn maps_that_have_come_to_the_same_share_it_and_stay_their_own() {
+        let mut table = PieceTable::default();
+        let arcs = vec![((3, 1), 'a'), ((20, 2), 'b'), ((39, 0), 'c')];
+        let mut one = ArcMap::new(40, arcs);
+        let mut other = ArcMap::new(40, vec![((39, 0), 'c'), ((20, 7), 'd'), ((3, 1), 'a')]);
+        let shared = |one: &ArcMap<char>, other: &ArcMap<char>| {
+            let pieces = one.pieces.iter().zip(&other.pieces);
+            pieces.map(|(a, b)| Arc::ptr_eq(a, b)).collect::<Vec<_>>()
+        };
+        one.share(&mut table);
+        other.share(&mut table);
+        assert_eq!(shared(&one, &other), [true, false, true]);
+        other.set((20, 7), None);
+        other.set((20, 2), Some('b'));
+        other.share(&mut table);
+        assert_eq!(shared(&one, &other), [true; 3]);
+        // What is changed then is changed in one of them.
+        other.set((20, 2), Some('x'));
+        other.share(&mut table);
+        assert_eq!((one.get(20, 2), other.get(20, 2)), (Some(&'b'), Some(&'x')));
+        one.set((20, 2), Some('x'));
+        one.share(&mut table);
+        assert_eq!(shared(&one, &other), [true; 3]);
     }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_wire::{Incarnation, MonoTime, NodeId};
@@ -19,9 +20,12 @@ use crate::neighbour::Neighbour;
 use crate::neighbour_certificates::NeighbourCertificates;
 use crate::reject::Rejects;
 use crate::{
-    CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, ReceivedCertificate, RejectReason, StoredLsa,
-    TokenBucket,
+    CertificateHash, Inserted, Lsa, LsaVersion, Lsdb, LsdbPieces, ReceivedCertificate,
+    RejectReason, StoredLsa, TokenBucket,
 };
+
+/// As often it is looked for origins that may say as much at once as those which have said nothing.
+const LIMITS_SWEPT_EVERY: Duration = Duration::from_secs(10);
 
 /// Why an own advertisement cannot be sent; nothing changed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -72,8 +76,11 @@ pub struct Flooding {
     pub(crate) candidates: Candidates,
     /// The candidate that the driver looks at.
     pub(crate) checking: Option<Candidate>,
-    /// How often each origin of the database may say something new.
+    /// How often each origin of the database may say something new; without those that have not said
+    /// anything for a while.
     pub(crate) limits: BTreeMap<NodeId, TokenBucket>,
+    /// When those were looked for last.
+    limits_swept: MonoTime,
     pub(crate) rejects: Rejects,
     /// Who withheld a certificate since that was told last, and of which origin's last.
     pub(crate) withheld: BTreeMap<NodeId, NodeId>,
@@ -104,6 +111,7 @@ impl Flooding {
             candidates: Candidates::default(),
             checking: None,
             limits: BTreeMap::new(),
+            limits_swept: MonoTime::ZERO,
             rejects: Rejects::default(),
             withheld: BTreeMap::new(),
             request_served: NodeId::default(),
@@ -124,6 +132,12 @@ impl Flooding {
     /// whether it is.
     pub fn adopt(&mut self, stored: &StoredLsa) -> bool {
         self.lsdb.adopt(stored)
+    }
+
+    /// Has pieces of the database in common with the other ones of this process of which that is said
+    /// with these `pieces`, as far as there are equal ones.
+    pub fn share(&mut self, pieces: &mut LsdbPieces) {
+        self.lsdb.share(pieces);
     }
 
     /// The database.
@@ -303,6 +317,10 @@ impl Flooding {
         }
         for neighbour in self.neighbours.values_mut() {
             neighbour.handle_timeout(now);
+        }
+        if now.saturating_since(self.limits_swept) >= LIMITS_SWEPT_EVERY {
+            self.limits_swept = now;
+            self.limits.retain(|_, limit| !limit.is_full(now));
         }
         !expired.is_empty()
     }

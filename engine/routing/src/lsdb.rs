@@ -1,6 +1,7 @@
 //! The link-state database: the newest advertisement of each origin.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use hawser_wire::{MonoTime, NodeId};
 
 use crate::delta::LsaDelta;
 use crate::life::Life;
+use crate::piece_table::PieceTable;
 use crate::shared_map::SharedMap;
 use crate::{Lsa, LsaVersion};
 
@@ -41,6 +43,8 @@ pub enum Inserted {
 #[derive(Clone, Debug, Default)]
 pub struct Lsdb {
     entries: SharedMap<NodeId, Entry>,
+    /// Until when each entry is kept; without those that are kept for good.
+    lives: SharedMap<NodeId, Life>,
     /// When each entry ends, soonest first; without those that do not.
     ends: BTreeSet<(MonoTime, NodeId)>,
     encoded_bytes: usize,
@@ -79,9 +83,27 @@ struct Stored {
 #[derive(Clone, Debug)]
 struct Entry {
     stored: Arc<Stored>,
-    life: Life,
     /// The way here from the version before, if it is shorter than the whole.
     delta: Option<Arc<[u8]>>,
+}
+
+/// Pieces of the databases of one process: those that are equal are there once, however the databases
+/// have come to them. Advertisements are equal here if they are [shared](crate::Flooding::adopt).
+#[derive(Debug, Default)]
+pub struct LsdbPieces(PieceTable<Vec<(NodeId, Entry)>>);
+
+/// Whether both share the advertisement.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.stored, &other.stored) && self.delta == other.delta
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.stored).hash(state);
+        self.delta.as_ref().map(|delta| delta.len()).hash(state);
+    }
 }
 
 impl Lsdb {
@@ -124,19 +146,24 @@ impl Lsdb {
     /// Stores what [`Lsdb::judge`] found to be the newest.
     pub(crate) fn store(&mut self, lsa: Lsa, version: LsaVersion, encoding: Bytes, life: Life) {
         let origin = lsa.origin;
-        let old = self.remove(origin);
-        let delta = old.and_then(|old| {
+        let old = self.entries.get(&origin).map(|old| Arc::clone(&old.stored));
+        let delta = old.as_ref().and_then(|old| {
             let mut delta = Vec::new();
-            let old = old.stored;
             LsaDelta::between((&old.lsa, old.version), (&lsa, version))?.encode(&mut delta);
             // What saves less than half is not worth asking for the whole now and then.
             (delta.len() <= encoding.len() / 2).then(|| delta.into())
         });
+        if let Some(old) = old {
+            self.discount(&old);
+        }
         self.encoded_bytes = self.encoded_bytes.saturating_add(encoding.len());
         self.digest = self.digest.wrapping_add(spread(version.hash));
-        self.ends.extend(life.end().map(|end| (end, origin)));
+        if let Some(end) = life.end() {
+            self.ends.insert((end, origin));
+            self.lives.insert(origin, life);
+        }
         let stored = Arc::new(Stored { lsa, version, encoding });
-        self.entries.insert(origin, Entry { stored, life, delta });
+        self.entries.insert(origin, Entry { stored, delta });
     }
 
     /// The newest advertisement of `origin`, to be shared.
@@ -162,49 +189,53 @@ impl Lsdb {
 
     /// The advertisement of `origin` ends only with a newer one.
     pub(crate) fn keep_for_good(&mut self, origin: NodeId) {
-        if let Some(entry) = self.entries.get_mut(&origin)
-            && let Some(end) = entry.life.end()
-        {
-            entry.life = Life::ENDLESS;
+        if let Some(end) = self.lives.remove(&origin).and_then(Life::end) {
             self.ends.remove(&(end, origin));
         }
+    }
+
+    /// What is left to the entry of `origin`, which there is.
+    fn life(&self, origin: NodeId) -> Life {
+        self.lives.get(&origin).copied().unwrap_or(Life::ENDLESS)
+    }
+
+    /// Has pieces in common with the other databases of which that is said with these `pieces`.
+    pub(crate) fn share(&mut self, pieces: &mut LsdbPieces) {
+        self.entries.share(&mut pieces.0);
     }
 
     /// A copy of the advertisement of `origin` came, with so much time left; whether that makes its
     /// life longer.
     pub(crate) fn extend(&mut self, now: MonoTime, origin: NodeId, left: Duration) -> bool {
-        let Some(mut life) = self.entries.get(&origin).map(|entry| entry.life) else {
-            return false;
-        };
+        let mut life = self.life(origin);
         let before = life.end();
         if !life.extend(now, left) {
             return false;
         }
-        if let Some(entry) = self.entries.get_mut(&origin) {
-            entry.life = life;
-        }
+        self.lives.insert(origin, life);
         self.ends.extend(life.end().map(|end| (end, origin)));
         before.is_some_and(|end| self.ends.remove(&(end, origin)))
     }
 
     /// Whether the advertisement of `origin` has much more time left than a copy of it.
     pub(crate) fn outlasts(&self, now: MonoTime, origin: NodeId, left: Duration) -> bool {
-        self.entries.get(&origin).is_some_and(|entry| entry.life.outlasts(now, left))
+        self.entries.get(&origin).is_some() && self.life(origin).outlasts(now, left)
     }
 
-    fn remove(&mut self, origin: NodeId) -> Option<Entry> {
-        let old = self.entries.remove(&origin)?;
-        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.stored.encoding.len());
-        self.digest = self.digest.wrapping_sub(spread(old.stored.version.hash));
-        if let Some(end) = old.life.end() {
-            self.ends.remove(&(end, origin));
-        }
-        Some(old)
+    /// An advertisement that was stored is so no more.
+    fn discount(&mut self, old: &Stored) {
+        self.encoded_bytes = self.encoded_bytes.saturating_sub(old.encoding.len());
+        self.digest = self.digest.wrapping_sub(spread(old.version.hash));
+        self.keep_for_good(old.lsa.origin);
     }
 
     /// Forgets the advertisement of `origin`; true if there was one.
     pub(crate) fn forget(&mut self, origin: NodeId) -> bool {
-        self.remove(origin).is_some()
+        let old = self.entries.remove(&origin);
+        if let Some(old) = &old {
+            self.discount(&old.stored);
+        }
+        old.is_some()
     }
 
     /// Forgets what has ended; answers whose it was.
@@ -213,7 +244,7 @@ impl Lsdb {
         while let Some(&(end, origin)) = self.ends.first()
             && end <= now
         {
-            self.remove(origin);
+            self.forget(origin);
             expired.push(origin);
         }
         expired
@@ -238,8 +269,8 @@ impl Lsdb {
 
     /// The newest advertisement of `origin` as it is sent, unless it ends within a second.
     pub(crate) fn outgoing(&self, now: MonoTime, origin: NodeId) -> Option<Outgoing<'_>> {
-        let Entry { stored, life, delta } = self.entries.get(&origin)?;
-        let lifetime = life.left(now);
+        let Entry { stored, delta } = self.entries.get(&origin)?;
+        let lifetime = self.life(origin).left(now);
         let (encoding, delta) = (&stored.encoding[..], delta.as_deref());
         (lifetime.as_secs() > 0).then_some(Outgoing { lifetime, encoding, delta })
     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use hawser_wire::{AdjacencyIndex, NodeId, TrafficClass};
 
-use crate::arc_map::ArcMap;
+use crate::arc_map::{ArcMap, Piece};
 use crate::lsdb::LsdbState;
-use crate::{Adjacency, Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weights};
+use crate::piece_table::PieceTable;
+use crate::{
+    Adjacency, LinkMetrics, Lsa, LsaFlags, Lsdb, NodeFlags, NodeNumber, Obstacle, Topology, Weights,
+};
 
 /// A [`Topology`] with the names of its nodes and links.
 ///
@@ -34,6 +37,14 @@ struct Map {
     operator_routes: Arc<BTreeMap<(NodeNumber, NodeId), Vec<NodeId>>>,
     /// What all of it was read from, if that is kept.
     state: Option<LsdbState>,
+}
+
+/// Pieces of the meshes that many nodes of one process know at about the same time: those that are
+/// equal are there once, however the nodes have come to know them.
+#[derive(Debug, Default)]
+pub struct MeshPieces {
+    indices: PieceTable<Piece<AdjacencyIndex>>,
+    arcs: PieceTable<Piece<LinkMetrics>>,
 }
 
 /// Whatever it was read from.
@@ -168,6 +179,15 @@ impl MeshTopology {
     pub fn detached(&self) -> Self {
         let map = Map { state: None, ..Map::clone(&self.map) };
         Self { map: Arc::new(map), source: self.source }
+    }
+
+    /// The same mesh, of pieces that other meshes are made of, too, as far as there are equal ones.
+    #[must_use]
+    pub fn sharing(mut self, pieces: &mut MeshPieces) -> Self {
+        let map = Arc::make_mut(&mut self.map);
+        map.indices.share(&mut pieces.indices);
+        map.topology.share(&mut pieces.arcs);
+        self
     }
 
     /// Whether all is as in `other`, but for who looks.

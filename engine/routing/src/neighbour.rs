@@ -195,6 +195,9 @@ impl Neighbour {
         {
             self.sent.pop_front();
         }
+        if self.sent.is_empty() && self.sent.capacity() > 2 * SENT_SPARE {
+            self.sent.shrink_to(SENT_SPARE);
+        }
     }
 
     /// Notes what was sent. A neighbour that leaves the first of it without an answer and has the rest

@@ -1,10 +1,13 @@
 //! A sorted map whose clones share what none of them has changed.
 
+use std::hash::Hash;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use crate::piece_table::PieceTable;
+
 /// Most entries that are shared and copied together.
-const PIECE_MAX: usize = 64;
+const PIECE_MAX: usize = 32;
 
 /// Entries in the order of their keys.
 ///
@@ -163,6 +166,15 @@ impl<K: Copy + Ord, V: Clone> SharedMap<K, V> {
         })
     }
 
+    /// Has pieces in common with whatever else was shared with `table`, as far as there are equal ones.
+    pub(crate) fn share(&mut self, table: &mut PieceTable<Vec<(K, V)>>)
+    where
+        K: Hash,
+        V: Hash + PartialEq,
+    {
+        self.pieces.iter_mut().for_each(|piece| table.share(piece));
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> + '_ {
         self.pieces.iter().flat_map(|piece| piece.iter()).map(|(_, value)| value)
     }
@@ -260,5 +272,27 @@ mod tests {
         assert_eq!(shared.count(), one.pieces.len() - 2);
         assert_eq!((one.get(&500), other.get(&500)), (Some(&500), Some(&7)));
         assert!(one.differences(&other).count() <= 2 * PIECE_MAX + 2, "no look at what is shared");
+    }
+
+    #[test]
+    fn maps_that_have_come_to_the_same_share_it_and_stay_their_own() {
+        let mut begin = SharedMap::default();
+        for key in 0..1000_u32 {
+            begin.insert(key, 0);
+        }
+        let (mut table, mut one, mut other) = (PieceTable::default(), begin.clone(), begin.clone());
+        // The same in another order.
+        for key in [10, 500, 990] {
+            one.insert(key, 1);
+        }
+        for key in [990, 10, 500] {
+            other.insert(key, 1);
+        }
+        one.share(&mut table);
+        other.share(&mut table);
+        assert!(one.pieces.iter().zip(&other.pieces).all(|(a, b)| Arc::ptr_eq(a, b)));
+        other.insert(500, 2);
+        other.share(&mut table);
+        assert_eq!((one.get(&500), other.get(&500)), (Some(&1), Some(&2)));
     }
 }

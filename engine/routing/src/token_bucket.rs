@@ -36,6 +36,11 @@ impl TokenBucket {
         self.ready_at() <= now
     }
 
+    /// Whether it is as at first.
+    pub(crate) fn is_full(&self, now: MonoTime) -> bool {
+        self.full_at <= now
+    }
+
     /// Takes a token; false, and nothing changed, if there is none.
     pub fn take(&mut self, now: MonoTime) -> bool {
         let taken = self.has_token(now);

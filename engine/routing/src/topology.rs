@@ -5,10 +5,14 @@
     reason = "classes index arrays of three; node numbers are checked on the way in"
 )]
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use hawser_wire::TrafficClass;
 
-use crate::arc_map::{ArcMap, Difference};
+use crate::arc_map::{ArcMap, Difference, Piece};
 use crate::graph::{COST_MAX, Graph, GraphArc, GraphError, HalfArc, NodeNumber, PathKey};
+use crate::piece_table::PieceTable;
 
 /// What a node does not do for others.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -47,6 +51,17 @@ pub struct LinkMetrics {
 impl Default for LinkMetrics {
     fn default() -> Self {
         Self { latency_us: 0, bandwidth_mbps: None, loss: 0.0, utilization: 0.0, admin: 0 }
+    }
+}
+
+impl Hash for LinkMetrics {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { latency_us, bandwidth_mbps, loss, utilization, admin } = self;
+        state.write_u32(*latency_us);
+        state.write_u64(bandwidth_mbps.map_or(0, f64::to_bits));
+        state.write_u64(loss.to_bits());
+        state.write_u64(utilization.to_bits());
+        state.write_u32(*admin);
     }
 }
 
@@ -117,14 +132,17 @@ pub fn cost_beyond(metrics: &LinkMetrics, weights: &Weights) -> Option<f64> {
 
 /// The terms from latency, bandwidth, loss and hops, each rounded; none is negative.
 fn exact_terms(metrics: &LinkMetrics, weights: &Weights) -> [f64; 4] {
-    let term =
-        |weight: f64, amount: f64| if weight == 0.0 { 0.0 } else { (weight * amount).round() };
-    let inverse = metrics.bandwidth_mbps.map_or(0.0, |mbps| REFERENCE_MBPS / mbps);
+    // Most weigh nothing, and a logarithm takes longer than all the rest.
+    fn term(weight: f64, amount: impl FnOnce() -> f64) -> f64 {
+        if weight == 0.0 { 0.0 } else { (weight * amount()).round() }
+    }
     [
-        term(weights.latency, f64::from(metrics.latency_us)),
-        term(weights.bandwidth, inverse),
-        term(weights.loss, -(-metrics.loss).ln_1p() * 1e6),
-        term(weights.hop, 1.0 + f64::from(metrics.admin)),
+        term(weights.latency, || f64::from(metrics.latency_us)),
+        term(weights.bandwidth, || {
+            metrics.bandwidth_mbps.map_or(0.0, |mbps| REFERENCE_MBPS / mbps)
+        }),
+        term(weights.loss, || -(-metrics.loss).ln_1p() * 1e6),
+        term(weights.hop, || 1.0 + f64::from(metrics.admin)),
     ]
 }
 
@@ -134,7 +152,7 @@ fn exact_terms(metrics: &LinkMetrics, weights: &Weights) -> [f64; 4] {
 /// their ids; the ids stay with the caller. A clone shares what neither has changed since.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Topology {
-    nodes: Vec<NodeFlags>,
+    nodes: Arc<Vec<NodeFlags>>,
     arcs: ArcMap<LinkMetrics>,
     weights: [Weights; TrafficClass::ALL.len()],
 }
@@ -144,7 +162,7 @@ impl Topology {
     /// [`TrafficClass::ALL`].
     #[must_use]
     pub fn new(nodes: Vec<NodeFlags>, weights: [Weights; TrafficClass::ALL.len()]) -> Self {
-        Self { arcs: ArcMap::new(nodes.len(), Vec::new()), nodes, weights }
+        Self { arcs: ArcMap::new(nodes.len(), Vec::new()), nodes: Arc::new(nodes), weights }
     }
 
     /// Adds a link with the metrics of the way from `a` to `b` and of the way back.
@@ -187,9 +205,16 @@ impl Topology {
 
     /// Changes what a node that there is does not do.
     pub(crate) fn set_flags(&mut self, node: NodeNumber, flags: NodeFlags) {
-        if let Some(known) = self.nodes.get_mut(node as usize) {
+        if self.nodes.get(node as usize).is_some_and(|known| *known != flags)
+            && let Some(known) = Arc::make_mut(&mut self.nodes).get_mut(node as usize)
+        {
             *known = flags;
         }
+    }
+
+    /// Has what it is made of in common with whatever else was shared with `table`.
+    pub(crate) fn share(&mut self, table: &mut PieceTable<Piece<LinkMetrics>>) {
+        self.arcs.share(table);
     }
 
     /// The arcs that differ from here to `other`, which has as many nodes.
@@ -207,13 +232,13 @@ impl Topology {
 
     /// Takes a node out of transit; answers whether there is such a node.
     pub fn drain(&mut self, node: NodeNumber) -> bool {
-        let flags = self.nodes.get_mut(node as usize);
+        let flags = Arc::make_mut(&mut self.nodes).get_mut(node as usize);
         flags.map(|flags| flags.overload = true).is_some()
     }
 
     /// Count of nodes.
     #[must_use]
-    pub const fn nodes(&self) -> usize {
+    pub fn nodes(&self) -> usize {
         self.nodes.len()
     }
 

@@ -89,6 +89,40 @@ fn the_documented_delta_and_certificate_request() {
     assert_eq!(flooding.poll_certificate_request(), Some((neighbour, hash)));
 }
 
+/// Takes a message in; all that it says is its origins' own word.
+fn hear(flooding: &mut Flooding, from: NodeId, message: &[u8]) {
+    flooding.handle_message(MonoTime::ZERO, from, message).unwrap();
+    while flooding.poll_check().is_some() {
+        assert_eq!(flooding.handle_judgement(MonoTime::ZERO, Judgement::Accept), Ok(true));
+    }
+}
+
+/// A machine that hears several has them, and says the same to its other neighbour.
+#[test]
+fn the_documented_several_advertisements() {
+    let several = vector("lsa-several");
+    let [relay, teller, listener] = [0, 0x10, 0x20].map(node);
+    let mut between = Flooding::new(relay);
+    for neighbour in [teller, listener] {
+        between.handle_neighbour_up(MonoTime::ZERO, neighbour, true);
+    }
+    while between.poll_transmit().is_some() {}
+    hear(&mut between, teller, several);
+    let mut said = std::iter::from_fn(|| between.poll_transmit());
+    let told = said.find(|(to, _)| *to == listener).map(|(_, message)| message);
+    assert_eq!(told.as_deref(), Some(several));
+
+    let names: Vec<&str> = between.lsdb().iter().map(|lsa| lsa.name.as_str()).collect();
+    assert_eq!(names, ["naxos", "delos"]);
+
+    // A delta stands in one just so.
+    hear(&mut between, teller, &[&[1, 0x10, 0x0e], vector("lsa")].concat());
+    let delta = vector("lsa-delta");
+    let len = u16::try_from(delta.len()).unwrap().to_le_bytes();
+    hear(&mut between, teller, &[&[9], &len[..], delta].concat());
+    assert_eq!(between.lsdb().iter().find(|lsa| lsa.name == "athens").unwrap().sequence, 3);
+}
+
 #[test]
 fn every_truncation_is_an_error() {
     let bytes = vector("lsa");

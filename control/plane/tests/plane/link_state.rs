@@ -14,7 +14,9 @@ use crate::node::{Node, chain, event, try_start};
 /// A member of the mesh that has no daemon.
 pub(crate) struct Member {
     pub(crate) key: NodeKey,
-    certificate: Vec<u8>,
+    pub(crate) certificate: Vec<u8>,
+    /// The certificate of the authority that has made it.
+    pub(crate) authority: Vec<u8>,
 }
 
 impl Member {
@@ -30,7 +32,7 @@ impl Member {
             sockets: SocketOptions::default(),
         };
         let reply = join(&token, &token.address, csr, name, &options).await.expect("admitted");
-        Self { key, certificate: reply.certificate }
+        Self { key, certificate: reply.certificate, authority: reply.authority }
     }
 
     /// A node of an authority's mesh that nobody has let in.
@@ -40,7 +42,7 @@ impl Member {
         let (_node, certificate) = authority
             .sign_csr(&csr, name, 1_700_000_000, Duration::from_secs(1 << 30))
             .expect("issued");
-        Self { key, certificate }
+        Self { key, certificate, authority: authority.certificate_der().to_vec() }
     }
 
     /// What a neighbour's control plane says when it floods what the member says of itself: the

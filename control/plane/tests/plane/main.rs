@@ -2,6 +2,7 @@
 //! in for by a task that carries control frames and nothing else.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on ends")]
 
+mod capabilities;
 mod crossing;
 mod drills;
 mod evictions;

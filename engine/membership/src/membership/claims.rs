@@ -104,8 +104,8 @@ impl Membership {
         let now = self.clock.now();
         let members = self.members.ring().len().saturating_add(1);
         let Some(member) = self.members.get(slot) else { return };
-        let running = member.suspicion.filter(|_| member.version == version);
-        let mut suspicion = running.unwrap_or_else(|| Suspicion::new(now));
+        let running = member.suspicion.as_deref().filter(|_| member.version == version);
+        let mut suspicion = running.copied().unwrap_or_else(|| Suspicion::new(now));
         let mut confirmed = false;
         for &node in by.as_slice() {
             confirmed |= suspicion.by.add(node);
@@ -162,7 +162,7 @@ impl Membership {
         if let Some(begun) = &suspicion {
             self.timers.insert(timer(begun));
         }
-        member.suspicion = suspicion;
+        member.suspicion = suspicion.map(Box::new);
         let (node, before) = (member.node, member.liveness);
         let reborn = version.incarnation > member.version.incarnation;
         member.version = version;

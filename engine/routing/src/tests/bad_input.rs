@@ -126,6 +126,28 @@ fn ten_thousand_links_are_refused_and_a_thousand_are_not() {
     assert_eq!(flooding.lsdb().get(node(9)).unwrap().adjacencies.len(), ADJACENCIES_MAX);
 }
 
+/// What origins have said of late is kept, and of those that rest nothing.
+#[test]
+fn the_limits_of_origins_that_rest_are_forgotten_and_of_others_not() {
+    let mut flooding = with_neighbours(&[2]);
+    let say = |flooding: &mut Flooding, ms, origin, sequence| {
+        let message = as_message(HOUR, &lsa(origin, 1, sequence, &[]));
+        hear(flooding, millis(ms), node(2), &message, &mut holds)
+    };
+    for origin in 20..60 {
+        assert_eq!(say(&mut flooding, 1, origin, 1), Ok(true));
+    }
+    for sequence in 1..=64 {
+        assert_eq!(say(&mut flooding, 19_990, 9, sequence), Ok(true));
+    }
+    flooding.handle_timeout(millis(20_000));
+    assert_eq!(flooding.limits.keys().collect::<Vec<_>>(), [&node(9)]);
+    let limited = Err(RejectReason::RateLimited { origin: node(9) });
+    assert_eq!(say(&mut flooding, 20_000, 9, 65), limited);
+    flooding.handle_timeout(millis(40_000));
+    assert!(flooding.limits.is_empty());
+}
+
 #[test]
 fn an_origin_that_says_too_much_is_slowed_down_and_believed_in_the_end() {
     let mut flooding = with_neighbours(&[2]);

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hawser_routing::{
-    Backups, Graph, Lsdb, MeshTopology, NodeNumber, PathComputer, RouteSnapshot, ShortestPathTree,
-    SpfWorkspace, Step, TokenBucket, Weights,
+    Backups, Flooding, Graph, LsdbPieces, MeshPieces, MeshTopology, NodeNumber, PathComputer,
+    RouteSnapshot, ShortestPathTree, SpfWorkspace, Step, TokenBucket, Weights,
 };
 use hawser_wire::{AdjacencyIndex, NodeId, PathId, TrafficClass};
 
@@ -77,15 +77,22 @@ pub(crate) struct KnownMeshes {
     /// The last of them, with what it was read from: what each node knows would keep its database's
     /// memory for long.
     last: Option<MeshTopology>,
+    /// While a mesh falls apart each node knows another one, in an order of its own.
+    pieces: MeshPieces,
+    /// The same of the databases.
+    databases: LsdbPieces,
 }
 
 impl KnownMeshes {
-    pub(crate) const fn new(weights: [Weights; TrafficClass::ALL.len()]) -> Self {
-        Self { weights, latest: VecDeque::new(), last: None }
+    pub(crate) fn new(weights: [Weights; TrafficClass::ALL.len()]) -> Self {
+        let (pieces, databases) = (MeshPieces::default(), LsdbPieces::default());
+        Self { weights, latest: VecDeque::new(), last: None, pieces, databases }
     }
 
-    /// What `lsdb` says.
-    pub(crate) fn of(&mut self, lsdb: &Lsdb, node: NodeId) -> Arc<KnownMesh> {
+    /// What a node's database says. It shares what others have of it from now on.
+    pub(crate) fn of(&mut self, flooding: &mut Flooding, node: NodeId) -> Arc<KnownMesh> {
+        flooding.share(&mut self.databases);
+        let lsdb = flooding.lsdb();
         let digest = lsdb.digest();
         let known = self.latest.iter().find(|known| known.digest == digest);
         // A node that has said nothing yet is in its own mesh alone.
@@ -96,6 +103,7 @@ impl KnownMeshes {
         let last = self.last.as_ref().and_then(|last| last.seen_from(node));
         let mesh = last
             .map_or_else(|| MeshTopology::new(lsdb, node, self.weights), |last| last.update(lsdb));
+        let mesh = mesh.sharing(&mut self.pieces);
         // Another word of a node about a link that is gone already changes no tree.
         let same = self.latest.iter().rev().find(|known| known.mesh.is_same_map(&mesh));
         let kept = same.map_or_else(|| Arc::new(mesh.detached()), |known| Arc::clone(&known.mesh));

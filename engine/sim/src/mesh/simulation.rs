@@ -399,8 +399,9 @@ impl MeshSimulation {
                 let _ = node.membership.admit(now, origin, lsa.incarnation);
             }
         }
-        node.routes.computing = Some(self.meshes.of(lsdb, id));
-        let nodes = u32::try_from(lsdb.len()).unwrap_or(u32::MAX);
+        let known = lsdb.len();
+        node.routes.computing = Some(self.meshes.of(&mut node.flooding, id));
+        let nodes = u32::try_from(known).unwrap_or(u32::MAX);
         let takes = COMPUTE_PER_NODE.saturating_mul(nodes.max(20));
         self.queue.schedule(now.saturating_add(takes), MeshEvent::Publish { node: number, life });
     }
