@@ -153,6 +153,28 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
 }
 
 #[tokio::test]
+async fn what_was_on_its_way_when_the_link_went_down_is_no_fault() {
+    let (a, b, c) = chain().await;
+    let from = b.id();
+    let [advertisement, _] = Member::admit(&b, "d").await.flooded("d", "");
+    let mut events = a.handle.events();
+    for lane in a.handle.lanes().await.expect("lanes") {
+        let (reason, told) = ("closed by the peer".into(), None);
+        let (lane, epoch) = (lane.lane, lane.epoch);
+        a.say_of_link(from, ShardToControl::LaneDown { peer: from, lane, epoch, reason, told });
+    }
+    a.say_of_link(from, ShardToControl::LinkControl { from, body: advertisement.into() });
+    event(&mut events, EventKind::LinkDown).await;
+    // What the shard says of the next lane it says behind that.
+    event(&mut events, EventKind::LinkUp).await;
+    let status = a.handle.status().await.expect("status");
+    assert_eq!(status.link_state_rejects, []);
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn requests_for_certificates_take_no_time_of_checks() {
     let (a, b, c) = chain().await;
     let member = Member::admit(&b, "d").await;

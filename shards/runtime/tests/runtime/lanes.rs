@@ -63,6 +63,25 @@ fn heartbeats_are_echoed_in_either_role() {
 }
 
 #[test]
+fn what_comes_right_behind_the_hello_is_told_behind_the_lane() {
+    let mut node = Node::start(local(), 1);
+    let (_peer, handover) = Peer::make(peer(), COLLAPSED, |near, far| {
+        far.send_message(&frame(FrameKind::LinkControl, CONTROL, &[b"early"])).unwrap();
+        near.read_buffer().extend(far.take_unsent());
+    });
+    node.tell_link(peer(), ControlToShard::LaneArrived(handover));
+    let mut next = || {
+        node.hear("the lane, and what came over it", |message| match message {
+            ShardToControl::LaneUp { .. } => Some("up"),
+            ShardToControl::LinkControl { .. } => Some("said"),
+            _ => None,
+        })
+    };
+    assert_eq!([next(), next()], ["up", "said"]);
+    node.stop();
+}
+
+#[test]
 fn epoll_carries_lanes_too() {
     let mut node = Node::start_with(local(), 1, |config| config.driver = IoDriver::Epoll);
     assert_eq!(node.threads[0].io_driver, "epoll");
