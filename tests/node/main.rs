@@ -20,6 +20,7 @@ mod plan;
 mod process;
 mod refused;
 mod relay;
+mod restarts;
 mod ring;
 mod route;
 mod scripts;

@@ -17,8 +17,13 @@ use hawser_wire::{LaneId, LinkEpoch, MonoTime, NodeId, TrafficClass};
 use crate::config::LanePlan;
 use crate::links::Links;
 
-/// A lane that lived shorter is dialled again after a pause, as if the attempt had failed.
+/// A lane that lived as long is dialled again at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// One that lived as long, and was lost without a reason of its peer, is dialled again after a pause
+/// as short as after the first failure: so a host that restarts over and over is linked while it is
+/// up. One that lived shorter counts as an attempt that failed.
+const USED_AFTER: Duration = Duration::from_millis(100);
 
 /// Bits of a link epoch that tell one dialling node from another.
 const EPOCH_TAG_BITS: u32 = 16;
@@ -85,6 +90,24 @@ impl Dial {
     const fn is_running(&self) -> bool {
         self.due.is_none()
     }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Failure<'a> {
+    /// In words.
+    pub why: &'a str,
+    /// Nobody listens there: it cost next to nothing.
+    pub is_refused: bool,
+}
+
+/// How a lane ended that had been up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LaneEnd {
+    /// Its connection broke, or its peer stops.
+    Lost,
+    /// The peer has closed it for a reason that it has said: it may do so again.
+    Closed,
 }
 
 /// What follows from a failed attempt.
@@ -295,7 +318,7 @@ impl Dialler {
         &mut self,
         now: MonoTime,
         request: &DialRequest,
-        failure: &str,
+        failure: Failure<'_>,
         entropy: u64,
         links: &Links,
     ) -> Option<Failed> {
@@ -305,10 +328,14 @@ impl Dialler {
             address.peer = None;
         }
         let dial = address.dials.get_mut(&request.lane)?;
-        let pause = dial.backoff.next(entropy);
+        let pause = if failure.is_refused {
+            dial.backoff.next_refused(entropy)
+        } else {
+            dial.backoff.next(entropy)
+        };
         dial.due = Some(now.saturating_add(pause));
-        let is_news = dial.failure != failure;
-        failure.clone_into(&mut dial.failure);
+        let is_news = dial.failure != failure.why;
+        failure.why.clone_into(&mut dial.failure);
         Some(Failed { pause, is_news })
     }
 
@@ -326,16 +353,17 @@ impl Dialler {
         now: MonoTime,
         peer: NodeId,
         lane: LaneId,
+        end: LaneEnd,
         entropy: u64,
     ) {
         for dial in self.dials_of(peer, lane) {
             let lived = dial.up_since.take().map(|since| now.saturating_since(since));
-            let pause = if lived.is_some_and(|lived| lived >= STABLE_AFTER) {
+            let lived = lived.unwrap_or_default();
+            if lived >= STABLE_AFTER || (lived >= USED_AFTER && end == LaneEnd::Lost) {
                 dial.backoff.reset();
-                Duration::ZERO
-            } else {
-                dial.backoff.next(entropy)
-            };
+            }
+            let pause =
+                if lived >= STABLE_AFTER { Duration::ZERO } else { dial.backoff.next(entropy) };
             if dial.due.is_some() {
                 dial.due = Some(now.saturating_add(pause));
             }

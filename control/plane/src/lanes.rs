@@ -10,7 +10,7 @@ use hawser_wire::{CloseReason, LaneClose, LaneId, LinkEpoch, NodeId};
 
 use crate::EventKind;
 use crate::control::{Continuation, Control, entropy};
-use crate::dialler::{DialRequest, Failed};
+use crate::dialler::{DialRequest, Failed, Failure, LaneEnd};
 use crate::links::{Connection, LinkChange, Verdict};
 use crate::refusal::Refusal;
 
@@ -72,7 +72,9 @@ impl Control {
         {
             return;
         }
-        let failed = self.dialler.handle_failed(now, request, &failure, entropy(), &self.links);
+        let is_refused = error.as_ref().is_some_and(AdmissionError::is_refused_connect);
+        let why = Failure { why: &failure, is_refused };
+        let failed = self.dialler.handle_failed(now, request, why, entropy(), &self.links);
         let Some(Failed { pause, is_news }) = failed else { return };
         tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
         if !is_news {
@@ -226,7 +228,11 @@ impl Control {
             self.tell_duplicate(peer, reason);
         }
         let now = self.now();
-        self.dialler.handle_lane_down(now, peer, lane, entropy());
+        let end = match told {
+            None | Some(CloseReason::Shutdown) => LaneEnd::Lost,
+            Some(_) => LaneEnd::Closed,
+        };
+        self.dialler.handle_lane_down(now, peer, lane, end, entropy());
         let detail = format!("lane {lane} to {}: {reason}", self.peer_name(peer));
         self.events.emit(EventKind::LaneDown, Some(peer), detail);
         if change == LinkChange::Link {
