@@ -80,8 +80,8 @@ impl ReceiveWindow {
         }
     }
 
-    /// Every consumer, or nobody, was handed all that came in order, and the source has spent what it was
-    /// granted.
+    /// Every consumer was handed all that came in order, or nobody is subscribed, and the source has spent
+    /// what it was granted.
     pub(crate) const fn handle_handed_out(&mut self, taken_bytes: u64, granted_bytes: u64) {
         self.grow(taken_bytes, granted_bytes);
     }
