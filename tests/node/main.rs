@@ -9,6 +9,7 @@ mod events;
 mod evict;
 mod files;
 mod lane_policy;
+mod lane_rules;
 mod lifecycle;
 mod link_faults;
 mod link_mode;

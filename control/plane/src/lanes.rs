@@ -138,6 +138,7 @@ impl Control {
                 if link_ended {
                     self.handle_link_down(peer, "the neighbour began a new life");
                 }
+                self.tell_lane_rule(peer);
                 let arrived = ControlToShard::LaneArrived(handover);
                 self.shards.send_to_link(peer, arrived);
                 Ok(())

@@ -166,6 +166,7 @@ fn config() -> PlaneConfig {
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         lane_policy: LanePolicyMode::On,
+        peer_lane_rules: Vec::new(),
         paths: 4,
         stub: false,
         weights: Default::default(),
