@@ -20,9 +20,9 @@ use crate::links::Links;
 /// A lane that lived as long is dialled again at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 
-/// One that lived as long, and was lost without a reason of its peer, is dialled again after a pause
-/// as short as after the first failure: so a host that restarts over and over is linked while it is
-/// up. One that lived shorter counts as an attempt that failed.
+/// One that lived as long and was lost, as nobody had closed it, is dialled again after a pause as
+/// short as after the first failure, if the whole link is gone with it: so a host that restarts over
+/// and over is linked while it is up. Any other one counts as an attempt that failed.
 const USED_AFTER: Duration = Duration::from_millis(100);
 
 /// Bits of a link epoch that tell one dialling node from another.
@@ -70,6 +70,8 @@ struct Dial {
     due: Option<MonoTime>,
     backoff: Backoff,
     up_since: Option<MonoTime>,
+    /// The last connection was in use for a while, and was lost.
+    lost_in_use: bool,
     /// Why the last attempt failed; empty after one that did not.
     failure: String,
 }
@@ -83,6 +85,7 @@ impl Dial {
             due: Some(now),
             backoff: Backoff::new(),
             up_since: None,
+            lost_in_use: false,
             failure: String::new(),
         }
     }
@@ -104,9 +107,9 @@ pub(crate) struct Failure<'a> {
 /// How a lane ended that had been up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LaneEnd {
-    /// Its connection broke, or its peer stops.
+    /// Its connection broke or fell silent, or its peer stops.
     Lost,
-    /// The peer has closed it for a reason that it has said: it may do so again.
+    /// Either end has closed it for a reason: it may do so again.
     Closed,
 }
 
@@ -343,6 +346,7 @@ impl Dialler {
     pub(crate) fn handle_lane_up(&mut self, now: MonoTime, peer: NodeId, lane: LaneId) {
         for dial in self.dials_of(peer, lane) {
             dial.up_since = Some(now);
+            dial.lost_in_use = false;
             dial.wanted_until = None;
         }
     }
@@ -359,13 +363,27 @@ impl Dialler {
         for dial in self.dials_of(peer, lane) {
             let lived = dial.up_since.take().map(|since| now.saturating_since(since));
             let lived = lived.unwrap_or_default();
-            if lived >= STABLE_AFTER || (lived >= USED_AFTER && end == LaneEnd::Lost) {
+            dial.lost_in_use = (USED_AFTER..STABLE_AFTER).contains(&lived) && end == LaneEnd::Lost;
+            let pause = if lived >= STABLE_AFTER {
                 dial.backoff.reset();
-            }
-            let pause =
-                if lived >= STABLE_AFTER { Duration::ZERO } else { dial.backoff.next(entropy) };
+                Duration::ZERO
+            } else {
+                dial.backoff.next(entropy)
+            };
             if dial.due.is_some() {
                 dial.due = Some(now.saturating_add(pause));
+            }
+        }
+    }
+
+    /// The last lane of the link is gone.
+    pub(crate) fn handle_link_down(&mut self, now: MonoTime, peer: NodeId, entropy: u64) {
+        let addresses = self.addresses.values_mut().filter(|a| a.peer == Some(peer));
+        for dial in addresses.flat_map(|address| address.dials.values_mut()) {
+            if std::mem::take(&mut dial.lost_in_use) {
+                dial.backoff.reset();
+                let pause = dial.backoff.next(entropy);
+                dial.due = dial.due.map(|_| now.saturating_add(pause));
             }
         }
     }

@@ -215,11 +215,10 @@ impl Control {
     /// A shard says that a lane is gone.
     pub(crate) fn handle_lane_down(
         &mut self,
-        peer: NodeId,
-        lane: LaneId,
-        epoch: LinkEpoch,
+        (peer, lane, epoch): (NodeId, LaneId, LinkEpoch),
         reason: &str,
         told: Option<CloseReason>,
+        closed: Option<CloseReason>,
     ) {
         let change = self.links.handle_lane_down(peer, lane, epoch);
         if change == LinkChange::Stale {
@@ -229,11 +228,14 @@ impl Control {
             self.tell_duplicate(peer, reason);
         }
         let now = self.now();
-        let end = match told {
-            None | Some(CloseReason::Shutdown) => LaneEnd::Lost,
-            Some(_) => LaneEnd::Closed,
+        let is_lost = |why: Option<CloseReason>| {
+            matches!(why, None | Some(CloseReason::Shutdown | CloseReason::Silent))
         };
+        let end = if is_lost(told) && is_lost(closed) { LaneEnd::Lost } else { LaneEnd::Closed };
         self.dialler.handle_lane_down(now, peer, lane, end, entropy());
+        if change == LinkChange::Link {
+            self.dialler.handle_link_down(now, peer, entropy());
+        }
         let detail = format!("lane {lane} to {}: {reason}", self.peer_name(peer));
         self.events.emit(EventKind::LaneDown, Some(peer), detail);
         if change == LinkChange::Link {

@@ -498,9 +498,9 @@ impl<I: ShardIo> Shard<I> {
         while let Some(event) = self.forwarder.links.poll_event() {
             let message = match event {
                 LaneEvent::Up { peer, lane, epoch } => ShardToControl::LaneUp { peer, lane, epoch },
-                LaneEvent::Down { peer, lane, epoch, reason, told } => {
+                LaneEvent::Down { peer, lane, epoch, reason, told, closed } => {
                     let reason = reason.into_boxed_str();
-                    ShardToControl::LaneDown { peer, lane, epoch, reason, told }
+                    ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed }
                 }
             };
             self.outward.control.push(message);

@@ -1,7 +1,7 @@
 use hawser_wire::{Incarnation, LinkMode};
 
 use super::*;
-use crate::links::{Connection, Verdict};
+use crate::links::{Connection, LinkChange, Verdict};
 
 const LOCAL: NodeId = NodeId::from_bytes([1; 16]);
 const PEER: NodeId = NodeId::from_bytes([2; 16]);
@@ -100,7 +100,7 @@ fn a_lane_that_dies_young_waits() {
 }
 
 /// When a lane is dialled again that lived for so long, after attempts that failed.
-fn redialled_after(lived: Duration, end: LaneEnd) -> Duration {
+fn redialled_after(lived: Duration, end: LaneEnd, change: LinkChange) -> Duration {
     let (mut dialler, mut links) = fixture();
     let mut now = at(0);
     for _ in 0..5 {
@@ -113,19 +113,31 @@ fn redialled_after(lived: Duration, end: LaneEnd) -> Duration {
     now = now.saturating_add(lived);
     links.handle_lane_down(PEER, CONTROL, request.epoch);
     dialler.handle_lane_down(now, PEER, CONTROL, end, u64::MAX);
+    if change == LinkChange::Link {
+        dialler.handle_link_down(now, PEER, u64::MAX);
+    }
     dialler.poll_timeout(&links).expect("tried again").saturating_since(now)
 }
 
 #[test]
-fn one_that_was_used_and_lost_waits_little_and_one_that_was_refused_as_if_it_had_failed() {
+fn one_that_was_lost_waits_little_and_one_that_was_closed_as_if_it_had_failed() {
     let shortly = |pause: Duration| (90..=100).contains(&pause.as_millis());
-    assert!(shortly(redialled_after(USED_AFTER, LaneEnd::Lost)));
-    assert!(shortly(redialled_after(Duration::from_millis(999), LaneEnd::Lost)));
+    let (first, last) = (USED_AFTER, Duration::from_millis(999));
+    for lived in [first, last] {
+        assert!(shortly(redialled_after(lived, LaneEnd::Lost, LinkChange::Link)));
+    }
     let long = Duration::from_secs(3);
-    assert!(redialled_after(Duration::from_millis(99), LaneEnd::Lost) > long);
-    assert!(redialled_after(Duration::from_millis(999), LaneEnd::Closed) > long);
+    for (lived, end, change) in [
+        (Duration::from_millis(99), LaneEnd::Lost, LinkChange::Link),
+        (last, LaneEnd::Closed, LinkChange::Link),
+        // Something lets no more lanes through than there are.
+        (last, LaneEnd::Lost, LinkChange::Lane),
+    ] {
+        let pause = redialled_after(lived, end, change);
+        assert!(pause > long, "{pause:?} after {lived:?}, {end:?}, {change:?}");
+    }
     for end in [LaneEnd::Lost, LaneEnd::Closed] {
-        assert_eq!(redialled_after(STABLE_AFTER, end), Duration::ZERO);
+        assert_eq!(redialled_after(STABLE_AFTER, end, LinkChange::Link), Duration::ZERO);
     }
 }
 

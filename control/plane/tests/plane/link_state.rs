@@ -143,6 +143,7 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
         epoch: lane.epoch,
         reason,
         told: None,
+        closed: None,
     };
     a.say(stream, down);
     let told = event(&mut events, EventKind::LaneDown).await;
@@ -159,9 +160,9 @@ async fn what_was_on_its_way_when_the_link_went_down_is_no_fault() {
     let [advertisement, _] = Member::admit(&b, "d").await.flooded("d", "");
     let mut events = a.handle.events();
     for lane in a.handle.lanes().await.expect("lanes") {
-        let (reason, told) = ("closed by the peer".into(), None);
-        let (lane, epoch) = (lane.lane, lane.epoch);
-        a.say_of_link(from, ShardToControl::LaneDown { peer: from, lane, epoch, reason, told });
+        let (reason, told, closed) = ("closed by the peer".into(), None, None);
+        let (peer, lane, epoch) = (from, lane.lane, lane.epoch);
+        a.say_of_link(from, ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed });
     }
     a.say_of_link(from, ShardToControl::LinkControl { from, body: advertisement.into() });
     event(&mut events, EventKind::LinkDown).await;

@@ -63,6 +63,28 @@ fn heartbeats_are_echoed_in_either_role() {
 }
 
 #[test]
+fn which_end_has_closed_a_lane_is_told() {
+    let mut node = Node::start(local(), 1);
+    let end = |node: &mut Node| {
+        node.hear("the end of the lane", |message| match message {
+            ShardToControl::LaneDown { told, closed, .. } => Some((*told, *closed)),
+            _ => None,
+        })
+    };
+    let mut broken = Peer::open(&mut node, peer(), COLLAPSED);
+    broken.send(FrameKind::Hello, CONTROL, &[]);
+    assert_eq!(end(&mut node), (None, Some(CloseReason::ProtocolViolation)));
+    let mut closed = Peer::open(&mut node, peer(), LaneSpec { epoch: LinkEpoch(2), ..COLLAPSED });
+    let mut body = Vec::new();
+    LaneClose { reason: CloseReason::DuplicateNode, detail: String::new() }.encode(&mut body);
+    closed.send(FrameKind::Close, CONTROL, &[&body]);
+    assert_eq!(end(&mut node), (Some(CloseReason::DuplicateNode), None));
+    drop(Peer::open(&mut node, peer(), LaneSpec { epoch: LinkEpoch(3), ..COLLAPSED }));
+    assert_eq!(end(&mut node), (None, None));
+    node.stop();
+}
+
+#[test]
 fn what_comes_right_behind_the_hello_is_told_behind_the_lane() {
     let mut node = Node::start(local(), 1);
     let (_peer, handover) = Peer::make(peer(), COLLAPSED, |near, far| {
