@@ -193,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_before_credit_is_counted_anew_counts_no_more() {
+        let mut window = ReceiveWindow::new(&DeliveryLimits::default());
+        window.begin(true);
+        let initial = window.bytes();
+        window.handle_handed_out(1 << 30, 1 << 30);
+        window.handle_taken(at(0), StreamOffset(1));
+        window.begin(true);
+        assert_eq!(window.bytes(), 2 * initial, "what it has it keeps");
+        // Nothing that came before stands in a queue, and nothing was granted yet.
+        window.handle_taken(at(1_000), StreamOffset(2));
+        window.handle_consumed(at(1_001), StreamOffset(2), false);
+        window.handle_limited(1, 1);
+        assert_eq!(window.bytes(), 4 * initial);
+    }
+
+    #[test]
     fn a_source_that_does_not_say_what_limits_it_has_all_of_it() {
         let limits = DeliveryLimits::default();
         let mut window = ReceiveWindow::new(&limits);

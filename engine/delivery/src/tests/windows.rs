@@ -195,6 +195,24 @@ fn what_is_handed_out_again_is_not_here_twice() {
     let before = wire.receiver.credit_left();
     wire.receiver.poll_ack(at(500), &mut budget).unwrap();
     assert!(wire.receiver.credit_left() <= before.max(64 * KIB));
+    // Nothing is granted for what it takes again while so much is ahead of it.
+    let mut run = |wire: &mut Wire, trips: std::ops::Range<u64>| {
+        for trip in trips {
+            wire.trip(trip * 20, &mut budget);
+        }
+        wire.receiver.buffered_bytes()
+    };
+    wire.reads = false;
+    let spent = run(&mut wire, 30..50);
+    let (mut again, mut end) = (0, StreamOffset(0));
+    while again < spent / 2 {
+        let record = wire.receiver.poll_deliver(CONSUMER).unwrap();
+        again += record.charge_bytes();
+        end = record.header.stream_end();
+    }
+    wire.receiver.handle_commit(at(1_000), CONSUMER, end).unwrap();
+    let left = wire.receiver.buffered_bytes();
+    assert_eq!(run(&mut wire, 51..71), left);
 }
 
 #[test]
