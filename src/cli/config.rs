@@ -1,5 +1,6 @@
 //! `hawser config`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -8,7 +9,8 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::Output;
 use super::table::{Align, Table};
-use crate::daemon::config::key::KEYS;
+use crate::daemon::config::key::{Applies, KEYS, Key};
+use crate::daemon::config::peers::PEER_KEYS;
 use crate::daemon::config::settings::Settings;
 use crate::daemon::config::{Config, default_file};
 
@@ -34,7 +36,7 @@ struct CheckRow {
 
 #[derive(Serialize)]
 struct ValueRow {
-    key: &'static str,
+    key: Cow<'static, str>,
     value: Option<String>,
     from: String,
     applies: &'static str,
@@ -44,7 +46,8 @@ struct ValueRow {
 struct KeyRow {
     key: &'static str,
     default: &'static str,
-    variable: String,
+    /// None for those of one entry of a list, which only files have.
+    variable: Option<String>,
     applies: &'static str,
     doc: &'static str,
 }
@@ -64,35 +67,39 @@ pub(crate) fn run(
                 settings.set("--data-dir", "node.data_dir", &directory.to_string_lossy());
             }
             Config::from_settings(settings.clone())?;
+            let keys = KEYS.iter().map(|key| {
+                let (value, origin) = settings.value(key.name);
+                ValueRow {
+                    key: key.name.into(),
+                    value: value.map(|value| value.to_string()),
+                    from: origin.to_string(),
+                    applies: key.applies.text(),
+                }
+            });
+            let peers = settings.peers.rows().map(|(key, value, origin)| ValueRow {
+                key: key.into(),
+                value: Some(value.to_string()),
+                from: origin.to_string(),
+                applies: Applies::Restart.text(),
+            });
             let row = CheckRow {
                 ok: true,
                 file: file.map(|path| path.display().to_string()),
-                keys: KEYS
-                    .iter()
-                    .map(|key| {
-                        let (value, origin) = settings.value(key.name);
-                        ValueRow {
-                            key: key.name,
-                            value: value.map(|value| value.to_string()),
-                            from: origin.to_string(),
-                            applies: key.applies.text(),
-                        }
-                    })
-                    .collect(),
+                keys: keys.chain(peers).collect(),
             };
             out.value(&row, || check_text(&row))
         }
         ConfigCommand::Keys => {
-            let rows: Vec<KeyRow> = KEYS
-                .iter()
-                .map(|key| KeyRow {
-                    key: key.name,
-                    default: key.default,
-                    variable: key.variable(),
-                    applies: key.applies.text(),
-                    doc: key.doc,
-                })
-                .collect();
+            let row = |key: &'static Key, variable| KeyRow {
+                key: key.name,
+                default: key.default,
+                variable,
+                applies: key.applies.text(),
+                doc: key.doc,
+            };
+            let keys = KEYS.iter().map(|key| row(key, Some(key.variable())));
+            let rows: Vec<KeyRow> =
+                keys.chain(PEER_KEYS.iter().map(|key| row(key, None))).collect();
             out.rows(&rows, || {
                 let columns = [
                     ("KEY", Align::Left),
@@ -121,7 +128,7 @@ fn check_text(row: &CheckRow) -> String {
     let mut table = Table::new(&columns, "");
     for key in &row.keys {
         let value = key.value.as_deref().unwrap_or("-");
-        table.row([key.key, value, &key.from, key.applies]);
+        table.row([&key.key, value, &key.from, key.applies]);
     }
     let file = row.file.as_deref().map_or_else(|| "no file".to_owned(), str::to_owned);
     format!("{table}\n{file}: the configuration is good\n")

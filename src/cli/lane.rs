@@ -24,22 +24,33 @@ pub(crate) enum LaneCommand {
         #[arg(long, value_name = "NODE", default_value = "")]
         peer: String,
     },
-    /// Bound the bulk lanes of the link to a neighbour, until this node starts again.
+    /// Bound the bulk lanes of the link to a neighbour. It holds over restarts.
     Cap {
         /// The neighbour, by name or id.
         peer: String,
-        /// Most bulk lanes, 1 to 4; 0 goes back to what is configured.
-        #[arg(value_parser = clap::value_parser!(u32).range(0..=4))]
+        /// Most bulk lanes, 1 to 4; `default`, or 0, goes back to what is configured.
+        #[arg(value_parser = cap)]
         lanes: u32,
     },
-    /// Say whether bulk lanes of the link to a neighbour are opened and closed by need, until this node
-    /// starts again.
+    /// Say whether bulk lanes of the link to a neighbour are opened and closed by need. It holds over
+    /// restarts; `default` goes back to what is configured.
     Policy {
         /// The neighbour, by name or id.
         peer: String,
         /// What becomes of decisions.
         policy: Policy,
     },
+}
+
+/// Most bulk lanes, as the interface says it.
+fn cap(text: &str) -> Result<u32, String> {
+    match text {
+        "default" => Ok(0),
+        _ => match text.parse() {
+            Ok(lanes @ 0..=4) => Ok(lanes),
+            _ => Err("expected 1 to 4, or default (0)".to_owned()),
+        },
+    }
 }
 
 /// What becomes of the lane policy's decisions.

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hawser_api::ApiListeners;
+use hawser_api::{ApiListeners, BoundSocket};
 use hawser_exchange::ApiPorts;
 use hawser_plane::PlaneHandle;
 use hawser_wire::NodeId;
@@ -23,7 +22,7 @@ const API_PATIENCE: Duration = Duration::from_millis(600);
 
 /// What they accept from.
 pub(super) struct Listeners {
-    pub(super) unix: UnixListener,
+    pub(super) unix: BoundSocket,
     pub(super) tcp: Option<TcpListener>,
     /// Who may change the node over TCP.
     pub(super) operators: Vec<NodeId>,
@@ -103,7 +102,7 @@ impl Listeners {
             None => None,
         };
         let operators = self.operators.clone();
-        Ok(ApiListeners { unix: self.unix.try_clone()?, tcp, operators })
+        Ok(ApiListeners { unix: self.unix.listener()?, tcp, operators })
     }
 }
 

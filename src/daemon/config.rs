@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hawser_exchange::LanePolicyMode;
+use hawser_plane::{LaneRuleChoice, PeerSelector};
 use hawser_routing::Weights;
 use hawser_wire::{NodeId, TrafficClass};
 
@@ -12,6 +13,7 @@ use crate::daemon::profile::{CoreWish, Profile};
 
 mod bounds;
 pub(crate) mod key;
+pub(crate) mod peers;
 pub(crate) mod settings;
 pub(crate) mod value;
 mod weights;
@@ -49,6 +51,8 @@ pub(crate) struct Config {
     /// Each member is probed about this often.
     pub(crate) probe_interval: Duration,
     pub(crate) lane_policy: LanePolicyMode,
+    /// What differs on the links to single neighbours.
+    pub(crate) peer_lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
     /// Of each stream and each link.
     pub(crate) bounds: Bounds,
     /// Never transit.
@@ -123,6 +127,7 @@ impl Config {
                 .text("links.lane_policy")
                 .and_then(|name| LanePolicyMode::of(&name))
                 .unwrap_or_default(),
+            peer_lane_rules: settings.peers.lane_rules(),
             bounds: Bounds::from_settings(&settings)?,
             stub: settings.flag("routing.stub"),
             paths: small("routing.paths"),

@@ -156,6 +156,9 @@ fn reload(start: &NodeStart, level: &LogLevel) {
             warn!(key = key.name, "changed; it applies when the node starts again");
         }
     }
+    if settings.peers.lane_rules() != start.settings.peers.lane_rules() {
+        warn!(key = "links.peer", "changed; it applies when the node starts again");
+    }
 }
 
 fn say_plan(config: &Config, plan: &CorePlan) {
@@ -238,6 +241,7 @@ fn plane_config(
         probe_interval: config.probe_interval,
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
         lane_policy: config.lane_policy,
+        peer_lane_rules: config.peer_lane_rules.clone(),
         stub: config.stub,
         paths: config.paths,
         weights: config.weights,

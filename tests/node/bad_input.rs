@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use crate::process::{Mesh, Node, Spec, finish, hawser, run, wait_for};
 
@@ -30,6 +31,7 @@ fn a_port_in_use_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let lanes = Spec { listen: address.clone(), ..Spec::dialling("a") };
     lanes.fails(directory.path()).refused(1, &[&address, "in use"]);
+    leaves_no_socket(directory.path(), "a");
 
     let api = Spec::dialling("b");
     let mut command = api.command(directory.path());
@@ -44,6 +46,15 @@ fn a_port_in_use_is_named() {
     command.arg("--data-dir").arg(directory.path().join("c"));
     let done = finish(&mut command, None);
     done.refused(1, &[&address, "in use", "--api-listen"]);
+    leaves_no_socket(directory.path(), "c");
+}
+
+/// The node `name` got as far as its store, and nobody finds a socket of it.
+fn leaves_no_socket(directory: &Path, name: &str) {
+    let left = fs::read_dir(directory.join(name)).unwrap();
+    let left: Vec<String> =
+        left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(left, ["state.redb"]);
 }
 
 #[test]
@@ -65,6 +76,8 @@ fn a_member_keeps_its_name() {
     command.args(["node", "run", "--listen", "none", "--api-listen", "none", "--name", "other"]);
     command.arg("--data-dir").arg(directory.path().join("a"));
     finish(&mut command, None).refused(5, &["\"a\"", "\"other\"", "another data directory"]);
+    // The one of the node that was killed before is gone, too.
+    leaves_no_socket(directory.path(), "a");
 }
 
 #[test]

@@ -133,6 +133,6 @@ fn a_cap_is_set_and_taken_back_while_traffic_goes_on() {
     assert_eq!((opened["bulk_lanes_max"].as_str(), opened["dry_run"].as_str()), ("4", "false"));
     await_bulk_lanes(&world, 2);
     traffic.finish(&world.a);
-    world.a.run(&["lane", "cap", "b", "5"]).refused(2, &["0..=4"]);
+    world.a.run(&["lane", "cap", "b", "5"]).refused(2, &["1 to 4, or default"]);
     world.a.run(&["lane", "cap", "nobody", "1"]).refused(3, &["nobody"]);
 }

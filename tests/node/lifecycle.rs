@@ -26,6 +26,7 @@ fn a_node_stops_in_time_and_well_even_with_a_subscriber() {
         let took = asked.elapsed();
         assert!(took < Duration::from_secs(3), "{took:?}");
         assert!(node.log().contains("stopped"), "{}", node.log());
+        assert!(!node.data_dir.join("api.sock").exists());
     }
     assert_eq!(subscriber.wait(), Some(4), "its node went away");
 }

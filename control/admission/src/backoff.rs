@@ -4,8 +4,12 @@ const CEILING_FIRST: Duration = Duration::from_millis(100);
 const CEILING_LAST: Duration = Duration::from_secs(30);
 
 /// How long to wait before the next attempt to dial: a random part ("full jitter") of a ceiling
-/// that doubles from 100 ms to 30 s, so that nodes which lost the same relay do not return at the
+/// that grows from 100 ms to 30 s, so that nodes which lost the same relay do not return at the
 /// same instant.
+///
+/// It doubles after an attempt that cost something, a handshake or a timeout. After one that the
+/// system refused at once it grows by a quarter: whoever comes back within seconds is found a sixth
+/// of the time later for which it was away, at the cost of some thirty packets until the last ceiling.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Backoff {
     ceiling: Duration,
@@ -21,8 +25,20 @@ impl Backoff {
     /// The wait before the next attempt; the one after it is up to twice as long. `entropy` is
     /// random and evenly spread.
     pub fn next(&mut self, entropy: u64) -> Duration {
+        let twice = self.ceiling.saturating_mul(2);
+        self.wait_and_grow(entropy, twice)
+    }
+
+    /// As [`Self::next`] after an attempt that was refused at once, as nobody listens there: the one
+    /// after it is up to a quarter longer.
+    pub fn next_refused(&mut self, entropy: u64) -> Duration {
+        let quarter_more = self.ceiling.saturating_mul(5) / 4;
+        self.wait_and_grow(entropy, quarter_more)
+    }
+
+    fn wait_and_grow(&mut self, entropy: u64, grown: Duration) -> Duration {
         let ceiling_nanos = self.ceiling.as_nanos();
-        self.ceiling = self.ceiling.saturating_mul(2).min(CEILING_LAST);
+        self.ceiling = grown.min(CEILING_LAST);
         // The ceiling is below 2^35 ns: the product fits, its upper half is evenly spread.
         let nanos = (ceiling_nanos * u128::from(entropy)) >> 64;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -75,6 +91,40 @@ mod tests {
             assert_eq!(low.next(0), Duration::ZERO);
             let short_of = ceiling(attempt) - high.next(u64::MAX);
             assert!(short_of <= Duration::from_nanos(1), "attempt {attempt}: {short_of:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_refused_at_once_tries_more_often() {
+        let mut backoff = Backoff::new();
+        let ceilings = [100, 125, 156, 195].map(Duration::from_millis);
+        for ceiling in ceilings {
+            assert!(backoff.next_refused(u64::MAX).abs_diff(ceiling) <= Duration::from_millis(1));
+        }
+        let attempts = (5..).find(|_| backoff.next_refused(u64::MAX) > Duration::from_secs(29));
+        assert_eq!(attempts, Some(27));
+        assert!(backoff.next_refused(u64::MAX) <= CEILING_LAST);
+    }
+
+    /// How much later than it comes back a relay is found that was away for so long, on average.
+    fn found_after(away: Duration) -> Duration {
+        const SEEDS: u32 = 500;
+        let found = |seed| {
+            let (mut backoff, mut state) = (Backoff::new(), seed);
+            let mut now = Duration::ZERO;
+            while now < away {
+                now += backoff.next_refused(draw(&mut state));
+            }
+            now - away
+        };
+        (0..SEEDS).map(|seed| found(u64::from(seed))).sum::<Duration>() / SEEDS
+    }
+
+    #[test]
+    fn who_comes_back_is_found_a_sixth_of_the_time_later_for_which_it_was_away() {
+        for (away_ms, most_ms) in [(100, 60), (1_000, 250), (10_000, 2_000)] {
+            let later = found_after(Duration::from_millis(away_ms));
+            assert!(later < Duration::from_millis(most_ms), "{away_ms}: {later:?}");
         }
     }
 

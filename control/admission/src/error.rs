@@ -90,6 +90,13 @@ impl AdmissionError {
             _ => false,
         }
     }
+
+    /// Nobody listens there, as its host said at once: no handshake was begun.
+    #[must_use]
+    pub fn is_refused_connect(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. }
+            if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
 }
 
 fn advice(source: &io::Error) -> &'static str {

@@ -41,4 +41,4 @@ mod unix_socket;
 pub use listener::ApiListeners;
 pub use runtime::runtime;
 pub use server::{ServeError, serve};
-pub use unix_socket::{BindError, bind_unix};
+pub use unix_socket::{BindError, BoundSocket, bind_unix};

@@ -1,5 +1,5 @@
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::{fs, os::unix::ffi::OsStrExt};
@@ -52,12 +52,48 @@ pub enum BindError {
     },
 }
 
+/// A unix socket that is listened on. Its file goes when this is dropped, so that nobody finds a
+/// socket on which nobody answers.
+#[derive(Debug)]
+pub struct BoundSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file. While the socket is open no other file has them.
+    file: (u64, u64),
+}
+
+impl BoundSocket {
+    /// A further handle of the listening socket, to accept from.
+    ///
+    /// # Errors
+    /// If the system has no descriptor left.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        self.listener.try_clone()
+    }
+}
+
+impl Drop for BoundSocket {
+    fn drop(&mut self) {
+        // Another process may have put its own there, if this one's was moved away.
+        if file_at(&self.path).is_ok_and(|file| file == self.file)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the socket's file stays");
+        }
+    }
+}
+
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
 /// Listens on a unix socket at `path` that only this user may open (mode 0600). A socket that
 /// nobody answers on any more, left by a process that was killed, is replaced.
 ///
 /// # Errors
 /// [`BindError`], naming the path and what to do.
-pub fn bind_unix(path: impl AsRef<Path>) -> Result<UnixListener, BindError> {
+pub fn bind_unix(path: impl AsRef<Path>) -> Result<BoundSocket, BindError> {
     let path = path.as_ref();
     let len_bytes = path.as_os_str().as_bytes().len();
     if len_bytes > PATH_BYTES_MAX {
@@ -75,13 +111,15 @@ pub fn bind_unix(path: impl AsRef<Path>) -> Result<UnixListener, BindError> {
 
 /// The mode is set before the socket has a name: between bind and chmod another user could
 /// connect, and the umask is the whole process's.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path) -> io::Result<BoundSocket> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(UnixListener::from(socket))
+    let listener = UnixListener::from(socket);
+    let bound = BoundSocket { listener, path: path.to_owned(), file: file_at(path)? };
+    rustix::net::listen(&bound.listener, BACKLOG)?;
+    Ok(bound)
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {
@@ -122,13 +160,30 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api.sock");
-        let first = bind_unix(&path).unwrap();
-        assert!(matches!(bind_unix(&path), Err(BindError::InUse { .. })));
-        // Closing a listener leaves its file, as a kill does.
-        drop(first);
+        // Closing a plain listener leaves its file, as a kill does.
+        drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let _second = bind_unix(&path).unwrap();
+        assert!(matches!(bind_unix(&path), Err(BindError::InUse { .. })));
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn its_file_goes_with_it_and_no_other_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let bound = bind_unix(&path).unwrap();
+        let accepts = bound.listener().unwrap();
+        drop(bound);
+        assert!(!path.exists());
+        drop(accepts);
+
+        let bound = bind_unix(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let others = UnixListener::bind(&path).unwrap();
+        drop(bound);
+        UnixStream::connect(&path).unwrap();
+        drop(others);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use hawser_exchange::{LanePolicyMode, LaneRule};
 use hawser_routing::Weights;
 use hawser_wire::{LaneId, TrafficClass};
 
+use crate::lane_rules::{LaneRuleChoice, PeerSelector};
+
 /// The first bulk lane; others follow it without gaps.
 const BULK_LANE_FIRST: u16 = 2;
 /// Most bulk lanes of a link.
@@ -88,6 +90,8 @@ pub struct PlaneConfig {
     pub lanes: LanePlan,
     /// Whether bulk lanes are opened and closed by need.
     pub lane_policy: LanePolicyMode,
+    /// What differs from both on the links to single neighbours.
+    pub peer_lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
     /// This node is never transit.
     pub stub: bool,
     /// Paths that are computed to each node, at least one.
@@ -106,7 +110,7 @@ pub struct PlaneConfig {
 }
 
 impl PlaneConfig {
-    /// How many bulk lanes a link has, unless an operator says otherwise.
+    /// How many bulk lanes a link has, unless something else is said of it.
     pub(crate) fn lane_rule(&self) -> LaneRule {
         let bulk_lanes_max = self.lanes.bulk_lanes_max.clamp(1, BULK_LANES_MAX);
         LaneRule { bulk_lanes_max, policy: self.lane_policy }

@@ -17,8 +17,13 @@ use hawser_wire::{LaneId, LinkEpoch, MonoTime, NodeId, TrafficClass};
 use crate::config::LanePlan;
 use crate::links::Links;
 
-/// A lane that lived shorter is dialled again after a pause, as if the attempt had failed.
+/// A lane that lived as long is dialled again at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// One that lived as long and was lost, as nobody had closed it, is dialled again after a pause as
+/// short as after the first failure, if the whole link is gone with it: so a host that restarts over
+/// and over is linked while it is up. Any other one counts as an attempt that failed.
+const USED_AFTER: Duration = Duration::from_millis(100);
 
 /// Bits of a link epoch that tell one dialling node from another.
 const EPOCH_TAG_BITS: u32 = 16;
@@ -65,6 +70,8 @@ struct Dial {
     due: Option<MonoTime>,
     backoff: Backoff,
     up_since: Option<MonoTime>,
+    /// The last connection was in use for a while, and was lost.
+    lost_in_use: bool,
     /// Why the last attempt failed; empty after one that did not.
     failure: String,
 }
@@ -78,6 +85,7 @@ impl Dial {
             due: Some(now),
             backoff: Backoff::new(),
             up_since: None,
+            lost_in_use: false,
             failure: String::new(),
         }
     }
@@ -85,6 +93,24 @@ impl Dial {
     const fn is_running(&self) -> bool {
         self.due.is_none()
     }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Failure<'a> {
+    /// In words.
+    pub why: &'a str,
+    /// Nobody listens there: it cost next to nothing.
+    pub is_refused: bool,
+}
+
+/// How a lane ended that had been up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LaneEnd {
+    /// Its connection broke or fell silent, or its peer stops.
+    Lost,
+    /// Either end has closed it for a reason: it may do so again.
+    Closed,
 }
 
 /// What follows from a failed attempt.
@@ -295,7 +321,7 @@ impl Dialler {
         &mut self,
         now: MonoTime,
         request: &DialRequest,
-        failure: &str,
+        failure: Failure<'_>,
         entropy: u64,
         links: &Links,
     ) -> Option<Failed> {
@@ -305,10 +331,14 @@ impl Dialler {
             address.peer = None;
         }
         let dial = address.dials.get_mut(&request.lane)?;
-        let pause = dial.backoff.next(entropy);
+        let pause = if failure.is_refused {
+            dial.backoff.next_refused(entropy)
+        } else {
+            dial.backoff.next(entropy)
+        };
         dial.due = Some(now.saturating_add(pause));
-        let is_news = dial.failure != failure;
-        failure.clone_into(&mut dial.failure);
+        let is_news = dial.failure != failure.why;
+        failure.why.clone_into(&mut dial.failure);
         Some(Failed { pause, is_news })
     }
 
@@ -316,6 +346,7 @@ impl Dialler {
     pub(crate) fn handle_lane_up(&mut self, now: MonoTime, peer: NodeId, lane: LaneId) {
         for dial in self.dials_of(peer, lane) {
             dial.up_since = Some(now);
+            dial.lost_in_use = false;
             dial.wanted_until = None;
         }
     }
@@ -326,11 +357,14 @@ impl Dialler {
         now: MonoTime,
         peer: NodeId,
         lane: LaneId,
+        end: LaneEnd,
         entropy: u64,
     ) {
         for dial in self.dials_of(peer, lane) {
             let lived = dial.up_since.take().map(|since| now.saturating_since(since));
-            let pause = if lived.is_some_and(|lived| lived >= STABLE_AFTER) {
+            let lived = lived.unwrap_or_default();
+            dial.lost_in_use = (USED_AFTER..STABLE_AFTER).contains(&lived) && end == LaneEnd::Lost;
+            let pause = if lived >= STABLE_AFTER {
                 dial.backoff.reset();
                 Duration::ZERO
             } else {
@@ -338,6 +372,18 @@ impl Dialler {
             };
             if dial.due.is_some() {
                 dial.due = Some(now.saturating_add(pause));
+            }
+        }
+    }
+
+    /// The last lane of the link is gone.
+    pub(crate) fn handle_link_down(&mut self, now: MonoTime, peer: NodeId, entropy: u64) {
+        let addresses = self.addresses.values_mut().filter(|a| a.peer == Some(peer));
+        for dial in addresses.flat_map(|address| address.dials.values_mut()) {
+            if std::mem::take(&mut dial.lost_in_use) {
+                dial.backoff.reset();
+                let pause = dial.backoff.next(entropy);
+                dial.due = dial.due.map(|_| now.saturating_add(pause));
             }
         }
     }

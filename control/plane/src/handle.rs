@@ -388,8 +388,9 @@ impl PlaneHandle {
         self.ask(|answer| Command::SetLinkMode { peer, mode, answer }).await
     }
 
-    /// Changes the rule for the bulk lanes of the link to `peer`, until this node starts again. Answers
-    /// with the one in force; lanes come and go after that. Lanes that the peer opens it may have beyond.
+    /// Changes the rule for the bulk lanes of the link to `peer`, durably, until this node leaves its
+    /// mesh. Answers with the one in force; lanes come and go after that. Lanes that the peer opens it
+    /// may have beyond. What was chosen before can be changed without a link, too.
     ///
     /// # Errors
     /// [`PlaneError::NoMesh`], [`PlaneError::MeshStopped`], [`PlaneError::Leaving`],

@@ -10,7 +10,7 @@ use hawser_wire::{CloseReason, LaneClose, LaneId, LinkEpoch, NodeId};
 
 use crate::EventKind;
 use crate::control::{Continuation, Control, entropy};
-use crate::dialler::{DialRequest, Failed};
+use crate::dialler::{DialRequest, Failed, Failure, LaneEnd};
 use crate::links::{Connection, LinkChange, Verdict};
 use crate::refusal::Refusal;
 
@@ -72,7 +72,9 @@ impl Control {
         {
             return;
         }
-        let failed = self.dialler.handle_failed(now, request, &failure, entropy(), &self.links);
+        let is_refused = error.as_ref().is_some_and(AdmissionError::is_refused_connect);
+        let why = Failure { why: &failure, is_refused };
+        let failed = self.dialler.handle_failed(now, request, why, entropy(), &self.links);
         let Some(Failed { pause, is_news }) = failed else { return };
         tracing::debug!(address, %lane, ?pause, failure, "dialling failed");
         if !is_news {
@@ -136,6 +138,7 @@ impl Control {
                 if link_ended {
                     self.handle_link_down(peer, "the neighbour began a new life");
                 }
+                self.tell_lane_rule(peer);
                 let arrived = ControlToShard::LaneArrived(handover);
                 self.shards.send_to_link(peer, arrived);
                 Ok(())
@@ -212,11 +215,10 @@ impl Control {
     /// A shard says that a lane is gone.
     pub(crate) fn handle_lane_down(
         &mut self,
-        peer: NodeId,
-        lane: LaneId,
-        epoch: LinkEpoch,
+        (peer, lane, epoch): (NodeId, LaneId, LinkEpoch),
         reason: &str,
         told: Option<CloseReason>,
+        closed: Option<CloseReason>,
     ) {
         let change = self.links.handle_lane_down(peer, lane, epoch);
         if change == LinkChange::Stale {
@@ -226,7 +228,14 @@ impl Control {
             self.tell_duplicate(peer, reason);
         }
         let now = self.now();
-        self.dialler.handle_lane_down(now, peer, lane, entropy());
+        let is_lost = |why: Option<CloseReason>| {
+            matches!(why, None | Some(CloseReason::Shutdown | CloseReason::Silent))
+        };
+        let end = if is_lost(told) && is_lost(closed) { LaneEnd::Lost } else { LaneEnd::Closed };
+        self.dialler.handle_lane_down(now, peer, lane, end, entropy());
+        if change == LinkChange::Link {
+            self.dialler.handle_link_down(now, peer, entropy());
+        }
         let detail = format!("lane {lane} to {}: {reason}", self.peer_name(peer));
         self.events.emit(EventKind::LaneDown, Some(peer), detail);
         if change == LinkChange::Link {

@@ -71,7 +71,7 @@ pub use handle::PlaneHandle;
 pub use hawser_membership::Liveness;
 pub use hawser_routing::{CostTerms, K_MAX, LinkMetrics};
 pub use hawser_store::StreamState;
-pub use lane_rules::{LaneRuleChange, LaneRuleView};
+pub use lane_rules::{LaneRuleChange, LaneRuleChoice, LaneRuleView, PeerSelector};
 pub use message_ways::{MessageDestinationView, MessageSendingView, MessageState, MessageView};
 pub use plane::Plane;
 pub use routes::{

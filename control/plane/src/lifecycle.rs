@@ -361,6 +361,7 @@ impl Control {
         self.clear_streams();
         self.certificates.clear();
         self.operator_routes.clear();
+        self.clear_lane_rules();
         self.evictions.clear();
         self.links.clear_evicted();
         self.refused_as_evicted = None;

@@ -59,6 +59,10 @@ impl Control {
             return;
         }
         match LinkMessage::decode(body) {
+            // It was on its way when the link went down, or this node left its mesh.
+            Ok(Some(LinkMessage::Flooding(_))) if !self.links.is_link_up(from) => {
+                tracing::debug!(%from, "link state behind the end of the link");
+            }
             Ok(Some(LinkMessage::Flooding(message))) => {
                 let now = self.now();
                 if let Err(reason) = self.flooding.handle_message(now, from, message) {

@@ -9,7 +9,8 @@ use hawser_exchange::{ControlPorts, ShardToControl};
 use hawser_identity::{NodeKey, check_node_name, peer_identity, random_u64};
 use hawser_session::LaneSession;
 use hawser_store::{
-    MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord, StreamState,
+    LaneRuleRecord, MeshRecord, NodeRecord, Store, StoreError, StoreHandle, StreamRecord,
+    StreamState,
 };
 use hawser_wire::{AdjacencyIndex, Eviction, LifeNonce, MonoTime, NodeId, ShardId, StreamOffset};
 use rustls::pki_types::CertificateDer;
@@ -22,6 +23,7 @@ use crate::control::{Continuation, Control, Parts};
 use crate::events::Events;
 use crate::evicting::kept_evictions;
 use crate::handle::Command;
+use crate::lane_rules::LaneRules;
 use crate::lifecycle::plane_error;
 use crate::liveness::LivenessWatch;
 use crate::operator_routes::OperatorRoutes;
@@ -60,6 +62,7 @@ struct Kept {
     adjacencies: Vec<(AdjacencyIndex, NodeId)>,
     drained: bool,
     operator_routes: Vec<(NodeId, Vec<NodeId>)>,
+    lane_rules: Vec<(NodeId, LaneRuleRecord)>,
     evictions: Vec<Eviction>,
     streams: Vec<(StreamRecord, Vec<(String, StreamOffset)>)>,
 }
@@ -116,6 +119,7 @@ impl Plane {
             adjacencies: Adjacencies::new(kept.adjacencies),
             drained: kept.drained,
             operator_routes: OperatorRoutes::new(kept.operator_routes),
+            lane_rules: LaneRules::new(&kept.lane_rules),
             evictions: kept.evictions,
             peers: kept.peers,
             life: LifeNonce(random_u64()?),
@@ -332,7 +336,7 @@ impl Control {
                 self.start_drill([&a, &b], cut_for, force, answer);
             }
             Command::SetLaneRule { peer, change, answer } => {
-                let _caller_gone = answer.send(self.set_lane_rule(&peer, change));
+                self.set_lane_rule(&peer, change, answer);
             }
             Command::SetLinkMode { peer, mode, answer } => self.set_link_mode(&peer, mode, answer),
             Command::OpenStream { request, answer } => self.open_stream(request, answer),
@@ -352,8 +356,8 @@ impl Control {
     fn handle_shard(&mut self, shard: ShardId, message: ShardToControl) {
         match message {
             ShardToControl::LaneUp { peer, lane, epoch } => self.handle_lane_up(peer, lane, epoch),
-            ShardToControl::LaneDown { peer, lane, epoch, reason, told } => {
-                self.handle_lane_down(peer, lane, epoch, &reason, told);
+            ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed } => {
+                self.handle_lane_down((peer, lane, epoch), &reason, told, closed);
             }
             ShardToControl::WantLane { peer, lane, class } => {
                 self.handle_want_lane(peer, lane, class);
@@ -406,14 +410,27 @@ async fn load(store: &StoreHandle, name: String) -> Result<Kept, PlaneError> {
                 Some(mesh) => kept_evictions(store, mesh.mesh)?,
                 None => Vec::new(),
             };
-            let own = (store.adjacencies()?, store.drained()?, store.operator_routes()?, evictions);
-            Ok((pkcs8, (boot, mesh, store.peers()?, own, streams)))
+            let own = (store.adjacencies()?, store.drained()?, evictions);
+            let set = (store.operator_routes()?, store.lane_rules()?);
+            Ok((pkcs8, (boot, mesh, store.peers()?, own, set, streams)))
         })
         .await?;
-    let (boot, mesh, peers, own, streams) = kept;
-    let (adjacencies, drained, operator_routes, evictions) = own;
+    let (boot, mesh, peers, own, set, streams) = kept;
+    let (adjacencies, drained, evictions) = own;
+    let (operator_routes, lane_rules) = set;
     let key = NodeKey::from_pkcs8(&pkcs8)?;
-    Ok(Kept { key, boot, mesh, peers, adjacencies, drained, operator_routes, evictions, streams })
+    Ok(Kept {
+        key,
+        boot,
+        mesh,
+        peers,
+        adjacencies,
+        drained,
+        operator_routes,
+        lane_rules,
+        evictions,
+        streams,
+    })
 }
 
 /// The node's key as kept, else `fresh`, kept from now on. A node in no mesh takes the name of its

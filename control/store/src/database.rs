@@ -14,7 +14,7 @@ use redb::{
 };
 
 use crate::error::{Fault, StoreError};
-use crate::{eviction, member, node, operator_route, peer, stream, token};
+use crate::{eviction, lane_rule, member, node, operator_route, peer, stream, token};
 
 /// The file in the data directory.
 pub const STATE_FILE: &str = "state.redb";
@@ -213,6 +213,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         transaction.open_table(member::MEMBERS)?;
         transaction.open_table(peer::PEERS)?;
         transaction.open_table(operator_route::OPERATOR_ROUTES)?;
+        transaction.open_table(lane_rule::LANE_RULES)?;
         transaction.open_table(eviction::EVICTIONS)?;
         transaction.open_table(stream::STREAMS)?;
         transaction.open_table(stream::CONSUMERS)?;

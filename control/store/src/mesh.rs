@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::codec::{RecordReader, RecordWriter};
 use crate::database::{META, Outcome};
-use crate::{Store, StoreError, eviction, member, operator_route, peer, stream, token};
+use crate::{Store, StoreError, eviction, lane_rule, member, operator_route, peer, stream, token};
 
 const META_MESH: &str = "mesh";
 
@@ -90,8 +90,8 @@ impl Store {
         })
     }
 
-    /// Leaves the mesh: forgets it with its tokens, members, evictions, addresses, operators' paths, streams and
-    /// consumers, all at once. The node's identity, boot counter and adjacency indices stay.
+    /// Leaves the mesh: forgets it with its tokens, members, evictions, addresses, operators' paths and
+    /// lane rules, streams and consumers, all at once. The node's identity, boot counter and adjacency indices stay.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -103,6 +103,7 @@ impl Store {
             transaction.open_table(peer::PEERS)?.retain(|_, ()| false)?;
             transaction.open_table(eviction::EVICTIONS)?.retain(|_, _| false)?;
             transaction.open_table(operator_route::OPERATOR_ROUTES)?.retain(|_, _| false)?;
+            transaction.open_table(lane_rule::LANE_RULES)?.retain(|_, _| false)?;
             transaction.open_table(stream::STREAMS)?.retain(|_, _| false)?;
             transaction.open_table(stream::CONSUMERS)?.retain(|_, _| false)?;
             Ok(Outcome::Changed(()))

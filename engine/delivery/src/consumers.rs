@@ -41,6 +41,8 @@ pub(crate) struct Consumer {
     pub(crate) cursor: StreamOffset,
     /// First offset not confirmed.
     pub(crate) confirmed: StreamOffset,
+    /// It is subscribed.
+    pub(crate) is_attached: bool,
 }
 
 /// The consumers of a stream at one destination, by name. Each gets every message.
@@ -51,7 +53,8 @@ pub(crate) struct Consumers {
 
 impl Consumers {
     pub(crate) fn restore(&mut self, name: &str, confirmed: StreamOffset) {
-        self.known.insert(name.into(), Consumer { cursor: confirmed, confirmed });
+        let consumer = Consumer { cursor: confirmed, confirmed, is_attached: false };
+        self.known.insert(name.into(), consumer);
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Consumer> {
@@ -84,7 +87,7 @@ impl Consumers {
                     ConsumerStart::Resume => floor,
                     ConsumerStart::At(offset) => offset,
                 };
-                let fresh = Consumer { cursor: confirmed, confirmed };
+                let fresh = Consumer { cursor: confirmed, confirmed, is_attached: false };
                 self.known.entry(name.into()).or_insert(fresh)
             }
         };
@@ -92,7 +95,20 @@ impl Consumers {
             ConsumerStart::Resume => known.confirmed.max(floor),
             ConsumerStart::At(offset) => offset,
         };
+        known.is_attached = true;
         Ok(known.cursor)
+    }
+
+    /// A subscription ended. What it was handed and has not confirmed is still its.
+    pub(crate) fn detach(&mut self, name: &str) {
+        if let Some(known) = self.known.get_mut(name) {
+            known.is_attached = false;
+        }
+    }
+
+    /// Somebody is subscribed.
+    pub(crate) fn is_any_attached(&self) -> bool {
+        self.known.values().any(|consumer| consumer.is_attached)
     }
 
     /// Some consumer confirmed what is below.

@@ -80,8 +80,8 @@ impl ReceiveWindow {
         }
     }
 
-    /// Every consumer, or nobody, was handed all that came in order, and the source has spent what it was
-    /// granted.
+    /// Every consumer was handed all that came in order, or nobody is subscribed, and the source has spent
+    /// what it was granted.
     pub(crate) const fn handle_handed_out(&mut self, taken_bytes: u64, granted_bytes: u64) {
         self.grow(taken_bytes, granted_bytes);
     }
@@ -189,6 +189,22 @@ mod tests {
         window.handle_handed_out(initial + 100, initial);
         assert_eq!(window.bytes(), 2 * initial);
         window.handle_handed_out(2 * initial + 100, 2 * initial + 100);
+        assert_eq!(window.bytes(), 4 * initial);
+    }
+
+    #[test]
+    fn what_was_seen_before_credit_is_counted_anew_counts_no_more() {
+        let mut window = ReceiveWindow::new(&DeliveryLimits::default());
+        window.begin(true);
+        let initial = window.bytes();
+        window.handle_handed_out(1 << 30, 1 << 30);
+        window.handle_taken(at(0), StreamOffset(1));
+        window.begin(true);
+        assert_eq!(window.bytes(), 2 * initial, "what it has it keeps");
+        // Nothing that came before stands in a queue, and nothing was granted yet.
+        window.handle_taken(at(1_000), StreamOffset(2));
+        window.handle_consumed(at(1_001), StreamOffset(2), false);
+        window.handle_limited(1, 1);
         assert_eq!(window.bytes(), 4 * initial);
     }
 

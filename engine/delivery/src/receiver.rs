@@ -248,8 +248,8 @@ impl StreamReceiver {
             self.marked_bytes = self.marked_bytes.saturating_add(view.charge_bytes());
         }
         if is_new && flags.contains(FrameFlags::CREDIT_LIMITED) {
-            if self.consumers.handed_out().is_none() {
-                // Nobody is slow yet: as much waits for who comes first as the budget allows.
+            if !self.consumers.is_any_attached() {
+                // Nobody is slow at present: as much waits for who comes as the budget allows.
                 self.window.handle_handed_out(self.taken_bytes, self.granted_bytes);
             } else {
                 self.window.handle_limited(self.taken_bytes, self.granted_bytes);
@@ -328,6 +328,13 @@ impl StreamReceiver {
         Ok(cursor)
     }
 
+    /// A consumer's subscription ended. Once there is none left, what was slow is gone with it: as much
+    /// waits for who comes next as if nobody had come so far.
+    pub fn detach(&mut self, consumer: &str) {
+        self.consumers.detach(consumer);
+        self.note_nobody_reads();
+    }
+
     /// The first offset that a consumer has not confirmed; `None` for one that is not known.
     #[must_use]
     pub fn confirmed(&self, consumer: &str) -> Option<StreamOffset> {
@@ -379,6 +386,7 @@ impl StreamReceiver {
         let floor = self.floor;
         if self.consumers.get(consumer).is_none() {
             self.attach(consumer, ConsumerStart::At(next.max(floor)))?;
+            self.detach(consumer);
         }
         let Some(known) = self.consumers.get_mut(consumer) else { return Ok(false) };
         if next <= known.confirmed {

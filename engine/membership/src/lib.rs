@@ -16,6 +16,7 @@ mod broadcasts;
 mod claim;
 mod config;
 mod event;
+mod late_answers;
 mod members;
 mod membership;
 mod message;

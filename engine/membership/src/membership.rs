@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::awareness::Awareness;
 use crate::broadcasts::Broadcasts;
+use crate::late_answers::LateAnswers;
 use crate::members::{Members, Slot};
 use crate::probe::Probe;
 use crate::random::Random;
@@ -61,6 +62,7 @@ pub struct Membership {
     probe: Option<Probe>,
     sequence: u32,
     relays: Relays,
+    late_answers: LateAnswers,
     /// Of suspicions.
     timers: BTreeSet<(MonoTime, Slot)>,
     reconnect_due: MonoTime,
@@ -106,6 +108,7 @@ impl Membership {
             probe: None,
             sequence: 0,
             relays: Relays::default(),
+            late_answers: LateAnswers::default(),
             timers: BTreeSet::new(),
             reconnect_due: now,
             broadcasts: Broadcasts::default(),
@@ -186,7 +189,8 @@ impl Membership {
         }) else {
             return;
         };
-        self.probe.take_if(|probe| probe.target == member.node);
+        let over = self.probe.take_if(|probe| probe.target == member.node);
+        self.end_probe(over, None);
     }
 
     /// This node leaves: says so to some members, who pass it on, and probes nobody any more. It
@@ -196,7 +200,8 @@ impl Membership {
         if std::mem::replace(&mut self.left, true) {
             return;
         }
-        self.probe = None;
+        let over = self.probe.take();
+        self.end_probe(over, None);
         let own = self.members.own();
         self.members.set_liveness(own, Liveness::Left);
         self.broadcasts.add(&mut self.members, own);
@@ -377,7 +382,8 @@ impl Membership {
             return;
         }
         self.awareness.worsen(1);
-        self.probe = None;
+        let over = self.probe.take();
+        self.end_probe(over, None);
         let earliest = self.clock.now().saturating_add(self.config.ack_timeout);
         while let Some(&(timer, slot)) = self.timers.first() {
             if timer >= earliest {

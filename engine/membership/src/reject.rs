@@ -32,7 +32,7 @@ pub enum RejectReason {
         /// The sender.
         from: NodeId,
     },
-    /// It answers nothing that was asked, or too late. Its claims were taken.
+    /// It answers nothing that was asked, or so again. Its claims were taken.
     #[error("{from} answers what is not asked")]
     Unasked {
         /// The sender.
@@ -71,6 +71,8 @@ pub struct Rejected {
     pub claims_far_ahead: u64,
     /// Claims that something newer is known about: ordinary, they come late or again.
     pub claims_old: u64,
+    /// Answers that came when another had come, or when they were given up: ordinary on a slow way.
+    pub answers_late: u64,
     /// Messages for which there was no room, as the driver did not take earlier ones.
     pub not_sent: u64,
 }
@@ -90,7 +92,7 @@ impl Rejected {
     }
 
     /// What an operator may want to know of: each reason as one word in kebab case, and how often it
-    /// was. Without those that never were, and without claims that are merely old.
+    /// was. Without those that never were, and without claims and answers that merely came late.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let counts = [
             ("from-self", self.from_self),

@@ -53,11 +53,13 @@ impl Relays {
         None
     }
 
+    /// The next whose time is over.
+    pub(crate) fn take_over(&mut self, now: MonoTime) -> Option<Relay> {
+        self.late.pop_front_if(|relay| relay.end <= now)
+    }
+
     /// The next whose nack is due.
     pub(crate) fn take_nack(&mut self, now: MonoTime) -> Option<Relay> {
-        while self.late.front().is_some_and(|relay| relay.end <= now) {
-            self.late.pop_front();
-        }
         let relay = self.fresh.pop_front_if(|relay| relay.nack_due <= now)?;
         self.late.push_back(relay);
         Some(relay)

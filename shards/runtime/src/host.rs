@@ -320,7 +320,12 @@ impl StreamHost {
     }
 
     pub(crate) fn handle_end_subscribe(&mut self, call: CallId) {
-        self.subscriptions.remove(call);
+        // One that another call has taken over is not there any more.
+        if let Some(ended) = self.subscriptions.remove(call)
+            && let Some(receiver) = &mut self.receiver
+        {
+            receiver.detach(&ended.consumer);
+        }
     }
 
     pub(crate) fn handle_close(&mut self) {

@@ -33,6 +33,8 @@ pub(crate) struct Lane {
     read_room: usize,
     /// Why the lane is closing, and when patience ends.
     pub(crate) closing: Option<(String, MonoTime)>,
+    /// The same, for the control thread.
+    pub(crate) closed: Option<CloseReason>,
     /// Why the peer has closed it.
     pub(crate) told: Option<CloseReason>,
     pub(crate) sent_bytes: u64,
@@ -56,6 +58,7 @@ impl Lane {
             wanted: false,
             read_room: READ_BYTES_MIN,
             closing: None,
+            closed: None,
             told: None,
             sent_bytes: 0,
             sent_frames: 0,
@@ -103,6 +106,7 @@ impl Lane {
         let why = closing_text(reason, detail);
         let until = now.saturating_add(CLOSE_WITHIN);
         self.closing = Some((why, until));
+        self.closed = Some(reason);
         until
     }
 

@@ -41,8 +41,19 @@ struct Link {
 /// A lane that came or went, for the control thread.
 #[derive(Debug)]
 pub(crate) enum LaneEvent {
-    Up { peer: NodeId, lane: LaneId, epoch: LinkEpoch },
-    Down { peer: NodeId, lane: LaneId, epoch: LinkEpoch, reason: String, told: Option<CloseReason> },
+    Up {
+        peer: NodeId,
+        lane: LaneId,
+        epoch: LinkEpoch,
+    },
+    Down {
+        peer: NodeId,
+        lane: LaneId,
+        epoch: LinkEpoch,
+        reason: String,
+        told: Option<CloseReason>,
+        closed: Option<CloseReason>,
+    },
 }
 
 /// A frame for a link.
@@ -157,7 +168,8 @@ impl<I: ShardIo> Links<I> {
         let opened = handover.socket.try_clone().and_then(|socket| self.io.open(key, socket));
         if let Err(error) = opened {
             let reason = format!("socket lost at hand-over: {error}");
-            self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told: None });
+            let (told, closed) = (None, None);
+            self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told, closed });
             return key;
         }
         handover.peer_name.clear();

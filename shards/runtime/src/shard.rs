@@ -241,7 +241,9 @@ impl<I: ShardIo> Shard<I> {
                 if self.stopping {
                     self.forwarder.links.start_close(now, key, CloseReason::Shutdown, "");
                 }
-                // Frames may have come in behind the Hello.
+                // Frames may have come in behind the Hello. What is in them for the control thread is
+                // to follow the word that the lane is there.
+                self.report_lane_events();
                 self.handle_ciphertext(now, key);
             }
             ControlToShard::CloseLane { peer, lane, epoch, reason } => {
@@ -496,9 +498,9 @@ impl<I: ShardIo> Shard<I> {
         while let Some(event) = self.forwarder.links.poll_event() {
             let message = match event {
                 LaneEvent::Up { peer, lane, epoch } => ShardToControl::LaneUp { peer, lane, epoch },
-                LaneEvent::Down { peer, lane, epoch, reason, told } => {
+                LaneEvent::Down { peer, lane, epoch, reason, told, closed } => {
                     let reason = reason.into_boxed_str();
-                    ShardToControl::LaneDown { peer, lane, epoch, reason, told }
+                    ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed }
                 }
             };
             self.outward.control.push(message);

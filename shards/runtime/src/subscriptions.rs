@@ -38,8 +38,8 @@ impl Subscriptions {
         self.calls.get_mut(&call)
     }
 
-    pub(crate) fn remove(&mut self, call: CallId) {
-        self.calls.remove(&call);
+    pub(crate) fn remove(&mut self, call: CallId) -> Option<Subscription> {
+        self.calls.remove(&call)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

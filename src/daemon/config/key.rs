@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Addresses,
     /// List of nodes' ids.
     Nodes,
+    /// A node's id.
+    Node,
     /// `true` or `false`.
     Flag,
     /// A whole number within these bounds.
@@ -57,7 +59,7 @@ impl Applies {
 /// One key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// `section.key`.
+    /// `section.key`; of an entry of a list `section.list.key`.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     /// As an environment variable would say it; empty: unset, and `doc` says what then holds.
@@ -66,7 +68,12 @@ pub(crate) struct Key {
     pub(crate) doc: &'static str,
 }
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Key {
     Key { name, kind, default, applies: Applies::Restart, doc }
 }
 
@@ -133,13 +140,13 @@ pub(crate) const KEYS: &[Key] = &[
         "links.bulk_lanes_max",
         Kind::Number { min: 1, max: 4 },
         "4",
-        "Most bulk lanes of a link. The first is always there; others are opened while the lane policy wants them. `hawser lane cap` bounds one link.",
+        "Most bulk lanes of a link. The first is always there; others are opened while the lane policy wants them. `[[links.peer]]` and `hawser lane cap` say otherwise for one link.",
     ),
     key(
         "links.lane_policy",
         Kind::Choice(&["on", "dry-run", "off"]),
         "on",
-        "Whether bulk lanes beyond the first are opened and closed by need. `dry-run`: each decision is told in `hawser lane events` and none is acted on. `off`: there is one bulk lane, and those that peers open. `hawser lane policy` says otherwise for one link.",
+        "Whether bulk lanes beyond the first are opened and closed by need. `dry-run`: each decision is told in `hawser lane events` and none is acted on. `off`: there is one bulk lane, and those that peers open. `[[links.peer]]` and `hawser lane policy` say otherwise for one link.",
     ),
     key(
         "links.heartbeat_ms",
@@ -333,6 +340,11 @@ impl Key {
 
     /// The key whose name is nearest to `name`, if any is near enough to have been meant.
     pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+        Self::nearest_of(KEYS, name)
+    }
+
+    /// Likewise, of these keys.
+    pub(crate) fn nearest_of(keys: &[Self], name: &str) -> Option<&'static str> {
         // A key may be misspelt, or right and in the wrong section.
         let leaf = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
         let score = |key: &Self| {
@@ -340,7 +352,7 @@ impl Key {
             let part = strsim::normalized_damerau_levenshtein(&leaf(key.name), &leaf(name));
             whole.max(part * 0.9)
         };
-        KEYS.iter()
+        keys.iter()
             .map(|key| (score(key), key.name))
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .filter(|(score, _)| *score >= 0.5)
@@ -363,12 +375,13 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
+    use super::super::peers::PEER_KEYS;
     use super::*;
 
-    /// The reference part of `docs/configuration.md`.
-    fn reference_markdown() -> String {
+    /// A reference part of `docs/configuration.md`.
+    fn reference_markdown(keys: &[Key]) -> String {
         let mut page = String::from("| Key | Default | Applies | Meaning |\n|---|---|---|---|\n");
-        for key in KEYS {
+        for key in keys {
             let default = match (key.default, key.kind) {
                 ("", Kind::Addresses | Kind::Nodes) => "`[]`".to_owned(),
                 ("", _) => "unset".to_owned(),
@@ -387,9 +400,11 @@ mod tests {
 
     #[test]
     fn every_default_has_the_form_of_its_key() {
-        for key in KEYS {
+        for (key, parts) in
+            KEYS.iter().map(|key| (key, 2)).chain(PEER_KEYS.iter().map(|key| (key, 3)))
+        {
             assert!(!key.doc.is_empty() && !key.doc.contains('|'), "{}", key.name);
-            assert_eq!(key.name.split('.').count(), 2, "{}", key.name);
+            assert_eq!(key.name.split('.').count(), parts, "{}", key.name);
             if !key.default.is_empty() {
                 Value::from_text(key.kind, key.default).expect(key.name);
             }
@@ -411,18 +426,20 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_the_table_says() {
-        const BEGIN: &str = "<!-- keys: begin -->\n";
-        const END: &str = "<!-- keys: end -->";
+    fn the_page_says_what_the_tables_say() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-        let page = std::fs::read_to_string(path).unwrap();
-        let (before, rest) = page.split_once(BEGIN).unwrap();
-        let (keys, after) = rest.split_once(END).unwrap();
-        let expected = reference_markdown();
-        if keys != expected && std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
-            return;
+        for (name, table) in [("keys", KEYS), ("peer keys", PEER_KEYS)] {
+            let (begin, end) =
+                (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+            let page = std::fs::read_to_string(path).unwrap();
+            let (before, rest) = page.split_once(&begin).unwrap();
+            let (keys, after) = rest.split_once(&end).unwrap();
+            let expected = reference_markdown(table);
+            if keys != expected && std::env::var_os("UPDATE_DOCS").is_some() {
+                std::fs::write(path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
+                continue;
+            }
+            assert_eq!(keys, expected, "run the test with UPDATE_DOCS=1 and look at the page");
         }
-        assert_eq!(keys, expected, "run the test with UPDATE_DOCS=1 and look at the page");
     }
 }

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::key::{KEYS, Key};
+use super::peers::{self, Peers};
 use super::value::Value;
 use crate::cli::failure::{Exit, Failure};
 
@@ -38,6 +39,8 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, (Value, Origin)>,
+    /// What files say of single neighbours.
+    pub(crate) peers: Peers,
     problems: Vec<String>,
 }
 
@@ -65,7 +68,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn read_toml(&mut self, path: &Path, text: &str) {
+    pub(super) fn read_toml(&mut self, path: &Path, text: &str) {
         let at = |offset: usize| {
             let before = text.get(..offset).unwrap_or(text);
             Origin::File {
@@ -91,6 +94,10 @@ impl Settings {
                     }) =>
                 {
                     for (leaf, value) in body {
+                        if (section.get_ref().as_ref(), leaf.get_ref().as_ref()) == peers::SECTION {
+                            self.peers.read(value, &at, &mut self.problems);
+                            continue;
+                        }
                         self.read_entry(section.get_ref(), leaf, value, &at);
                     }
                 }

@@ -94,6 +94,7 @@ impl Value {
         let fits = match (&self, kind) {
             (Self::Number(number), Kind::Number { min, max }) => (min..=max).contains(number),
             (Self::Text(text), Kind::Name) => hawser_identity::check_node_name(text).is_ok(),
+            (Self::Text(text), Kind::Node) => text.parse::<NodeId>().is_ok(),
             (Self::Text(text), Kind::Address) => is_address(text),
             (Self::Text(text), Kind::AddressOrNone) => text == "none" || is_address(text),
             (Self::Text(text), Kind::Choice(words)) => words.contains(&text.as_str()),
@@ -133,6 +134,7 @@ fn expected(kind: Kind, found: &str) -> String {
         Kind::AddressOrNone => "host:port or none".to_owned(),
         Kind::Addresses => "a list of host:port".to_owned(),
         Kind::Nodes => "a list of node ids".to_owned(),
+        Kind::Node => "a node id".to_owned(),
         Kind::Flag => "true or false".to_owned(),
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Processors => {

@@ -244,6 +244,8 @@ async fn health_is_served() {
 async fn a_socket_that_nobody_serves_is_named() {
     let mut node = Node::start().await;
     node.join_api().await.unwrap();
+    // As a process that was killed leaves it.
+    drop(std::os::unix::net::UnixListener::bind(node.socket()).unwrap());
     let error = client::connect_unix(node.socket()).await.unwrap_err();
     assert_eq!(error.io().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
     assert!(error.to_string().contains("api.sock"), "{error}");

@@ -86,6 +86,7 @@ impl Node {
         let (stop_api, stopped) = oneshot::channel::<()>();
         let for_api = plane.clone();
         let api = std::thread::spawn(move || {
+            let unix = unix;
             block_on(async {
                 let stopped = async {
                     let _sender_dropped = stopped.await;
@@ -93,7 +94,7 @@ impl Node {
                 serve(
                     api_ports,
                     for_api,
-                    ApiListeners { unix, tcp, operators },
+                    ApiListeners { unix: unix.listener().unwrap(), tcp, operators },
                     Spin { budget: spin, shares_core: false },
                     stopped,
                 )
@@ -165,6 +166,7 @@ fn config() -> PlaneConfig {
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan::default(),
         lane_policy: LanePolicyMode::On,
+        peer_lane_rules: Vec::new(),
         paths: 4,
         stub: false,
         weights: Default::default(),

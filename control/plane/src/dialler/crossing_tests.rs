@@ -180,7 +180,7 @@ impl World {
                 let entropy = self.random.draw();
                 let Node { dialler, links } = &mut self.nodes[node];
                 if links.handle_lane_down(peer, lane, epoch) != LinkChange::Stale {
-                    dialler.handle_lane_down(now, peer, lane, entropy);
+                    dialler.handle_lane_down(now, peer, lane, LaneEnd::Lost, entropy);
                 }
                 if let Some(class) = LanePlan::default().class_of(lane) {
                     let until = now.saturating_add(Duration::from_secs(10));

@@ -1,7 +1,7 @@
 use hawser_wire::{Incarnation, LinkMode};
 
 use super::*;
-use crate::links::{Connection, Verdict};
+use crate::links::{Connection, LinkChange, Verdict};
 
 const LOCAL: NodeId = NodeId::from_bytes([1; 16]);
 const PEER: NodeId = NodeId::from_bytes([2; 16]);
@@ -9,6 +9,8 @@ const CONTROL: LaneId = LaneId(0);
 const PRIORITY: LaneId = LaneId(1);
 const BULK: LaneId = LaneId(2);
 const EXTRA: LaneId = LaneId(3);
+
+const NO_ROUTE: Failure<'_> = Failure { why: "no route", is_refused: false };
 
 fn at(millis: u64) -> MonoTime {
     MonoTime::ZERO.saturating_add(Duration::from_millis(millis))
@@ -69,7 +71,7 @@ fn failures_back_off_and_a_stable_lane_is_redialled_at_once() {
     let mut now = at(0);
     for _ in 0..5 {
         let request = dialler.poll_dial(now, &links).expect("due");
-        let failed = dialler.handle_failed(now, &request, "no route", u64::MAX, &links);
+        let failed = dialler.handle_failed(now, &request, NO_ROUTE, u64::MAX, &links);
         let Failed { pause, is_news } = failed.expect("known address");
         assert_eq!(is_news, now == at(0), "the same failure is no news");
         assert!(!pause.is_zero());
@@ -81,7 +83,7 @@ fn failures_back_off_and_a_stable_lane_is_redialled_at_once() {
     serve(&mut dialler, &mut links, now, &request);
     now = now.saturating_add(STABLE_AFTER);
     links.handle_lane_down(PEER, CONTROL, request.epoch);
-    dialler.handle_lane_down(now, PEER, CONTROL, u64::MAX);
+    dialler.handle_lane_down(now, PEER, CONTROL, LaneEnd::Lost, u64::MAX);
     assert_eq!(dialler.poll_timeout(&links), Some(now));
     assert_eq!(dialler.poll_dial(now, &links).expect("due").lane, CONTROL);
 }
@@ -92,9 +94,68 @@ fn a_lane_that_dies_young_waits() {
     let request = dialler.poll_dial(at(0), &links).expect("due");
     serve(&mut dialler, &mut links, at(0), &request);
     links.handle_lane_down(PEER, CONTROL, request.epoch);
-    dialler.handle_lane_down(at(10), PEER, CONTROL, u64::MAX);
+    dialler.handle_lane_down(at(10), PEER, CONTROL, LaneEnd::Lost, u64::MAX);
     assert_eq!(dialler.poll_dial(at(10), &links), None);
     assert!(dialler.poll_timeout(&links) > Some(at(10)));
+}
+
+/// When a lane is dialled again that lived for so long, after attempts that failed.
+fn redialled_after(lived: Duration, end: LaneEnd, change: LinkChange) -> Duration {
+    let (mut dialler, mut links) = fixture();
+    let mut now = at(0);
+    for _ in 0..5 {
+        let request = dialler.poll_dial(now, &links).expect("due");
+        dialler.handle_failed(now, &request, NO_ROUTE, u64::MAX, &links).expect("known");
+        now = dialler.poll_timeout(&links).expect("tried again");
+    }
+    let request = dialler.poll_dial(now, &links).expect("due");
+    serve(&mut dialler, &mut links, now, &request);
+    now = now.saturating_add(lived);
+    links.handle_lane_down(PEER, CONTROL, request.epoch);
+    dialler.handle_lane_down(now, PEER, CONTROL, end, u64::MAX);
+    if change == LinkChange::Link {
+        dialler.handle_link_down(now, PEER, u64::MAX);
+    }
+    dialler.poll_timeout(&links).expect("tried again").saturating_since(now)
+}
+
+#[test]
+fn one_that_was_lost_waits_little_and_one_that_was_closed_as_if_it_had_failed() {
+    let shortly = |pause: Duration| (90..=100).contains(&pause.as_millis());
+    let (first, last) = (USED_AFTER, Duration::from_millis(999));
+    for lived in [first, last] {
+        assert!(shortly(redialled_after(lived, LaneEnd::Lost, LinkChange::Link)));
+    }
+    let long = Duration::from_secs(3);
+    for (lived, end, change) in [
+        (Duration::from_millis(99), LaneEnd::Lost, LinkChange::Link),
+        (last, LaneEnd::Closed, LinkChange::Link),
+        // Something lets no more lanes through than there are.
+        (last, LaneEnd::Lost, LinkChange::Lane),
+    ] {
+        let pause = redialled_after(lived, end, change);
+        assert!(pause > long, "{pause:?} after {lived:?}, {end:?}, {change:?}");
+    }
+    for end in [LaneEnd::Lost, LaneEnd::Closed] {
+        assert_eq!(redialled_after(STABLE_AFTER, end, LinkChange::Link), Duration::ZERO);
+    }
+}
+
+#[test]
+fn an_address_where_nobody_listens_is_tried_more_often() {
+    let pauses = |is_refused| {
+        let (mut dialler, links) = fixture();
+        let mut now = at(0);
+        let failure = Failure { is_refused, ..NO_ROUTE };
+        for _ in 0..5 {
+            let request = dialler.poll_dial(now, &links).expect("due");
+            dialler.handle_failed(now, &request, failure, u64::MAX, &links).expect("known");
+            now = dialler.poll_timeout(&links).expect("tried again");
+        }
+        now.saturating_since(at(0)).as_millis()
+    };
+    assert!((800..=821).contains(&pauses(true)), "{}", pauses(true));
+    assert!((3_090..=3_100).contains(&pauses(false)), "{}", pauses(false));
 }
 
 #[test]
@@ -135,7 +196,7 @@ fn wanted(lane: LaneId, until: MonoTime) -> WantedLane {
 /// The lane's connection ends.
 fn lose(dialler: &mut Dialler, links: &mut Links, now: MonoTime, request: &DialRequest) {
     links.handle_lane_down(PEER, request.lane, request.epoch);
-    dialler.handle_lane_down(now, PEER, request.lane, u64::MAX);
+    dialler.handle_lane_down(now, PEER, request.lane, LaneEnd::Lost, u64::MAX);
 }
 
 #[test]
@@ -182,7 +243,7 @@ fn a_wish_that_is_not_fulfilled_ends() {
     let (mut dialler, links) = link();
     dialler.want(at(5_000), &wanted(EXTRA, at(6_000)));
     let request = dialler.poll_dial(at(5_000), &links).expect("at once");
-    let failed = dialler.handle_failed(at(5_950), &request, "no route", u64::MAX, &links);
+    let failed = dialler.handle_failed(at(5_950), &request, NO_ROUTE, u64::MAX, &links);
     assert!(failed.is_some());
     let due = dialler.poll_timeout(&links).expect("once more");
     assert_eq!(dialler.poll_dial(due, &links), None, "too late");
@@ -198,7 +259,7 @@ fn who_is_not_known_is_not_dialled_unless_an_address_is_lent() {
     assert!(dialler.knows(PEER));
     let request = dialler.poll_dial(at(0), &links).expect("at once, without the first lane");
     assert_eq!((request.lane, request.expect), (BULK, Some(PEER)));
-    dialler.handle_failed(at(1), &request, "no route", u64::MAX, &links).expect("known");
+    dialler.handle_failed(at(1), &request, NO_ROUTE, u64::MAX, &links).expect("known");
     assert!(dialler.knows(PEER), "still lent");
     assert_eq!(dialler.unreached(&links).count(), 0, "of those that are always dialled");
     assert_eq!(dialler.poll_dial(at(10_000), &links), None);
@@ -262,10 +323,10 @@ fn others_are_dialled_while_the_first_lane_cannot_be() {
     for lane in [CONTROL, PRIORITY] {
         let epoch = links.epoch(PEER, lane).expect("served");
         links.handle_lane_down(PEER, lane, epoch);
-        dialler.handle_lane_down(at(5_000), PEER, lane, u64::MAX);
+        dialler.handle_lane_down(at(5_000), PEER, lane, LaneEnd::Lost, u64::MAX);
     }
     let first = dialler.poll_dial(at(5_000), &links).expect("due");
     assert_eq!(first.lane, CONTROL);
-    dialler.handle_failed(at(5_001), &first, "no route", u64::MAX, &links).expect("known");
+    dialler.handle_failed(at(5_001), &first, NO_ROUTE, u64::MAX, &links).expect("known");
     assert_eq!(dialler.poll_dial(at(5_001), &links).map(|dial| dial.lane), Some(PRIORITY));
 }

@@ -145,10 +145,33 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
         epoch: lane.epoch,
         reason,
         told: None,
+        closed: None,
     };
     a.say(stream, down);
     let told = event(&mut events, EventKind::LaneDown).await;
     assert!(told.detail.ends_with("closed by the peer: \\u{1b}]0;x\\u{7}"), "{told:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_when_the_link_went_down_is_no_fault() {
+    let (a, b, c) = chain().await;
+    let from = b.id();
+    let [advertisement, _] = Member::admit(&b, "d").await.flooded("d", "");
+    let mut events = a.handle.events();
+    for lane in a.handle.lanes().await.expect("lanes") {
+        let (reason, told, closed) = ("closed by the peer".into(), None, None);
+        let (peer, lane, epoch) = (from, lane.lane, lane.epoch);
+        a.say_of_link(from, ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed });
+    }
+    a.say_of_link(from, ShardToControl::LinkControl { from, body: advertisement.into() });
+    event(&mut events, EventKind::LinkDown).await;
+    // What the shard says of the next lane it says behind that.
+    event(&mut events, EventKind::LinkUp).await;
+    let status = a.handle.status().await.expect("status");
+    assert_eq!(status.link_state_rejects, []);
     for node in [a, b, c] {
         node.stop().await;
     }

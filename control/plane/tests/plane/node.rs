@@ -8,7 +8,8 @@ use std::time::Duration;
 use hawser_admission::{AdmissionLimits, SocketOptions};
 use hawser_exchange::{ControlToShard, LanePolicyMode, ShardToControl, exchange};
 use hawser_plane::{
-    EventKind, EventView, LanePlan, Plane, PlaneConfig, PlaneError, PlaneHandle, StatusView,
+    EventKind, EventView, LanePlan, LaneRuleChoice, PeerSelector, Plane, PlaneConfig, PlaneError,
+    PlaneHandle, StatusView,
 };
 use hawser_session::LaneSession;
 use hawser_store::{Store, StoreThread};
@@ -33,11 +34,14 @@ pub(crate) struct Setup {
     /// Its links begin with one lane.
     pub(crate) collapsed: bool,
     pub(crate) stub: bool,
+    /// What its configuration says of single links.
+    pub(crate) lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
 }
 
 impl Setup {
     pub(crate) fn dials_only(name: &'static str) -> Self {
-        Self { name, listen: None, dial: Vec::new(), collapsed: false, stub: false }
+        let (dial, lane_rules) = (Vec::new(), Vec::new());
+        Self { name, listen: None, dial, collapsed: false, stub: false, lane_rules }
     }
 
     pub(crate) fn listens(name: &'static str) -> Self {
@@ -72,6 +76,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         probe_interval: Duration::from_secs(1),
         lanes: LanePlan { collapsed: setup.collapsed, ..LanePlan::default() },
         lane_policy: LanePolicyMode::On,
+        peer_lane_rules: setup.lane_rules.clone(),
         paths: 4,
         stub: setup.stub,
         weights: Default::default(),

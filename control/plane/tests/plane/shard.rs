@@ -216,8 +216,8 @@ impl Shards {
     }
 
     fn say_down(&mut self, (peer, lane): Key, epoch: LinkEpoch, reason: String) {
-        let reason = reason.into();
-        let message = ShardToControl::LaneDown { peer, lane, epoch, reason, told: None };
+        let (reason, told, closed) = (reason.into(), None, None);
+        let message = ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed };
         self.answer(self.shard_of(peer), message);
     }
 

@@ -27,6 +27,7 @@ async fn a_twin_is_told_what_is_wrong_and_not_for_each_lane_that_it_is_refused()
             epoch: lane.epoch,
             reason: "another process".into(),
             told: Some(CloseReason::DuplicateNode),
+            closed: None,
         };
         a.say_of_link(b.id(), down);
     }

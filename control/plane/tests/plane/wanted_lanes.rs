@@ -78,8 +78,8 @@ pub(crate) async fn pair() -> (Node, Node) {
 async fn lose(node: &Node, lane: &LaneView) {
     let (peer, lane, epoch) = (lane.peer.node, lane.lane, lane.epoch);
     let mut events = node.handle.events();
-    let reason = "closed".into();
-    node.say_of_link(peer, ShardToControl::LaneDown { peer, lane, epoch, reason, told: None });
+    let (reason, told, closed) = ("closed".into(), None, None);
+    node.say_of_link(peer, ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed });
     crate::node::event(&mut events, hawser_plane::EventKind::LaneDown).await;
 }
 

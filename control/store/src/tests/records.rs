@@ -5,7 +5,7 @@ use hawser_wire::{AdjacencyIndex, StreamOffset};
 use tempfile::TempDir;
 
 use super::{after_a_crash, member_record, mesh_record, node, node_record, stream, stream_record};
-use crate::{Admitted, MemberPut, MemberRecord, Store, StreamState, TokenRecord};
+use crate::{Admitted, LaneRuleRecord, MemberPut, MemberRecord, Store, StreamState, TokenRecord};
 
 const TOKEN: TokenRecord = TokenRecord { expires_unix_s: 1000, node: None };
 
@@ -20,6 +20,11 @@ fn fill(store: &Store) {
     store.put_operator_route(node(5), &[node(7), node(6)]).unwrap();
     store.put_operator_route(node(4), &[node(9)]).unwrap();
     store.put_operator_route(node(4), &[]).unwrap();
+    store.put_lane_rule(node(5), &lane_rule(Some(3), Some("off"))).unwrap();
+    store.put_lane_rule(node(5), &lane_rule(Some(2), None)).unwrap();
+    store.put_lane_rule(node(4), &lane_rule(None, Some("dry-run"))).unwrap();
+    store.put_lane_rule(node(6), &lane_rule(Some(1), None)).unwrap();
+    store.put_lane_rule(node(6), &lane_rule(None, None)).unwrap();
     store.put_eviction(node(8), b"first").unwrap();
     store.put_eviction(node(8), b"second").unwrap();
     store.put_stream(&stream_record(4)).unwrap();
@@ -31,6 +36,10 @@ fn fill(store: &Store) {
         .unwrap();
 }
 
+fn lane_rule(bulk_lanes_max: Option<u8>, policy: Option<&str>) -> LaneRuleRecord {
+    LaneRuleRecord { bulk_lanes_max, policy: policy.map(str::to_owned) }
+}
+
 fn check_filled(store: &Store) {
     assert_eq!(store.node().unwrap(), Some(node_record()));
     assert_eq!(store.mesh().unwrap(), Some(mesh_record()));
@@ -38,6 +47,8 @@ fn check_filled(store: &Store) {
     assert_eq!(store.peers().unwrap(), ["a.example:7480", "b.example:7480"]);
     let routes = [(node(4), vec![]), (node(5), vec![node(7), node(6)])];
     assert_eq!(store.operator_routes().unwrap(), routes);
+    let rules = [(node(4), lane_rule(None, Some("dry-run"))), (node(5), lane_rule(Some(2), None))];
+    assert_eq!(store.lane_rules().unwrap(), rules);
     assert_eq!(store.evictions().unwrap(), [(node(8), b"first".to_vec())]);
     assert_eq!(store.streams().unwrap(), [stream_record(3), stream_record(4)]);
     let offsets = [("a".to_owned(), StreamOffset(5)), ("b".to_owned(), StreamOffset(9))];
@@ -50,6 +61,7 @@ fn check_no_mesh(store: &Store) {
     assert_eq!(store.members().unwrap(), []);
     assert_eq!(store.peers().unwrap(), [""; 0]);
     assert_eq!(store.operator_routes().unwrap(), []);
+    assert_eq!(store.lane_rules().unwrap(), []);
     assert_eq!(store.evictions().unwrap(), []);
     assert_eq!(store.streams().unwrap(), []);
     assert_eq!(store.consumers(stream(3)).unwrap(), []);

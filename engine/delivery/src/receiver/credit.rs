@@ -33,6 +33,17 @@ impl StreamReceiver {
         }
     }
 
+    /// Sees whether nobody is subscribed. If so, and the source has spent what it was granted, it says
+    /// nothing more: it is granted at once.
+    pub(super) fn note_nobody_reads(&mut self) {
+        if self.consumers.is_any_attached() || !self.told || self.taken_bytes < self.granted_bytes {
+            return;
+        }
+        let before = self.window.bytes();
+        self.window.handle_handed_out(self.taken_bytes, self.granted_bytes);
+        self.ack_urgent |= self.window.bytes() > before;
+    }
+
     /// Absolute credit: what was consumed, and a window, of which `ahead_bytes` may be what consumers
     /// were not handed. What came early has its place in that already. Never lower than before.
     pub(super) fn credit_with(&self, ahead_bytes: u64) -> u64 {

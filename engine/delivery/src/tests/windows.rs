@@ -15,6 +15,8 @@ struct Wire {
     unconfirmed_bytes: u64,
     got_bytes: u64,
     most_held_bytes: u64,
+    /// The consumer takes what there is.
+    reads: bool,
 }
 
 impl Wire {
@@ -40,6 +42,7 @@ impl Wire {
             unconfirmed_bytes: 0,
             got_bytes: 0,
             most_held_bytes: 0,
+            reads: true,
         }
     }
 
@@ -68,7 +71,9 @@ impl Wire {
             }
         }
         let mut acks = Vec::from_iter(self.receiver.poll_ack(came, budget));
-        while let Some(record) = self.receiver.poll_deliver(CONSUMER) {
+        while self.reads
+            && let Some(record) = self.receiver.poll_deliver(CONSUMER)
+        {
             self.got_bytes += record.charge_bytes();
             self.unconfirmed_bytes += record.charge_bytes();
             if self.unconfirmed_bytes >= self.confirm_bytes {
@@ -125,6 +130,46 @@ fn a_whole_window_waits_for_who_comes_first_if_there_is_room() {
 }
 
 #[test]
+fn a_whole_window_waits_for_who_has_read_before_and_is_away() {
+    let window = DeliveryLimits::default().window_bytes;
+    let record = Record::charge_of(&[0; 1024], &[0; RECORD_BYTES_TARGET]);
+    for (memory_bytes, expected) in [(1 << 40, window), (384 * KIB, 256 * KIB), (0, 64 * KIB)] {
+        let mut budget = WindowBudget::new(memory_bytes);
+        let mut wire = Wire::new(0);
+        wire.reads = false;
+        let mut run = |wire: &mut Wire, trips: std::ops::Range<u64>| {
+            for trip in trips {
+                wire.trip(trip * 20, &mut budget);
+            }
+            wire.receiver.buffered_bytes()
+        };
+        // It is there and takes nothing: the source waits.
+        let slow = run(&mut wire, 0..50);
+        assert!(slow <= (256 * KIB).min(expected) + record, "{slow} of {memory_bytes}");
+        wire.receiver.detach(CONSUMER);
+        let away = run(&mut wire, 50..150);
+        assert!(away.abs_diff(expected) <= record, "{away} of {memory_bytes}");
+        // One of two is no better than one that is there.
+        let mut two = Wire::new(0);
+        two.receiver.attach("away", ConsumerStart::Resume).unwrap();
+        two.receiver.detach("away");
+        assert!(run(&mut two, 150..250) < 320 * KIB);
+    }
+}
+
+#[test]
+fn one_that_confirms_without_a_subscription_is_away() {
+    let mut budget = plenty();
+    let mut wire = Wire::unread(0);
+    wire.receiver.handle_commit(at(0), "outside", StreamOffset(0)).unwrap();
+    wire.reads = false;
+    for trip in 0..100 {
+        wire.trip(trip * 20, &mut budget);
+    }
+    assert!(wire.receiver.buffered_bytes() > 1 << 20, "{}", wire.receiver.buffered_bytes());
+}
+
+#[test]
 fn one_that_was_handed_nothing_holds_little() {
     let mut budget = plenty();
     let mut wire = Wire::new(0);
@@ -150,6 +195,24 @@ fn what_is_handed_out_again_is_not_here_twice() {
     let before = wire.receiver.credit_left();
     wire.receiver.poll_ack(at(500), &mut budget).unwrap();
     assert!(wire.receiver.credit_left() <= before.max(64 * KIB));
+    // Nothing is granted for what it takes again while so much is ahead of it.
+    let mut run = |wire: &mut Wire, trips: std::ops::Range<u64>| {
+        for trip in trips {
+            wire.trip(trip * 20, &mut budget);
+        }
+        wire.receiver.buffered_bytes()
+    };
+    wire.reads = false;
+    let spent = run(&mut wire, 30..50);
+    let (mut again, mut end) = (0, StreamOffset(0));
+    while again < spent / 2 {
+        let record = wire.receiver.poll_deliver(CONSUMER).unwrap();
+        again += record.charge_bytes();
+        end = record.header.stream_end();
+    }
+    wire.receiver.handle_commit(at(1_000), CONSUMER, end).unwrap();
+    let left = wire.receiver.buffered_bytes();
+    assert_eq!(run(&mut wire, 51..71), left);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use hawser_wire::NodeId;
 
 use super::Membership;
+use crate::late_answers::Answer;
 use crate::probe::Probe;
 use crate::relays::Relay;
 use crate::{Liveness, MessageBody, RejectReason, Suspecters};
@@ -22,13 +23,26 @@ impl Membership {
         let Some(target) = self.members.get(slot).map(|member| member.node) else { return };
         let sequence = self.next_sequence();
         self.send(target, MessageBody::Ping { sequence }, Some(slot));
-        self.probe = Some(Probe {
+        let over = self.probe.replace(Probe {
             target,
             sequence,
             relay_due: Some(now.saturating_add(self.config.ack_timeout.saturating_mul(stretch))),
             end: now.saturating_add(self.config.probe_timeout.saturating_mul(stretch)),
             relays: Vec::new(),
         });
+        self.end_probe(over, None);
+    }
+
+    /// A probe is over, answered `by` a member or by nobody: the others may still answer.
+    pub(super) fn end_probe(&mut self, over: Option<Probe>, by: Option<NodeId>) {
+        let Some(Probe { target, sequence, relays, .. }) = over else { return };
+        let asked = relays.iter().map(|(relay, _)| *relay);
+        for node in asked.chain([target]).filter(|node| Some(*node) != by) {
+            self.late_answers.expect(sequence, node, Answer::Ack);
+        }
+        for (relay, _) in relays.into_iter().filter(|(_, nacked)| !nacked) {
+            self.late_answers.expect(sequence, relay, Answer::Nack);
+        }
     }
 
     /// From 1: an ack to 0 is not waited for.
@@ -44,7 +58,8 @@ impl Membership {
         if probe.end <= now {
             let (target, asked) = (probe.target, probe.relays.len());
             let silent = probe.silent_relays();
-            self.probe = None;
+            let over = self.probe.take();
+            self.end_probe(over, None);
             // Relays that say nothing either point at this node; so does nobody to ask.
             let own_fault = if asked == 0 { 1 } else { u32::try_from(silent).unwrap_or(u32::MAX) };
             self.awareness.worsen(own_fault);
@@ -76,23 +91,40 @@ impl Membership {
 
     pub(super) fn handle_ack(&mut self, from: NodeId, sequence: u32) -> Result<(), RejectReason> {
         let answers = |probe: &mut Probe| probe.sequence == sequence && probe.may_answer(from);
-        if self.probe.take_if(answers).is_some() {
+        if let Some(over) = self.probe.take_if(answers) {
             self.awareness.improve();
+            self.end_probe(Some(over), Some(from));
             return Ok(());
         }
         if let Some(relay) = self.relays.take(sequence, from) {
             self.send(relay.requester, MessageBody::Ack { sequence: relay.request }, None);
             return Ok(());
         }
-        if sequence == 0 { Ok(()) } else { Err(RejectReason::Unasked { from }) }
+        if sequence == 0 { Ok(()) } else { self.handle_late(from, sequence, Answer::Ack) }
+    }
+
+    /// An answer that nothing waits for: too late, or to what was never asked.
+    fn handle_late(
+        &mut self,
+        from: NodeId,
+        sequence: u32,
+        answer: Answer,
+    ) -> Result<(), RejectReason> {
+        if !self.late_answers.take(sequence, from, answer) {
+            return Err(RejectReason::Unasked { from });
+        }
+        self.rejected.answers_late = self.rejected.answers_late.saturating_add(1);
+        Ok(())
     }
 
     pub(super) fn handle_nack(&mut self, from: NodeId, sequence: u32) -> Result<(), RejectReason> {
         let probe = self.probe.as_mut().filter(|probe| probe.sequence == sequence);
-        let relay = probe
-            .and_then(|probe| probe.relays.iter_mut().find(|(relay, _)| *relay == from))
-            .ok_or(RejectReason::Unasked { from })?;
-        relay.1 = true;
+        let relay =
+            probe.and_then(|probe| probe.relays.iter_mut().find(|(relay, _)| *relay == from));
+        match relay {
+            Some((_, nacked)) => *nacked = true,
+            None => return self.handle_late(from, sequence, Answer::Nack),
+        }
         Ok(())
     }
 
@@ -128,6 +160,9 @@ impl Membership {
 
     /// Tells those who asked that there is no ack yet.
     pub(super) fn nack_due(&mut self) {
+        while let Some(relay) = self.relays.take_over(self.clock.now()) {
+            self.late_answers.expect(relay.sequence, relay.target, Answer::Ack);
+        }
         while let Some(relay) = self.relays.take_nack(self.clock.now()) {
             self.send(relay.requester, MessageBody::Nack { sequence: relay.request }, None);
         }

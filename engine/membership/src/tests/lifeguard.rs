@@ -97,14 +97,69 @@ fn a_nack_counts_for_its_probe_and_from_its_relay_alone() {
     let nack = |sequence| MessageBody::Nack { sequence };
     assert_eq!(say(&mut machine, now, relay, nack(sequence + 1), vec![]), unasked(relay));
     assert_eq!(say(&mut machine, now, target, nack(sequence), vec![]), unasked(target));
-    // Too late, too.
+    // One that comes too late counts for nothing, and is nobody's fault but once.
     let late = at.saturating_add(Duration::from_millis(800));
     run(&mut machine, late);
     for &(_, relay, sequence) in &relays {
+        assert_eq!(say(&mut machine, late, relay, nack(sequence), vec![]), Ok(()));
         assert_eq!(say(&mut machine, late, relay, nack(sequence), vec![]), unasked(relay));
     }
     assert_eq!(machine.awareness(), 4, "three were silent");
-    assert_eq!(machine.rejected().unasked, 5);
+    assert_eq!((machine.rejected().unasked, machine.rejected().answers_late), (5, 3));
+}
+
+#[test]
+fn whoever_was_asked_may_answer_late_and_once() {
+    // Answered by the target, or by a relay, or by nobody in time.
+    for first in [0, 1, usize::MAX] {
+        let mut machine = machine(10);
+        let Probed { at, target, relays } = probe(&mut machine);
+        let (now, sequence) = (relays[0].0, relays[0].2);
+        let asked: Vec<NodeId> = [target].into_iter().chain(relays.iter().map(|r| r.1)).collect();
+        let ack = MessageBody::Ack { sequence };
+        let now = match asked.get(first) {
+            Some(&by) => {
+                say(&mut machine, now, by, ack, vec![]).unwrap();
+                now
+            }
+            None => {
+                let over = at.saturating_add(Duration::from_millis(800));
+                run(&mut machine, over);
+                over
+            }
+        };
+        let awareness = machine.awareness();
+        let others = asked.iter().enumerate().filter(|(number, _)| *number != first);
+        for (_, &other) in others {
+            assert_eq!(say(&mut machine, now, other, ack, vec![]), Ok(()), "{first}");
+        }
+        for &node in &asked {
+            let unasked = Err(RejectReason::Unasked { from: node });
+            assert_eq!(say(&mut machine, now, node, ack, vec![]), unasked, "{first}: again");
+        }
+        assert_eq!(machine.awareness(), awareness);
+    }
+}
+
+#[test]
+fn a_relays_target_may_answer_late_and_once() {
+    let mut machine = machine(10);
+    run(&mut machine, millis(1));
+    let (requester, target) = (node(1), node(2));
+    let ask = MessageBody::PingRequest { sequence: 77, target };
+    say(&mut machine, millis(2), requester, ask, vec![]).unwrap();
+    let sent = run(&mut machine, millis(3));
+    let pings = sent.iter().find_map(|(_, to, message)| match message.body {
+        MessageBody::Ping { sequence } if *to == target => Some(sequence),
+        _ => None,
+    });
+    let sequence = pings.unwrap();
+    // The machine looks at what is over when it has something to do.
+    run(&mut machine, millis(5_000));
+    let ack = MessageBody::Ack { sequence };
+    assert_eq!(say(&mut machine, millis(5_000), target, ack, vec![]), Ok(()));
+    let unasked = Err(RejectReason::Unasked { from: target });
+    assert_eq!(say(&mut machine, millis(5_000), target, ack, vec![]), unasked);
 }
 
 #[test]

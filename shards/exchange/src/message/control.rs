@@ -195,6 +195,8 @@ pub enum ShardToControl {
         reason: Box<str>,
         /// Why the peer has closed it, if it said so.
         told: Option<CloseReason>,
+        /// Why this node has closed it, if it did.
+        closed: Option<CloseReason>,
     },
     /// A lane of the link is missing and should be dialled. Said once for each lane that is lost or
     /// newly wanted; a lane that was closed on purpose is not asked for.

@@ -69,7 +69,7 @@ impl<I: ShardIo> Links<I> {
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
         }
         self.touch(lane.peer);
-        let Lane { peer, lane, epoch, told, .. } = lane;
-        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told });
+        let Lane { peer, lane, epoch, told, closed, .. } = lane;
+        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told, closed });
     }
 }

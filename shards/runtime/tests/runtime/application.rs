@@ -4,7 +4,7 @@ use hawser_exchange::{
     ApiData, ApiPorts, ApiToShard, ConsumerStart, PublishedBatch, Refusal, SessionId, ShardToApi,
     ShardToApiData, SubscribeEnd, SubscribeRequest,
 };
-use hawser_wire::{ProducerId, ShardId, StreamId, StreamOffset, put_varint};
+use hawser_wire::{ProducerId, Record, ShardId, StreamId, StreamOffset, put_varint};
 
 use crate::node::Node;
 use crate::wait::wait;
@@ -165,13 +165,22 @@ impl Application {
     }
 
     pub(crate) fn ask_subscribe(&mut self, stream: StreamId, consumer: &str) -> SessionId {
+        self.ask_subscribe_as(stream, consumer, false)
+    }
+
+    fn ask_subscribe_as(
+        &mut self,
+        stream: StreamId,
+        consumer: &str,
+        manual_commit: bool,
+    ) -> SessionId {
         let session = self.session();
         let request = SubscribeRequest {
             session,
             stream,
             consumer: consumer.into(),
             start: ConsumerStart::Resume,
-            manual_commit: false,
+            manual_commit,
             granted_bytes: PLENTY,
         };
         self.tell(stream, ApiToShard::OpenSubscribe(Box::new(request)));
@@ -192,29 +201,54 @@ impl Application {
         Subscribed { session, stream, next }
     }
 
+    /// Likewise, as one that confirms by [`Self::confirm`] alone.
+    pub(crate) fn subscribe_manually(&mut self, stream: StreamId, consumer: &str) -> Subscribed {
+        let session = self.ask_subscribe_as(stream, consumer, true);
+        let next = self.hear_subscribed(session);
+        Subscribed { session, stream, next }
+    }
+
+    /// Confirms all that was taken.
+    pub(crate) fn confirm(&mut self, call: &Subscribed, consumer: &str) {
+        let (session, stream, next) = (self.session(), call.stream, call.next);
+        let consumer = consumer.into();
+        self.tell(stream, ApiToShard::Commit { session, stream, consumer, next });
+        self.hear_control("commit done", |message| match message {
+            ShardToApi::CommitDone { session: s } if *s == session => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Lets go of a subscription, whatever is still under way to it.
+    pub(crate) fn unsubscribe(&mut self, call: &Subscribed) {
+        let (session, stream) = (call.session, call.stream);
+        self.tell(stream, ApiToShard::EndSubscribe { session, stream });
+    }
+
+    /// The next record, where it belongs.
+    pub(crate) fn take(&mut self, call: &mut Subscribed) -> Record {
+        let what = format!("what begins at {}", call.next.0);
+        let record = self.hear(&what, |_, data| {
+            let at = data.iter().position(|message| {
+                matches!(message, ShardToApiData::Deliver { session, .. }
+                    if *session == call.session)
+            })?;
+            match data.remove(at) {
+                Some(ShardToApiData::Deliver { record, .. }) => Some(record),
+                _ => None,
+            }
+        });
+        assert_eq!(record.header.stream_base, call.next, "no gap and nothing twice");
+        call.next = record.header.stream_end();
+        *record
+    }
+
     /// The next `count` messages, each at the offset where it belongs, confirmed.
     pub(crate) fn receive(&mut self, call: &mut Subscribed, count: usize) -> Vec<Vec<u8>> {
         let mut messages: Vec<Vec<u8>> = Vec::new();
         while messages.len() < count {
-            let what = format!("message {} of {count}", messages.len() + 1);
-            let record = self.hear(&what, |_, data| {
-                let at = data.iter().position(|message| {
-                    matches!(message, ShardToApiData::Deliver { session, .. }
-                        if *session == call.session)
-                })?;
-                match data.remove(at) {
-                    Some(ShardToApiData::Deliver { record, .. }) => Some(record),
-                    _ => None,
-                }
-            });
-            assert_eq!(record.header.stream_base, call.next, "no gap and nothing twice");
-            call.next = record.header.stream_end();
-            let mut rest: &[u8] = &record.payload;
-            for len in record.message_lengths() {
-                let (message, tail) = rest.split_at(len as usize);
-                messages.push(message.to_vec());
-                rest = tail;
-            }
+            let record = self.take(call);
+            messages.extend(messages_of(&record));
             let (session, stream, next) = (call.session, call.stream, call.next);
             self.tell(stream, ApiToShard::HandedOut { session, stream, next });
         }
@@ -267,5 +301,16 @@ pub(crate) struct Publishing {
 pub(crate) struct Subscribed {
     pub(crate) session: SessionId,
     stream: StreamId,
-    next: StreamOffset,
+    pub(crate) next: StreamOffset,
+}
+
+/// The messages of a record.
+pub(crate) fn messages_of(record: &Record) -> Vec<Vec<u8>> {
+    let mut rest: &[u8] = &record.payload;
+    let each = record.message_lengths().map(|len| {
+        let (message, tail) = rest.split_at(len as usize);
+        rest = tail;
+        message.to_vec()
+    });
+    each.collect()
 }

@@ -66,6 +66,47 @@ fn heartbeats_are_echoed_in_either_role() {
 }
 
 #[test]
+fn which_end_has_closed_a_lane_is_told() {
+    let mut node = Node::start(local(), 1);
+    let end = |node: &mut Node| {
+        node.hear("the end of the lane", |message| match message {
+            ShardToControl::LaneDown { told, closed, .. } => Some((*told, *closed)),
+            _ => None,
+        })
+    };
+    let mut broken = Peer::open(&mut node, peer(), COLLAPSED);
+    broken.send(FrameKind::Hello, CONTROL, &[]);
+    assert_eq!(end(&mut node), (None, Some(CloseReason::ProtocolViolation)));
+    let mut closed = Peer::open(&mut node, peer(), LaneSpec { epoch: LinkEpoch(2), ..COLLAPSED });
+    let mut body = Vec::new();
+    LaneClose { reason: CloseReason::DuplicateNode, detail: String::new() }.encode(&mut body);
+    closed.send(FrameKind::Close, CONTROL, &[&body]);
+    assert_eq!(end(&mut node), (Some(CloseReason::DuplicateNode), None));
+    drop(Peer::open(&mut node, peer(), LaneSpec { epoch: LinkEpoch(3), ..COLLAPSED }));
+    assert_eq!(end(&mut node), (None, None));
+    node.stop();
+}
+
+#[test]
+fn what_comes_right_behind_the_hello_is_told_behind_the_lane() {
+    let mut node = Node::start(local(), 1);
+    let (_peer, handover) = Peer::make(peer(), COLLAPSED, |near, far| {
+        far.send_message(&frame(FrameKind::LinkControl, CONTROL, &[b"early"])).unwrap();
+        near.read_buffer().extend(far.take_unsent());
+    });
+    node.tell_link(peer(), ControlToShard::LaneArrived(handover));
+    let mut next = || {
+        node.hear("the lane, and what came over it", |message| match message {
+            ShardToControl::LaneUp { .. } => Some("up"),
+            ShardToControl::LinkControl { .. } => Some("said"),
+            _ => None,
+        })
+    };
+    assert_eq!([next(), next()], ["up", "said"]);
+    node.stop();
+}
+
+#[test]
 fn epoll_carries_lanes_too() {
     let mut node = Node::start_with(local(), 1, |config| config.driver = IoDriver::Epoll);
     assert_eq!(node.threads[0].io_driver, "epoll");

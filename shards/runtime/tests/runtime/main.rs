@@ -25,3 +25,4 @@ mod streams;
 mod stripes;
 mod violations;
 mod wait;
+mod windows;

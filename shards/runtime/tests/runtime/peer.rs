@@ -205,7 +205,8 @@ impl Peer {
         peer
     }
 
-    fn make(
+    /// Its end of a lane, and what hands the other one to a shard; `before` as above.
+    pub(crate) fn make(
         id: NodeId,
         spec: LaneSpec,
         before: impl FnOnce(&mut LaneSession, &mut LaneSession),

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use hawser_exchange::{
     ControlToShard, DestinationSpec, Refusal, ShardToControl, SourceSpec, StreamSpec, SubscribeEnd,
 };
+use hawser_runtime::ShardConfig;
 use hawser_wire::{
     BootEpoch, CloseReason, LaneId, LinkEpoch, NodeId, ShardId, StreamId, StreamOffset, TenantId,
     TrafficClass,
@@ -97,8 +98,13 @@ fn hosted(node: &mut Node) -> Vec<(StreamId, bool)> {
 
 /// A node with its link at shard 0 of others, and one with its link at shard 1; two shards each.
 fn neighbours() -> (Node, Node) {
+    neighbours_with(|_| {})
+}
+
+/// Likewise, with something changed at the latter.
+pub(crate) fn neighbours_with(change: impl Fn(&mut ShardConfig)) -> (Node, Node) {
     let mut a = Node::start(node_id(1, 0), 2);
-    let mut b = Node::start(node_id(2, 1), 2);
+    let mut b = Node::start_with(node_id(2, 1), 2, change);
     connect(&mut a, &mut b, COLLAPSED);
     a.route(&[(b.local, &[5])], &[(5, b.local)]);
     b.route(&[(a.local, &[6])], &[(6, a.local)]);
