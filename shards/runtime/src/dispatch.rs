@@ -271,6 +271,19 @@ impl<I: ShardIo> Forwarder<I> {
         }
     }
 
+    /// None of this node's streams may send more of `class` over `neighbour`; else some may.
+    pub(crate) fn is_full(&self, neighbour: NodeId, class: TrafficClass) -> bool {
+        let owner = ShardId::of_peer(neighbour, self.shard_count);
+        if neighbour == self.local {
+            false
+        } else if owner == self.shard {
+            self.links.is_full(neighbour, class)
+        } else {
+            let outlets = self.peers.get(usize::from(owner.0)).and_then(Option::as_ref);
+            outlets.is_none_or(|outlets| outlets.data.backlog() > 0)
+        }
+    }
+
     fn peer_outlets(&mut self, shard: ShardId) -> Option<&mut PeerOutlets> {
         self.peers.get_mut(usize::from(shard.0))?.as_mut()
     }

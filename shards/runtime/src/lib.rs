@@ -30,7 +30,6 @@ mod path_choice;
 mod publishers;
 mod refusals;
 mod report;
-mod rounds;
 mod shard;
 mod stream_paths;
 mod streams;
