@@ -26,20 +26,45 @@ const PARTS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct PeerOutlets {
     pub(crate) control: Outlet<ShardToShard>,
-    pub(crate) data: Outlet<ShardToShard>,
+    priority: Outlet<ShardToShard>,
+    data: Outlet<ShardToShard>,
     /// Of control frames.
     budget: Budget,
 }
 
 impl PeerOutlets {
-    pub(crate) fn new(ports: (Sender<ShardToShard>, Sender<ShardToShard>)) -> Self {
-        let (control, data) = (Outlet::new(ports.0), Outlet::new(ports.1));
-        Self { control, data, budget: Budget::new(SHARD_CONTROL_BYTES_MAX) }
+    pub(crate) fn new(
+        control: Sender<ShardToShard>,
+        priority: Sender<ShardToShard>,
+        data: Sender<ShardToShard>,
+    ) -> Self {
+        let control = Outlet::new(control);
+        let (priority, data) = (Outlet::new(priority), Outlet::new(data));
+        Self { control, priority, data, budget: Budget::new(SHARD_CONTROL_BYTES_MAX) }
     }
 
     /// A ring has room again for what waits.
     pub(crate) fn can_flow(&self) -> bool {
-        self.control.can_flow() || self.data.can_flow()
+        [&self.control, &self.priority, &self.data].into_iter().any(Outlet::can_flow)
+    }
+
+    /// Moves what fits into the rings and wakes the other shard. True if there is room again for records
+    /// that there was none for.
+    pub(crate) fn flush(&mut self) -> bool {
+        let was_full = [&self.priority, &self.data].map(Outlet::is_full);
+        for ring in [&mut self.control, &mut self.priority, &mut self.data] {
+            ring.flush();
+        }
+        was_full.iter().zip([&self.priority, &self.data]).any(|(was, ring)| *was && !ring.is_full())
+    }
+
+    /// The ring for records of a class takes no more.
+    fn is_full(&self, class: TrafficClass) -> bool {
+        match class {
+            TrafficClass::Control => false,
+            TrafficClass::Priority => self.priority.is_full(),
+            TrafficClass::Bulk => self.data.is_full(),
+        }
     }
 }
 
@@ -267,7 +292,7 @@ impl<I: ShardIo> Forwarder<I> {
             let flow = Flow { tenant: 0, stream: hash_of(stream.as_bytes()) };
             self.links.has_room(neighbour, class, flow)
         } else {
-            self.peer_outlets(owner).is_some_and(|outlets| outlets.data.backlog() == 0)
+            self.peer_outlets(owner).is_some_and(|outlets| !outlets.is_full(class))
         }
     }
 
@@ -280,7 +305,7 @@ impl<I: ShardIo> Forwarder<I> {
             self.links.is_full(neighbour, class)
         } else {
             let outlets = self.peers.get(usize::from(owner.0)).and_then(Option::as_ref);
-            outlets.is_none_or(|outlets| outlets.data.backlog() > 0)
+            outlets.is_none_or(|outlets| outlets.is_full(class))
         }
     }
 
@@ -395,18 +420,22 @@ impl<I: ShardIo> Forwarder<I> {
     ) -> Sent {
         let Outgoing { kind, class, flags, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
-        if class == TrafficClass::Control {
-            let Some(body) = outlets.budget.take(body) else {
-                return Sent::Full(ring_full(class));
-            };
-            outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
-            return Sent::Queued;
-        }
-        if outlets.data.backlog() > 0 {
+        let ring = match class {
+            TrafficClass::Control => {
+                let Some(body) = outlets.budget.take(body) else {
+                    return Sent::Full(ring_full(class));
+                };
+                outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
+                return Sent::Queued;
+            }
+            TrafficClass::Priority => &mut outlets.priority,
+            TrafficClass::Bulk => &mut outlets.data,
+        };
+        if ring.is_full() {
             return Sent::Full(ring_full(class));
         }
         let body = Bytes::from(body.concat());
-        outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
+        ring.push(wrap(RoutedFrame { kind, class, flags, body }));
         Sent::Queued
     }
 
