@@ -1,8 +1,6 @@
 //! Worlds about tenants that share what is too little for them.
 
-use hawser_delivery::DeliveryLimits;
-
-use super::{faults, flow, link, marking_link, path_window};
+use super::{faults, flow, limits, link, marking_link, path_window};
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
 /// Of one stream and of eight, on one path behind whose first link it is narrow: the path's window is
@@ -39,7 +37,7 @@ fn shared(name: &'static str, about: &'static str, speeds: &[u64]) -> World {
         links,
         flows,
         link: marking_link(),
-        delivery: DeliveryLimits::default(),
+        delivery: limits(),
         // So much that nothing is shared there.
         memory_bytes: 512 << 20,
         path_window: path_window(),
