@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
-use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
+use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
 use hawser_link::{Flow, FrameParts, Origin, Refusal, RefusedLimit};
 use hawser_routing::{Route, RouteSet};
 use hawser_wire::{
@@ -9,64 +9,13 @@ use hawser_wire::{
     NoticeRefusal, PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
-use crate::budget::Budget;
 use crate::detour::{Backups, ToldSources};
 use crate::io::ShardIo;
 use crate::links::{Links, Outgoing};
-use crate::outlet::Outlet;
-
-/// Bytes of control frames that may be on their way to another shard: what a shard that stands
-/// still may cost.
-const SHARD_CONTROL_BYTES_MAX: usize = 16 << 20;
+use crate::peer_outlets::PeerOutlets;
 
 /// Most slices that a body is made of, with the two parts of the route header in front.
 const PARTS_MAX: usize = 8;
-
-/// Rings to another shard.
-#[derive(Debug)]
-pub(crate) struct PeerOutlets {
-    pub(crate) control: Outlet<ShardToShard>,
-    priority: Outlet<ShardToShard>,
-    data: Outlet<ShardToShard>,
-    /// Of control frames.
-    budget: Budget,
-}
-
-impl PeerOutlets {
-    pub(crate) fn new(
-        control: Sender<ShardToShard>,
-        priority: Sender<ShardToShard>,
-        data: Sender<ShardToShard>,
-    ) -> Self {
-        let control = Outlet::new(control);
-        let (priority, data) = (Outlet::new(priority), Outlet::new(data));
-        Self { control, priority, data, budget: Budget::new(SHARD_CONTROL_BYTES_MAX) }
-    }
-
-    /// A ring has room again for what waits.
-    pub(crate) fn can_flow(&self) -> bool {
-        [&self.control, &self.priority, &self.data].into_iter().any(Outlet::can_flow)
-    }
-
-    /// Moves what fits into the rings and wakes the other shard. True if there is room again for records
-    /// that there was none for.
-    pub(crate) fn flush(&mut self) -> bool {
-        let was_full = [&self.priority, &self.data].map(Outlet::is_full);
-        for ring in [&mut self.control, &mut self.priority, &mut self.data] {
-            ring.flush();
-        }
-        was_full.iter().zip([&self.priority, &self.data]).any(|(was, ring)| *was && !ring.is_full())
-    }
-
-    /// The ring for records of a class takes no more.
-    fn is_full(&self, class: TrafficClass) -> bool {
-        match class {
-            TrafficClass::Control => false,
-            TrafficClass::Priority => self.priority.is_full(),
-            TrafficClass::Bulk => self.data.is_full(),
-        }
-    }
-}
 
 /// What became of a frame that was to leave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

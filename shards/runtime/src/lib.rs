@@ -27,6 +27,7 @@ mod message_ways;
 mod monoio_io;
 mod outlet;
 mod path_choice;
+mod peer_outlets;
 mod publishers;
 mod refusals;
 mod report;

@@ -16,12 +16,13 @@ use crate::breach::Breach;
 use crate::budget::Budget;
 use crate::config::ShardConfig;
 use crate::decision_event::decision_of;
-use crate::dispatch::{Forwarder, PeerOutlets};
+use crate::dispatch::Forwarder;
 use crate::host::{ApiOutlets, Outward};
 use crate::io::{Completion, LaneKey, ShardIo};
 use crate::link_events::message_of;
 use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
+use crate::peer_outlets::PeerOutlets;
 use crate::report::shard_report;
 use crate::streams::Streams;
 
