@@ -1,19 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::time::Duration;
 
 use hawser_wire::{MonoTime, NodeId, PathId, StreamId, TrafficClass};
 
-use crate::{PathWindow, PathWindowLimits, StreamSender};
+use crate::{PathWindow, PathWindowLimits, StreamKey, StreamSender, TenantRounds};
 
 /// A window that no stream uses is kept for so long, should its path come back.
 const UNUSED_KEPT: Duration = Duration::from_secs(60);
 /// More of them are not kept.
 const UNUSED_MAX: usize = 256;
-
-/// What a stream may send before others that wait for the same window have their turn; the last
-/// record may exceed it, which its next turns make up for.
-const QUANTUM_BYTES: u64 = 64 << 10;
 
 /// A path of this node, as streams of one class use it: at relays each class has queues of its own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -29,12 +24,8 @@ pub struct PathKey {
 /// Who may use a window that is too small for all.
 #[derive(Debug)]
 struct Turn {
-    stream: StreamId,
-    /// Of its quantum.
-    left_bytes: u64,
-    /// What it has sent beyond.
-    owed_bytes: u64,
-    /// It has wanted to send since it was last let go of.
+    who: StreamKey,
+    /// It wants to send more than it has since it was last let go of.
     has_asked: bool,
     /// It was told that there is room.
     is_woken: bool,
@@ -45,9 +36,9 @@ struct Path {
     window: PathWindow,
     /// Streams that use it.
     streams: usize,
+    /// Those that were refused; one of them has the turn.
+    rounds: TenantRounds,
     turn: Option<Turn>,
-    /// Others that were refused, and what each has sent beyond its quanta.
-    waiting: BTreeMap<StreamId, u64>,
     /// As it stands in the set of timers.
     timer_at: Option<MonoTime>,
     unused_since: Option<MonoTime>,
@@ -55,9 +46,9 @@ struct Path {
 
 /// The windows of all paths of one shard, and whose turn it is at each.
 ///
-/// While a window is too small for the streams that use it they take turns: deficit round robin
-/// (Shreedhar and Varghese, 1995), in the order of their ids. A stream that was refused is woken when
-/// its turn comes and there is room, and need not be asked before.
+/// While a window is too small for the streams that use it they take turns, tenants first
+/// ([`TenantRounds`]). A stream that was refused is woken when its turn comes and there is room, and need
+/// not be asked before.
 ///
 /// Invariant: if streams wait, one has the turn; it was woken, or something is under way whose
 /// acknowledgement or loss wakes it.
@@ -100,8 +91,8 @@ impl PathWindows {
         let path = self.paths.entry(key).or_insert_with(|| Path {
             window: PathWindow::new(limits),
             streams: 0,
+            rounds: TenantRounds::default(),
             turn: None,
-            waiting: BTreeMap::new(),
             timer_at: None,
             unused_since: None,
         });
@@ -113,11 +104,8 @@ impl PathWindows {
     pub fn leave(&mut self, key: PathKey, sender: &mut StreamSender) {
         let Some(path) = self.paths.get_mut(&key) else { return };
         sender.leave_path(key.destination, &mut path.window);
-        let stream = sender.stream();
-        path.waiting.remove(&stream);
-        if path.turn.as_ref().is_some_and(|turn| turn.stream == stream) {
-            path.next_turn(stream);
-        }
+        path.rounds.leave(sender.key());
+        path.next_turn();
         path.streams = path.streams.saturating_sub(1);
         if path.streams == 0 {
             self.left.push(key);
@@ -126,7 +114,7 @@ impl PathWindows {
         self.set_timer(key);
     }
 
-    /// May `stream` send a record of `len_bytes` on the path now? If not it is woken when it is to
+    /// May `who` send a record of `len_bytes` on the path now? If not it is woken when it is to
     /// ask again.
     ///
     /// On a path that nobody joined, whoever asks may.
@@ -134,30 +122,27 @@ impl PathWindows {
         &mut self,
         now: MonoTime,
         key: PathKey,
-        stream: StreamId,
+        who: StreamKey,
         len_bytes: u64,
     ) -> bool {
         let Some(path) = self.paths.get_mut(&key) else { return true };
-        if let Some(turn) = &mut path.turn {
-            if turn.stream != stream {
-                path.waiting.entry(stream).or_insert(0);
+        if path.turn.is_some() {
+            path.rounds.wait(who, 0);
+            // What the one that has it had of its turn may be used up.
+            let has_changed = path.next_turn();
+            let Some(turn) = path.turn.as_mut().filter(|turn| turn.who == who) else {
+                self.woken.extend(if has_changed { path.wake() } else { None });
                 return false;
-            }
+            };
             turn.has_asked = true;
-            if path.waiting.is_empty() {
-                *turn = Turn { has_asked: true, is_woken: turn.is_woken, ..Turn::new(stream, 0) };
-            } else if turn.left_bytes == 0 {
-                path.waiting.insert(stream, turn.owed_bytes);
-                path.next_turn(stream);
-                self.woken.extend(path.wake());
-                return false;
-            }
         }
         let is_open = path.window.is_open(now, len_bytes);
-        if is_open && path.waiting.is_empty() {
+        if is_open && path.rounds.is_alone() {
+            path.rounds.clear();
             path.turn = None;
         } else if !is_open && path.turn.is_none() {
-            path.turn = Some(Turn { has_asked: true, ..Turn::new(stream, 0) });
+            path.rounds.wait(who, 0);
+            path.turn = Some(Turn { who, has_asked: true, is_woken: false });
         }
         is_open
     }
@@ -166,18 +151,19 @@ impl PathWindows {
     pub fn settle(&mut self, now: MonoTime, key: PathKey, sender: &mut StreamSender) {
         let Some(path) = self.paths.get_mut(&key) else { return };
         let sent_bytes = sender.settle_path(now, key.destination, &mut path.window);
-        path.handle_sent(sender.stream(), sent_bytes);
+        path.handle_sent(sender.key(), sent_bytes);
         self.woken.extend(path.wake());
         self.set_timer(key);
     }
 
-    /// `stream` has sent what it wanted to and could.
-    pub fn end_visit(&mut self, key: PathKey, stream: StreamId) {
+    /// `who` has sent what it wanted to and could. If it wants no more, others have their turn at once.
+    pub fn end_visit(&mut self, key: PathKey, who: StreamKey) {
         let Some(path) = self.paths.get_mut(&key) else { return };
-        let Some(turn) = path.turn.as_mut().filter(|turn| turn.stream == stream) else { return };
+        let Some(turn) = path.turn.as_mut().filter(|turn| turn.who == who) else { return };
         turn.is_woken = false;
         if !std::mem::take(&mut turn.has_asked) {
-            path.next_turn(stream);
+            path.rounds.leave(who);
+            path.next_turn();
             self.woken.extend(path.wake());
         }
     }
@@ -258,43 +244,22 @@ impl PathWindows {
     }
 }
 
-impl Turn {
-    /// The next quantum of a stream that owes less than one.
-    const fn new(stream: StreamId, owed_bytes: u64) -> Self {
-        Self {
-            stream,
-            left_bytes: QUANTUM_BYTES.saturating_sub(owed_bytes),
-            owed_bytes: 0,
-            has_asked: false,
-            is_woken: false,
-        }
-    }
-}
-
 impl Path {
-    fn handle_sent(&mut self, stream: StreamId, bytes: u64) {
-        let Some(turn) = self.turn.as_mut().filter(|turn| turn.stream == stream) else { return };
-        let beyond = bytes.saturating_sub(turn.left_bytes);
-        turn.owed_bytes = turn.owed_bytes.saturating_add(beyond);
-        turn.left_bytes = turn.left_bytes.saturating_sub(bytes);
+    fn handle_sent(&mut self, who: StreamKey, bytes: u64) {
+        let turn = self.turn.as_mut().filter(|turn| turn.who == who && bytes > 0);
+        let Some(turn) = turn else { return };
+        turn.has_asked = false;
+        self.rounds.spend(who, bytes);
     }
 
-    /// The first behind `last` that waits and owes less than a quantum has its turn; those that it
-    /// passes over have paid one.
-    fn next_turn(&mut self, mut last: StreamId) {
-        self.turn = None;
-        while self.turn.is_none() {
-            let behind = (Bound::Excluded(last), Bound::Unbounded);
-            let next = self.waiting.range(behind).next().or_else(|| self.waiting.iter().next());
-            let Some((&stream, &owed_bytes)) = next else { return };
-            if let Some(owed_bytes) = owed_bytes.checked_sub(QUANTUM_BYTES) {
-                self.waiting.insert(stream, owed_bytes);
-                last = stream;
-            } else {
-                self.waiting.remove(&stream);
-                self.turn = Some(Turn::new(stream, owed_bytes));
-            }
+    /// Who has the turn may have used it up, or have left; true if another one has it now.
+    fn next_turn(&mut self) -> bool {
+        let next = self.rounds.next(|_| true);
+        let has_changed = next != self.turn.as_ref().map(|turn| turn.who);
+        if has_changed {
+            self.turn = next.map(|who| Turn { who, has_asked: false, is_woken: false });
         }
+        has_changed
     }
 
     /// Who is to be woken: the one that has the turn, if it was not yet and there may be room.
@@ -304,7 +269,7 @@ impl Path {
             return None;
         }
         turn.is_woken = true;
-        Some(turn.stream)
+        Some(turn.who.stream)
     }
 }
 

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::destination::{Destination, SyncState, sooner};
 use crate::outbox::Outbox;
 use crate::producers::Producers;
-use crate::{DeliveryLimits, Offer, PathWindow, RefusedBy, Transmit, TransmitBody};
+use crate::{DeliveryLimits, Offer, PathWindow, RefusedBy, StreamKey, Transmit, TransmitBody};
 
 /// A publish that was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,7 +50,7 @@ pub enum PublishError {
 /// The source's half of a stream.
 #[derive(Debug)]
 pub struct StreamSender {
-    stream: StreamId,
+    key: StreamKey,
     epoch: BootEpoch,
     limits: DeliveryLimits,
     outbox: Outbox,
@@ -86,7 +86,7 @@ impl StreamSender {
     ) -> Self {
         let sync = if fresh { SyncState::Telling } else { SyncState::Asking };
         Self {
-            stream,
+            key: StreamKey { tenant, stream },
             epoch,
             limits,
             outbox: Outbox::new(RecordBuilder::new(tenant, stream, epoch), StreamOffset(0)),
@@ -105,7 +105,13 @@ impl StreamSender {
     /// The stream.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
-        self.stream
+        self.key.stream
+    }
+
+    /// The stream, and whose it is.
+    #[must_use]
+    pub const fn key(&self) -> StreamKey {
+        self.key
     }
 
     /// Every destination.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_delivery::PathWindow;
@@ -21,6 +22,7 @@ impl Simulation {
     pub(crate) fn check_load(&mut self) {
         self.delivered = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
         self.check_fairness();
+        self.check_tenants();
         self.check_precedence();
         self.check_resent();
         self.check_isolation();
@@ -75,6 +77,29 @@ impl Simulation {
         };
         if shares.iter().enumerate().any(unfair) {
             let text = format!("flows delivered {shares:?} bytes");
+            self.violate(Property::Fairness, text);
+        }
+    }
+
+    /// Tenants have like shares of each path, however many streams each has there.
+    fn check_tenants(&mut self) {
+        let percent = self.world.expect.tenants_fair_percent;
+        let mut shares: BTreeMap<(&[u16], u8), u64> = BTreeMap::new();
+        let flows = self.flows.iter().zip(&self.delivered);
+        for (flow, bytes) in flows.filter(|(flow, _)| flow.shape.pace == Pace::Saturating) {
+            let share = shares.entry((&flow.shape.path, flow.shape.tenant)).or_default();
+            *share = share.saturating_add(*bytes);
+        }
+        let is_fair = |(&(path, _), &share): (&(&[u16], u8), &u64)| {
+            let rivals = shares.iter().filter(|((other, _), _)| *other == path);
+            let (total, count) = rivals.fold((0_u64, 0_u64), |(total, count), (_, share)| {
+                (total.saturating_add(*share), count.saturating_add(1))
+            });
+            let mean = total.checked_div(count).unwrap_or(0);
+            share.abs_diff(mean).saturating_mul(100) <= mean.saturating_mul(percent) && mean > 0
+        };
+        if percent > 0 && !shares.iter().all(is_fair) {
+            let text = format!("tenants delivered {shares:?} bytes");
             self.violate(Property::Fairness, text);
         }
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_delivery::{PathWindows, WindowBudget};
+use hawser_delivery::{PathWindows, SendRounds, WindowBudget};
 use hawser_wire::{BootEpoch, CloseReason, LinkMode, MonoTime};
 
 use crate::event::{Event, Heal};
@@ -307,6 +307,7 @@ impl Simulation {
         state.dials = 0;
         state.handed.clear();
         state.windows = PathWindows::new(self.world.path_window);
+        state.rounds = SendRounds::default();
         state.budget = WindowBudget::new(self.world.memory_bytes);
         let (ends, sources, sinks) =
             (state.ends.clone(), state.sources.clone(), state.sinks.clone());

@@ -1,6 +1,6 @@
 use bytes::{Bytes, BytesMut};
 use hawser_delivery::{
-    ConsumerStart, DeliveryLimits, PathKey, PathWindows, StreamReceiver, StreamSender,
+    ConsumerStart, DeliveryLimits, PathKey, PathWindows, StreamKey, StreamReceiver, StreamSender,
 };
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset, TenantId,
@@ -12,9 +12,6 @@ use crate::watched::{Timed, Watched};
 
 const PRODUCER: ProducerId = ProducerId(1);
 const CONSUMER: &str = "sim";
-/// The tenant that every simulated stream belongs to.
-const TENANT: TenantId = TenantId::from_bytes([0x7e; 16]);
-
 /// Every stream's path has this name at its source.
 pub(crate) const PATH: PathId = PathId(1);
 
@@ -25,6 +22,14 @@ pub(crate) fn stream_id(flow: usize) -> StreamId {
         *tail = u64::try_from(flow).unwrap_or(u64::MAX).to_be_bytes();
     }
     StreamId::from_bytes(bytes)
+}
+
+/// The id of the flow's stream, and of the tenant of that number.
+pub(crate) fn stream_key(flow: usize, tenant: u8) -> StreamKey {
+    let mut bytes = [0; 16];
+    let [.., last] = &mut bytes;
+    *last = tenant;
+    StreamKey { tenant: TenantId::from_bytes(bytes), stream: stream_id(flow) }
 }
 
 impl Timed for StreamSender {
@@ -51,11 +56,7 @@ pub(crate) struct Source {
     pub(crate) path: PathKey,
     /// Something has happened since it was last asked what it would send.
     pub(crate) touched: bool,
-    /// Another one shares the path's window, and may change whose turn it is.
-    pub(crate) has_rival: bool,
-    /// Its link had no room for what it would have sent.
-    pub(crate) waits_for_room: bool,
-    stream: StreamId,
+    key: StreamKey,
     limits: DeliveryLimits,
     /// Behind the last record that was sent.
     sent_end: StreamOffset,
@@ -71,22 +72,21 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(
-        stream: StreamId,
+        key: StreamKey,
         epoch: BootEpoch,
         destination: NodeId,
         class: TrafficClass,
         limits: DeliveryLimits,
     ) -> Self {
-        let mut sender = StreamSender::new(TENANT, stream, epoch, &[destination], true, limits);
+        let StreamKey { tenant, stream } = key;
+        let mut sender = StreamSender::new(tenant, stream, epoch, &[destination], true, limits);
         sender.handle_path(destination, true);
         Self {
             sender: Watched::new(sender),
             destination,
             path: PathKey { destination, path: PATH, class },
             touched: true,
-            has_rival: false,
-            waits_for_room: false,
-            stream,
+            key,
             limits,
             sent_end: StreamOffset(0),
             resent_bytes: 0,
@@ -100,8 +100,8 @@ impl Source {
     /// The node lost its memory and begins the life `epoch`.
     pub(crate) fn restart(&mut self, epoch: BootEpoch) {
         let destinations = [self.destination];
-        let limits = self.limits;
-        let sender = StreamSender::new(TENANT, self.stream, epoch, &destinations, false, limits);
+        let (StreamKey { tenant, stream }, limits) = (self.key, self.limits);
+        let sender = StreamSender::new(tenant, stream, epoch, &destinations, false, limits);
         self.sender.replace(sender);
         self.sender.handle_path(self.destination, true);
         self.next_seq = self.acked_seq.saturating_add(1);
@@ -229,7 +229,7 @@ fn messages(now: MonoTime, first: u64, count: u32, bytes: u32) -> (Bytes, Bytes)
 #[derive(Debug)]
 pub(crate) struct Sink {
     pub(crate) receiver: Watched<StreamReceiver>,
-    stream: StreamId,
+    key: StreamKey,
     limits: DeliveryLimits,
     /// What the application has written down durably.
     confirmed: StreamOffset,
@@ -243,13 +243,14 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    pub(crate) fn new(stream: StreamId, epoch: BootEpoch, limits: DeliveryLimits) -> Self {
-        let mut receiver = StreamReceiver::new(TENANT, stream, epoch, false, [], limits);
+    pub(crate) fn new(key: StreamKey, epoch: BootEpoch, limits: DeliveryLimits) -> Self {
+        let StreamKey { tenant, stream } = key;
+        let mut receiver = StreamReceiver::new(tenant, stream, epoch, false, [], limits);
         let _begins_at_zero = receiver.attach(CONSUMER, ConsumerStart::Resume);
         let confirmed = StreamOffset(0);
         Self {
             receiver: Watched::new(receiver),
-            stream,
+            key,
             limits,
             confirmed,
             last_seq: 0,
@@ -263,8 +264,8 @@ impl Sink {
     /// The node lost its memory, but for what the consumer confirmed, and begins the life `epoch`.
     pub(crate) fn restart(&mut self, epoch: BootEpoch) {
         let consumers = [(CONSUMER, self.confirmed)];
-        let receiver =
-            StreamReceiver::new(TENANT, self.stream, epoch, true, consumers, self.limits);
+        let StreamKey { tenant, stream } = self.key;
+        let receiver = StreamReceiver::new(tenant, stream, epoch, true, consumers, self.limits);
         self.receiver.replace(receiver);
         let _resumes = self.receiver.attach(CONSUMER, ConsumerStart::Resume);
     }

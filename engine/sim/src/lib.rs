@@ -22,6 +22,7 @@ mod network;
 mod node;
 mod order;
 mod random;
+mod sending;
 mod simulation;
 mod trace;
 mod traffic;
@@ -49,5 +50,6 @@ pub use worlds::{
     all_lanes, busy_hosts, collapsed, fair_ring, lane_changes, lane_loss, mode_switch, pair,
     priority_collapsed, priority_faults, priority_relay, relays, restarts, saturated_collapsed,
     saturated_pair, saturated_priority, saturated_priority_collapsed, saturated_ring, silence,
-    slow_consumer, slow_link, striped, striped_relay, thin_link, worlds,
+    slow_consumer, slow_link, striped, striped_relay, tenants, tenants_first_link, thin_link,
+    worlds,
 };

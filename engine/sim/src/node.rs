@@ -1,6 +1,6 @@
-use hawser_delivery::{PathWindowLimits, PathWindows, WindowBudget};
+use hawser_delivery::{PathWindowLimits, PathWindows, SendRounds, StreamKey, WindowBudget};
 use hawser_link::Handled;
-use hawser_wire::{FrameIter, MonoTime, NodeId};
+use hawser_wire::{FrameIter, MonoTime, NodeId, TrafficClass};
 
 use crate::event::Event;
 use crate::network::{End, Ending, NetworkEvent};
@@ -17,6 +17,9 @@ pub(crate) enum NodeState {
     Down,
 }
 
+/// A link end, by its number, and a class of records for it.
+pub(crate) type Egress = (usize, TrafficClass);
+
 /// A node: one shard, its link ends and the streams that begin or end there.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -26,13 +29,15 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     pub(crate) ends: Vec<usize>,
     pub(crate) sources: Vec<usize>,
+    /// Theirs.
+    pub(crate) keys: Vec<StreamKey>,
     pub(crate) sinks: Vec<usize>,
     /// What its sources may have under way.
     pub(crate) windows: PathWindows,
     /// What the sources of streams that end here may be granted.
     pub(crate) budget: WindowBudget,
-    /// The source, by its place in `sources`, that sends next.
-    pub(crate) turn: usize,
+    /// Which of its sources sends next.
+    pub(crate) rounds: SendRounds<Egress>,
     /// When it will be woken at the earliest.
     pub(crate) wake_at: Option<MonoTime>,
     /// Connections that it has dialled in this life.
@@ -53,10 +58,11 @@ impl Node {
             life: 1,
             ends: Vec::new(),
             sources: Vec::new(),
+            keys: Vec::new(),
             sinks: Vec::new(),
             windows: PathWindows::new(limits),
             budget: WindowBudget::new(memory_bytes),
-            turn: 0,
+            rounds: SendRounds::default(),
             wake_at: None,
             dials: 0,
             handed: Vec::new(),

@@ -6,7 +6,7 @@ use hawser_wire::{AdjacencyIndex, BootEpoch, MonoTime, PathId, RouteHeader};
 use crate::arena::Arena;
 use crate::event::Event;
 use crate::event_queue::EventQueue;
-use crate::flow::{Sink, Source, stream_id};
+use crate::flow::{Sink, Source, stream_key};
 use crate::lanes::Lane;
 use crate::link_end::LinkEnd;
 use crate::network::{Network, WireId};
@@ -267,12 +267,12 @@ impl Simulation {
         };
         let Some((first_end, last_end)) = ends else { return };
         let backward: Vec<u16> = shape.path.iter().rev().copied().collect();
-        let (stream, limits) = (stream_id(number), self.limits());
+        let (key, limits) = (stream_key(number, shape.tenant), self.limits());
         let (from, to) = (usize::from(from), usize::from(to));
         let destination = self.nodes[to].id;
         let flow = Flow {
-            source: Source::new(stream, BootEpoch(1), destination, shape.class, limits),
-            sink: Sink::new(stream, BootEpoch(1), limits),
+            source: Source::new(key, BootEpoch(1), destination, shape.class, limits),
+            sink: Sink::new(key, BootEpoch(1), limits),
             first_end,
             last_end,
             forward: self.route(&shape.path),
@@ -282,14 +282,8 @@ impl Simulation {
         };
         self.flows.add(flow);
         self.nodes[from].windows.join(self.flows[number].source.path);
-        let path = self.flows[number].source.path;
-        for &rival in &self.nodes[from].sources {
-            if self.flows[rival].source.path == path {
-                self.flows[rival].source.has_rival = true;
-                self.flows[number].source.has_rival = true;
-            }
-        }
         self.nodes[from].sources.push(number);
+        self.nodes[from].keys.push(key);
         self.nodes[to].sinks.push(number);
     }
 

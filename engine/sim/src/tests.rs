@@ -155,6 +155,13 @@ fn an_unfair_link_is_noticed() {
 }
 
 #[test]
+fn a_tenant_that_has_less_than_another_is_noticed() {
+    let mut world = tenants();
+    world.flows[0].consume_every = Duration::from_secs(5);
+    check_world(world, Property::Fairness);
+}
+
+#[test]
 fn priority_that_has_no_precedence_is_noticed() {
     let mut world = saturated_priority();
     world.expect.at_least_percent = 0;

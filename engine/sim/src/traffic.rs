@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hawser_delivery::TransmitBody;
+use hawser_delivery::StreamKey;
 use hawser_link::{Flow, FrameParts, Handled, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
     FrameFlags, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason,
@@ -9,21 +9,20 @@ use hawser_wire::{
 
 use crate::event::Event;
 use crate::flow::{PATH, stream_id};
-use crate::node::Node;
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
 use crate::world::Pace;
 
 /// Control frames of known age are sent this often.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// What a saturating application publishes at once: a record.
-const SATURATING_BYTES: u32 = 16_000;
 
 /// How the link tells one stream from another.
-fn flow_name(stream: StreamId) -> Flow {
-    let bytes = stream.as_bytes();
-    let stream = bytes.last_chunk::<8>().map_or(0, |tail| u64::from_be_bytes(*tail));
-    Flow { tenant: 1, stream: stream.saturating_add(1) }
+pub(crate) fn flow_name(who: StreamKey) -> Flow {
+    let number = |id: &[u8; 16]| {
+        let tail = id.last_chunk::<8>().map_or(0, |tail| u64::from_be_bytes(*tail));
+        tail.saturating_add(1)
+    };
+    Flow { tenant: number(who.tenant.as_bytes()), stream: number(who.stream.as_bytes()) }
 }
 
 /// Why a frame that a link refused is dropped.
@@ -60,7 +59,7 @@ impl Simulation {
         self.pump(source);
     }
 
-    fn publish(&mut self, flow: usize, count: u32, bytes: u32) -> u32 {
+    pub(crate) fn publish(&mut self, flow: usize, count: u32, bytes: u32) -> u32 {
         match self.flows[flow].source.publish(self.queue.now(), count, bytes) {
             Ok(taken) => taken,
             Err((property, text)) => {
@@ -76,150 +75,6 @@ impl Simulation {
 
     pub(crate) fn node_of_sink(&self, flow: usize) -> usize {
         self.ends[self.flows[flow].last_end].node
-    }
-
-    /// Lets each source of a node publish and do what is due, then sends what they have and their
-    /// first links take: one record each in turn, as the rounds of a shard see to.
-    pub(crate) fn pump_sources(&mut self, node: usize) {
-        let count = self.nodes[node].sources.len();
-        self.handle_path_timeouts(node);
-        for index in 0..count {
-            if let Some(&flow) = self.nodes[node].sources.get(index) {
-                self.pump_source(flow);
-            }
-        }
-        // Who has nothing to say is asked nothing: a round among them would end where it began.
-        self.touch_woken(node);
-        let sources = &self.nodes[node].sources;
-        let mut idle =
-            if sources.iter().any(|&flow| self.flows[flow].source.touched) { 0 } else { count };
-        while idle < count {
-            self.touch_woken(node);
-            let turn = self.nodes[node].turn.checked_rem(count).unwrap_or(0);
-            let sent =
-                self.nodes[node].sources.get(turn).copied().is_some_and(|flow| self.send(flow));
-            idle = if sent { 0 } else { idle.saturating_add(1) };
-            self.nodes[node].turn = turn.saturating_add(1);
-        }
-    }
-
-    /// Paths of a node on which nothing has moved for too long.
-    fn handle_path_timeouts(&mut self, node: usize) {
-        let now = self.queue.now();
-        let Node { windows, sources, .. } = &mut self.nodes[node];
-        while let Some(lost) = windows.handle_timeout(now) {
-            for &flow in sources.iter() {
-                let source = &mut self.flows[flow].source;
-                if source.path == lost {
-                    source.handle_path_timeout(now, windows);
-                }
-            }
-        }
-    }
-
-    /// Streams that a window has refused and whose turn it is now.
-    fn touch_woken(&mut self, node: usize) {
-        let Node { windows, sources, .. } = &mut self.nodes[node];
-        while let Some(stream) = windows.poll_woken() {
-            if let Some(&flow) = sources.iter().find(|&&flow| stream_id(flow) == stream) {
-                self.flows[flow].source.touched = true;
-            }
-        }
-    }
-
-    fn pump_source(&mut self, flow: usize) {
-        let now = self.queue.now();
-        let node = self.node_of_source(flow);
-        let source = &mut self.flows[flow].source;
-        if !source.sender.is_awake(now) {
-            return;
-        }
-        source.take_acked();
-        if source.sender.is_due(now) {
-            source.sender.handle_timeout(now);
-            source.settle(now, &mut self.nodes[node].windows);
-        }
-        if self.is_saturating(flow) && !self.draining {
-            let (least, most) = self.flows[flow].shape.message_bytes;
-            let bytes = least.midpoint(most);
-            let count = SATURATING_BYTES.checked_div(bytes).unwrap_or(1).max(1);
-            while self.publish(flow, count, bytes) > 0 {}
-        }
-        self.flows[flow].source.sender.leave();
-    }
-
-    /// Sends one record, or something about the stream; true if there was anything to send. A stream
-    /// that its path's window has refused is not asked before it is woken, as in a shard.
-    fn send(&mut self, flow: usize) -> bool {
-        if !self.flows[flow].source.touched {
-            return false;
-        }
-        let now = self.queue.now();
-        let (stream, node) = (stream_id(flow), self.node_of_source(flow));
-        let name = flow_name(stream);
-        let mut body = std::mem::take(&mut self.body);
-        let state = &mut self.flows[flow];
-        let windows = &mut self.nodes[node].windows;
-        let end = &mut self.ends[state.first_end];
-        let machine = &end.machine;
-        let ready = machine.is_up() && machine.has_room(state.shape.class, name);
-        if state.source.waits_for_room && !ready && !state.source.sender.is_awake(now) {
-            self.body = body;
-            return false;
-        }
-        let path = state.source.path;
-        let mut wants_room = false;
-        let transmit = state.source.sender.poll_transmit(now, |offer| {
-            if !windows.may_send(now, path, stream, offer.len_bytes) {
-                return false;
-            }
-            wants_room |= !ready;
-            ready
-        });
-        let sent = transmit.is_some();
-        state.source.touched = sent || wants_room;
-        state.source.waits_for_room = wants_room && !state.source.has_rival;
-        if let Some(transmit) = transmit {
-            let header = state.forward.as_slice();
-            let flags = transmit.flags;
-            let striped = if state.shape.striped { flags.with(FrameFlags::STRIPED) } else { flags };
-            match transmit.body {
-                TransmitBody::Sync(sync) => {
-                    body.clear();
-                    sync.encode(&mut body);
-                    let kind = (FrameKind::StreamSync, TrafficClass::Control);
-                    let parts = [header, &body];
-                    // One that is refused is repeated in its time.
-                    let _ = end.push(
-                        now,
-                        kind,
-                        Origin::Own,
-                        (Flow::default(), flags),
-                        FrameParts::of(&parts),
-                    );
-                }
-                TransmitBody::Record(record) => {
-                    let kind = (FrameKind::Record, state.shape.class);
-                    state.source.note_sent(&record);
-                    state.source.settle(now, windows);
-                    let sent = record.with_parts(|parts, payload| {
-                        let mut all: [&[u8]; 4] = [header, &[], &[], &[]];
-                        for (slot, part) in all.iter_mut().skip(1).zip(parts) {
-                            *slot = part;
-                        }
-                        let body = FrameParts { parts: &all, end: Some(payload) };
-                        end.push(now, kind, Origin::Own, (name, striped), body)
-                    });
-                    if let Err(refusal) = sent {
-                        let congested = refusal.limit != RefusedLimit::NoLane;
-                        state.source.handle_dropped(now, congested, windows);
-                    }
-                }
-            }
-        }
-        windows.end_visit(path, stream);
-        self.body = body;
-        sent
     }
 
     /// Lets a consumer take what is there, and acknowledges it.
@@ -388,8 +243,9 @@ impl Simulation {
         };
         let kind = frame.header.kind;
         let header = StreamHeader::decode(behind_route).ok().map(|(header, _)| header);
-        let stream = header.filter(|_| kind == FrameKind::Record).map(|header| header.stream);
-        let about = (stream.map_or_else(Flow::default, flow_name), frame.header.flags);
+        let header = header.filter(|_| kind == FrameKind::Record);
+        let who = header.map(|header| StreamKey { tenant: header.tenant, stream: header.stream });
+        let about = (who.map_or_else(Flow::default, flow_name), frame.header.flags);
         let class = frame.header.class;
         let pushed = self.ends[next].push(
             now,
@@ -399,9 +255,9 @@ impl Simulation {
             FrameParts::of(&[&fixed, rest]),
         );
         if let Err(refusal) = pushed
-            && let Some(stream) = stream
+            && let Some(who) = who
         {
-            self.tell_source(self.ends[next].node, stream, reason_of(&refusal));
+            self.tell_source(self.ends[next].node, who.stream, reason_of(&refusal));
         }
     }
 

@@ -67,6 +67,8 @@ pub struct FlowShape {
     pub striped: bool,
     /// Of its records.
     pub class: TrafficClass,
+    /// Whose it is, by a number.
+    pub tenant: u8,
 }
 
 /// How much a flow publishes.
@@ -170,6 +172,9 @@ pub struct Expectation {
     /// Bytes that saturating flows deliver differ from their mean by at most this many percent; not
     /// asked if zero.
     pub fair_percent: u64,
+    /// Bytes that the saturating flows of a tenant deliver together differ from the tenants' mean by at
+    /// most this many percent; not asked if zero.
+    pub tenants_fair_percent: u64,
     /// Each saturating flow delivers at least this many percent of their mean.
     pub at_least_percent: u64,
     /// Each saturating flow delivers at least this many percent of what the slowest link of its path

@@ -1,4 +1,5 @@
 mod priority;
+mod tenants;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use priority::{
     priority_collapsed, priority_faults, priority_relay, saturated_priority,
     saturated_priority_collapsed,
 };
+pub use tenants::{tenants, tenants_first_link};
 
 const KIB: u64 = 1 << 10;
 /// So little that busy streams share it.
@@ -48,6 +50,8 @@ pub fn worlds() -> Vec<World> {
         priority_relay(),
         saturated_priority(),
         saturated_priority_collapsed(),
+        tenants(),
+        tenants_first_link(),
     ];
     for world in &mut worlds {
         world.expect.load = true;
@@ -77,7 +81,8 @@ const fn link(a: u16, b: u16, bulk_lanes: u16) -> LinkShape {
 
 fn flow(path: &[u16], pace: Pace, message_bytes: (u32, u32)) -> FlowShape {
     let (consume_every, striped, class) = (Duration::ZERO, false, TrafficClass::Bulk);
-    FlowShape { path: path.to_vec(), pace, message_bytes, consume_every, striped, class }
+    let (path, tenant) = (path.to_vec(), 0);
+    FlowShape { path, pace, message_bytes, consume_every, striped, class, tenant }
 }
 
 /// Its records are of class priority.

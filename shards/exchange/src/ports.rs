@@ -86,16 +86,20 @@ pub struct ShardApiPort {
     pub data_to: Sender<ShardToApiData>,
 }
 
-/// A shard's rings with one other shard. The control ring is drained first.
+/// A shard's rings with one other shard. The control ring is drained first, then that of priority.
 #[derive(Debug)]
 pub struct ShardPeerPort {
     /// Acknowledgements and notices.
     pub control_from: Receiver<ShardToShard>,
     /// Acknowledgements and notices.
     pub control_to: Sender<ShardToShard>,
-    /// Records.
+    /// Records of priority.
+    pub priority_from: Receiver<ShardToShard>,
+    /// Records of priority.
+    pub priority_to: Sender<ShardToShard>,
+    /// Records of bulk.
     pub data_from: Receiver<ShardToShard>,
-    /// Records.
+    /// Records of bulk.
     pub data_to: Sender<ShardToShard>,
 }
 
@@ -165,18 +169,24 @@ fn peer_rings(first: &Arc<Doorbell>, second: &Arc<Doorbell>) -> (ShardPeerPort, 
     let to_second = |slots| ring(slots, Arc::clone(second), Arc::clone(first));
     let to_first = |slots| ring(slots, Arc::clone(first), Arc::clone(second));
     let (control_to_second, control_from_first) = to_second(CONTROL_SLOTS);
+    let (priority_to_second, priority_from_first) = to_second(DATA_SLOTS);
     let (data_to_second, data_from_first) = to_second(DATA_SLOTS);
     let (control_to_first, control_from_second) = to_first(CONTROL_SLOTS);
+    let (priority_to_first, priority_from_second) = to_first(DATA_SLOTS);
     let (data_to_first, data_from_second) = to_first(DATA_SLOTS);
     let first = ShardPeerPort {
         control_from: control_from_second,
         control_to: control_to_second,
+        priority_from: priority_from_second,
+        priority_to: priority_to_second,
         data_from: data_from_second,
         data_to: data_to_second,
     };
     let second = ShardPeerPort {
         control_from: control_from_first,
         control_to: control_to_first,
+        priority_from: priority_from_first,
+        priority_to: priority_to_first,
         data_from: data_from_first,
         data_to: data_to_first,
     };
@@ -242,6 +252,7 @@ mod tests {
                 assert_eq!(port.is_none(), from == to);
                 if let Some(port) = port {
                     port.control_to.try_send(frame(from * 16 + to)).unwrap();
+                    port.priority_to.try_send(frame(from * 16 + to + 64)).unwrap();
                     port.data_to.try_send(frame(from * 16 + to + 128)).unwrap();
                 }
             }
@@ -250,11 +261,15 @@ mod tests {
             for from in (0..3_u8).filter(|&from| from != to) {
                 let shard = &mut wired.shards[usize::from(to)];
                 let port = shard.peers[usize::from(from)].as_mut().unwrap();
-                let (control, data) = (port.control_from.try_recv(), port.data_from.try_recv());
                 let pair = from * 16 + to;
-                assert_eq!(control.as_ref().and_then(tag_of), Some(pair));
-                assert_eq!(data.as_ref().and_then(tag_of), Some(pair + 128));
-                assert!(port.control_from.is_empty() && port.data_from.is_empty());
+                for (ring, tag) in [
+                    (&mut port.control_from, pair),
+                    (&mut port.priority_from, pair + 64),
+                    (&mut port.data_from, pair + 128),
+                ] {
+                    assert_eq!(ring.try_recv().as_ref().and_then(tag_of), Some(tag));
+                    assert!(ring.is_empty());
+                }
             }
         }
     }
@@ -350,8 +365,10 @@ mod tests {
         assert!(!wakes(&second.bell, &|| control.shards[0].to.ring()));
         assert!(wakes(&control.bell, &|| second.control.to.ring()));
         assert!(wakes(&second.bell, &|| first.peers[1].as_ref().unwrap().control_to.ring()));
+        assert!(wakes(&second.bell, &|| first.peers[1].as_ref().unwrap().priority_to.ring()));
         assert!(wakes(&second.bell, &|| first.peers[1].as_ref().unwrap().data_to.ring()));
         assert!(wakes(&first.bell, &|| second.peers[0].as_ref().unwrap().control_to.ring()));
+        assert!(wakes(&first.bell, &|| second.peers[0].as_ref().unwrap().priority_to.ring()));
         assert!(wakes(&first.bell, &|| second.peers[0].as_ref().unwrap().data_to.ring()));
         assert!(wakes(&first.bell, &|| api.shards[0].control_to.ring()));
         assert!(wakes(&second.bell, &|| api.shards[1].data_to.ring()));

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
-use hawser_exchange::{RouteReader, RoutedFrame, Sender, ShardToShard};
+use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
 use hawser_link::{Flow, FrameParts, Origin, Refusal, RefusedLimit};
 use hawser_routing::{Route, RouteSet};
 use hawser_wire::{
@@ -9,39 +9,13 @@ use hawser_wire::{
     NoticeRefusal, PathId, RouteHeader, ShardId, StreamHeader, StreamId, TrafficClass,
 };
 
-use crate::budget::Budget;
 use crate::detour::{Backups, ToldSources};
 use crate::io::ShardIo;
 use crate::links::{Links, Outgoing};
-use crate::outlet::Outlet;
-
-/// Bytes of control frames that may be on their way to another shard: what a shard that stands
-/// still may cost.
-const SHARD_CONTROL_BYTES_MAX: usize = 16 << 20;
+use crate::peer_outlets::PeerOutlets;
 
 /// Most slices that a body is made of, with the two parts of the route header in front.
 const PARTS_MAX: usize = 8;
-
-/// Rings to another shard.
-#[derive(Debug)]
-pub(crate) struct PeerOutlets {
-    pub(crate) control: Outlet<ShardToShard>,
-    pub(crate) data: Outlet<ShardToShard>,
-    /// Of control frames.
-    budget: Budget,
-}
-
-impl PeerOutlets {
-    pub(crate) fn new(ports: (Sender<ShardToShard>, Sender<ShardToShard>)) -> Self {
-        let (control, data) = (Outlet::new(ports.0), Outlet::new(ports.1));
-        Self { control, data, budget: Budget::new(SHARD_CONTROL_BYTES_MAX) }
-    }
-
-    /// A ring has room again for what waits.
-    pub(crate) fn can_flow(&self) -> bool {
-        self.control.can_flow() || self.data.can_flow()
-    }
-}
 
 /// What became of a frame that was to leave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -267,7 +241,20 @@ impl<I: ShardIo> Forwarder<I> {
             let flow = Flow { tenant: 0, stream: hash_of(stream.as_bytes()) };
             self.links.has_room(neighbour, class, flow)
         } else {
-            self.peer_outlets(owner).is_some_and(|outlets| outlets.data.backlog() == 0)
+            self.peer_outlets(owner).is_some_and(|outlets| !outlets.is_full(class))
+        }
+    }
+
+    /// None of this node's streams may send more of `class` over `neighbour`; else some may.
+    pub(crate) fn is_full(&self, neighbour: NodeId, class: TrafficClass) -> bool {
+        let owner = ShardId::of_peer(neighbour, self.shard_count);
+        if neighbour == self.local {
+            false
+        } else if owner == self.shard {
+            self.links.is_full(neighbour, class)
+        } else {
+            let outlets = self.peers.get(usize::from(owner.0)).and_then(Option::as_ref);
+            outlets.is_none_or(|outlets| outlets.is_full(class))
         }
     }
 
@@ -382,18 +369,22 @@ impl<I: ShardIo> Forwarder<I> {
     ) -> Sent {
         let Outgoing { kind, class, flags, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
-        if class == TrafficClass::Control {
-            let Some(body) = outlets.budget.take(body) else {
-                return Sent::Full(ring_full(class));
-            };
-            outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
-            return Sent::Queued;
-        }
-        if outlets.data.backlog() > 0 {
+        let ring = match class {
+            TrafficClass::Control => {
+                let Some(body) = outlets.budget.take(body) else {
+                    return Sent::Full(ring_full(class));
+                };
+                outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
+                return Sent::Queued;
+            }
+            TrafficClass::Priority => &mut outlets.priority,
+            TrafficClass::Bulk => &mut outlets.data,
+        };
+        if ring.is_full() {
             return Sent::Full(ring_full(class));
         }
         let body = Bytes::from(body.concat());
-        outlets.data.push(wrap(RoutedFrame { kind, class, flags, body }));
+        ring.push(wrap(RoutedFrame { kind, class, flags, body }));
         Sent::Queued
     }
 

@@ -19,7 +19,6 @@ use crate::breaches::Breaches;
 use crate::outlet::Outlet;
 use crate::path_choice::Way;
 use crate::publishers::{CallId, Publishers, refused};
-use crate::rounds::Shares;
 use crate::stream_paths::{LOCAL_PATH, Paths};
 use crate::subscriptions::{Subscription, Subscriptions};
 
@@ -91,8 +90,6 @@ pub(crate) struct StreamHost {
     ended: bool,
     /// Its records take all bulk lanes of each link.
     striped: bool,
-    /// What it has sent over each neighbour.
-    pub(crate) shares: Shares,
     /// Which way its messages went.
     pub(crate) sent: SentLog,
     /// What its ends have done that they may not.
@@ -116,7 +113,6 @@ impl StreamHost {
             commits_at: None,
             ended: false,
             striped: false,
-            shares: Shares::default(),
             sent: SentLog::default(),
             breaches: Breaches::default(),
         }

@@ -257,6 +257,11 @@ impl<I: ShardIo> Links<I> {
         self.links.get(&peer).is_some_and(|link| link.machine.has_room(class, flow))
     }
 
+    /// Whether no own stream has room for anything of `class`.
+    pub(crate) fn is_full(&self, peer: NodeId, class: TrafficClass) -> bool {
+        self.links.get(&peer).is_none_or(|link| link.machine.is_full(class))
+    }
+
     /// Queues a frame for `peer`, though the link may be silent.
     pub(crate) fn push(
         &mut self,

@@ -29,9 +29,9 @@ impl<T> Outlet<T> {
         !self.waiting.is_empty() && self.sender.free_slots() > 0
     }
 
-    /// Messages that wait for room in the ring.
-    pub(crate) fn backlog(&self) -> usize {
-        self.waiting.len()
+    /// A message waits for room in the ring.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     fn fill(&mut self) {

@@ -16,12 +16,13 @@ use crate::breach::Breach;
 use crate::budget::Budget;
 use crate::config::ShardConfig;
 use crate::decision_event::decision_of;
-use crate::dispatch::{Forwarder, PeerOutlets};
+use crate::dispatch::Forwarder;
 use crate::host::{ApiOutlets, Outward};
 use crate::io::{Completion, LaneKey, ShardIo};
 use crate::link_events::message_of;
 use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
+use crate::peer_outlets::PeerOutlets;
 use crate::report::shard_report;
 use crate::streams::Streams;
 
@@ -37,7 +38,20 @@ const _: () = assert!(FLOODING_MESSAGE_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);
 struct Inward {
     control: Receiver<ControlToShard<LaneSession>>,
     apis: Vec<(Receiver<ApiToShard>, Receiver<ApiData>)>,
-    peers: Vec<(Receiver<ShardToShard>, Receiver<ShardToShard>)>,
+    peers: Vec<PeerInlets>,
+}
+
+/// Rings from another shard.
+struct PeerInlets {
+    control: Receiver<ShardToShard>,
+    priority: Receiver<ShardToShard>,
+    data: Receiver<ShardToShard>,
+}
+
+impl PeerInlets {
+    fn has_message(&self) -> bool {
+        [&self.control, &self.priority, &self.data].into_iter().any(|ring| !ring.is_empty())
+    }
 }
 
 /// Everything that one shard owns.
@@ -77,8 +91,9 @@ impl<I: ShardIo> Shard<I> {
         let mut peers_out = Vec::new();
         for peer in ports.peers {
             peers_out.push(peer.map(|peer| {
-                peers_in.push((peer.control_from, peer.data_from));
-                PeerOutlets::new((peer.control_to, peer.data_to))
+                let (control, priority) = (peer.control_from, peer.priority_from);
+                peers_in.push(PeerInlets { control, priority, data: peer.data_from });
+                PeerOutlets::new(peer.control_to, peer.priority_to, peer.data_to)
             }));
         }
         let links = Links::new(io, config);
@@ -143,7 +158,7 @@ impl<I: ShardIo> Shard<I> {
         worked |= self.deliver_restored(now);
         worked |= self.forwarder.links.has_turned();
         self.report_lane_events();
-        self.flush_rings();
+        worked |= self.flush_rings();
         if self.stopping && !self.stopped && !self.forwarder.links.has_lanes() {
             self.stopped = true;
             self.outward.control.push(ShardToControl::Stopped);
@@ -174,11 +189,7 @@ impl<I: ShardIo> Shard<I> {
                 .apis
                 .iter()
                 .any(|(control, data)| !control.is_empty() || !data.is_empty())
-            || self
-                .inward
-                .peers
-                .iter()
-                .any(|(control, data)| !control.is_empty() || !data.is_empty())
+            || self.inward.peers.iter().any(PeerInlets::has_message)
             || self.forwarder.routes.is_outdated()
             || self.outward.can_flow()
             || self.forwarder.peers.iter().flatten().any(PeerOutlets::can_flow)
@@ -203,16 +214,18 @@ impl<I: ShardIo> Shard<I> {
         }
     }
 
-    fn flush_rings(&mut self) {
+    /// True if streams find room in a ring where they found none.
+    fn flush_rings(&mut self) -> bool {
         self.outward.control.flush();
         for api in &mut self.outward.apis {
             api.control.flush();
             api.data.flush();
         }
+        let mut has_room = false;
         for peer in self.forwarder.peers.iter_mut().flatten() {
-            peer.control.flush();
-            peer.data.flush();
+            has_room |= peer.flush();
         }
+        has_room
     }
 
     fn drain_control(&mut self, now: MonoTime) -> bool {
@@ -323,16 +336,21 @@ impl<I: ShardIo> Shard<I> {
         worked
     }
 
-    fn drain_peers(&mut self, now: MonoTime) -> bool {
+    /// Takes what other shards have sent, the more urgent of all of them first.
+    fn collect_peers(&mut self) -> Vec<ShardToShard> {
         let mut messages = Vec::new();
-        for (control, data) in &mut self.inward.peers {
-            for ring in [control, data] {
-                for _ in 0..RING_BATCH_MAX {
-                    let Some(message) = ring.try_recv() else { break };
-                    messages.push(message);
-                }
-            }
-        }
+        let mut collect = |ring: &mut Receiver<ShardToShard>| {
+            messages.extend(std::iter::from_fn(|| ring.try_recv()).take(RING_BATCH_MAX));
+        };
+        let peers = &mut self.inward.peers;
+        peers.iter_mut().for_each(|peer| collect(&mut peer.control));
+        peers.iter_mut().for_each(|peer| collect(&mut peer.priority));
+        peers.iter_mut().for_each(|peer| collect(&mut peer.data));
+        messages
+    }
+
+    fn drain_peers(&mut self, now: MonoTime) -> bool {
+        let messages = self.collect_peers();
         let worked = !messages.is_empty();
         for message in messages {
             match message {
@@ -518,3 +536,6 @@ impl<I: ShardIo> Shard<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

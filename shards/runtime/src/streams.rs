@@ -2,7 +2,7 @@ mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, WindowBudget};
+use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, SendRounds, WindowBudget};
 use hawser_exchange::{
     ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
 };
@@ -18,9 +18,8 @@ use crate::io::ShardIo;
 use crate::message_ways::SENT_RUNS_MAX;
 use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
-use crate::rounds::{PASSES_MAX, Rounds};
 
-use self::sending::{Shared, acknowledge_from, answer_unknown, handle_dropped, send_from};
+use self::sending::{Egress, Shared, acknowledge_from, answer_unknown, handle_dropped, send_from};
 
 /// The streams that this shard hosts.
 #[derive(Debug)]
@@ -35,8 +34,9 @@ pub(crate) struct Streams {
     choice: PathChoice,
     /// Streams that something happened to since they were last settled.
     touched: BTreeSet<StreamId>,
-    rounds: Rounds,
-    /// Those that have more to send in the present turn; empty in between.
+    /// Whose turn it is to send.
+    rounds: SendRounds<Egress>,
+    /// Those that are to be visited in the present turn, last first; empty in between.
     sending: Vec<StreamId>,
     /// Streams that want to be looked at, by time.
     timers: BTreeSet<(MonoTime, StreamId)>,
@@ -58,7 +58,7 @@ impl Streams {
             budget: WindowBudget::new(memory_bytes),
             choice: PathChoice::default(),
             touched: BTreeSet::new(),
-            rounds: Rounds::default(),
+            rounds: SendRounds::default(),
             sending: Vec::new(),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
@@ -102,6 +102,9 @@ impl Streams {
         if let Some(mut host) = self.hosts.remove(&stream) {
             host.end_calls(&Refusal::UnknownStream, SubscribeEnd::StreamDropped, outward);
             host.leave_paths(&mut self.windows);
+            if let Some(sender) = &host.sender {
+                self.rounds.leave(sender.key());
+            }
             if let Some(receiver) = &mut host.receiver {
                 receiver.leave_budget(&mut self.budget);
             }
@@ -114,6 +117,7 @@ impl Streams {
     /// The route snapshot changed, or what is known of links and paths.
     pub(crate) fn handle_routes<I: ShardIo>(&mut self, forwarder: &Forwarder<I>) {
         let streams: Vec<StreamId> = self.hosts.keys().copied().collect();
+        self.rounds.clear();
         for stream in streams {
             self.touched.insert(stream);
             self.handle_routes_of(stream, forwarder);
@@ -327,8 +331,8 @@ impl Streams {
             outward.control.push(ShardToControl::LinkEvent(Box::new(report)));
         }
         self.touched.extend(std::iter::from_fn(|| self.windows.poll_woken()));
-        let settling = std::mem::take(&mut self.touched);
-        let sent = self.send(now, &settling, forwarder);
+        let mut settling = std::mem::take(&mut self.touched);
+        let sent = self.send(now, &mut settling, forwarder);
         for stream in settling {
             let Some(host) = self.hosts.get_mut(&stream) else { continue };
             acknowledge_from(now, host, &mut self.budget, forwarder, &mut self.scratch);
@@ -353,51 +357,60 @@ impl Streams {
         }
     }
 
-    /// Lets `streams` send, in rounds, while there is room. Those that would send more are touched
-    /// again, but for those that wait for an acknowledgement: their path's window wakes them.
+    /// Lets `streams` send, and those whose turn it is, which become some of them. Those that have no way
+    /// are touched again.
     fn send<I: ShardIo>(
         &mut self,
         now: MonoTime,
-        streams: &BTreeSet<StreamId>,
+        streams: &mut BTreeSet<StreamId>,
         forwarder: &mut Forwarder<I>,
     ) -> bool {
-        let Self { hosts, windows, budget, choice, touched, rounds, sending, scratch, .. } = self;
-        let sent_runs = &mut self.sent_runs;
-        let shared = &mut Shared { windows, budget };
         let mut sent = false;
-        sending.extend(streams);
-        rounds.begin_turn();
-        for pass in 0..PASSES_MAX {
-            rounds.begin_pass(pass == 0);
-            sending.retain(|&stream| {
-                let Some(host) = hosts.get_mut(&stream) else { return false };
-                host.take_turns(shared.windows, |way, windows| {
-                    choice.next(forwarder, windows, way)
-                });
-                let runs = host.sent.len();
-                host.sent.set_may_grow(*sent_runs < SENT_RUNS_MAX);
-                let visit = send_from(now, stream, host, shared, rounds, forwarder, scratch);
-                *sent_runs = sent_runs.saturating_sub(runs).saturating_add(host.sent.len());
-                sent |= visit.sent;
-                if visit.wants_room {
-                    touched.insert(stream);
-                }
-                visit.wants_turn
+        self.sending.extend(streams.iter().rev());
+        self.rounds.begin_turn();
+        loop {
+            while let Some(stream) = self.sending.pop() {
+                sent |= self.visit(now, stream, None, forwarder);
+            }
+            while let Some(stream) = self.windows.poll_woken() {
+                streams.insert(stream);
+                self.sending.push(stream);
+            }
+            if !self.sending.is_empty() {
+                continue;
+            }
+            let next = self.rounds.next(|(neighbour, class), stream| match stream {
+                Some(stream) => forwarder.has_room(neighbour, class, stream),
+                None => !forwarder.is_full(neighbour, class),
             });
-            // They have not been settled in this turn of the shard, so there has to be another.
-            while let Some(stream) = shared.windows.poll_woken() {
-                sent = true;
-                touched.insert(stream);
-                if !sending.contains(&stream) {
-                    sending.push(stream);
-                }
-            }
-            if sending.is_empty() {
-                break;
-            }
+            let Some((egress, who)) = next else { return sent };
+            streams.insert(who.stream);
+            sent |= self.visit(now, who.stream, Some(egress), forwarder);
         }
-        touched.extend(sending.drain(..));
-        sent
+    }
+
+    /// Lets a stream send what it may; true if that was anything.
+    fn visit<I: ShardIo>(
+        &mut self,
+        now: MonoTime,
+        stream: StreamId,
+        granted: Option<Egress>,
+        forwarder: &mut Forwarder<I>,
+    ) -> bool {
+        let Self { hosts, windows, budget, choice, rounds, scratch, .. } = self;
+        let host = hosts.get_mut(&stream);
+        let Some(host) = host.filter(|host| host.sender.is_some()) else { return false };
+        host.take_turns(windows, |way, windows| choice.next(forwarder, windows, way));
+        let runs = host.sent.len();
+        host.sent.set_may_grow(self.sent_runs < SENT_RUNS_MAX);
+        rounds.begin_visit(granted);
+        let shared = &mut Shared { windows, budget, rounds };
+        let visit = send_from(now, host, shared, forwarder, scratch);
+        self.sent_runs = self.sent_runs.saturating_sub(runs).saturating_add(host.sent.len());
+        if visit.lacks_way {
+            self.touched.insert(stream);
+        }
+        visit.sent
     }
 
     fn set_timer(&mut self, stream: StreamId, at: Option<MonoTime>) {

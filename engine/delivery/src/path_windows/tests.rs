@@ -9,6 +9,8 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod tenants;
+
 use bytes::Bytes;
 use hawser_wire::{
     BootEpoch, FrameFlags, ProducerId, Record, RecordView, StreamAck, TenantId, TrafficClass,
@@ -48,10 +50,10 @@ impl Seeded {
     }
 }
 
-fn stream_id(source: usize, stream: usize) -> StreamId {
+fn stream_key(source: usize, stream: usize, tenant: TenantId) -> StreamKey {
     let mut id = [0; 16];
     (id[0], id[1]) = (source as u8, stream as u8);
-    StreamId::from_bytes(id)
+    StreamKey { tenant, stream: StreamId::from_bytes(id) }
 }
 
 enum Answer {
@@ -67,18 +69,31 @@ struct Stream {
     next_seq: u64,
     got_bytes: u64,
     answers: VecDeque<(MonoTime, Answer)>,
+    publishing: bool,
+    consuming: bool,
 }
 
 impl Stream {
-    fn new(id: StreamId, message_bytes: usize, limits: DeliveryLimits) -> Self {
-        let tenant = TenantId::from_bytes([9; 16]);
+    fn new(key: StreamKey, message_bytes: usize, limits: DeliveryLimits) -> Self {
+        let StreamKey { tenant, stream } = key;
         let (epoch, nodes) = (BootEpoch(1), [DESTINATION]);
-        let mut sender = StreamSender::new(tenant, id, epoch, &nodes, true, limits);
+        let mut sender = StreamSender::new(tenant, stream, epoch, &nodes, true, limits);
         sender.handle_path(DESTINATION, true);
-        let mut receiver = StreamReceiver::new(TENANT, id, epoch, false, [], limits);
+        let mut receiver = StreamReceiver::new(tenant, stream, epoch, false, [], limits);
         receiver.attach(CONSUMER, ConsumerStart::Resume).unwrap();
         let answers = VecDeque::new();
-        Self { sender, receiver, message_bytes, next_seq: 1, got_bytes: 0, answers }
+        let (publishing, consuming) = (true, true);
+        let (next_seq, got_bytes) = (1, 0);
+        Self {
+            sender,
+            receiver,
+            message_bytes,
+            next_seq,
+            got_bytes,
+            answers,
+            publishing,
+            consuming,
+        }
     }
 
     fn publish(&mut self) {
@@ -96,7 +111,9 @@ impl Stream {
         let flags = if marked { FrameFlags::CONGESTION_EXPERIENCED } else { NONE };
         let outcome = self.receiver.handle_record(now, &view, flags);
         assert_ne!(outcome, RecordOutcome::Refused);
-        while let Some(record) = self.receiver.poll_deliver(CONSUMER) {
+        while self.consuming
+            && let Some(record) = self.receiver.poll_deliver(CONSUMER)
+        {
             self.got_bytes += record.payload.len() as u64;
             let next = record.header.stream_end();
             self.receiver.handle_commit(now, CONSUMER, next).unwrap();
@@ -117,7 +134,7 @@ impl Source {
         let mut windows = PathWindows::new(limits.path_window());
         let stream = |(index, &bytes)| {
             windows.join(KEY);
-            Stream::new(stream_id(number, index), bytes, limits)
+            Stream::new(stream_key(number, index, TENANT), bytes, limits)
         };
         let streams: Vec<Stream> = message_bytes.iter().enumerate().map(stream).collect();
         let touched = (0..streams.len()).collect();
@@ -159,6 +176,7 @@ impl Source {
             }
             while self.publishing
                 && publish
+                && stream.publishing
                 && stream.sender.is_ready()
                 && stream.sender.room_bytes() >= stream.message_bytes as u64
             {
@@ -189,9 +207,9 @@ impl Source {
     fn visit(&mut self, now: MonoTime, index: usize, sent: &mut Vec<(usize, Record)>) {
         let Self { windows, streams, .. } = self;
         let Stream { sender, receiver, .. } = &mut streams[index];
-        let id = sender.stream();
+        let who = sender.key();
         while let Some(transmit) =
-            sender.poll_transmit(now, |offer| windows.may_send(now, KEY, id, offer.len_bytes))
+            sender.poll_transmit(now, |offer| windows.may_send(now, KEY, who, offer.len_bytes))
         {
             match transmit.body {
                 TransmitBody::Sync(sync) => receiver.handle_sync(&sync, NONE),
@@ -201,7 +219,7 @@ impl Source {
                 }
             }
         }
-        windows.end_visit(KEY, id);
+        windows.end_visit(KEY, who);
     }
 }
 
@@ -525,7 +543,7 @@ fn a_stream_that_leaves_makes_room_and_hands_on_its_turn() {
 #[test]
 fn a_path_that_nobody_uses_is_kept_for_a_minute() {
     let mut windows = PathWindows::new(PathWindowLimits::default());
-    let mut stream = Stream::new(stream_id(0, 0), 10_000, DeliveryLimits::default());
+    let mut stream = Stream::new(stream_key(0, 0, TENANT), 10_000, DeliveryLimits::default());
     let at = |seconds: u64| MonoTime::from_nanos(seconds * 1_000_000_000);
     windows.join(KEY);
     windows.leave(KEY, &mut stream.sender);

@@ -72,7 +72,7 @@ impl StreamSender {
         // What is still open counts as published: its producer's next sequence lies behind it.
         self.outbox.close_open();
         let end = self.closing.then(|| self.outbox.next_offset());
-        let (stream, fence_epoch) = (self.stream, self.epoch);
+        let (stream, fence_epoch) = (self.key.stream, self.epoch);
         let mut base = None;
         let mut node = NodeId::default();
         if let Some(destination) = self.destinations.get_mut(index) {

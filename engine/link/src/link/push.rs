@@ -58,6 +58,26 @@ impl VirtualLink {
         }
     }
 
+    /// No own stream may give the link more of `class`, but for one that is to change its lane; else some
+    /// may, see [`Self::has_room`].
+    #[must_use]
+    pub fn is_full(&self, class: TrafficClass) -> bool {
+        let is_one_queue = match class {
+            TrafficClass::Control => true,
+            TrafficClass::Priority => self.peer_takes_priority,
+            TrafficClass::Bulk => false,
+        };
+        if is_one_queue {
+            return !self.has_room(class, Flow::default());
+        }
+        // Streams that move or are striped have queues of their own.
+        let is_unbound = self.flows.is_moving() || self.striping.channels() > 0;
+        let mut carrying =
+            self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
+        let has_room = is_unbound || carrying.any(|lane| self.lane_has_room(lane));
+        !has_room || !self.takes_own_bulk()
+    }
+
     /// Bytes of `class` that wait where frames of `origin` do; what is to be sent again waits before
     /// both kinds of bulk, and counts for both.
     #[must_use]
@@ -229,13 +249,23 @@ impl VirtualLink {
 
     /// What waits longer than it must only makes round trips longer, and windows with them.
     fn has_bulk_room(&self, flow: Flow) -> bool {
-        let Some(place) = self.place_of(flow.stream) else { return false };
-        let resend = match place {
-            Place::Lane(at) => self.lanes.get(at).map_or(0, Lane::resend_bytes),
-            Place::Move(_) | Place::Leaves { .. } => 0,
+        let has_room = match self.place_of(flow.stream) {
+            Some(Place::Lane(at)) => {
+                self.lanes.get(at).is_some_and(|lane| self.lane_has_room(lane))
+            }
+            Some(place) => {
+                let waits = self.bulk_at(place).map_or(0, |bulk| bulk.bytes_of(Origin::Own));
+                waits < self.send_ahead_bytes()
+            }
+            None => false,
         };
-        let waits = self.bulk_at(place).map_or(0, |bulk| bulk.bytes_of(Origin::Own));
-        waits.saturating_add(resend) < self.send_ahead_bytes() && self.takes_own_bulk()
+        has_room && self.takes_own_bulk()
+    }
+
+    /// Own streams that keep to a lane may give it more.
+    fn lane_has_room(&self, lane: &Lane) -> bool {
+        let waits = lane.bulk.bytes_of(Origin::Own).saturating_add(lane.resend_bytes());
+        waits < self.send_ahead_bytes()
     }
 
     /// The queue of own bulk takes one more record.

@@ -14,10 +14,10 @@ pub struct RoutedFrame {
     pub body: Bytes,
 }
 
-/// From one shard to another; acknowledgements and notices on the control ring, records on the
-/// data ring.
+/// From one shard to another; acknowledgements and notices on the control ring, records on the ring
+/// of their class, so that bulk that waits is in nobody else's way.
 ///
-/// Ring full: on the data ring the sender acts as a relay whose queue is full: it drops and tells
+/// Ring full: on a ring of records the sender acts as a relay whose queue is full: it drops and tells
 /// the source, which resends. On the control ring it keeps the frame, unless too many bytes of such
 /// frames are on their way: then it drops it, and its protocol repeats it.
 #[derive(Debug)]

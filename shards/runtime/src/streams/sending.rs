@@ -1,15 +1,17 @@
 //! What one stream sends when it has its turn, and what it answers.
 
-use hawser_delivery::{PathKey, PathWindows, Transmit, TransmitBody, WindowBudget};
-use hawser_link::FrameParts;
-use hawser_wire::{
-    BootEpoch, FrameKind, MonoTime, NodeId, StreamAck, StreamId, StreamSync, TrafficClass,
+use hawser_delivery::{
+    PathKey, PathWindows, SendRounds, StreamSender, Transmit, TransmitBody, WindowBudget,
 };
+use hawser_link::FrameParts;
+use hawser_wire::{BootEpoch, FrameKind, MonoTime, NodeId, StreamAck, StreamSync, TrafficClass};
 
 use crate::dispatch::{Forwarder, Sent};
 use crate::host::StreamHost;
 use crate::io::ShardIo;
-use crate::rounds::{Rounds, Turn};
+
+/// A neighbour and a class of records for it: each has a queue of its own.
+pub(super) type Egress = (NodeId, TrafficClass);
 
 /// What the streams of a shard share.
 pub(super) struct Shared<'a> {
@@ -17,51 +19,46 @@ pub(super) struct Shared<'a> {
     pub(super) windows: &'a mut PathWindows,
     /// What may be granted to sources.
     pub(super) budget: &'a mut WindowBudget,
+    /// Whose turn it is to send.
+    pub(super) rounds: &'a mut SendRounds<Egress>,
 }
 
-/// What a stream did when it had its turn, and what it waits for.
+/// What a stream did when it was visited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Visit {
     pub(super) sent: bool,
-    /// It would send more to where there is no room or no path.
-    pub(super) wants_room: bool,
-    /// It would send more, but others come first.
-    pub(super) wants_turn: bool,
+    /// It would send more to where there is no way.
+    pub(super) lacks_way: bool,
 }
 
 /// Sends what a stream may send before others have their turn.
 pub(super) fn send_from<I: ShardIo>(
     now: MonoTime,
-    stream: StreamId,
     host: &mut StreamHost,
     shared: &mut Shared<'_>,
-    rounds: &mut Rounds,
     forwarder: &mut Forwarder<I>,
     scratch: &mut Vec<u8>,
 ) -> Visit {
     let mut visit = Visit::default();
-    rounds.begin_visit();
+    let Some(who) = host.sender.as_ref().map(StreamSender::key) else { return visit };
     loop {
-        let StreamHost { sender, shares, paths, .. } = host;
+        let StreamHost { sender, paths, .. } = host;
         let next = sender.as_mut().and_then(|sender| {
             sender.poll_transmit(now, |offer| {
                 let node = offer.destination;
                 let window = paths.window_to(node);
                 if window
-                    .is_some_and(|key| !shared.windows.may_send(now, key, stream, offer.len_bytes))
+                    .is_some_and(|key| !shared.windows.may_send(now, key, who, offer.len_bytes))
                 {
                     return false;
                 }
-                let path = paths.path_to(node).unwrap_or_default();
-                let class = paths.class;
-                let next_hop = forwarder.next_hop(class, node, path);
-                let turn = next_hop.map_or(Turn::WhenRoom, |neighbour| {
-                    let has_room = forwarder.has_room(neighbour, class, stream);
-                    rounds.turn(stream, shares, (neighbour, class), has_room)
-                });
-                visit.wants_room |= turn == Turn::WhenRoom;
-                visit.wants_turn |= turn == Turn::Later;
-                turn == Turn::Now
+                let (class, path) = (paths.class, paths.path_to(node).unwrap_or_default());
+                let Some(neighbour) = forwarder.next_hop(class, node, path) else {
+                    visit.lacks_way = true;
+                    return false;
+                };
+                let has_room = forwarder.has_room(neighbour, class, who.stream);
+                shared.rounds.may_send(who, (neighbour, class), has_room)
             })
         });
         let Some(transmit) = next else { break };
@@ -70,15 +67,16 @@ pub(super) fn send_from<I: ShardIo>(
             let (to, bytes) = (transmit.destination, record.charge_bytes());
             let path = host.paths.path_to(to).unwrap_or_default();
             if let Some(neighbour) = forwarder.next_hop(host.paths.class, to, path) {
-                host.shares.spend((neighbour, host.paths.class), bytes);
+                shared.rounds.note_sent(who, (neighbour, host.paths.class), bytes);
             }
             host.paths.note_sent(to, bytes);
             host.settle_path(now, transmit.destination, shared.windows);
         }
         transmit_from(now, host, &transmit, shared, forwarder, scratch);
     }
+    shared.rounds.end_visit(who);
     for key in host.paths.windows() {
-        shared.windows.end_visit(key, stream);
+        shared.windows.end_visit(key, who);
     }
     visit
 }

@@ -23,7 +23,13 @@ fn start() -> Node {
     })
 }
 
+const TENANT: TenantId = TenantId::from_bytes([9; 16]);
+
 fn open_source(node: &mut Node, stream: StreamId, to: NodeId) {
+    open_source_of(node, TENANT, stream, to);
+}
+
+fn open_source_of(node: &mut Node, tenant: TenantId, stream: StreamId, to: NodeId) {
     let source = SourceSpec {
         destinations: vec![to],
         fresh: true,
@@ -31,13 +37,8 @@ fn open_source(node: &mut Node, stream: StreamId, to: NodeId) {
         striped: false,
         class: TrafficClass::Bulk,
     };
-    let spec = StreamSpec {
-        stream,
-        tenant: TenantId::from_bytes([9; 16]),
-        epoch: BootEpoch(1),
-        source: Some(source),
-        destination: None,
-    };
+    let spec =
+        StreamSpec { stream, tenant, epoch: BootEpoch(1), source: Some(source), destination: None };
     node.tell_host(stream, ControlToShard::OpenStream(Box::new(spec)));
 }
 
@@ -76,9 +77,20 @@ fn welcome(node: &Node, from: &mut Peer, stream: StreamId) -> Vec<u8> {
 
 /// The answer of a destination that has consumed everything below `end`.
 fn answer(node: &Node, from: &mut Peer, stream: StreamId, end: StreamOffset) -> Vec<u8> {
+    answer_marked(node, from, stream, end, 0)
+}
+
+/// Of one that `marked_bytes` came marked to.
+fn answer_marked(
+    node: &Node,
+    from: &mut Peer,
+    stream: StreamId,
+    end: StreamOffset,
+    marked_bytes: u64,
+) -> Vec<u8> {
     let unknown = StreamAck::unknown(stream, BootEpoch(1), BootEpoch(9));
     let all = StreamAck { received: end, seen: end, consumed: end, ..unknown };
-    let ack = StreamAck { unknown: false, credit_bytes: 1 << 40, ..all };
+    let ack = StreamAck { unknown: false, credit_bytes: 1 << 40, marked_bytes, ..all };
     let mut body = arrived(from.id, node.local, &[1]);
     ack.encode(&mut body);
     from.frame(FrameKind::StreamAck, TrafficClass::Control, &[&body])
@@ -131,6 +143,81 @@ fn streams_share_a_link_that_is_full() {
     }
     let part = TOTAL / got.len();
     assert!(got.values().all(|of| (part * 8 / 10..part * 12 / 10).contains(of)), "{got:?} bytes");
+}
+
+/// A tenant with six streams and one with one have more to send than the way takes. Each has half, and
+/// the streams of the first have like parts of it. `answers` answers each record.
+fn share_by_tenant(mut node: Node, answers: impl Fn(&Node, &mut Peer, &StreamHeader) -> Vec<u8>) {
+    let mut peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    node.route(&[(peer.id, &[5])], &[(5, peer.id)]);
+    let mut application = Application::of(&mut node);
+    let lone = stream_id(0x60, 0);
+    let many: Vec<StreamId> = (0x61..0x67).map(|tag| stream_id(tag, 0)).collect();
+    let mut welcomes = Vec::new();
+    for (tenant, stream, bytes) in std::iter::once((TenantId::from_bytes([5; 16]), lone, 10 * MIB))
+        .chain(many.iter().map(|&stream| (TENANT, stream, 3 * MIB)))
+    {
+        open_source_of(&mut node, tenant, stream, peer.id);
+        publish(&mut node, &mut application, stream, 20_000, bytes);
+        welcomes.extend(welcome(&node, &mut peer, stream));
+    }
+    peer.send_batch(&welcomes);
+    let mut got: BTreeMap<StreamId, usize> = many.iter().map(|&stream| (stream, 0)).collect();
+    const TOTAL: usize = 16 * MIB;
+    while got.values().sum::<usize>() < TOTAL {
+        let record = peer.expect(FrameKind::Record);
+        let answer = answers(&node, &mut peer, &header_of(&record));
+        peer.send_batch(&answer);
+        *got.entry(stream_of(&record)).or_default() += record.body.len();
+    }
+    let is_part = |bytes: usize, of: usize| (of * 85 / 100..of * 115 / 100).contains(&bytes);
+    assert!(is_part(got[&lone], TOTAL / 2), "{got:?} bytes");
+    assert!(many.iter().all(|stream| is_part(got[stream], TOTAL / 12)), "{got:?} bytes");
+}
+
+#[test]
+fn tenants_share_a_link_that_is_full_before_their_streams_do() {
+    share_by_tenant(start(), |node, peer, header| {
+        answer(node, peer, header.stream, header.stream_end())
+    });
+}
+
+#[test]
+fn tenants_share_the_window_of_a_path_before_their_streams_do() {
+    let node = Node::start_with(node_id(1, 0), 1, |config| {
+        config.delivery.resend_after = Duration::from_secs(600);
+    });
+    // Relays mark all that comes, so that there is as little as may be under way.
+    share_by_tenant(node, |node, peer, header| {
+        let end = header.stream_end();
+        answer_marked(node, peer, header.stream, end, end.0 << 20)
+    });
+}
+
+#[test]
+fn a_stream_that_is_dropped_while_it_waits_leaves_its_turns_to_others() {
+    let mut node = start();
+    let mut peer = Peer::open(&mut node, node_id(2, 0), COLLAPSED);
+    node.route(&[(peer.id, &[5])], &[(5, peer.id)]);
+    let mut application = Application::of(&mut node);
+    let streams = [stream_id(0x60, 0), stream_id(0x61, 0)];
+    let mut welcomes = Vec::new();
+    for stream in streams {
+        open_source(&mut node, stream, peer.id);
+        publish(&mut node, &mut application, stream, 60_000, 8 * MIB);
+        welcomes.extend(welcome(&node, &mut peer, stream));
+    }
+    peer.send_batch(&welcomes);
+    // Both are welcome now, and wait for room.
+    receive(&node, &mut peer);
+    node.tell_host(streams[0], ControlToShard::DropStream(streams[0]));
+    let of = |record: &Frame, stream| usize::from(stream_of(record) == stream);
+    let (mut dropped, mut kept) = (0, 0);
+    while kept < 8 * MIB / 60_000 {
+        let record = receive(&node, &mut peer);
+        (dropped, kept) = (dropped + of(&record, streams[0]), kept + of(&record, streams[1]));
+    }
+    assert!(dropped < 4 * MIB / 60_000, "{dropped} records of the one that is gone");
 }
 
 #[test]

@@ -55,6 +55,30 @@ fn each_class_keeps_to_its_lanes_and_a_stream_to_one() {
 }
 
 #[test]
+fn a_link_is_full_when_no_stream_has_room_whichever_lane_it_keeps_to() {
+    for lanes in [1, 2, 5] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), lanes);
+        let has_room =
+            |pair: &Pair, stream| pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream });
+        assert!(!pair.ends[0].is_full(Bulk));
+        for stream in 0..64 {
+            while has_room(&pair, stream) {
+                pair.push(0, Bulk, Origin::Own, stream, 20_000).unwrap();
+            }
+            let is_full = (0..64).all(|stream| !has_room(&pair, stream));
+            assert_eq!(pair.ends[0].is_full(Bulk), is_full, "{lanes} lanes");
+        }
+        assert!(pair.ends[0].is_full(Bulk));
+        assert!(!pair.ends[0].is_full(Priority) && !pair.ends[0].is_full(Control));
+        while pair.ends[0].has_room(Priority, Flow::default()) {
+            pair.push(0, Priority, Origin::Own, 0, 20_000).unwrap();
+        }
+        assert!(pair.ends[0].is_full(Priority));
+    }
+    assert!(Pair::with_lanes(LinkConfig::default(), 0).ends[0].is_full(Bulk), "it is down");
+}
+
+#[test]
 fn a_lone_message_waits_for_no_acknowledgement_and_is_acknowledged_soon() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
     for _ in 0..20 {

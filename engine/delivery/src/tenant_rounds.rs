@@ -1,0 +1,221 @@
+use std::collections::{HashMap, VecDeque};
+
+use hawser_wire::{StreamId, TenantId};
+
+/// What a tenant may send in one round, and each of its streams in one of that tenant's; the last record
+/// may exceed it, which the next rounds make up for.
+pub(crate) const QUANTUM_BYTES: u64 = 64 << 10;
+const QUANTUM: i64 = 64 << 10;
+
+/// A stream, and whose it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub stream: StreamId,
+}
+
+#[derive(Debug)]
+struct StreamAccount {
+    /// What it may send before others of its tenant; below zero it owes.
+    deficit_bytes: i64,
+    waits: bool,
+}
+
+#[derive(Debug)]
+struct TenantAccount {
+    tenant: TenantId,
+    /// What its streams may send before those of others; below zero it owes.
+    deficit_bytes: i64,
+    /// Of its streams.
+    waiting: usize,
+    /// Those that wait and those that left with a debt; whose turn it is comes first.
+    ring: VecDeque<StreamId>,
+}
+
+/// Whose turn it is among streams that want what is too little for all: deficit round robin (Shreedhar
+/// and Varghese, 1995) between tenants, then between each one's streams, by bytes.
+///
+/// Who wants nothing more leaves, and its turn with it; what is left of a tenant's is for its other
+/// streams, what is left of a stream's is lost. A debt stays until rounds have paid it, or nobody waits.
+///
+/// Costs the same however many wait; memory is kept for who comes next.
+#[derive(Debug, Default)]
+pub struct TenantRounds {
+    /// Whose turn it is comes first.
+    tenants: VecDeque<TenantAccount>,
+    streams: HashMap<StreamId, StreamAccount>,
+    waiting: usize,
+    /// Of tenants that are gone, for those to come.
+    spare: Vec<VecDeque<StreamId>>,
+}
+
+impl TenantRounds {
+    /// Nobody waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// One stream waits, and no other.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.waiting == 1
+    }
+
+    /// A stream begins to wait, that had `sent_bytes` of its first quantum before anybody did. Nothing
+    /// changes if it waits already.
+    pub fn wait(&mut self, who: StreamKey, sent_bytes: u64) {
+        let deficit_bytes = QUANTUM.saturating_sub(signed(sent_bytes));
+        let known = self.streams.get_mut(&who.stream);
+        if known.as_ref().is_some_and(|account| account.waits) {
+            return;
+        }
+        let at = self.tenants.iter().position(|account| account.tenant == who.tenant);
+        let at = at.unwrap_or_else(|| {
+            let ring = self.spare.pop().unwrap_or_default();
+            let account = TenantAccount { tenant: who.tenant, deficit_bytes, waiting: 0, ring };
+            self.tenants.push_back(account);
+            self.tenants.len().saturating_sub(1)
+        });
+        let Some(tenant) = self.tenants.get_mut(at) else { return };
+        if let Some(account) = known {
+            account.waits = true;
+        } else {
+            self.streams.insert(who.stream, StreamAccount { deficit_bytes, waits: true });
+            tenant.ring.push_back(who.stream);
+        }
+        tenant.waiting = tenant.waiting.saturating_add(1);
+        self.waiting = self.waiting.saturating_add(1);
+    }
+
+    /// A stream wants nothing more, if it did.
+    pub fn leave(&mut self, who: StreamKey) {
+        let account = self.streams.get_mut(&who.stream).filter(|account| account.waits);
+        let Some(account) = account else { return };
+        account.waits = false;
+        account.deficit_bytes = account.deficit_bytes.min(0);
+        if let Some(tenant) = self.tenant_mut(who.tenant) {
+            tenant.waiting = tenant.waiting.saturating_sub(1);
+        }
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.clear();
+        }
+    }
+
+    /// Nobody waits, and nobody owes anything.
+    pub fn clear(&mut self) {
+        self.waiting = 0;
+        self.streams.clear();
+        for mut tenant in self.tenants.drain(..) {
+            tenant.ring.clear();
+            self.spare.push(tenant.ring);
+        }
+    }
+
+    /// A stream that waits has sent so much.
+    pub fn spend(&mut self, who: StreamKey, bytes: u64) {
+        let Some(account) = self.streams.get_mut(&who.stream) else { return };
+        account.deficit_bytes = account.deficit_bytes.saturating_sub(signed(bytes));
+        if let Some(tenant) = self.tenant_mut(who.tenant) {
+            tenant.deficit_bytes = tenant.deficit_bytes.saturating_sub(signed(bytes));
+        }
+    }
+
+    /// The stream that comes first has its turn, and something left of it.
+    #[must_use]
+    pub fn is_turn_of(&self, who: StreamKey) -> bool {
+        self.first().is_some_and(|(first, left)| first == who && left)
+    }
+
+    /// Whose turn it is from now on, of those that `can` use it: the same stream's while something is left
+    /// of it. Who cannot keeps what it has.
+    pub fn next(&mut self, mut can: impl FnMut(StreamId) -> bool) -> Option<StreamKey> {
+        if let Some((first, true)) = self.first()
+            && can(first.stream)
+        {
+            return Some(first);
+        }
+        // Else debts would be paid by rounds in which nothing can be sent.
+        let Self { tenants, streams, .. } = self;
+        if !tenants.iter().any(|tenant| tenant.has_able(streams, &mut can)) {
+            return None;
+        }
+        loop {
+            let tenant = self.tenants.front_mut()?;
+            if tenant.deficit_bytes > 0 {
+                if tenant.has_able(&self.streams, &mut can) {
+                    return tenant.next(&mut self.streams, &mut can);
+                }
+            } else {
+                tenant.deficit_bytes = tenant.deficit_bytes.saturating_add(QUANTUM);
+            }
+            if tenant.waiting == 0 && tenant.deficit_bytes >= 0 {
+                for stream in tenant.ring.drain(..) {
+                    self.streams.remove(&stream);
+                }
+                self.spare.extend(self.tenants.pop_front().map(|tenant| tenant.ring));
+            } else {
+                self.tenants.rotate_left(1);
+            }
+        }
+    }
+
+    /// The stream whose turn it was last, if it waits, and whether something is left of it.
+    fn first(&self) -> Option<(StreamKey, bool)> {
+        let tenant = self.tenants.front()?;
+        let &stream = tenant.ring.front()?;
+        let account = self.streams.get(&stream).filter(|account| account.waits)?;
+        let left = tenant.deficit_bytes > 0 && account.deficit_bytes > 0;
+        Some((StreamKey { tenant: tenant.tenant, stream }, left))
+    }
+
+    fn tenant_mut(&mut self, tenant: TenantId) -> Option<&mut TenantAccount> {
+        self.tenants.iter_mut().find(|account| account.tenant == tenant)
+    }
+}
+
+impl TenantAccount {
+    fn has_able(
+        &self,
+        streams: &HashMap<StreamId, StreamAccount>,
+        can: &mut impl FnMut(StreamId) -> bool,
+    ) -> bool {
+        let waits = |stream: &StreamId| streams.get(stream).is_some_and(|account| account.waits);
+        self.waiting > 0 && self.ring.iter().any(|stream| waits(stream) && can(*stream))
+    }
+
+    /// Whose turn it is of its streams, of which one can use it.
+    fn next(
+        &mut self,
+        streams: &mut HashMap<StreamId, StreamAccount>,
+        can: &mut impl FnMut(StreamId) -> bool,
+    ) -> Option<StreamKey> {
+        loop {
+            let &stream = self.ring.front()?;
+            let account = streams.get_mut(&stream)?;
+            if account.deficit_bytes > 0 {
+                if account.waits && can(stream) {
+                    return Some(StreamKey { tenant: self.tenant, stream });
+                }
+            } else {
+                account.deficit_bytes = account.deficit_bytes.saturating_add(QUANTUM);
+            }
+            if !account.waits && account.deficit_bytes >= 0 {
+                self.ring.pop_front();
+                streams.remove(&stream);
+            } else {
+                self.ring.rotate_left(1);
+            }
+        }
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
