@@ -18,6 +18,8 @@ impl ShardIo for NoIo {
         Ok(())
     }
 
+    fn set_congestion_control(&mut self, _: LaneKey, _: &str) {}
+
     fn read(&mut self, _: LaneKey, _: Vec<u8>) {}
 
     fn write(&mut self, _: LaneKey, _: Vec<u8>) {}
