@@ -18,7 +18,9 @@ pub(crate) struct CongestionControl {
 impl CongestionControl {
     /// What this kernel gives and lets us have; `None` if its own does not pace or there is no other.
     pub(crate) fn of_system() -> Option<Self> {
-        let probe = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+        let probe = [AddressFamily::INET, AddressFamily::INET6]
+            .into_iter()
+            .find_map(|family| socket(family, SocketType::STREAM, None).ok())?;
         let far = tcp_congestion(&probe).ok().filter(|name| name.starts_with("bbr"))?;
         let unpaced = UNPACED.into_iter().find(|name| set_tcp_congestion(&probe, name).is_ok())?;
         Some(Self { unpaced, far })

@@ -94,7 +94,7 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
         };
         info!(name = ready.node_name, boot = ready.boot, io_driver, "the node serves");
         ready.say(start.out);
-        serve(plane, apis, signals, start, &level).await
+        serve(plane, apis, listeners, signals, start, &level).await
     });
     // The plane is gone and has stopped the shards; what remains is to see them end.
     for shard in shards {
@@ -113,6 +113,7 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
 async fn serve(
     plane: Plane,
     mut apis: ApiThreads,
+    listeners: Listeners,
     mut signals: Signals,
     start: &NodeStart,
     level: &LogLevel,
@@ -132,6 +133,8 @@ async fn serve(
             }
         }
         enforce_deadline();
+        // The socket's file goes before nobody answers there.
+        drop(listeners);
         apis.stop().await;
     };
     plane.run(stop).await;

@@ -210,6 +210,7 @@ impl Route<'_> {
         let handshake = |fault| AdmissionError::Handshake { address: address.to_owned(), fault };
         let resolved = deadline.limit(Stage::Connect, lookup_host(address)).await;
         let candidates: Vec<_> = resolved.map_err(handshake)?.map_err(unreachable)?.collect();
+        let mut swallowed = false;
         let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
         for (index, candidate) in candidates.iter().enumerate() {
             // An address that swallows packets must leave time for the next one.
@@ -225,8 +226,13 @@ impl Route<'_> {
                 Ok(Ok(socket)) => return Ok((socket, *candidate)),
                 Ok(Err(error)) => last = error,
                 Err(fault) if left == 1 => return Err(handshake(fault)),
-                Err(_timeout) => {}
+                Err(_timeout) => swallowed = true,
             }
+        }
+        if swallowed {
+            // What has cost so much was not refused at once.
+            let text = format!("another of its addresses does not answer; this one: {last}");
+            last = std::io::Error::new(std::io::ErrorKind::TimedOut, text);
         }
         Err(unreachable(last))
     }

@@ -25,6 +25,10 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// and over is linked while it is up. Any other one counts as an attempt that failed.
 const USED_AFTER: Duration = Duration::from_millis(100);
 
+/// So many such lives in a row are followed by a short pause. Each costs both ends a handshake, and the
+/// mesh two advertisements.
+const SHORT_LIVES_MAX: u8 = 20;
+
 /// Bits of a link epoch that tell one dialling node from another.
 const EPOCH_TAG_BITS: u32 = 16;
 
@@ -72,6 +76,8 @@ struct Dial {
     up_since: Option<MonoTime>,
     /// The last connection was in use for a while, and was lost.
     lost_in_use: bool,
+    /// How often that was so since a connection lived for long.
+    short_lives: u8,
     /// Why the last attempt failed; empty after one that did not.
     failure: String,
 }
@@ -86,6 +92,7 @@ impl Dial {
             backoff: Backoff::new(),
             up_since: None,
             lost_in_use: false,
+            short_lives: 0,
             failure: String::new(),
         }
     }
@@ -366,6 +373,7 @@ impl Dialler {
             dial.lost_in_use = (USED_AFTER..STABLE_AFTER).contains(&lived) && end == LaneEnd::Lost;
             let pause = if lived >= STABLE_AFTER {
                 dial.backoff.reset();
+                dial.short_lives = 0;
                 Duration::ZERO
             } else {
                 dial.backoff.next(entropy)
@@ -380,7 +388,8 @@ impl Dialler {
     pub(crate) fn handle_link_down(&mut self, now: MonoTime, peer: NodeId, entropy: u64) {
         let addresses = self.addresses.values_mut().filter(|a| a.peer == Some(peer));
         for dial in addresses.flat_map(|address| address.dials.values_mut()) {
-            if std::mem::take(&mut dial.lost_in_use) {
+            if std::mem::take(&mut dial.lost_in_use) && dial.short_lives < SHORT_LIVES_MAX {
+                dial.short_lives = dial.short_lives.saturating_add(1);
                 dial.backoff.reset();
                 let pause = dial.backoff.next(entropy);
                 dial.due = dial.due.map(|_| now.saturating_add(pause));

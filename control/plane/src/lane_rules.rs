@@ -10,6 +10,7 @@ use hawser_wire::NodeId;
 
 use crate::config::BULK_LANES_MAX;
 use crate::control::Control;
+use crate::directory::resolve_node;
 use crate::handle::Answer;
 use crate::{LanePlan, NodeRef, PlaneConfig, PlaneError};
 
@@ -82,6 +83,8 @@ impl LaneRuleChoice {
 pub(crate) struct LaneRules {
     /// By operators, while the node runs. In the store, or on the way there.
     chosen: BTreeMap<NodeId, LaneRuleChoice>,
+    /// What of it is in the store.
+    stored: BTreeMap<NodeId, LaneRuleChoice>,
     /// Rules that shards were told; of other links they go by the configuration of all.
     told: BTreeMap<NodeId, LaneRule>,
 }
@@ -90,8 +93,8 @@ impl LaneRules {
     /// Those that the store has.
     pub(crate) fn new(kept: &[(NodeId, LaneRuleRecord)]) -> Self {
         let chosen = kept.iter().map(|(peer, record)| (*peer, LaneRuleChoice::of_record(record)));
-        let chosen = chosen.filter(|(_, choice)| !choice.is_none());
-        Self { chosen: chosen.collect(), told: BTreeMap::new() }
+        let chosen: BTreeMap<_, _> = chosen.filter(|(_, choice)| !choice.is_none()).collect();
+        Self { stored: chosen.clone(), chosen, told: BTreeMap::new() }
     }
 
     fn choice(&self, peer: NodeId) -> LaneRuleChoice {
@@ -104,6 +107,11 @@ impl LaneRules {
         } else {
             self.chosen.insert(peer, choice);
         }
+    }
+
+    /// What is in force from now on is what the store has.
+    fn restore(&mut self, peer: NodeId) {
+        self.set(peer, self.stored.get(&peer).copied().unwrap_or_default());
     }
 }
 
@@ -150,6 +158,7 @@ impl Control {
 
     /// Forgets what operators have chosen: this node leaves the mesh.
     pub(crate) fn clear_lane_rules(&mut self) {
+        self.lane_rules.stored.clear();
         for peer in std::mem::take(&mut self.lane_rules.chosen).into_keys() {
             self.tell_lane_rule(peer);
         }
@@ -167,29 +176,35 @@ impl Control {
             Ok(changed) => changed,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let before = self.lane_rules.choice(peer);
         self.lane_rules.set(peer, choice);
-        self.tell_lane_rule(peer);
-        let rule = self.lane_rule(peer);
-        let inputs = vec![
-            ("bulk_lanes_max", rule.bulk_lanes_max.to_string()),
-            ("policy", rule.policy.name().to_owned()),
-            ("configured", choice.is_none().to_string()),
-        ];
-        self.note_lane_event(peer, "lanes-asked", inputs);
+        self.act_on_lane_rule(peer);
         self.store.run(
             move |store| store.put_lane_rule(peer, &choice.record()),
             move |control, stored| {
-                // A later change has its own answer.
-                if stored.is_err() && control.lane_rules.choice(peer) == choice {
-                    control.lane_rules.set(peer, before);
-                    control.tell_lane_rule(peer);
+                if stored.is_ok() {
+                    control.lane_rules.stored.insert(peer, choice);
+                } else if control.lane_rules.choice(peer) == choice {
+                    // A later change has its own answer.
+                    control.lane_rules.restore(peer);
+                    control.act_on_lane_rule(peer);
                 }
                 let (peer, rule) = (control.node_ref(peer), control.lane_rule(peer));
                 let view = stored.map(|()| LaneRuleView { peer, rule });
                 let _caller_gone = answer.send(view.map_err(PlaneError::from));
             },
         );
+    }
+
+    /// The rule of a link has changed: its shard and operators hear of it.
+    fn act_on_lane_rule(&mut self, peer: NodeId) {
+        self.tell_lane_rule(peer);
+        let rule = self.lane_rule(peer);
+        let inputs = vec![
+            ("bulk_lanes_max", rule.bulk_lanes_max.to_string()),
+            ("policy", rule.policy.name().to_owned()),
+            ("configured", self.lane_rules.choice(peer).is_none().to_string()),
+        ];
+        self.note_lane_event(peer, "lanes-asked", inputs);
     }
 
     /// The neighbour of this name, and what is chosen for it after a change.
@@ -201,7 +216,7 @@ impl Control {
         let peer = match self.linked_peer(name) {
             // What was chosen can be changed while the neighbour is away, and when it has left.
             Err(error @ (PlaneError::NoLink { .. } | PlaneError::UnknownNode { .. })) => {
-                self.chosen_peer(name).ok_or(error)?
+                self.chosen_peer(name)?.ok_or(error)?
             }
             found => found?,
         };
@@ -221,11 +236,27 @@ impl Control {
         Ok((peer, choice))
     }
 
-    /// The node of this name or id for the link to which something was chosen.
-    fn chosen_peer(&self, name: &str) -> Option<NodeId> {
-        let mut chosen = self.lane_rules.chosen.keys().copied();
+    /// The node of this name or id, if something was chosen for the link to it. Of a node that the mesh
+    /// does not know any more this one may have kept the name; it may be another's by now.
+    ///
+    /// # Errors
+    /// [`PlaneError::AmbiguousName`].
+    fn chosen_peer(&self, name: &str) -> Result<Option<NodeId>, PlaneError> {
+        let chosen = &self.lane_rules.chosen;
+        let lsdb = self.flooding.lsdb();
+        match resolve_node(lsdb, self.node, &self.config.node_name, name) {
+            Err(PlaneError::UnknownNode { .. }) => {}
+            known => return known.map(|peer| Some(peer).filter(|peer| chosen.contains_key(peer))),
+        }
         let id = name.parse().ok();
-        chosen.find(|&peer| Some(peer) == id || self.node_ref(peer).name == name)
+        let is_called =
+            |peer: NodeId| !name.is_empty() && self.node_ref(peer).name == name || Some(peer) == id;
+        let candidates: Vec<_> = chosen.keys().copied().filter(|&peer| is_called(peer)).collect();
+        match candidates.as_slice() {
+            [] => Ok(None),
+            &[peer] => Ok(Some(peer)),
+            _ => Err(PlaneError::AmbiguousName { name: name.to_owned(), candidates }),
+        }
     }
 }
 

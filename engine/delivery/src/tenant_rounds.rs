@@ -8,7 +8,7 @@ pub(crate) const QUANTUM_BYTES: u64 = 64 << 10;
 const QUANTUM: i64 = 64 << 10;
 
 /// A stream, and whose it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct StreamKey {
     /// Whose.
     pub tenant: TenantId,
@@ -40,12 +40,13 @@ struct TenantAccount {
 /// Who wants nothing more leaves, and its turn with it; what is left of a tenant's is for its other
 /// streams, what is left of a stream's is lost. A debt stays until rounds have paid it, or nobody waits.
 ///
-/// Costs the same however many wait; memory is kept for who comes next.
+/// A turn costs the same however many wait that can use it; those that cannot, and tenants, are looked
+/// through. Memory is kept for who comes next.
 #[derive(Debug, Default)]
 pub struct TenantRounds {
     /// Whose turn it is comes first.
     tenants: VecDeque<TenantAccount>,
-    streams: HashMap<StreamId, StreamAccount>,
+    streams: HashMap<StreamKey, StreamAccount>,
     waiting: usize,
     /// Of tenants that are gone, for those to come.
     spare: Vec<VecDeque<StreamId>>,
@@ -68,7 +69,7 @@ impl TenantRounds {
     /// changes if it waits already.
     pub fn wait(&mut self, who: StreamKey, sent_bytes: u64) {
         let deficit_bytes = QUANTUM.saturating_sub(signed(sent_bytes));
-        let known = self.streams.get_mut(&who.stream);
+        let known = self.streams.get_mut(&who);
         if known.as_ref().is_some_and(|account| account.waits) {
             return;
         }
@@ -83,7 +84,7 @@ impl TenantRounds {
         if let Some(account) = known {
             account.waits = true;
         } else {
-            self.streams.insert(who.stream, StreamAccount { deficit_bytes, waits: true });
+            self.streams.insert(who, StreamAccount { deficit_bytes, waits: true });
             tenant.ring.push_back(who.stream);
         }
         tenant.waiting = tenant.waiting.saturating_add(1);
@@ -92,7 +93,7 @@ impl TenantRounds {
 
     /// A stream wants nothing more, if it did.
     pub fn leave(&mut self, who: StreamKey) {
-        let account = self.streams.get_mut(&who.stream).filter(|account| account.waits);
+        let account = self.streams.get_mut(&who).filter(|account| account.waits);
         let Some(account) = account else { return };
         account.waits = false;
         account.deficit_bytes = account.deficit_bytes.min(0);
@@ -117,7 +118,7 @@ impl TenantRounds {
 
     /// A stream that waits has sent so much.
     pub fn spend(&mut self, who: StreamKey, bytes: u64) {
-        let Some(account) = self.streams.get_mut(&who.stream) else { return };
+        let Some(account) = self.streams.get_mut(&who) else { return };
         account.deficit_bytes = account.deficit_bytes.saturating_sub(signed(bytes));
         if let Some(tenant) = self.tenant_mut(who.tenant) {
             tenant.deficit_bytes = tenant.deficit_bytes.saturating_sub(signed(bytes));
@@ -154,7 +155,7 @@ impl TenantRounds {
             }
             if tenant.waiting == 0 && tenant.deficit_bytes >= 0 {
                 for stream in tenant.ring.drain(..) {
-                    self.streams.remove(&stream);
+                    self.streams.remove(&StreamKey { tenant: tenant.tenant, stream });
                 }
                 self.spare.extend(self.tenants.pop_front().map(|tenant| tenant.ring));
             } else {
@@ -167,9 +168,10 @@ impl TenantRounds {
     fn first(&self) -> Option<(StreamKey, bool)> {
         let tenant = self.tenants.front()?;
         let &stream = tenant.ring.front()?;
-        let account = self.streams.get(&stream).filter(|account| account.waits)?;
+        let first = StreamKey { tenant: tenant.tenant, stream };
+        let account = self.streams.get(&first).filter(|account| account.waits)?;
         let left = tenant.deficit_bytes > 0 && account.deficit_bytes > 0;
-        Some((StreamKey { tenant: tenant.tenant, stream }, left))
+        Some((first, left))
     }
 
     fn tenant_mut(&mut self, tenant: TenantId) -> Option<&mut TenantAccount> {
@@ -180,32 +182,36 @@ impl TenantRounds {
 impl TenantAccount {
     fn has_able(
         &self,
-        streams: &HashMap<StreamId, StreamAccount>,
+        streams: &HashMap<StreamKey, StreamAccount>,
         can: &mut impl FnMut(StreamId) -> bool,
     ) -> bool {
-        let waits = |stream: &StreamId| streams.get(stream).is_some_and(|account| account.waits);
+        let waits = |&stream: &StreamId| {
+            let who = StreamKey { tenant: self.tenant, stream };
+            streams.get(&who).is_some_and(|account| account.waits)
+        };
         self.waiting > 0 && self.ring.iter().any(|stream| waits(stream) && can(*stream))
     }
 
     /// Whose turn it is of its streams, of which one can use it.
     fn next(
         &mut self,
-        streams: &mut HashMap<StreamId, StreamAccount>,
+        streams: &mut HashMap<StreamKey, StreamAccount>,
         can: &mut impl FnMut(StreamId) -> bool,
     ) -> Option<StreamKey> {
         loop {
             let &stream = self.ring.front()?;
-            let account = streams.get_mut(&stream)?;
+            let who = StreamKey { tenant: self.tenant, stream };
+            let account = streams.get_mut(&who)?;
             if account.deficit_bytes > 0 {
                 if account.waits && can(stream) {
-                    return Some(StreamKey { tenant: self.tenant, stream });
+                    return Some(who);
                 }
             } else {
                 account.deficit_bytes = account.deficit_bytes.saturating_add(QUANTUM);
             }
             if !account.waits && account.deficit_bytes >= 0 {
                 self.ring.pop_front();
-                streams.remove(&stream);
+                streams.remove(&who);
             } else {
                 self.ring.rotate_left(1);
             }

@@ -385,6 +385,10 @@ impl Streams {
             });
             let Some((egress, who)) = next else { return sent };
             streams.insert(who.stream);
+            if self.hosts.get(&who.stream).is_none_or(|host| host.sender.is_none()) {
+                self.rounds.leave(who);
+                continue;
+            }
             sent |= self.visit(now, who.stream, Some(egress), forwarder);
         }
     }

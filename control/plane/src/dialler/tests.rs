@@ -120,6 +120,32 @@ fn redialled_after(lived: Duration, end: LaneEnd, change: LinkChange) -> Duratio
 }
 
 #[test]
+fn one_that_is_lost_over_and_over_waits_longer_in_the_end() {
+    let (mut dialler, mut links) = fixture();
+    let mut now = at(0);
+    let mut live = |lived: Duration| {
+        let request = dialler.poll_dial(now, &links).expect("due");
+        serve(&mut dialler, &mut links, now, &request);
+        now = now.saturating_add(lived);
+        links.handle_lane_down(PEER, CONTROL, request.epoch);
+        dialler.handle_lane_down(now, PEER, CONTROL, LaneEnd::Lost, u64::MAX);
+        dialler.handle_link_down(now, PEER, u64::MAX);
+        let due = dialler.poll_timeout(&links).expect("tried again");
+        let pause = due.saturating_since(now);
+        now = due;
+        pause
+    };
+    for _ in 0..SHORT_LIVES_MAX {
+        assert!(live(USED_AFTER) <= Duration::from_millis(100));
+    }
+    let pauses: Vec<Duration> = (0..5).map(|_| live(USED_AFTER)).collect();
+    assert!(pauses.last() > Some(&Duration::from_secs(2)), "{pauses:?}");
+    // One that lives for long begins anew.
+    assert_eq!(live(STABLE_AFTER), Duration::ZERO);
+    assert!(live(USED_AFTER) <= Duration::from_millis(100));
+}
+
+#[test]
 fn one_that_was_lost_waits_little_and_one_that_was_closed_as_if_it_had_failed() {
     let shortly = |pause: Duration| (90..=100).contains(&pause.as_millis());
     let (first, last) = (USED_AFTER, Duration::from_millis(999));

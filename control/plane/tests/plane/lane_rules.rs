@@ -116,6 +116,8 @@ async fn what_was_chosen_can_be_taken_back_while_the_neighbour_is_away() {
     b.stop().await;
     until_lanes(&a, id, &[]).await;
     let mut a = restart(a).await;
+    let unnamed = a.handle.set_lane_rule(String::new(), cap(1)).await;
+    assert!(matches!(unnamed, Err(PlaneError::UnknownNode { .. })), "{unnamed:?}");
     // Its name may be forgotten by now, as nobody is there to tell it.
     let view = a.handle.set_lane_rule(id.to_string(), cap(0)).await.expect("something was chosen");
     assert_eq!(view.rule, rule(4, LanePolicyMode::On));

@@ -62,7 +62,7 @@ fn the_document_and_the_tests_name_the_same_vectors() {
         .flat_map(|layout| layout.vectors.iter().copied())
         .chain(VARINTS.map(|(label, _)| label))
         // Tested where their layouts live.
-        .chain(["batch", "lsa", "lsa-delta", "certificate-request"])
+        .chain(["batch", "lsa", "lsa-delta", "lsa-several", "certificate-request"])
         .chain(["membership-gossip", "membership-ping", "membership-ping-request"])
         // The front of another one, not a value with something open behind it.
         .chain(["notice-without-refusal"])

@@ -65,6 +65,7 @@ impl<I: ShardIo> Links<I> {
         let reason = lane.closing.map_or_else(|| why.to_owned(), |(why, _)| why);
         if let Some(link) = self.links.get_mut(&lane.peer) {
             link.machine.handle_lane_down(now, key, &reason);
+            link.unmeasured.remove(key);
             link.sent_bytes = link.sent_bytes.saturating_add(lane.sent_bytes);
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
         }
