@@ -81,6 +81,7 @@ fn pass(
             Err(error) if is_timeout(error.kind()) => continue,
             Err(_) => break,
         };
+        // How long the cable is: nobody waits for anything here.
         std::thread::sleep(delay);
         let mut rest = &chunk[..read];
         while !rest.is_empty() && !is_cut() {
