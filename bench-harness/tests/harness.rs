@@ -64,14 +64,17 @@ fn rows(mut command: Command, keys: &[&str]) -> Vec<Value> {
 }
 
 /// Processes whose command line names `directory`.
-fn processes_within(directory: &Path) -> Vec<u32> {
+fn processes_within(directory: &Path) -> Vec<String> {
     let needle = directory.as_os_str().as_encoded_bytes();
     fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
+        .filter_map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.windows(needle.len()).any(|window| window == needle)
+            let is_within = line.windows(needle.len()).any(|window| window == needle);
+            // Name, state, parent and the like: should one be left, it shows what it was about.
+            let about = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            is_within.then(|| format!("{} {}", String::from_utf8_lossy(&line), about()))
         })
         .collect()
 }
@@ -198,7 +201,7 @@ fn a_signal_ends_everything_and_leaves_nothing() {
         let (mut child, directory) = start_long_run();
         signal(&child, end);
         assert_eq!(child.wait().unwrap().code(), Some(1), "{end:?}");
-        assert_eq!(processes_within(directory.path()), Vec::<u32>::new(), "{end:?}");
+        assert_eq!(processes_within(directory.path()), Vec::<String>::new(), "{end:?}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "{end:?}");
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

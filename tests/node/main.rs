@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bounds;
+mod congestion;
 mod demo;
 mod drill;
 mod events;
