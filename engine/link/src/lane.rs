@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use hawser_wire::{
-    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, FrameRef, LaneAckEntry,
+    BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, FrameRef, Heartbeat, LaneAckEntry,
     LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
@@ -165,6 +165,13 @@ impl Lane {
         let _fits = writer.flagged_frame(kind, class, flags, LinkSequence(0), &[body]);
         self.own_count = self.own_count.saturating_add(1);
         self.wanted = true;
+    }
+
+    /// Asks the peer for an echo.
+    pub(crate) fn push_heartbeat(&mut self, now: MonoTime, flags: FrameFlags) {
+        let beat = Heartbeat { sent_nanos: now.as_nanos() };
+        self.watch.handle_asked(beat);
+        self.push_own_flagged(FrameKind::Ping, flags, &beat.encode());
     }
 
     pub(crate) const fn has_own(&self) -> bool {

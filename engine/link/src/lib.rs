@@ -12,6 +12,7 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod ack_interval;
+mod allowance;
 mod batch;
 mod buffer_pool;
 mod config;

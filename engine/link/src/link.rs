@@ -19,6 +19,7 @@ mod transmit;
 mod turns;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use hawser_wire::{
     ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LifeNonce, LinkMode,
@@ -26,6 +27,7 @@ use hawser_wire::{
 };
 
 use crate::ack_interval::AckInterval;
+use crate::allowance::Allowance;
 use crate::batch::{Batch, BatchFifo};
 use crate::buffer_pool::BufferPool;
 use crate::config::LinkConfig;
@@ -50,6 +52,10 @@ pub use transmit::Transmit;
 const LANES_MAX: usize = 16;
 /// Connections that are gone without both sides knowing both counts, at most.
 const DEPARTED_MAX: usize = 64;
+
+/// A peer may change the mode of a link that often, and so many times at once.
+const MODE_CHANGE_EVERY: Duration = Duration::from_secs(1);
+const MODE_CHANGES_BURST: Duration = Duration::from_secs(16);
 
 const _: () = assert!(LANES_MAX + DEPARTED_MAX < hawser_wire::LANE_ACK_ENTRIES_MAX);
 
@@ -96,6 +102,8 @@ pub struct VirtualLink {
     /// What a lane that shares it with others has got of it when its turn has come.
     bulk_turn: u64,
     mode: ModeAgreement,
+    /// Changes of it that the peer may still make, over sessions.
+    mode_changes: Allowance,
     duplicates: DuplicateWindow,
     /// The lanes of plain streams.
     flows: FlowTable,
@@ -156,6 +164,7 @@ impl VirtualLink {
             in_flight_bound: config.in_flight_floor_bytes,
             bulk_turn: 0,
             mode: ModeAgreement::default(),
+            mode_changes: Allowance::new(MonoTime::ZERO, MODE_CHANGES_BURST),
             duplicates: DuplicateWindow::default(),
             flows: FlowTable::new(),
             striping: Striping::new(config.stripe_bytes, config.stripe_frames),

@@ -53,6 +53,11 @@ impl ModeAgreement {
         in_force.into_iter().chain(self.open_proposal())
     }
 
+    /// The peer speaks of a change that is not known here.
+    pub(crate) const fn is_news(&self, offer: LinkModeOffer) -> bool {
+        offer.generation > self.generation
+    }
+
     /// The peer's word.
     pub(crate) fn handle_offer(
         &mut self,
@@ -60,7 +65,7 @@ impl ModeAgreement {
         local_is_smaller: bool,
     ) -> ModeOutcome {
         let LinkModeOffer { generation, mode, accepted } = offer;
-        if generation <= self.generation {
+        if !self.is_news(offer) {
             // Of old, or known. A proposer that has not heard of it is told.
             let known =
                 LinkModeOffer { generation: self.generation, mode: self.mode, accepted: true };

@@ -3,7 +3,8 @@ use thiserror::Error;
 
 use crate::reassembly::ReassemblyError;
 
-/// The peer broke the link protocol. No state changed; the connection has to be closed with
+/// The peer broke the link protocol. The frame that did so changed nothing but what is counted, or, in
+/// a message with several acknowledgements, those before it; the connection has to be closed with
 /// [`Self::close_reason`], and what was in flight over it goes over the others.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum LinkViolation {
@@ -111,6 +112,9 @@ pub enum LinkViolation {
         /// What is allowed.
         per_second: u32,
     },
+    /// The peer changes the mode of the link over and over.
+    #[error("the mode of the link changes more than once a second")]
+    ModeStorm,
     /// A control frame above its bound.
     #[error("{kind:?} of {bytes} bytes, more than {max_bytes}")]
     ControlTooLarge {
@@ -165,6 +169,7 @@ impl LinkViolation {
             Self::LaneClass { .. } | Self::FrameClass { .. } => CloseReason::ClassChange,
             Self::SequenceJump { .. } => CloseReason::SequenceJump,
             Self::HeartbeatStorm { .. } => CloseReason::HeartbeatStorm,
+            Self::ModeStorm => CloseReason::ModeStorm,
             Self::ControlTooLarge { .. } => CloseReason::ControlTooLarge,
             Self::Flapping { .. } => CloseReason::LinkFlapping,
             Self::Stripe(

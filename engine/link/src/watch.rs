@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use hawser_wire::MonoTime;
+use hawser_wire::{Heartbeat, MonoTime};
+
+use crate::allowance::Allowance;
 
 /// Watches one lane: how long it was silent, its round trip, and how often the peer asks for echoes.
 ///
@@ -13,13 +16,17 @@ pub(crate) struct LaneWatch {
     unanswered_ticks: u32,
     srtt: Duration,
     min_rtt: Duration,
-    /// Heartbeats that may come now, in nanoseconds' worth of their rate.
-    allowance: Duration,
-    allowed_at: MonoTime,
+    /// Heartbeats whose echoes have not come, the oldest first.
+    asked: VecDeque<Heartbeat>,
+    /// What the peer may still have answered, each heartbeat as the time after which there may be another.
+    allowance: Allowance,
 }
 
 /// Seconds' worth of heartbeats that may come at once.
 const BURST: Duration = Duration::from_secs(10);
+
+/// Echoes that are awaited at once; what is asked beyond it is asked in vain, until one has come.
+const ASKED_MAX: usize = 256;
 
 impl LaneWatch {
     pub(crate) const fn new(now: MonoTime) -> Self {
@@ -28,8 +35,8 @@ impl LaneWatch {
             unanswered_ticks: 0,
             srtt: Duration::ZERO,
             min_rtt: Duration::ZERO,
-            allowance: BURST,
-            allowed_at: now,
+            asked: VecDeque::new(),
+            allowance: Allowance::new(now, BURST),
         }
     }
 
@@ -59,19 +66,33 @@ impl LaneWatch {
         self.silent_ticks.max(self.unanswered_ticks.saturating_sub(trip))
     }
 
-    /// The peer asks for an echo; false if it asks far too often.
-    pub(crate) fn handle_ping(&mut self, now: MonoTime, per_second: u32) -> bool {
-        let gained = now.saturating_since(self.allowed_at);
-        self.allowed_at = now;
-        self.allowance = self.allowance.saturating_add(gained).min(BURST);
-        let cost = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::MAX);
-        let Some(left) = self.allowance.checked_sub(cost) else { return false };
-        self.allowance = left;
-        true
+    /// The peer wants what costs as much as `beats` heartbeats, of which `per_second` may come; false
+    /// if it wants far too much.
+    pub(crate) fn spend(&mut self, now: MonoTime, beats: u32, per_second: u32) -> bool {
+        let cost = Duration::from_secs(1).saturating_mul(beats).checked_div(per_second);
+        self.allowance.spend(now, cost.unwrap_or(Duration::MAX))
     }
 
-    /// An echo arrived; smoothed as in RFC 6298 §2.
-    pub(crate) fn handle_round_trip(&mut self, sample: Duration) {
+    /// The peer is asked for an echo.
+    pub(crate) fn handle_asked(&mut self, beat: Heartbeat) {
+        if self.asked.len() < ASKED_MAX {
+            self.asked.push_back(beat);
+        }
+    }
+
+    /// An echo arrived: the round trip, or `None` if this was not asked, or answered before. Nobody
+    /// else can make it shorter than it is: a time that was not sent is no echo.
+    pub(crate) fn handle_echo(&mut self, now: MonoTime, beat: Heartbeat) -> Option<Duration> {
+        let at = self.asked.iter().position(|&asked| asked == beat)?;
+        // A lane is first in, first out: no echo of earlier ones will come.
+        self.asked.drain(..=at);
+        let sample = now.saturating_since(MonoTime::from_nanos(beat.sent_nanos));
+        self.handle_round_trip(sample);
+        Some(sample)
+    }
+
+    /// Smoothed as in RFC 6298 §2.
+    fn handle_round_trip(&mut self, sample: Duration) {
         self.unanswered_ticks = 0;
         self.min_rtt = if self.srtt.is_zero() { sample } else { self.min_rtt.min(sample) };
         self.srtt = if self.srtt.is_zero() {
@@ -101,11 +122,52 @@ mod tests {
         let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
         let mut watch = LaneWatch::new(at(0));
         for tick in 0..10_000 {
-            assert!(watch.handle_ping(at(tick * 10), 500));
+            assert!(watch.spend(at(tick * 10), 1, 500));
         }
         let now = at(200_000);
-        let taken = (0..10_000).take_while(|_| watch.handle_ping(now, 500)).count();
+        let taken = (0..10_000).take_while(|_| watch.spend(now, 1, 500)).count();
         assert_eq!(taken, 5000);
+        let now = at(202_000);
+        let taken = (0..10_000).take_while(|_| watch.spend(now, 20, 500)).count();
+        assert_eq!(taken, 50, "what is dearer is allowed less often");
+    }
+
+    #[test]
+    fn an_echo_is_of_a_heartbeat_that_was_sent_and_counts_once() {
+        let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+        let beat = |ms: u64| Heartbeat { sent_nanos: at(ms).as_nanos() };
+        let ms = Duration::from_millis;
+        let mut watch = LaneWatch::new(at(0));
+        assert_eq!(watch.handle_echo(at(10), beat(9)), None, "nothing was asked");
+        assert_eq!(watch.srtt(), Duration::ZERO);
+        for sent in [100, 200, 300] {
+            watch.handle_asked(beat(sent));
+        }
+        assert_eq!(watch.handle_echo(at(205), beat(299)), None);
+        assert_eq!(watch.handle_echo(at(205), beat(200)), Some(ms(5)));
+        assert_eq!(watch.handle_echo(at(205), beat(200)), None, "a second time");
+        assert_eq!(watch.handle_echo(at(206), beat(100)), None, "one that was passed by");
+        assert_eq!(watch.handle_echo(at(304), beat(300)), Some(ms(4)));
+        assert_eq!(watch.min_rtt(), ms(4));
+    }
+
+    #[test]
+    fn echoes_that_are_late_by_many_heartbeats_still_show_the_round_trip() {
+        let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+        let beat = |ms: u64| Heartbeat { sent_nanos: at(ms).as_nanos() };
+        let mut watch = LaneWatch::new(at(0));
+        let (tick, late) = (10, 10 * 2 * ASKED_MAX as u64);
+        let mut heard = 0;
+        for now in (0..5 * late).step_by(10) {
+            watch.handle_asked(beat(now));
+            if now >= late {
+                let sample = watch.handle_echo(at(now), beat(now - late));
+                assert!(sample.is_none_or(|sample| sample == Duration::from_millis(late)));
+                heard += u64::from(sample.is_some());
+            }
+        }
+        assert!(heard > 4 * late / tick / 3, "{heard}: more than each third one is heard");
+        assert!(watch.asked.len() <= ASKED_MAX);
     }
 
     #[test]

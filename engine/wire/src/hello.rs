@@ -169,12 +169,14 @@ pub enum CloseReason {
     Evicted,
     /// Another life of the peer has lanes, or a newer one had: two processes run as one node.
     DuplicateNode,
+    /// The peer changes the mode of the link over and over.
+    ModeStorm,
     /// Not known to this version.
     Unknown(u16),
 }
 
 impl CloseReason {
-    const TABLE: [(Self, u16, &'static str); 27] = [
+    const TABLE: [(Self, u16, &'static str); 28] = [
         (Self::Shutdown, 1, "shutdown"),
         (Self::Superseded, 2, "superseded by another connection"),
         (Self::VersionNotShared, 3, "no protocol version in common"),
@@ -202,6 +204,7 @@ impl CloseReason {
         (Self::Barred, 25, "link cut by an operator for a while"),
         (Self::Evicted, 26, "evicted from the mesh"),
         (Self::DuplicateNode, 27, "two processes run as one node"),
+        (Self::ModeStorm, 28, "the link changes its mode too often"),
     ];
 
     /// Its number on the wire.

@@ -1,6 +1,8 @@
 //! Lanes that come and go, and which of them carries what.
 
-use hawser_wire::{ClassSet, CloseReason, FrameKind, LaneId, LinkMode, MonoTime, TrafficClass};
+use hawser_wire::{
+    ClassSet, CloseReason, FrameFlags, FrameKind, LaneId, LinkMode, MonoTime, TrafficClass,
+};
 
 use super::{EVERY_CLASS, LANES_MAX, VirtualLink};
 use crate::batch::Batch;
@@ -33,7 +35,7 @@ impl VirtualLink {
         }
         self.peer_incarnation = Some(offer.peer_incarnation);
         self.peer_life = offer.peer_life;
-        self.check_known(&offer)?;
+        let is_new = self.check_known(&offer)?;
         let present = self.lanes.iter().find(|present| present.id.lane == lane);
         if let Some((present_key, present)) = present.map(|present| (present.key, present.id)) {
             match cross(present, offer.id(), self.local_is_smaller) {
@@ -49,6 +51,10 @@ impl VirtualLink {
             }
         }
         self.shed_departed(now);
+        // After that, as it may be the end of the session, which knows no lane.
+        if is_new || self.known_lanes.is_empty() {
+            self.known_lanes.push((lane, offer.class));
+        }
         if self.lanes.is_empty() {
             self.rate.reset();
             self.next_tick = now;
@@ -69,19 +75,16 @@ impl VirtualLink {
         Ok(())
     }
 
-    /// A lane keeps the class that it had first.
-    fn check_known(&mut self, offer: &LaneOffer) -> Result<(), LinkViolation> {
+    /// A lane keeps the class that it had first. Whether this one is new in the session.
+    fn check_known(&self, offer: &LaneOffer) -> Result<bool, LinkViolation> {
         let (lane, is) = (offer.lane, offer.class);
         match self.known_lanes.iter().find(|(known, _)| *known == lane) {
-            Some(&(_, was)) if was == is => Ok(()),
+            Some(&(_, was)) if was == is => Ok(false),
             Some(&(_, was)) => Err(LinkViolation::LaneClass { lane, was, is }),
             None if self.known_lanes.len() >= LANES_MAX => {
                 Err(LinkViolation::Flapping { connections: self.known_lanes.len() })
             }
-            None => {
-                self.known_lanes.push((lane, is));
-                Ok(())
-            }
+            None => Ok(true),
         }
     }
 
@@ -103,9 +106,8 @@ impl VirtualLink {
     /// What ended one lane may have ended others that nothing is sent over at present: each is asked for
     /// an echo, so that one that is gone says so now and not with the next heartbeat.
     fn probe(&mut self, now: MonoTime) {
-        let beat = hawser_wire::Heartbeat { sent_nanos: now.as_nanos() }.encode();
         for lane in &mut self.lanes {
-            lane.push_own(FrameKind::Ping, &beat);
+            lane.push_heartbeat(now, FrameFlags::default());
         }
     }
 

@@ -5,13 +5,16 @@ use hawser_wire::{
     LaneClasses, LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
 };
 
-use super::VirtualLink;
+use super::{MODE_CHANGE_EVERY, VirtualLink};
 use crate::connection::{ConnectionId, LaneKey};
 use crate::departed::check_count;
 use crate::duplicates::Arrival;
 use crate::lane::Lane;
 use crate::violation::LinkViolation;
 use crate::width::wide;
+
+/// What it costs to place all classes anew, in heartbeats.
+const PLACEMENT_BEATS: u32 = 20;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -182,6 +185,8 @@ impl VirtualLink {
         self.handle_once(now, at, frame)
     }
 
+    /// A frame of the link itself. All of them that a peer may repeat at will are limited as heartbeats
+    /// are: they need no credit, and cost more to handle than to send.
     fn handle_uncounted(
         &mut self,
         now: MonoTime,
@@ -189,37 +194,36 @@ impl VirtualLink {
         frame: &FrameRef<'_>,
     ) -> Result<Handled, LinkViolation> {
         let body = frame.body.bytes();
-        let per_second = self.config.heartbeats_per_second;
+        let kind = frame.header.kind;
+        if matches!(kind, FrameKind::Ping | FrameKind::TurnDelay | FrameKind::AckInterval)
+            || matches!(kind, FrameKind::LinkMode | FrameKind::Unknown(_))
+        {
+            self.spend(now, at, 1)?;
+        }
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
-        match frame.header.kind {
+        match kind {
             FrameKind::Ping => {
                 let beat = Heartbeat::decode(body)?;
-                if !lane.watch.handle_ping(now, per_second) {
-                    return Err(LinkViolation::HeartbeatStorm { per_second });
-                }
                 lane.push_own(FrameKind::Pong, &beat.encode());
                 if frame.header.flags.contains(FrameFlags::MEASURING) {
                     self.rate.handle_peer_probe(now, self.config.tick);
                     self.update_bound();
                 }
             }
-            FrameKind::Pong => {
-                let sent = MonoTime::from_nanos(Heartbeat::decode(body)?.sent_nanos);
-                let sample = now.saturating_since(sent);
-                lane.watch.handle_round_trip(sample);
-                self.end_quiet(at);
-                self.rate.handle_round_trip(now, sample);
-                self.update_bound();
-            }
+            FrameKind::Pong => match lane.watch.handle_echo(now, Heartbeat::decode(body)?) {
+                Some(sample) => {
+                    self.end_quiet(at);
+                    self.rate.handle_round_trip(now, sample);
+                    self.update_bound();
+                }
+                None => self.spend(now, at, 1)?,
+            },
             FrameKind::LaneClasses => {
                 lane.peer_classes = LaneClasses::decode(body)?.classes;
                 let leaves_since = lane.peer_classes.is_empty().then_some(now);
                 let was = std::mem::replace(&mut lane.leaves_since, leaves_since);
                 if was.is_some() != leaves_since.is_some() {
-                    // As cheap to send as a heartbeat, and dearer to handle.
-                    if !lane.watch.handle_ping(now, per_second) {
-                        return Err(LinkViolation::HeartbeatStorm { per_second });
-                    }
+                    self.spend(now, at, PLACEMENT_BEATS)?;
                     self.place();
                     self.close_drained(now);
                 }
@@ -231,25 +235,45 @@ impl VirtualLink {
             FrameKind::AckInterval => {
                 self.ack_interval.handle_peer(AckInterval::decode(body)?.bytes);
             }
-            FrameKind::LinkMode => {
-                // As cheap to send as a heartbeat, and dearer to handle.
-                if !lane.watch.handle_ping(now, per_second) {
-                    return Err(LinkViolation::HeartbeatStorm { per_second });
-                }
-                let offer = LinkModeOffer::decode(body)?;
-                let outcome = self.mode.handle_offer(offer, self.local_is_smaller);
-                if let Some(answer) = outcome.answer {
-                    lane.push_own(FrameKind::LinkMode, &answer.encode());
-                }
-                if outcome.changed {
-                    self.handle_mode_changed();
-                }
-            }
+            FrameKind::LinkMode => self.handle_mode(now, at, LinkModeOffer::decode(body)?)?,
             FrameKind::LaneAck => self.handle_ack(now, at, body)?,
             FrameKind::LaneFragment => return self.handle_fragment(now, at, frame),
             _ => return Ok(Handled::Deliver),
         }
         Ok(Handled::Consumed)
+    }
+
+    /// The peer wants what costs as much as so many heartbeats.
+    fn spend(&mut self, now: MonoTime, at: usize, beats: u32) -> Result<(), LinkViolation> {
+        let per_second = self.config.heartbeats_per_second;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        if lane.watch.spend(now, beats, per_second) {
+            Ok(())
+        } else {
+            Err(LinkViolation::HeartbeatStorm { per_second })
+        }
+    }
+
+    fn handle_mode(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        offer: LinkModeOffer,
+    ) -> Result<(), LinkViolation> {
+        // Each change places all classes anew, may want lanes, and is told to whoever watches.
+        if self.mode.is_news(offer) && !self.mode_changes.spend(now, MODE_CHANGE_EVERY) {
+            return Err(LinkViolation::ModeStorm);
+        }
+        let outcome = self.mode.handle_offer(offer, self.local_is_smaller);
+        if let Some(answer) = outcome.answer
+            && let Some(lane) = self.lanes.get_mut(at)
+        {
+            lane.push_own(FrameKind::LinkMode, &answer.encode());
+        }
+        if outcome.changed {
+            self.handle_mode_changed();
+        }
+        Ok(())
     }
 
     fn handle_ack(&mut self, now: MonoTime, at: usize, body: &[u8]) -> Result<(), LinkViolation> {

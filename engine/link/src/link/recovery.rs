@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hawser_wire::{
-    CloseReason, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, Heartbeat, Incarnation,
+    CloseReason, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, Incarnation,
     LaneAckEntry, LaneId, MonoTime, TrafficClass, TurnDelay,
 };
 
@@ -33,7 +33,6 @@ impl VirtualLink {
         } else {
             FrameFlags::default()
         };
-        let beat = Heartbeat { sent_nanos: now.as_nanos() }.encode();
         let mut changed = false;
         let mut dead = Vec::new();
         for lane in &mut self.lanes {
@@ -56,7 +55,7 @@ impl VirtualLink {
                 let (lane, silent_ticks) = (lane.id.lane, missed_ticks);
                 self.events.push_back(LinkEvent::Quiet { lane, silent_ticks });
             }
-            lane.push_own_flagged(FrameKind::Ping, flags, &beat);
+            lane.push_heartbeat(now, flags);
             lane.receipt.handle_tick(config.tick, lane.watch.srtt(), config.credit_bytes_max);
         }
         if changed {
@@ -87,9 +86,8 @@ impl VirtualLink {
 
     /// A heartbeat beside those of the ticks, now that the queue is gone.
     pub(super) fn measure(&mut self, now: MonoTime) {
-        let beat = Heartbeat { sent_nanos: now.as_nanos() }.encode();
         if let Some(lane) = self.carrier(TrafficClass::Control) {
-            lane.push_own_flagged(FrameKind::Ping, FrameFlags::MEASURING, &beat);
+            lane.push_heartbeat(now, FrameFlags::MEASURING);
         }
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hawser_wire::{
-    BatchWriter, CloseReason, FrameKind, Heartbeat, Incarnation, LINK_SEQUENCE_WINDOW, LaneAck,
-    LaneAckEntry, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, TrafficClass,
+    AckInterval, BatchWriter, CloseReason, FrameKind, Heartbeat, Incarnation, LINK_SEQUENCE_WINDOW,
+    LaneAck, LaneAckEntry, LaneId, LinkEpoch, LinkMode, LinkModeOffer, LinkSequence, TrafficClass,
+    TurnDelay,
 };
 
 use super::pair::{Pair, Random};
@@ -162,6 +163,59 @@ fn classes_that_come_and_go_by_the_thousand() {
 }
 
 #[test]
+fn what_needs_no_credit_by_the_thousand() {
+    let beat = Heartbeat { sent_nanos: 1 }.encode();
+    let delay = TurnDelay::new(Duration::from_millis(2)).encode();
+    let interval = AckInterval { bytes: 512 }.encode();
+    for (kind, body) in [
+        (FrameKind::Pong, &beat[..]),
+        (FrameKind::TurnDelay, &delay),
+        (FrameKind::AckInterval, &interval),
+    ] {
+        check(1, CloseReason::HeartbeatStorm, |_, _| {
+            vec![message(kind, Control, 0, body).repeat(20_000)]
+        });
+    }
+    check(1, CloseReason::HeartbeatStorm, |_, _| {
+        let of_a_newer_version =
+            |n: u64| message(FrameKind::Unknown(0xee), Control, 0, &(1_000_000 + n).to_le_bytes());
+        vec![(0..20_000).flat_map(of_a_newer_version).collect()]
+    });
+}
+
+#[test]
+fn a_mode_that_changes_over_and_over() {
+    check(1, CloseReason::ModeStorm, |_, _| {
+        let modes = [LinkMode::Collapsed, LinkMode::Separate];
+        let offers = (1..=40).zip(modes.into_iter().cycle()).map(|(generation, mode)| {
+            let offer = LinkModeOffer { generation, mode, accepted: true }.encode();
+            message(FrameKind::LinkMode, Control, 0, &offer)
+        });
+        vec![offers.flatten().collect()]
+    });
+}
+
+/// What was not asked at that time shows no round trip: who answers before it is asked, or with a time of
+/// its own, would look nearer or farther than it is.
+#[test]
+fn echoes_of_heartbeats_that_were_not_sent() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(Duration::from_millis(500));
+    let key = pair.key_of(1);
+    let trips = |pair: &Pair| {
+        let lane = pair.ends[0].lanes().find(|lane| lane.key == key).unwrap();
+        (lane.min_rtt, lane.srtt, pair.ends[0].status().min_rtt)
+    };
+    let before = trips(&pair);
+    for sent_nanos in [0, pair.now.as_nanos() - 1, pair.now.as_nanos() + 1_000_000, u64::MAX] {
+        let beat = Heartbeat { sent_nanos }.encode();
+        pair.handle_message(0, key, &message(FrameKind::Pong, Control, 0, &beat));
+    }
+    assert_eq!(pair.violations, []);
+    assert_eq!(trips(&pair), before);
+}
+
+#[test]
 fn what_a_peer_asks_for_and_does_not_read_is_bounded() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
     let key = pair.key_of(0);
@@ -208,6 +262,45 @@ fn lanes_that_come_again_as_something_else() {
         }
     };
     assert_eq!((lanes, last.close_reason()), (16, CloseReason::LinkFlapping));
+}
+
+/// The session ends when a connection comes that is one too many; that connection's lane is one of the
+/// next session, and missed when it is lost.
+#[test]
+fn connections_that_are_lost_faster_than_counts_are_exchanged() {
+    let mut pair = Pair::new(LinkConfig::default());
+    let link = &mut pair.ends[0];
+    let wanted = |link: &mut VirtualLink| {
+        let mut events = std::iter::from_fn(|| link.poll_event());
+        let is_over = |event: &LinkEvent| matches!(event, LinkEvent::SessionEnded { .. });
+        (
+            events.any(|event| is_over(&event)),
+            events.any(|e| matches!(e, LinkEvent::WantLane { .. })),
+        )
+    };
+    let mut over_at = None;
+    for epoch in 1..100 {
+        let offer = LaneOffer {
+            lane: LaneId(0),
+            class: Control,
+            epoch: LinkEpoch(epoch),
+            dialled: false,
+            peer_incarnation: Incarnation(1),
+            peer_life: None,
+            peer_stripes: true,
+            peer_takes_priority: true,
+        };
+        let key = LaneKey(epoch);
+        link.handle_lane_up(pair.now, key, offer).unwrap();
+        link.handle_lane_down(pair.now, key, "lost");
+        let (is_over, is_wanted) = wanted(link);
+        if is_over {
+            assert!(is_wanted, "the lane of epoch {epoch}");
+            over_at = Some(epoch);
+            break;
+        }
+    }
+    assert_eq!(over_at, Some(65));
 }
 
 #[test]
