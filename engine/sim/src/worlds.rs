@@ -445,20 +445,35 @@ pub fn busy_hosts() -> World {
     world
 }
 
-/// A ring of four, each link filled by flows over two hops.
-fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> World {
+/// A ring of four, each link filled in both directions by flows over two hops, of messages from so many
+/// bytes to so many.
+fn full_ring(
+    name: &'static str,
+    about: &'static str,
+    bytes: (u32, u32),
+    expect: Expectation,
+) -> World {
     let ring = |a, b| {
         let mut shape = link(a, b, 1);
-        shape.bytes_per_second = 62_500;
+        shape.bytes_per_second = 32_000;
         shape
     };
-    let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
+    let full = |path: &[u16]| flow(path, Pace::Saturating, bytes);
     World {
         name,
         about,
         nodes: 4,
         links: vec![ring(0, 1), ring(1, 2), ring(2, 3), ring(3, 0)],
-        flows: vec![full(&[0, 1, 2]), full(&[1, 2, 3]), full(&[2, 3, 0]), full(&[3, 0, 1])],
+        flows: vec![
+            full(&[0, 1, 2]),
+            full(&[1, 2, 3]),
+            full(&[2, 3, 0]),
+            full(&[3, 0, 1]),
+            full(&[0, 3, 2]),
+            full(&[3, 2, 1]),
+            full(&[2, 1, 0]),
+            full(&[1, 0, 3]),
+        ],
         link: link_config(),
         delivery: limits(),
         memory_bytes: MEMORY_BYTES,
@@ -471,10 +486,11 @@ fn full_ring(name: &'static str, about: &'static str, expect: Expectation) -> Wo
 /// It must keep moving: each flow has at least a fifth of the mean.
 #[must_use]
 pub fn saturated_ring() -> World {
-    let about = "a ring of four, every link filled by flows over two hops, keeps moving";
+    let about = "a ring of four, every link filled both ways by flows over two hops, keeps moving";
     full_ring(
         "saturated-ring",
         about,
+        (200, 7_000),
         Expectation { at_least_percent: 20, ..Expectation::default() },
     )
 }
@@ -482,8 +498,9 @@ pub fn saturated_ring() -> World {
 /// It must be fair, too.
 #[must_use]
 pub fn fair_ring() -> World {
-    let about = "the same, and flows have like shares";
-    full_ring("fair-ring", about, Expectation { fair_percent: 20, ..Expectation::default() })
+    let about = "the same with messages of one size, and flows have like shares";
+    let expect = Expectation { fair_percent: 20, ..Expectation::default() };
+    full_ring("fair-ring", about, (4000, 4000), expect)
 }
 
 /// Two sources, a relay that both use, two destinations; the first flow's way can be made slow.
