@@ -227,6 +227,66 @@ fn a_lane_that_is_reset_costs_nothing_and_leaves_the_others_alone() {
 }
 
 #[test]
+fn a_control_lane_that_is_reset_costs_nothing_and_is_there_again() {
+    let Some(world) = World::start(None, "") else { return };
+    let traffic = Traffic::start(&world.a, &world.b, 32, None);
+    for n in 0..RESETS {
+        traffic.await_more(100);
+        let (port, bulk) = (world.lane("control"), world.lane("bulk"));
+        world.namespaces.begin(Fault::Reset { port });
+        wait_for("the end of the lane", || {
+            (!world.lanes().iter().any(|(_, other)| *other == port)).then_some(())
+        });
+        // Meanwhile another lane carries control.
+        let opened = world.a.json(&["stream", "open", &format!("s{n}"), "--to", "b"]);
+        assert!(opened["pending_dst_nodes"].as_array().unwrap().is_empty(), "{opened}");
+        world.namespaces.end();
+        traffic.await_more(1_000);
+        assert_ne!(world.lane("control"), port);
+        assert_eq!(world.lane("bulk"), bulk, "the bulk lane was not reset");
+    }
+    traffic.finish(&world.a);
+}
+
+#[test]
+fn lanes_that_are_all_reset_over_and_over_cost_nothing() {
+    let Some(world) = World::start(None, "") else { return };
+    let traffic = Traffic::start(&world.a, &world.b, 32, None);
+    for _ in 0..RESETS {
+        traffic.await_more(100);
+        let before = world.lanes();
+        world.namespaces.begin(Fault::ResetAll);
+        wait_for("the end of all lanes", || {
+            (!world.lanes().iter().any(|lane| before.contains(lane))).then_some(())
+        });
+        world.namespaces.end();
+        traffic.await_more(1_000);
+    }
+    traffic.finish(&world.a);
+}
+
+#[test]
+fn what_a_silent_lane_holds_goes_over_another_one() {
+    let Some(world) = World::start(None, "") else { return };
+    let traffic = Traffic::start(&world.a, &world.b, 32, None);
+    traffic.await_more(100);
+    let port = world.lane("bulk");
+    world.namespaces.begin(Fault::Silence { port });
+    // Another lane carries bulk long before the silent one is dead.
+    wait_for("what was under way to go another way", || {
+        let events = world.a.json(&["lane", "events", "--peer", "b"]);
+        events.as_array().unwrap().iter().any(|event| event["name"] == "hedged").then_some(())
+    });
+    traffic.await_more(1_000);
+    wait_for("the end of the lane", || {
+        (!world.lanes().iter().any(|(_, other)| *other == port)).then_some(())
+    });
+    world.namespaces.end();
+    traffic.await_more(1_000);
+    traffic.finish(&world.a);
+}
+
+#[test]
 fn control_lives_beside_bulk_that_fills_a_bottleneck() {
     control_lives_beside_bulk("");
 }

@@ -23,8 +23,12 @@ const TABLE: &str = "inet faults";
 pub(crate) enum Fault {
     /// Drops all of them, silently.
     BlackHole,
-    /// Answers those of the connections from this port of the first namespace with a RST.
+    /// Drops those of the connections from this port of the first namespace.
+    Silence { port: u16 },
+    /// Answers those with a RST.
     Reset { port: u16 },
+    /// Answers all of them with a RST.
+    ResetAll,
 }
 
 /// The namespaces.
@@ -78,11 +82,14 @@ impl Namespaces {
         within(hub, &format!("nft add table {TABLE}"));
         let hook = "{ type filter hook forward priority 0 ; }";
         within(hub, &format!("nft add chain {TABLE} forward {hook}"));
+        let of_port = |port: u16, verdict: &str| {
+            ["sport", "dport"].map(|side| format!("tcp {side} {port} {verdict}")).to_vec()
+        };
         let rules = match fault {
             Fault::BlackHole => vec!["drop".to_owned()],
-            Fault::Reset { port } => ["sport", "dport"]
-                .map(|side| format!("tcp {side} {port} reject with tcp reset"))
-                .to_vec(),
+            Fault::Silence { port } => of_port(port, "drop"),
+            Fault::Reset { port } => of_port(port, "reject with tcp reset"),
+            Fault::ResetAll => vec!["meta l4proto tcp reject with tcp reset".to_owned()],
         };
         for rule in rules {
             within(hub, &format!("nft add rule {TABLE} forward {rule}"));
