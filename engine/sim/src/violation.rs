@@ -32,7 +32,8 @@ pub enum Property {
     ControlLatency,
     /// Messages arrive in time though lanes fall silent.
     MessageAge,
-    /// Bulk between two nodes stays within its bound.
+    /// Bulk between two nodes stays near what the link holds: twice 1.5 round trips and 5 ms, in 95 of
+    /// 100 looks.
     InFlight,
     /// Flows that compete for one link have like shares of it.
     Fairness,
