@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) name: Option<String>,
     pub(crate) data_dir: PathBuf,
     pub(crate) profile: &'static str,
+    /// The kernel may give pages of 2 MiB.
+    pub(crate) huge_pages: bool,
     /// None: no inbound lanes.
     pub(crate) listen: Option<String>,
     pub(crate) advertise: Option<String>,
@@ -111,6 +113,7 @@ impl Config {
             name: settings.text("node.name"),
             data_dir,
             profile: profile.name,
+            huge_pages: settings.flag("node.huge_pages"),
             listen: listen("lanes.listen"),
             advertise: settings.text("lanes.advertise"),
             dial: settings.texts("lanes.dial"),

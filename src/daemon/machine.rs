@@ -1,7 +1,9 @@
 //! What the machine grants: processors, locked memory, its name.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CpuSet, disable_transparent_huge_pages, sched_getaffinity, sched_setaffinity,
+};
 use tracing::{info, warn};
 
 use crate::cli::failure::Failure;
@@ -34,6 +36,17 @@ pub(crate) fn pin(processor: usize, thread: &str) -> Result<(), Failure> {
     sched_setaffinity(None, &set).map_err(|errno| {
         Failure::plain(format!("cannot pin the {thread} thread to processor {processor}: {errno}"))
     })
+}
+
+/// Whether memory that this process takes from now on may come in pages of 2 MiB.
+///
+/// The allocator's memory asks for them (`madvise`), and is taken while messages pass: to clear one
+/// takes a millisecond and more, which every call waits for that the thread has; see
+/// `docs/adr/0024-huge-pages.md`.
+pub(crate) fn allow_huge_pages(are_allowed: bool) {
+    if let Err(errno) = disable_transparent_huge_pages(!are_allowed) {
+        warn!(%errno, are_allowed, "cannot say whether huge pages are allowed: threads may stop for milliseconds");
+    }
 }
 
 /// Raises soft limits to what is allowed, and says what may be too little for `shards` rings.

@@ -45,6 +45,7 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
     let config = Config::from_settings(start.settings.clone())?;
     let level = logging::start(&config.log_level, config.log_json)?;
     end_on_panic();
+    machine::allow_huge_pages(config.huge_pages);
     let plan = config.cores.plan(&machine::usable_processors()?)?;
     say_plan(&config, &plan);
     machine::check_limits(plan.shards.len());

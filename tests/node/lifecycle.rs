@@ -136,6 +136,19 @@ fn sighup_takes_the_log_level_and_names_what_needs_a_restart() {
 }
 
 #[test]
+fn a_node_has_huge_pages_only_if_that_is_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, config, says) in
+        [("a", "", "THP_enabled:\t0"), ("b", "[node]\nhuge_pages = true\n", "THP_enabled:\t1")]
+    {
+        let node = Node::start(directory.path(), &Spec { config, ..Spec::dialling(name) });
+        let status = format!("/proc/{}/status", node.process.0.id());
+        let status = fs::read_to_string(status).unwrap();
+        assert!(status.lines().any(|line| line == says), "{says:?} in {status}");
+    }
+}
+
+#[test]
 fn a_stopped_mesh_starts_again() {
     let mesh = Mesh::start();
     mesh.a.run(&["mesh", "stop"]).ok();
