@@ -9,6 +9,7 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod egress;
 mod tenants;
 
 use bytes::Bytes;
