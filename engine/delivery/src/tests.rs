@@ -9,6 +9,7 @@
 )]
 
 mod agreement;
+mod credit;
 mod gaps;
 mod misbehaviour;
 mod paths;
