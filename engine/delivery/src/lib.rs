@@ -31,6 +31,8 @@ mod violation;
 mod window_budget;
 
 #[cfg(test)]
+mod seeded;
+#[cfg(test)]
 mod tests;
 
 pub use consumers::{ConsumerError, ConsumerStart};

@@ -168,6 +168,22 @@ impl PathWindows {
         }
     }
 
+    /// The window lets `who` send, and the first link of the path does not: it is full, or others have
+    /// their turn there. While nothing is under way the window is not what is too little: nobody waits
+    /// for it any more, and who did is woken.
+    ///
+    /// Else one that waits for its turn at the link, maybe behind many of its tenant, would make the
+    /// path's streams of every other tenant wait as long.
+    pub fn handle_no_room(&mut self, key: PathKey, who: StreamKey) {
+        let Some(path) = self.paths.get_mut(&key) else { return };
+        if path.window.in_flight_bytes() == 0 {
+            path.turn = None;
+            path.rounds.leave(who);
+            self.woken.extend(path.rounds.waiting());
+            path.rounds.clear();
+        }
+    }
+
     /// A relay said that it dropped a record of the path for want of room.
     pub fn handle_loss(&mut self, now: MonoTime, key: PathKey) {
         if let Some(path) = self.paths.get_mut(&key) {

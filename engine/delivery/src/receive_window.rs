@@ -209,6 +209,55 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_slow_is_not_held_to_it_and_one_that_has_kept_up_may_be_slow_once() {
+        let mut window = ReceiveWindow::new(&DeliveryLimits::default());
+        window.begin(true);
+        let initial = window.bytes();
+        let consume = |window: &mut ReceiveWindow, came: u64, after: u64, end: u64| {
+            window.handle_taken(at(came), StreamOffset(end));
+            window.handle_consumed(at(came + after), StreamOffset(end), false);
+        };
+        consume(&mut window, 0, 300, 1);
+        window.handle_limited(initial, initial);
+        assert_eq!(window.bytes(), initial, "it is slow");
+        consume(&mut window, 1000, 10, 2);
+        consume(&mut window, 2000, 300, 3);
+        window.handle_limited(initial, initial);
+        assert_eq!(window.bytes(), 2 * initial);
+        window.handle_limited(2 * initial, 2 * initial);
+        assert_eq!(window.bytes(), 2 * initial, "what it did before it grew counts no more");
+    }
+
+    #[test]
+    fn it_is_never_larger_than_it_may_be() {
+        for (window_kib, expected) in [(64, [64, 64, 64]), (700, [256, 512, 700])] {
+            let window_bytes = window_kib * KIB;
+            let limits = DeliveryLimits { window_bytes, ..DeliveryLimits::default() };
+            let mut window = ReceiveWindow::new(&limits);
+            window.begin(true);
+            let sizes = [1, 2, 3].map(|trip| {
+                let bytes = window.bytes();
+                window.handle_handed_out(trip << 30, trip << 30);
+                bytes / KIB
+            });
+            assert_eq!(sizes, expected);
+            assert_eq!(window.bytes(), window_bytes);
+        }
+    }
+
+    #[test]
+    fn what_stood_in_a_queue_before_it_grew_says_nothing_of_now() {
+        let mut window = ReceiveWindow::new(&DeliveryLimits::default());
+        window.begin(true);
+        let initial = window.bytes();
+        window.handle_taken(at(0), StreamOffset(1));
+        window.handle_handed_out(initial, initial);
+        window.handle_consumed(at(10), StreamOffset(1), false);
+        window.handle_limited(2 * initial, 2 * initial);
+        assert_eq!(window.bytes(), 2 * initial);
+    }
+
+    #[test]
     fn a_source_that_does_not_say_what_limits_it_has_all_of_it() {
         let limits = DeliveryLimits::default();
         let mut window = ReceiveWindow::new(&limits);

@@ -116,6 +116,18 @@ impl TenantRounds {
         }
     }
 
+    /// Those that wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = StreamId> {
+        self.tenants.iter().flat_map(move |account| {
+            let tenant = account.tenant;
+            let waits = move |&stream: &StreamId| {
+                let known = self.streams.get(&StreamKey { tenant, stream });
+                known.is_some_and(|account| account.waits)
+            };
+            account.ring.iter().copied().filter(waits)
+        })
+    }
+
     /// A stream that waits has sent so much.
     pub fn spend(&mut self, who: StreamKey, bytes: u64) {
         let Some(account) = self.streams.get_mut(&who) else { return };

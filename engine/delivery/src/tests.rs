@@ -9,6 +9,7 @@
 )]
 
 mod agreement;
+mod credit;
 mod gaps;
 mod misbehaviour;
 mod paths;
@@ -22,6 +23,7 @@ use hawser_wire::{
     RecordBuilder, RecordView, StreamAck, StreamId, StreamOffset, StreamSync, TenantId, put_varint,
 };
 
+use crate::seeded::Seeded;
 use crate::{
     ConsumerStart, DeliveryLimits, PublishError, RecordOutcome, StreamReceiver, StreamSender,
     TransmitBody, WindowBudget,
@@ -79,19 +81,6 @@ fn sender(epoch: u64, fresh: bool) -> StreamSender {
 fn receiver(epoch: u64, consumers: &[(&str, u64)]) -> StreamReceiver {
     let consumers = consumers.iter().map(|&(name, next)| (name, StreamOffset(next)));
     StreamReceiver::new(TENANT, STREAM, BootEpoch(epoch), epoch > 1, consumers, limits())
-}
-
-/// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 enum Packet {

@@ -160,6 +160,11 @@ mod tests {
         budget.release(TENANTS[0], &mut first);
         budget.release(TENANTS[1], &mut second);
         assert_eq!((budget.used_bytes(), budget.tenants.len()), (0, 0));
+        // Who has given back all has nothing of others' to give back.
+        budget.allot(TENANTS[0], &mut second, MIB, 0);
+        budget.release(TENANTS[0], &mut first);
+        assert_eq!(budget.used_bytes(), MIB);
+        budget.release(TENANTS[0], &mut second);
         let mut none = WindowBudget::new(0);
         assert_eq!(none.allot(TENANTS[0], &mut first, MIB, 0), WINDOW_BYTES_MIN, "one at a time");
     }

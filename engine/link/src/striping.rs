@@ -96,6 +96,12 @@ impl Striping {
         self.of(flow).map(|channel| channel.queue.bytes())
     }
 
+    /// The least that waits of one that has a channel, in bytes.
+    pub(crate) fn least_queued(&self, origin: Origin) -> Option<usize> {
+        let channels = self.channels.iter().filter(|channel| channel.origin == origin);
+        channels.map(|channel| channel.queue.bytes()).min()
+    }
+
     /// The stamp of a stream's next frame. A stream without a channel gets one if it `asks` for it, the
     /// peer knows of striping, and a channel is free.
     pub(crate) fn stamp(&mut self, flow: Flow, origin: Origin, asks: bool) -> Option<StripeStamp> {

@@ -124,8 +124,14 @@ impl Simulation {
         let has_room = machine.is_up() && machine.has_room(state.shape.class, name);
         let path = state.source.path;
         let transmit = state.source.sender.poll_transmit(now, |offer| {
-            windows.may_send(now, path, who, offer.len_bytes)
-                && rounds.may_send(who, egress, has_room)
+            if !windows.may_send(now, path, who, offer.len_bytes) {
+                return false;
+            }
+            let may = rounds.may_send(who, egress, has_room);
+            if !may {
+                windows.handle_no_room(path, who);
+            }
+            may
         });
         let sent = transmit.is_some();
         if let Some(transmit) = transmit {

@@ -12,22 +12,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::*;
+use crate::seeded::Seeded;
 
 const RECORD: u64 = 16 << 10;
 const KIB: u64 = 1 << 10;
-
-/// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 fn limits() -> PathWindowLimits {
     PathWindowLimits {

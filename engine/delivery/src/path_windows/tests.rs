@@ -9,6 +9,7 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+mod egress;
 mod tenants;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use hawser_wire::{
 };
 
 use super::*;
+use crate::seeded::Seeded;
 use crate::{
     ConsumerStart, DeliveryLimits, RecordOutcome, StreamReceiver, TransmitBody, WindowBudget,
 };
@@ -35,19 +37,6 @@ const KIB: u64 = 1 << 10;
 /// Memory for all.
 fn plenty() -> WindowBudget {
     WindowBudget::new(1 << 40)
-}
-
-/// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 fn stream_key(source: usize, stream: usize, tenant: TenantId) -> StreamKey {

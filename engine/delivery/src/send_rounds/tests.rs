@@ -27,8 +27,8 @@ const fn shape(tenant: u8, bytes: u64, over: &'static [u8]) -> Shape {
 struct Driver {
     rounds: SendRounds<u8>,
     shapes: Vec<Shape>,
-    /// Streams that have nothing to send.
-    idle: Vec<usize>,
+    /// What streams have left to send; others always have more.
+    left: BTreeMap<usize, u64>,
     room: u64,
     stuck: Vec<u8>,
     queued: BTreeMap<u8, u64>,
@@ -42,7 +42,7 @@ impl Driver {
         Self {
             rounds: SendRounds::default(),
             shapes: shapes.to_vec(),
-            idle: Vec::new(),
+            left: BTreeMap::new(),
             room,
             stuck: stuck.to_vec(),
             queued: BTreeMap::new(),
@@ -76,7 +76,8 @@ impl Driver {
         let (who, Shape { bytes, over, .. }) = (self.key(at), self.shapes[at]);
         self.rounds.begin_visit(granted);
         loop {
-            let wanted = if self.idle.contains(&at) { &[][..] } else { over };
+            let has_more = self.left.get(&at).is_none_or(|&left| left > 0);
+            let wanted = if has_more { over } else { &[][..] };
             // As a source does: the first destination that can take one.
             let go = wanted.iter().find(|&&egress| {
                 let has_room = self.queued.get(&egress).is_none_or(|&had| had < self.room);
@@ -85,6 +86,9 @@ impl Driver {
             let Some(&egress) = go else { break };
             *self.queued.entry(egress).or_default() += bytes;
             *self.sent.entry((at, egress)).or_default() += bytes;
+            if let Some(left) = self.left.get_mut(&at) {
+                *left -= bytes;
+            }
             self.rounds.note_sent(who, egress, bytes);
         }
         self.rounds.end_visit(who);
@@ -140,7 +144,7 @@ fn a_tenant_that_has_nothing_to_send_leaves_all_to_others_at_once() {
     let room = 256 << 10;
     let mut driver = Driver::new(&shapes, room, &[]);
     driver.run(100);
-    driver.idle.push(3);
+    driver.left.insert(3, 0);
     let (before, visits) = (driver.over(1), driver.visits);
     for _ in 0..100 {
         driver.turn([]);
@@ -200,6 +204,61 @@ fn a_turn_of_the_driver_is_over_after_some_quanta_and_the_next_goes_on() {
         assert_eq!(sent, turn * TURN_BYTES_MAX);
     }
     assert_alike(&driver.over(1));
+}
+
+#[test]
+fn many_that_have_a_little_each_do_not_keep_the_driver_from_its_sockets() {
+    let mut driver = Driver::new(&vec![shape(1, 8192, &[1]); 250], u64::MAX, &[]);
+    driver.left = (0..250).map(|at| (at, 8192)).collect();
+    driver.turn(0..250);
+    assert_eq!(driver.over(1).iter().sum::<u64>(), TURN_BYTES_MAX, "then it looks again");
+    driver.turn([]);
+    assert_eq!(driver.over(1), [8192; 250], "and none is forgotten");
+}
+
+#[test]
+fn who_has_sent_all_that_it_had_makes_nobody_wait() {
+    let shapes = [shape(1, 20_000, &[1]), shape(2, 1000, &[1])];
+    let mut driver = Driver::new(&shapes, 20_000, &[1]);
+    driver.left = BTreeMap::from([(0, 40_000)]);
+    driver.turn([0]);
+    driver.stuck.clear();
+    // It is touched each time, as a stream is whose records are acknowledged.
+    driver.turn([0]);
+    driver.turn([0]);
+    assert_eq!((driver.over(1)[0], driver.left[&0]), (40_000, 0));
+    let before = driver.visits;
+    driver.left.insert(1, 1000);
+    driver.turn([1]);
+    assert_eq!((driver.over(1)[1], driver.visits - before), (1000, 1), "it sends at once");
+}
+
+#[test]
+fn who_sends_its_last_elsewhere_makes_nobody_wait() {
+    let shapes = [shape(1, 20_000, &[1]), shape(2, 1000, &[1])];
+    let mut driver = Driver::new(&shapes, 1_000_000, &[1]);
+    driver.left = BTreeMap::from([(0, 100_000), (1, 1000)]);
+    driver.turn([0]);
+    driver.stuck.clear();
+    driver.shapes[0].over = &[1, 2];
+    // Its turn over the first link ends before it has sent all; what is left goes over the other one.
+    driver.turn([]);
+    assert_eq!((driver.over(1)[0], driver.over(2)[0], driver.left[&0]), (80_000, 20_000, 0));
+    let before = driver.visits;
+    driver.turn([1]);
+    assert_eq!(driver.visits - before, 1, "nobody waits there");
+}
+
+#[test]
+fn a_turn_costs_nothing_for_those_that_wait_for_a_link_that_is_full() {
+    let mut driver = Driver::new(&vec![shape(1, 20_000, &[1]); 250], 100_000, &[1]);
+    driver.turn(0..250);
+    driver.rounds.begin_turn();
+    let next = driver.rounds.next(|egress, stream| {
+        assert_eq!((egress, stream), (1, None), "it is asked of the link, not for each stream");
+        false
+    });
+    assert_eq!(next, None);
 }
 
 #[test]

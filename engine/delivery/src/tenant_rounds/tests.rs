@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::seeded::Seeded;
 
 const MIB: u64 = 1 << 20;
 
@@ -213,19 +214,6 @@ fn no_debt_is_paid_while_nobody_can_use_a_turn() {
     });
     let first = first.count();
     assert!((10..=12).contains(&first), "{first} quanta before the debtor's next");
-}
-
-/// A small generator of its own, so that a seed means the same for ever (Vigna, splitmix64).
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 #[test]

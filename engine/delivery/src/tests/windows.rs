@@ -253,6 +253,28 @@ fn streams_that_rest_leave_the_memory_to_those_that_do_not() {
 }
 
 #[test]
+fn what_is_held_and_what_may_be_sent_count_though_there_is_no_more_to_be_had() {
+    const OTHER: TenantId = TenantId::from_bytes([5; 16]);
+    for trips in [3, 100] {
+        let mut budget = WindowBudget::new(16 << 20);
+        let mut wire = Wire::unread(0);
+        for trip in 0..trips {
+            wire.trip(trip * 20, &mut budget);
+        }
+        let counted = wire.receiver.buffered_bytes() + wire.receiver.credit_left();
+        assert!(counted > 256 * KIB, "{counted}");
+        // Others take all there is.
+        let mut others = 0;
+        budget.allot(OTHER, &mut others, 0, 16 << 20);
+        wire.receiver.handle_path();
+        wire.receiver.poll_ack(at(trips * 20), &mut budget).unwrap();
+        // The last record may end above what was granted.
+        let used = budget.used_bytes() + RECORD_BYTES_TARGET as u64 - others;
+        assert!(used >= counted, "{used} of {counted}");
+    }
+}
+
+#[test]
 fn one_that_never_carried_anything_counts_with_the_least_window() {
     let mut budget = plenty();
     let mut receiver = attached(1, &[]);

@@ -48,11 +48,7 @@ impl VirtualLink {
             }
             TrafficClass::Priority if self.peer_takes_priority => self.has_priority_room(),
             TrafficClass::Priority | TrafficClass::Bulk => match self.striping.queued_of(flow) {
-                // What each of its lanes may have.
-                Some(waits) => {
-                    let lanes = self.bulk_lanes();
-                    waits < self.send_ahead_bytes().saturating_mul(lanes) && self.takes_own_bulk()
-                }
+                Some(waits) => waits < self.striped_ahead_bytes() && self.takes_own_bulk(),
                 None => self.has_bulk_room(flow),
             },
         }
@@ -70,11 +66,15 @@ impl VirtualLink {
         if is_one_queue {
             return !self.has_room(class, Flow::default());
         }
-        // Streams that move or are striped have queues of their own.
-        let is_unbound = self.flows.is_moving() || self.striping.channels() > 0;
+        // Streams that move or are striped have queues of their own. Who is told that the link is not full
+        // asks for each stream that waits, in each turn: of those that are striped it is told only if one
+        // has room. Streams move for a round trip at most.
+        let striped = self.striping.least_queued(Origin::Own);
+        let has_unbound_room = self.flows.is_moving()
+            || striped.is_some_and(|waits| waits < self.striped_ahead_bytes());
         let mut carrying =
             self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
-        let has_room = is_unbound || carrying.any(|lane| self.lane_has_room(lane));
+        let has_room = has_unbound_room || carrying.any(|lane| self.lane_has_room(lane));
         !has_room || !self.takes_own_bulk()
     }
 
@@ -280,6 +280,11 @@ impl VirtualLink {
         let most = self.config.send_ahead_bytes;
         let slow = usize::try_from(self.in_flight_bound.saturating_mul(4)).unwrap_or(usize::MAX);
         slow.max(SEND_AHEAD_BYTES_MIN).min(most)
+    }
+
+    /// As [`Self::send_ahead_bytes`], of a striped stream: what each of its lanes may have.
+    fn striped_ahead_bytes(&self) -> usize {
+        self.send_ahead_bytes().saturating_mul(self.bulk_lanes())
     }
 
     /// Batches close at a quantum while something urgent waits or the link is slow: whatever comes

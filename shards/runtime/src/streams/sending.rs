@@ -58,7 +58,11 @@ pub(super) fn send_from<I: ShardIo>(
                     return false;
                 };
                 let has_room = forwarder.has_room(neighbour, class, who.stream);
-                shared.rounds.may_send(who, (neighbour, class), has_room)
+                let may = shared.rounds.may_send(who, (neighbour, class), has_room);
+                if let Some(key) = window.filter(|_| !may) {
+                    shared.windows.handle_no_room(key, who);
+                }
+                may
             })
         });
         let Some(transmit) = next else { break };

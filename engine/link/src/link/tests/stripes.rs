@@ -54,6 +54,25 @@ fn a_striped_stream_takes_all_bulk_lanes_and_keeps_its_order() {
 }
 
 #[test]
+fn a_link_is_full_once_its_own_striped_streams_have_no_room_either() {
+    for origin in [Origin::Own, Origin::Foreign] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+        pair.push_striped(0, origin, STREAM, 100).unwrap();
+        for stream in (0..64).filter(|&stream| stream != STREAM) {
+            while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream }) {
+                pair.push(0, Bulk, Origin::Own, stream, 20_000).unwrap();
+            }
+        }
+        // What waits of others' streams is no room for own ones.
+        assert_eq!(pair.ends[0].is_full(Bulk), origin == Origin::Foreign);
+        while pair.ends[0].has_room(Bulk, FLOW) {
+            pair.push_striped(0, origin, STREAM, 20_000).unwrap();
+        }
+        assert!(pair.ends[0].is_full(Bulk));
+    }
+}
+
+#[test]
 fn control_and_priority_are_never_striped() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
     for _ in 0..50 {
