@@ -173,7 +173,7 @@ impl Simulation {
             && self.network.can_write(&mut self.queue, end)
             && let Some(transmit) = self.ends[link_end].machine.poll_transmit(now, end.key())
         {
-            self.network.write(&mut self.queue, end, &transmit.frames.concat());
+            self.network.write(&mut self.queue, end, transmit.frames);
         }
     }
 
