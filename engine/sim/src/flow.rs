@@ -24,6 +24,13 @@ pub(crate) fn stream_id(flow: usize) -> StreamId {
     StreamId::from_bytes(bytes)
 }
 
+/// The flow whose stream has this id, if it is one that [`stream_id`] makes.
+pub(crate) fn flow_of(stream: StreamId) -> Option<usize> {
+    let tail = stream.as_bytes().last_chunk::<8>()?;
+    let flow = usize::try_from(u64::from_be_bytes(*tail)).ok()?;
+    (stream_id(flow) == stream).then_some(flow)
+}
+
 /// The id of the flow's stream, and of the tenant of that number.
 pub(crate) fn stream_key(flow: usize, tenant: u8) -> StreamKey {
     let mut bytes = [0; 16];

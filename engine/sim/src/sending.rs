@@ -4,7 +4,7 @@ use hawser_delivery::{StreamKey, TransmitBody};
 use hawser_link::{Flow, FrameParts, Origin, RefusedLimit};
 use hawser_wire::{FrameFlags, FrameKind, StreamId, TrafficClass};
 
-use crate::flow::stream_id;
+use crate::flow::flow_of;
 use crate::node::{Egress, Node};
 use crate::simulation::Simulation;
 use crate::traffic::flow_name;
@@ -43,7 +43,8 @@ impl Simulation {
 
     /// A node's source of that name.
     fn source_of(&self, node: usize, stream: StreamId) -> Option<usize> {
-        self.nodes[node].sources.iter().copied().find(|&flow| stream_id(flow) == stream)
+        let flow = flow_of(stream)?;
+        self.nodes[node].sources.contains(&flow).then_some(flow)
     }
 
     /// Who waits for a link of a node and has its turn there now.

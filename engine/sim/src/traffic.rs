@@ -8,7 +8,7 @@ use hawser_wire::{
 };
 
 use crate::event::Event;
-use crate::flow::{PATH, stream_id};
+use crate::flow::{PATH, flow_of};
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
 use crate::world::Pace;
@@ -277,9 +277,7 @@ impl Simulation {
     /// Tells a stream's source that a node on its path, which may be its own, has dropped a record.
     fn tell_source(&mut self, relay: usize, stream: StreamId, reason: NoticeReason) {
         let now = self.queue.now();
-        let Some(flow) = (0..self.flows.len()).find(|&flow| stream_id(flow) == stream) else {
-            return;
-        };
+        let Some(flow) = flow_of(stream).filter(|&flow| flow < self.flows.len()) else { return };
         if self.node_of_source(flow) == relay {
             let congested = reason == NoticeReason::Congested;
             let windows = &mut self.nodes[relay].windows;
