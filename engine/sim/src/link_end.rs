@@ -99,7 +99,7 @@ impl LinkEnd {
 
     /// Without a lane that is heard, be it for a moment, it delivers what it holds.
     pub(crate) fn note_usable(&mut self) {
-        self.excuses_order |= !self.machine.is_usable();
+        self.excuses_order = self.excuses_order || !self.machine.is_usable();
     }
 
     /// Gives the link a frame.
