@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use hawser_delivery::{PathWindowLimits, PathWindows, SendRounds, StreamKey, WindowBudget};
 use hawser_link::Handled;
 use hawser_wire::{FrameIter, MonoTime, NodeId, TrafficClass};
@@ -83,11 +84,14 @@ impl Node {
     }
 }
 
+/// Of a message so long a record is kept as a part of it, as in a node: to find memory for the next
+/// message costs less than to copy the record.
+const SHARED_BYTES_MIN: usize = 8 << 10;
+
 /// The message begins with a frame that must survive.
-fn is_counted(message: &[u8]) -> bool {
-    FrameIter::new(message)
-        .next()
-        .is_some_and(|frame| frame.is_ok_and(|frame| frame.header.link_sequence.0 != 0))
+fn is_counted(frames: &FrameIter<'_>) -> bool {
+    let mut frames = frames.clone();
+    frames.next().is_some_and(|frame| frame.is_ok_and(|frame| frame.header.link_sequence.0 != 0))
 }
 
 impl Simulation {
@@ -132,14 +136,16 @@ impl Simulation {
             let len = u64::try_from(message.len()).unwrap_or(u64::MAX);
             self.note_as(self.ends[link_end].node, "message", [end.key().0, len]);
             self.messages_read = self.messages_read.saturating_add(1);
-            let counted = self.mutation.is_some() && is_counted(&message);
-            if !(counted && self.mutate(Mutation::LoseMessage)) {
-                self.handle_message(link_end, end, &message);
+            if message.len() < SHARED_BYTES_MIN {
+                self.read_message(link_end, end, &FrameIter::new(&message));
+                self.network.recycle(message);
+            } else {
+                let message = Bytes::from(message);
+                self.read_message(link_end, end, &FrameIter::shared(&message));
+                if let Ok(buffer) = message.try_into_mut() {
+                    self.network.recycle(buffer.into());
+                }
             }
-            if counted && self.is_up(end) && self.mutate(Mutation::RepeatMessage) {
-                self.handle_message(link_end, end, &message);
-            }
-            self.network.recycle(message);
         }
         if self.is_up(end)
             && let Some(ending) = self.network.ending(end)
@@ -152,11 +158,21 @@ impl Simulation {
         }
     }
 
-    fn handle_message(&mut self, link_end: usize, end: End, message: &[u8]) {
+    fn read_message(&mut self, link_end: usize, end: End, frames: &FrameIter<'_>) {
+        let counted = self.mutation.is_some() && is_counted(frames);
+        if !(counted && self.mutate(Mutation::LoseMessage)) {
+            self.handle_message(link_end, end, frames.clone());
+        }
+        if counted && self.is_up(end) && self.mutate(Mutation::RepeatMessage) {
+            self.handle_message(link_end, end, frames.clone());
+        }
+    }
+
+    fn handle_message(&mut self, link_end: usize, end: End, frames: FrameIter<'_>) {
         let now = self.queue.now();
         self.ends[link_end].machine.handle_bytes(end.key());
         self.ends[link_end].heard_ledger = self.ledger_of(end.other());
-        for frame in FrameIter::new(message) {
+        for frame in frames {
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(error) => {
