@@ -1,6 +1,3 @@
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use hawser_wire::StreamId;
 
 use crate::tenant_rounds::QUANTUM_BYTES;
@@ -30,7 +27,8 @@ struct Egress {
 /// [`Self::note_sent`] for each that it has sent, until there is none, [`Self::end_visit`].
 #[derive(Debug)]
 pub struct SendRounds<E> {
-    egresses: BTreeMap<E, Egress>,
+    /// In their order. They are few, and come and go seldom.
+    egresses: Vec<(E, Egress)>,
     /// The last that had somebody's turn.
     last: Option<E>,
     turn: u64,
@@ -44,7 +42,7 @@ pub struct SendRounds<E> {
 impl<E> Default for SendRounds<E> {
     fn default() -> Self {
         Self {
-            egresses: BTreeMap::new(),
+            egresses: Vec::new(),
             last: None,
             turn: 0,
             visit: 0,
@@ -73,7 +71,11 @@ impl<E: Copy + Ord> SendRounds<E> {
     pub fn may_send(&mut self, who: StreamKey, egress: E, has_room: bool) -> bool {
         let (turn, visit) = (self.turn, self.visit);
         let is_granted = self.granted == Some(egress);
-        let state = self.egresses.entry(egress).or_default();
+        let at = self.position(egress).unwrap_or_else(|at| {
+            self.egresses.insert(at, (egress, Egress::default()));
+            at
+        });
+        let Some((_, state)) = self.egresses.get_mut(at) else { return false };
         state.begin(turn, visit);
         let may = if state.rounds.is_empty() {
             state.visit_bytes < QUANTUM_BYTES
@@ -91,7 +93,7 @@ impl<E: Copy + Ord> SendRounds<E> {
     /// The visited stream has sent a record.
     pub fn note_sent(&mut self, who: StreamKey, egress: E, bytes: u64) {
         self.is_wanted = false;
-        let Some(state) = self.egresses.get_mut(&egress) else { return };
+        let Some(state) = self.state_mut(egress) else { return };
         state.turn_bytes = state.turn_bytes.saturating_add(bytes);
         state.visit_bytes = state.visit_bytes.saturating_add(bytes);
         state.rounds.spend(who, bytes);
@@ -101,7 +103,7 @@ impl<E: Copy + Ord> SendRounds<E> {
     /// turn at once.
     pub fn end_visit(&mut self, who: StreamKey) {
         let Some(egress) = self.granted.take().filter(|_| !self.is_wanted) else { return };
-        if let Some(state) = self.egresses.get_mut(&egress) {
+        if let Some(state) = self.state_mut(egress) {
             state.rounds.leave(who);
         }
     }
@@ -112,27 +114,28 @@ impl<E: Copy + Ord> SendRounds<E> {
         &mut self,
         mut has_room: impl FnMut(E, Option<StreamId>) -> bool,
     ) -> Option<(E, StreamKey)> {
-        for _ in 0..self.egresses.len() {
-            let at = self.last.filter(|last| self.egresses.contains_key(last));
-            let egress = at.or_else(|| self.following(None))?;
-            let state = self.egresses.get_mut(&egress)?;
-            let is_over = state.turn == self.turn && state.turn_bytes >= TURN_BYTES_MAX;
+        let (turn, count) = (self.turn, self.egresses.len());
+        let last = self.last.and_then(|last| self.position(last).ok()).unwrap_or(0);
+        for step in 0..count {
+            let at = last.saturating_add(step).checked_rem(count)?;
+            let (egress, state) = self.egresses.get_mut(at)?;
+            let is_over = state.turn == turn && state.turn_bytes >= TURN_BYTES_MAX;
             if !state.rounds.is_empty()
                 && !is_over
-                && has_room(egress, None)
-                && let Some(who) = state.rounds.next(|stream| has_room(egress, Some(stream)))
+                && has_room(*egress, None)
+                && let Some(who) = state.rounds.next(|stream| has_room(*egress, Some(stream)))
             {
-                self.last = Some(egress);
-                return Some((egress, who));
+                self.last = Some(*egress);
+                return Some((*egress, who));
             }
-            self.last = self.following(Some(egress));
         }
+        self.last = self.egresses.get(last).map(|&(egress, _)| egress);
         None
     }
 
     /// A stream sends nothing more.
     pub fn leave(&mut self, who: StreamKey) {
-        for state in self.egresses.values_mut() {
+        for (_, state) in &mut self.egresses {
             state.rounds.leave(who);
         }
     }
@@ -142,11 +145,14 @@ impl<E: Copy + Ord> SendRounds<E> {
         self.egresses.clear();
     }
 
-    /// The egress behind another one, in a circle.
-    fn following(&self, last: Option<E>) -> Option<E> {
-        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.egresses.range((behind, Bound::Unbounded)).next();
-        next.or_else(|| self.egresses.iter().next()).map(|(&egress, _)| egress)
+    /// Where an egress stands, or would stand.
+    fn position(&self, egress: E) -> Result<usize, usize> {
+        self.egresses.binary_search_by_key(&egress, |&(other, _)| other)
+    }
+
+    fn state_mut(&mut self, egress: E) -> Option<&mut Egress> {
+        let at = self.position(egress).ok()?;
+        self.egresses.get_mut(at).map(|(_, state)| state)
     }
 }
 

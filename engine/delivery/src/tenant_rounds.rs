@@ -31,7 +31,52 @@ struct TenantAccount {
     /// Of its streams.
     waiting: usize,
     /// Those that wait and those that left with a debt; whose turn it is comes first.
-    ring: VecDeque<StreamId>,
+    ring: VecDeque<Seat>,
+}
+
+/// A stream in its tenant's ring, and the place of its account.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    stream: StreamId,
+    place: usize,
+}
+
+/// Of all streams, by their places.
+#[derive(Debug, Default)]
+struct Accounts {
+    accounts: Vec<StreamAccount>,
+    /// Places that are free.
+    free: Vec<usize>,
+}
+
+impl Accounts {
+    fn open(&mut self, account: StreamAccount) -> usize {
+        if let Some(place) = self.free.pop()
+            && let Some(free) = self.accounts.get_mut(place)
+        {
+            *free = account;
+            return place;
+        }
+        self.accounts.push(account);
+        self.accounts.len().saturating_sub(1)
+    }
+
+    fn close(&mut self, place: usize) {
+        self.free.push(place);
+    }
+
+    fn get(&self, place: usize) -> Option<&StreamAccount> {
+        self.accounts.get(place)
+    }
+
+    fn get_mut(&mut self, place: usize) -> Option<&mut StreamAccount> {
+        self.accounts.get_mut(place)
+    }
+
+    fn clear(&mut self) {
+        self.accounts.clear();
+        self.free.clear();
+    }
 }
 
 /// Whose turn it is among streams that want what is too little for all: deficit round robin (Shreedhar
@@ -46,10 +91,13 @@ struct TenantAccount {
 pub struct TenantRounds {
     /// Whose turn it is comes first.
     tenants: VecDeque<TenantAccount>,
-    streams: HashMap<StreamKey, StreamAccount>,
+    accounts: Accounts,
+    /// Where each stream has its account. To hash a name takes longer than all else that a turn does: it is
+    /// asked for none that stands in a ring's front.
+    places: HashMap<StreamKey, usize>,
     waiting: usize,
     /// Of tenants that are gone, for those to come.
-    spare: Vec<VecDeque<StreamId>>,
+    spare: Vec<VecDeque<Seat>>,
 }
 
 impl TenantRounds {
@@ -69,8 +117,9 @@ impl TenantRounds {
     /// changes if it waits already.
     pub fn wait(&mut self, who: StreamKey, sent_bytes: u64) {
         let deficit_bytes = QUANTUM.saturating_sub(signed(sent_bytes));
-        let known = self.streams.get_mut(&who);
-        if known.as_ref().is_some_and(|account| account.waits) {
+        let known = self.place(who);
+        let account = known.and_then(|place| self.accounts.get_mut(place));
+        if account.as_ref().is_some_and(|account| account.waits) {
             return;
         }
         let at = self.tenants.iter().position(|account| account.tenant == who.tenant);
@@ -81,11 +130,12 @@ impl TenantRounds {
             self.tenants.len().saturating_sub(1)
         });
         let Some(tenant) = self.tenants.get_mut(at) else { return };
-        if let Some(account) = known {
+        if let Some(account) = account {
             account.waits = true;
         } else {
-            self.streams.insert(who, StreamAccount { deficit_bytes, waits: true });
-            tenant.ring.push_back(who.stream);
+            let place = self.accounts.open(StreamAccount { deficit_bytes, waits: true });
+            self.places.insert(who, place);
+            tenant.ring.push_back(Seat { stream: who.stream, place });
         }
         tenant.waiting = tenant.waiting.saturating_add(1);
         self.waiting = self.waiting.saturating_add(1);
@@ -93,7 +143,7 @@ impl TenantRounds {
 
     /// A stream wants nothing more, if it did.
     pub fn leave(&mut self, who: StreamKey) {
-        let account = self.streams.get_mut(&who).filter(|account| account.waits);
+        let account = self.account_mut(who).filter(|account| account.waits);
         let Some(account) = account else { return };
         account.waits = false;
         account.deficit_bytes = account.deficit_bytes.min(0);
@@ -109,7 +159,8 @@ impl TenantRounds {
     /// Nobody waits, and nobody owes anything.
     pub fn clear(&mut self) {
         self.waiting = 0;
-        self.streams.clear();
+        self.accounts.clear();
+        self.places.clear();
         for mut tenant in self.tenants.drain(..) {
             tenant.ring.clear();
             self.spare.push(tenant.ring);
@@ -130,7 +181,7 @@ impl TenantRounds {
 
     /// A stream that waits has sent so much.
     pub fn spend(&mut self, who: StreamKey, bytes: u64) {
-        let Some(account) = self.streams.get_mut(&who) else { return };
+        let Some(account) = self.account_mut(who) else { return };
         account.deficit_bytes = account.deficit_bytes.saturating_sub(signed(bytes));
         if let Some(tenant) = self.tenant_mut(who.tenant) {
             tenant.deficit_bytes = tenant.deficit_bytes.saturating_sub(signed(bytes));
@@ -152,22 +203,23 @@ impl TenantRounds {
             return Some(first);
         }
         // Else debts would be paid by rounds in which nothing can be sent.
-        let Self { tenants, streams, .. } = self;
-        if !tenants.iter().any(|tenant| tenant.has_able(streams, &mut can)) {
+        let Self { tenants, accounts, .. } = self;
+        if !tenants.iter().any(|tenant| tenant.has_able(accounts, &mut can)) {
             return None;
         }
         loop {
             let tenant = self.tenants.front_mut()?;
             if tenant.deficit_bytes > 0 {
-                if tenant.has_able(&self.streams, &mut can) {
-                    return tenant.next(&mut self.streams, &mut can);
+                if tenant.has_able(&self.accounts, &mut can) {
+                    return tenant.next(&mut self.accounts, &mut self.places, &mut can);
                 }
             } else {
                 tenant.deficit_bytes = tenant.deficit_bytes.saturating_add(QUANTUM);
             }
             if tenant.waiting == 0 && tenant.deficit_bytes >= 0 {
-                for stream in tenant.ring.drain(..) {
-                    self.streams.remove(&StreamKey { tenant: tenant.tenant, stream });
+                for Seat { stream, place } in tenant.ring.drain(..) {
+                    self.places.remove(&StreamKey { tenant: tenant.tenant, stream });
+                    self.accounts.close(place);
                 }
                 self.spare.extend(self.tenants.pop_front().map(|tenant| tenant.ring));
             } else {
@@ -179,11 +231,25 @@ impl TenantRounds {
     /// The stream whose turn it was last, if it waits, and whether something is left of it.
     fn first(&self) -> Option<(StreamKey, bool)> {
         let tenant = self.tenants.front()?;
-        let &stream = tenant.ring.front()?;
+        let &Seat { stream, place } = tenant.ring.front()?;
         let first = StreamKey { tenant: tenant.tenant, stream };
-        let account = self.streams.get(&first).filter(|account| account.waits)?;
+        let account = self.accounts.get(place).filter(|account| account.waits)?;
         let left = tenant.deficit_bytes > 0 && account.deficit_bytes > 0;
         Some((first, left))
+    }
+
+    /// Where a stream has its account.
+    fn place(&self, who: StreamKey) -> Option<usize> {
+        let first = self.tenants.front().filter(|tenant| tenant.tenant == who.tenant);
+        let seat = first.and_then(|tenant| tenant.ring.front());
+        match seat.filter(|seat| seat.stream == who.stream) {
+            Some(seat) => Some(seat.place),
+            None => self.places.get(&who).copied(),
+        }
+    }
+
+    fn account_mut(&mut self, who: StreamKey) -> Option<&mut StreamAccount> {
+        self.place(who).and_then(|place| self.accounts.get_mut(place))
     }
 
     fn tenant_mut(&mut self, tenant: TenantId) -> Option<&mut TenantAccount> {
@@ -192,28 +258,22 @@ impl TenantRounds {
 }
 
 impl TenantAccount {
-    fn has_able(
-        &self,
-        streams: &HashMap<StreamKey, StreamAccount>,
-        can: &mut impl FnMut(StreamId) -> bool,
-    ) -> bool {
-        let waits = |&stream: &StreamId| {
-            let who = StreamKey { tenant: self.tenant, stream };
-            streams.get(&who).is_some_and(|account| account.waits)
-        };
-        self.waiting > 0 && self.ring.iter().any(|stream| waits(stream) && can(*stream))
+    fn has_able(&self, accounts: &Accounts, can: &mut impl FnMut(StreamId) -> bool) -> bool {
+        let waits = |seat: &Seat| accounts.get(seat.place).is_some_and(|account| account.waits);
+        self.waiting > 0 && self.ring.iter().any(|seat| waits(seat) && can(seat.stream))
     }
 
     /// Whose turn it is of its streams, of which one can use it.
     fn next(
         &mut self,
-        streams: &mut HashMap<StreamKey, StreamAccount>,
+        accounts: &mut Accounts,
+        places: &mut HashMap<StreamKey, usize>,
         can: &mut impl FnMut(StreamId) -> bool,
     ) -> Option<StreamKey> {
         loop {
-            let &stream = self.ring.front()?;
+            let &Seat { stream, place } = self.ring.front()?;
             let who = StreamKey { tenant: self.tenant, stream };
-            let account = streams.get_mut(&who)?;
+            let account = accounts.get_mut(place)?;
             if account.deficit_bytes > 0 {
                 if account.waits && can(stream) {
                     return Some(who);
@@ -223,7 +283,8 @@ impl TenantAccount {
             }
             if !account.waits && account.deficit_bytes >= 0 {
                 self.ring.pop_front();
-                streams.remove(&who);
+                places.remove(&who);
+                accounts.close(place);
             } else {
                 self.ring.rotate_left(1);
             }

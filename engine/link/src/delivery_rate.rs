@@ -118,7 +118,7 @@ const SLACK_RATE_PER_NANO: u64 = 125;
 
 /// Data and its acknowledgement are handled in three turns, of the peer, of its timer for
 /// acknowledgements and of this end, and a turn's wait is as often above its mean as below.
-const TURNS: u32 = 4;
+const TURNS: u64 = 4;
 
 /// The least round trip is looked for again after this long.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
@@ -403,11 +403,10 @@ impl DeliveryRate {
     pub(crate) fn in_flight_bound(&self, floor_bytes: u64, turn_delay: Duration) -> u64 {
         let Some(least) = self.min_rtt else { return floor_bytes };
         let rate = self.rate();
-        let at_rate = |time: Duration| {
-            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            proportion(rate, nanos, 1_000_000_000).unwrap_or(0)
-        };
-        let half = least.checked_div(2).unwrap_or_default();
+        // With each acknowledgement: of durations the seconds would be counted apart.
+        let least = nanos(least);
+        let at_rate = |nanos: u64| proportion(rate, nanos, 1_000_000_000).unwrap_or(0);
+        let half = least >> 1;
         if self.probe.is_some() {
             return at_rate(half);
         }
@@ -416,11 +415,15 @@ impl DeliveryRate {
         } else {
             least.saturating_add(half)
         };
-        let turns = turn_delay.saturating_mul(TURNS);
-        let slack = slack_at(rate).saturating_add(turns);
+        let turns = nanos(turn_delay).saturating_mul(TURNS);
+        let slack = nanos(slack_at(rate)).saturating_add(turns);
         let window = self.slow_start.unwrap_or(0).max(floor_bytes);
         at_rate(trips.saturating_add(slack)).max(window)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

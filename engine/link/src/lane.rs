@@ -53,6 +53,9 @@ pub(crate) struct Lane {
     resend: [VecDeque<Batch>; 3],
     /// Bytes of those.
     resend_bytes: [usize; 3],
+    /// Classes of which something goes before new batches: it waits to be sent again or is being sent in
+    /// pieces. Most often there is none, and each message asks.
+    ahead: ClassSet,
     /// What is being sent in pieces, one batch of a class at a time. Those of one class pass between
     /// those of another.
     split: [Option<SplitBatch>; 3],
@@ -104,6 +107,7 @@ impl Lane {
             own_sent: Vec::new(),
             resend: Default::default(),
             resend_bytes: [0; 3],
+            ahead: ClassSet::empty(),
             split: [const { None }; 3],
             incoming: Incoming::default(),
             bulk: DataQueue::default(),
@@ -196,10 +200,13 @@ impl Lane {
             // What waits here goes out here, though nothing is added to it.
             classes = classes.with(TrafficClass::Bulk);
         }
+        if classes == self.announced {
+            return None;
+        }
         // A lane that carries nothing for a while need not say so; one that is to be closed has to.
         let is_over =
             (self.draining.is_some() || self.leaves_since.is_some()) && !self.has_queued();
-        if classes == self.announced || (classes.is_empty() && !is_over) {
+        if classes.is_empty() && !is_over {
             return None;
         }
         self.announced = classes;
@@ -215,6 +222,18 @@ impl Lane {
         self.resend.get_mut(at).zip(self.resend_bytes.get_mut(at))
     }
 
+    /// What goes before new batches of `class` has changed.
+    fn note_ahead(&mut self, class: TrafficClass) {
+        let resends = self.resend_of(class).is_some_and(|queue| !queue.is_empty());
+        let is_ahead = resends || self.split(class).is_some();
+        self.ahead = if is_ahead { self.ahead.with(class) } else { self.ahead.without(class) };
+    }
+
+    /// Something goes before new batches of `class`: one of [`Self::split`] and [`Self::resend_front`].
+    pub(crate) const fn is_ahead(&self, class: TrafficClass) -> bool {
+        self.ahead.contains(class)
+    }
+
     /// The batch of `class` that is being sent in pieces.
     pub(crate) fn split(&self, class: TrafficClass) -> Option<&SplitBatch> {
         self.split.get(usize::from(class.to_wire()))?.as_ref()
@@ -226,13 +245,16 @@ impl Lane {
 
     /// Sends a batch in pieces from now on.
     pub(crate) fn begin_split(&mut self, batch: Batch) {
-        if let Some(split) = self.split_mut(batch.class()) {
+        let class = batch.class();
+        if let Some(split) = self.split_mut(class) {
             *split = Some(SplitBatch::new(batch));
         }
+        self.note_ahead(class);
     }
 
     /// A batch that goes before new ones of its class, and before those that were taken later.
     pub(crate) fn push_resend(&mut self, batch: Batch) {
+        self.ahead = self.ahead.with(batch.class());
         if let Some((queue, bytes)) = self.resend_mut(batch.class()) {
             *bytes = bytes.saturating_add(batch.len());
             let later = queue.iter().rev().take_while(|other| other.lowest() > batch.lowest());
@@ -244,6 +266,7 @@ impl Lane {
 
     /// Puts a batch that could not be sent yet back in front.
     pub(crate) fn put_back(&mut self, batch: Batch) {
+        self.ahead = self.ahead.with(batch.class());
         if let Some((queue, bytes)) = self.resend_mut(batch.class()) {
             *bytes = bytes.saturating_add(batch.len());
             queue.push_front(batch);
@@ -252,12 +275,18 @@ impl Lane {
 
     /// Bytes that go before new batches.
     pub(crate) fn resend_bytes(&self) -> usize {
+        if self.ahead.is_empty() {
+            return 0;
+        }
         let classes = TrafficClass::ALL.iter();
         classes.fold(0, |sum, &class| sum.saturating_add(self.resend_bytes_of(class)))
     }
 
     /// Likewise, of `class`.
     pub(crate) fn resend_bytes_of(&self, class: TrafficClass) -> usize {
+        if !self.is_ahead(class) {
+            return 0;
+        }
         let split = self.split(class).map_or(0, SplitBatch::left_bytes);
         let waits = self.resend_bytes.get(usize::from(class.to_wire())).copied().unwrap_or(0);
         waits.saturating_add(split)
@@ -272,15 +301,12 @@ impl Lane {
 
     /// Something waits for this very lane.
     pub(crate) fn has_queued(&self) -> bool {
-        let resend = self.resend.iter().any(|queue| !queue.is_empty());
-        resend || self.has_bulk() || self.split.iter().any(Option::is_some)
+        !self.ahead.is_empty() || self.bulk.bytes() > 0
     }
 
     /// Bulk waits for this very lane.
     pub(crate) fn has_bulk(&self) -> bool {
-        self.split(TrafficClass::Bulk).is_some()
-            || self.bulk.bytes() > 0
-            || self.resend_front(TrafficClass::Bulk).is_some()
+        self.is_ahead(TrafficClass::Bulk) || self.bulk.bytes() > 0
     }
 
     /// Makes the next piece of the batch of `class` that is being sent in pieces the frame that is
@@ -300,6 +326,9 @@ impl Lane {
         let _fits =
             BatchWriter::new(&mut self.own_sent).frame(kind, class, LinkSequence(0), &parts);
         let batch = split.take_if(|_| is_last).map(SplitBatch::into_batch);
+        if is_last {
+            self.note_ahead(class);
+        }
         Some((wide(self.own_sent.len()), batch))
     }
 
@@ -311,6 +340,7 @@ impl Lane {
         let (queue, bytes) = self.resend_mut(class)?;
         let batch = queue.pop_front()?;
         *bytes = bytes.saturating_sub(batch.len());
+        self.note_ahead(class);
         Some(batch)
     }
 
@@ -370,6 +400,7 @@ impl Lane {
         let split = self.split_mut(class).and_then(Option::take);
         queued.extend(split.map(SplitBatch::into_batch));
         queued.extend(std::iter::from_fn(|| self.pop_resend(class)));
+        self.note_ahead(class);
         if class == TrafficClass::Bulk {
             queued.extend(std::iter::from_fn(|| self.pop_bulk(usize::MAX)));
         }
@@ -406,6 +437,7 @@ impl Lane {
             extract_from(queue, takes, pool, out);
             *bytes = queue.iter().fold(0, |sum: usize, batch| sum.saturating_add(batch.len()));
         }
+        TrafficClass::ALL.into_iter().for_each(|class| self.note_ahead(class));
         self.bulk.extract(takes, pool, out);
     }
 

@@ -307,8 +307,11 @@ impl VirtualLink {
 
     /// Likewise of the classes that what may be in flight holds back.
     fn in_flight(&self) -> u64 {
-        let priority = self.in_flight_of(TrafficClass::Priority);
-        priority.saturating_add(self.in_flight_of(TrafficClass::Bulk))
+        let used = self.lanes.iter().filter(|lane| !lane.quiet || !lane.carries.is_empty());
+        used.fold(0, |sum, lane| {
+            let priority = lane.unacked.bytes_of(TrafficClass::Priority);
+            sum.saturating_add(priority).saturating_add(lane.unacked.bulk_bytes())
+        })
     }
 
     fn update_bound(&mut self) {

@@ -61,6 +61,10 @@ impl LaneWatch {
     /// Ticks since the last byte or, if that is longer, since the first heartbeat that should have
     /// been answered and was not: a lane that is heard need not be heard at its other end.
     pub(crate) fn missed_ticks(&self, tick: Duration) -> u32 {
+        // Asked for with each message that comes: what an echo may take is divided out only if one is late.
+        if self.unanswered_ticks <= 1 {
+            return self.silent_ticks;
+        }
         let trip = self.srtt.as_nanos().checked_div(tick.as_nanos()).unwrap_or(0);
         let trip = u32::try_from(trip).unwrap_or(u32::MAX).saturating_add(1);
         self.silent_ticks.max(self.unanswered_ticks.saturating_sub(trip))

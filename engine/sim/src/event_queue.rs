@@ -16,12 +16,27 @@ pub(crate) struct EventQueue<E> {
     now: MonoTime,
 }
 
-/// By time, then by the order in which they were scheduled, which no two have in common.
-#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Scheduled {
-    at: MonoTime,
-    order: u64,
-    place: u32,
+/// An event as the heap orders it, in one number that is compared without a branch: by time, then by the
+/// order in which it was scheduled, which no two have in common; then its place.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Scheduled(u128);
+
+/// Enough for 67 million events at once, and with what is left of 64 bits for 270 thousand million in all.
+const PLACE_BITS: u32 = 26;
+
+impl Scheduled {
+    fn new(at: MonoTime, order: u64, place: u32) -> Self {
+        Self(u128::from(at.as_nanos()) << 64 | u128::from(order) << PLACE_BITS | u128::from(place))
+    }
+
+    fn at(self) -> MonoTime {
+        MonoTime::from_nanos(u64::try_from(self.0 >> 64).unwrap_or(u64::MAX))
+    }
+
+    fn place(self) -> usize {
+        let place = self.0 & ((1 << PLACE_BITS) - 1);
+        usize::try_from(place).unwrap_or(usize::MAX)
+    }
 }
 
 impl<E> EventQueue<E> {
@@ -41,29 +56,26 @@ impl<E> EventQueue<E> {
         let at = at.max(self.now);
         let next = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
         let place = self.free.pop().unwrap_or(next);
-        match self.events.get_mut(index(place)) {
+        let scheduled = Scheduled::new(at, self.order, place);
+        match self.events.get_mut(scheduled.place()) {
             Some(slot) => *slot = Some(event),
             None => self.events.push(Some(event)),
         }
-        self.heap.push(Reverse(Scheduled { at, order: self.order, place }));
+        self.heap.push(Reverse(scheduled));
         self.order = self.order.saturating_add(1);
     }
 
     /// The next event, if it happens before `end`; it becomes the present.
     pub(crate) fn pop_before(&mut self, end: MonoTime) -> Option<E> {
-        if self.heap.peek().is_none_or(|Reverse(next)| next.at >= end) {
+        if self.heap.peek().is_none_or(|Reverse(next)| next.at() >= end) {
             self.now = self.now.max(end);
             return None;
         }
         let Reverse(next) = self.heap.pop()?;
-        self.now = next.at;
-        self.free.push(next.place);
-        self.events.get_mut(index(next.place)).and_then(Option::take)
+        self.now = next.at();
+        self.free.push(u32::try_from(next.place()).unwrap_or(u32::MAX));
+        self.events.get_mut(next.place()).and_then(Option::take)
     }
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

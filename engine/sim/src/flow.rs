@@ -1,10 +1,10 @@
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hawser_delivery::{
     ConsumerStart, DeliveryLimits, PathKey, PathWindows, StreamKey, StreamReceiver, StreamSender,
 };
 use hawser_wire::{
     BootEpoch, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset, TenantId,
-    TrafficClass, put_varint,
+    TrafficClass, VARINT_U32_BYTES_MAX, put_varint,
 };
 
 use crate::violation::Property;
@@ -22,6 +22,13 @@ pub(crate) fn stream_id(flow: usize) -> StreamId {
         *tail = u64::try_from(flow).unwrap_or(u64::MAX).to_be_bytes();
     }
     StreamId::from_bytes(bytes)
+}
+
+/// The flow whose stream has this id, if it is one that [`stream_id`] makes.
+pub(crate) fn flow_of(stream: StreamId) -> Option<usize> {
+    let tail = stream.as_bytes().last_chunk::<8>()?;
+    let flow = usize::try_from(u64::from_be_bytes(*tail)).ok()?;
+    (stream_id(flow) == stream).then_some(flow)
 }
 
 /// The id of the flow's stream, and of the tenant of that number.
@@ -211,18 +218,23 @@ impl Source {
     }
 }
 
-/// Messages from `first` on: each its sequence, the time, and zeros.
+/// Messages from `first` on: each its sequence, the time, and zeros. Their lengths, and they, are parts
+/// of one buffer.
 fn messages(now: MonoTime, first: u64, count: u32, bytes: u32) -> (Bytes, Bytes) {
-    let len = usize::try_from(u64::from(count).saturating_mul(u64::from(bytes))).unwrap_or(0);
-    let (mut lengths, mut payload) = (Vec::new(), BytesMut::with_capacity(len));
-    for seq in (first..).take(usize::try_from(count).unwrap_or(0)) {
-        put_varint(&mut lengths, bytes);
-        let start = payload.len();
-        payload.extend_from_slice(&seq.to_le_bytes());
-        payload.extend_from_slice(&now.as_nanos().to_le_bytes());
-        payload.resize(start.saturating_add(usize::try_from(bytes).unwrap_or(0)), 0);
+    let (count, len) = (usize::try_from(count).unwrap_or(0), usize::try_from(bytes).unwrap_or(0));
+    let lengths_max = count.saturating_mul(VARINT_U32_BYTES_MAX);
+    let mut all = Vec::with_capacity(count.saturating_mul(len).saturating_add(lengths_max));
+    (0..count).for_each(|_| put_varint(&mut all, bytes));
+    let lengths_len = all.len();
+    for seq in (first..).take(count) {
+        let end = all.len().saturating_add(len);
+        all.extend_from_slice(&seq.to_le_bytes());
+        all.extend_from_slice(&now.as_nanos().to_le_bytes());
+        all.resize(end, 0);
     }
-    (lengths.into(), payload.freeze())
+    let mut lengths = Bytes::from(all);
+    let payload = lengths.split_off(lengths_len);
+    (lengths, payload)
 }
 
 /// The destination's end of a stream, its application, and the checker of what that gets.

@@ -99,7 +99,7 @@ impl LinkEnd {
 
     /// Without a lane that is heard, be it for a moment, it delivers what it holds.
     pub(crate) fn note_usable(&mut self) {
-        self.excuses_order |= !self.machine.is_usable();
+        self.excuses_order = self.excuses_order || !self.machine.is_usable();
     }
 
     /// Gives the link a frame.
@@ -173,7 +173,7 @@ impl Simulation {
             && self.network.can_write(&mut self.queue, end)
             && let Some(transmit) = self.ends[link_end].machine.poll_transmit(now, end.key())
         {
-            self.network.write(&mut self.queue, end, &transmit.frames.concat());
+            self.network.write(&mut self.queue, end, transmit.frames);
         }
     }
 

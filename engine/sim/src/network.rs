@@ -98,6 +98,8 @@ pub struct PathShape {
 #[derive(Debug)]
 struct Pipe {
     wire: WireId,
+    /// What the writer may have before or in the bottleneck, as the time that it takes there.
+    backlog: Duration,
     /// Written and not read, oldest first.
     messages: VecDeque<Vec<u8>>,
     /// How many of them have arrived.
@@ -120,9 +122,10 @@ struct Pipe {
 }
 
 impl Pipe {
-    const fn new(wire: WireId, now: MonoTime) -> Self {
+    const fn new(wire: WireId, backlog: Duration, now: MonoTime) -> Self {
         Self {
             wire,
+            backlog,
             messages: VecDeque::new(),
             ready: 0,
             unread_bytes: 0,
@@ -187,8 +190,11 @@ impl Network {
         wires: [WireId; 2],
     ) -> ConnectionId {
         let id = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
-        let [out, back] = wires;
-        let (to_acceptor, to_dialler) = (Pipe::new(out, now), Pipe::new(back, now));
+        let [to_acceptor, to_dialler] = wires.map(|id| {
+            let wire = self.wires.get(usize::try_from(id.0).unwrap_or(usize::MAX));
+            let backlog = wire.map_or(Duration::ZERO, |wire| wire.time_for(shape.backlog_bytes));
+            Pipe::new(id, backlog, now)
+        });
         self.connections.push(Connection { shape, to_acceptor, to_dialler });
         ConnectionId(id)
     }
@@ -209,23 +215,21 @@ impl Network {
         else {
             return false;
         };
-        let shape = connection.shape;
+        let buffer_bytes = connection.shape.buffer_bytes;
         let pipe = connection.pipe_to(end.side.other());
         if pipe.closed {
             return false;
         }
-        if pipe.unread_bytes >= shape.buffer_bytes {
+        if pipe.unread_bytes >= buffer_bytes {
             pipe.waits_for_reader = true;
             return false;
         }
-        let wire = self.wires.get(usize::try_from(pipe.wire.0).unwrap_or(usize::MAX));
-        let backlog = wire.map_or(Duration::ZERO, |wire| wire.time_for(shape.backlog_bytes));
-        let waits = pipe.last_depart.saturating_since(now);
-        if waits <= backlog {
+        if pipe.last_depart <= now.saturating_add(pipe.backlog) {
             return true;
         }
         if !std::mem::replace(&mut pipe.wakes, true) {
-            let at = now.saturating_add(waits.saturating_sub(backlog));
+            let waits = pipe.last_depart.saturating_since(now);
+            let at = now.saturating_add(waits.saturating_sub(pipe.backlog));
             queue.schedule(at, NetworkEvent::Writable(end).into());
         }
         false
@@ -236,19 +240,19 @@ impl Network {
         &mut self,
         queue: &mut EventQueue<E>,
         end: End,
-        message: &[u8],
+        parts: [&[u8]; 2],
     ) {
         let jitter = self.random.next_u64();
-        let mut copy = self.spare.pop().unwrap_or_default();
-        copy.clear();
-        copy.extend_from_slice(message);
+        let len = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.len()));
+        let mut message = self.buffer(len);
+        parts.iter().for_each(|part| message.extend_from_slice(part));
         let index = usize::try_from(end.connection.0).unwrap_or(usize::MAX);
         let Some(connection) = self.connections.get_mut(index) else { return };
         let shape = connection.shape;
         let pipe = connection.pipe_to(end.side.other());
         let wire = self.wires.get_mut(usize::try_from(pipe.wire.0).unwrap_or(usize::MAX));
         let Some(wire) = wire.filter(|_| !pipe.closed) else { return };
-        let len = u64::try_from(message.len()).unwrap_or(u64::MAX);
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
         wire.free_at = wire.free_at.max(queue.now()).saturating_add(wire.time_for(len));
         let spread = u64::try_from(shape.jitter.as_nanos()).unwrap_or(u64::MAX);
         let jitter = jitter.checked_rem(spread.saturating_add(1)).unwrap_or(0);
@@ -260,8 +264,17 @@ impl Network {
         pipe.last_depart = wire.free_at;
         pipe.last_arrival = arrival;
         pipe.unread_bytes = pipe.unread_bytes.saturating_add(len);
-        pipe.messages.push_back(copy);
+        pipe.messages.push_back(message);
         queue.schedule(arrival, NetworkEvent::Arrive(end.other()).into());
+    }
+
+    /// An empty buffer with room for so many bytes. One that is too short is let go of: to let it grow
+    /// would copy what it held.
+    fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let spare = self.spare.pop().filter(|spare| spare.capacity() >= len);
+        let mut buffer = spare.unwrap_or_else(|| Vec::with_capacity(len));
+        buffer.clear();
+        buffer
     }
 
     /// [`NetworkEvent::Arrive`] happened; true if there is something to read.

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use hawser_delivery::{PathWindowLimits, PathWindows, SendRounds, StreamKey, WindowBudget};
 use hawser_link::Handled;
 use hawser_wire::{FrameIter, MonoTime, NodeId, TrafficClass};
@@ -6,6 +7,7 @@ use crate::event::Event;
 use crate::network::{End, Ending, NetworkEvent};
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
+use crate::watched::Watched;
 
 /// What a node is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +21,15 @@ pub(crate) enum NodeState {
 
 /// A link end, by its number, and a class of records for it.
 pub(crate) type Egress = (usize, TrafficClass);
+
+/// The streams of a node have nothing to do before `due`, unless one of the world's changes. Most of what
+/// happens at a node is between its links and their peers: its streams are not even looked at then.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    /// Of all flows, when that was so.
+    changes: u64,
+    due: Option<MonoTime>,
+}
 
 /// A node: one shard, its link ends and the streams that begin or end there.
 #[derive(Debug)]
@@ -38,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) budget: WindowBudget,
     /// Which of its sources sends next.
     pub(crate) rounds: SendRounds<Egress>,
+    /// Its streams, if none of them had anything to say when they were looked at last.
+    rest: Option<Rest>,
     /// When it will be woken at the earliest.
     pub(crate) wake_at: Option<MonoTime>,
     /// Connections that it has dialled in this life.
@@ -63,6 +76,7 @@ impl Node {
             windows: PathWindows::new(limits),
             budget: WindowBudget::new(memory_bytes),
             rounds: SendRounds::default(),
+            rest: None,
             wake_at: None,
             dials: 0,
             handed: Vec::new(),
@@ -70,11 +84,14 @@ impl Node {
     }
 }
 
+/// Of a message so long a record is kept as a part of it, as in a node: to find memory for the next
+/// message costs less than to copy the record.
+const SHARED_BYTES_MIN: usize = 8 << 10;
+
 /// The message begins with a frame that must survive.
-fn is_counted(message: &[u8]) -> bool {
-    FrameIter::new(message)
-        .next()
-        .is_some_and(|frame| frame.is_ok_and(|frame| frame.header.link_sequence.0 != 0))
+fn is_counted(frames: &FrameIter<'_>) -> bool {
+    let mut frames = frames.clone();
+    frames.next().is_some_and(|frame| frame.is_ok_and(|frame| frame.header.link_sequence.0 != 0))
 }
 
 impl Simulation {
@@ -119,14 +136,16 @@ impl Simulation {
             let len = u64::try_from(message.len()).unwrap_or(u64::MAX);
             self.note_as(self.ends[link_end].node, "message", [end.key().0, len]);
             self.messages_read = self.messages_read.saturating_add(1);
-            let counted = self.mutation.is_some() && is_counted(&message);
-            if !(counted && self.mutate(Mutation::LoseMessage)) {
-                self.handle_message(link_end, end, &message);
+            if message.len() < SHARED_BYTES_MIN {
+                self.read_message(link_end, end, &FrameIter::new(&message));
+                self.network.recycle(message);
+            } else {
+                let message = Bytes::from(message);
+                self.read_message(link_end, end, &FrameIter::shared(&message));
+                if let Ok(buffer) = message.try_into_mut() {
+                    self.network.recycle(buffer.into());
+                }
             }
-            if counted && self.is_up(end) && self.mutate(Mutation::RepeatMessage) {
-                self.handle_message(link_end, end, &message);
-            }
-            self.network.recycle(message);
         }
         if self.is_up(end)
             && let Some(ending) = self.network.ending(end)
@@ -139,11 +158,21 @@ impl Simulation {
         }
     }
 
-    fn handle_message(&mut self, link_end: usize, end: End, message: &[u8]) {
+    fn read_message(&mut self, link_end: usize, end: End, frames: &FrameIter<'_>) {
+        let counted = self.mutation.is_some() && is_counted(frames);
+        if !(counted && self.mutate(Mutation::LoseMessage)) {
+            self.handle_message(link_end, end, frames.clone());
+        }
+        if counted && self.is_up(end) && self.mutate(Mutation::RepeatMessage) {
+            self.handle_message(link_end, end, frames.clone());
+        }
+    }
+
+    fn handle_message(&mut self, link_end: usize, end: End, frames: FrameIter<'_>) {
         let now = self.queue.now();
         self.ends[link_end].machine.handle_bytes(end.key());
         self.ends[link_end].heard_ledger = self.ledger_of(end.other());
-        for frame in FrameIter::new(message) {
+        for frame in frames {
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -192,9 +221,15 @@ impl Simulation {
         if !self.is_running(node) {
             return;
         }
-        self.pump_sources(node);
+        let now = self.queue.now();
+        let rests = self.rest_of(node).is_some_and(|rest| rest.due.is_none_or(|at| at > now));
+        if !rests {
+            self.nodes[node].rest = None;
+            self.pump_sources(node);
+        }
+        self.send_in_turn(node, rests);
         let mut index = 0;
-        while let Some(&flow) = self.nodes[node].sinks.get(index) {
+        while !rests && let Some(&flow) = self.nodes[node].sinks.get(index) {
             self.pump_sink(flow);
             index = index.saturating_add(1);
         }
@@ -206,13 +241,35 @@ impl Simulation {
         self.rearm(node);
     }
 
+    /// What is known of a node's streams since they were looked at last, if they are as they were then.
+    fn rest_of(&self, node: usize) -> Option<Rest> {
+        self.nodes[node].rest.filter(|rest| rest.changes == self.flows.changes())
+    }
+
+    /// When a node's streams have something to do by themselves.
+    fn streams_due(&mut self, node: usize) -> Option<MonoTime> {
+        if let Some(rest) = self.rest_of(node) {
+            return rest.due;
+        }
+        let state = &self.nodes[node];
+        let sources = state.sources.iter().map(|&flow| &self.flows[flow].source);
+        let sinks = state.sinks.iter().map(|&flow| &self.flows[flow].sink.receiver);
+        let is_touched = sources.clone().any(|source| source.touched || source.sender.is_touched())
+            || sinks.clone().any(Watched::is_touched);
+        let sources = sources.filter_map(|source| source.sender.due());
+        let due = sources.chain(sinks.filter_map(Watched::due));
+        let due = due.chain(state.windows.poll_timeout()).min();
+        let changes = self.flows.changes();
+        self.nodes[node].rest = (!is_touched).then_some(Rest { changes, due });
+        due
+    }
+
     /// Schedules the node's next wake-up, unless it is woken before anyway.
     fn rearm(&mut self, node: usize) {
+        let streams_due = self.streams_due(node);
         let state = &self.nodes[node];
         let links = state.ends.iter().filter_map(|&end| self.ends[end].machine.due());
-        let sources = state.sources.iter().filter_map(|&flow| self.flows[flow].source.sender.due());
-        let sinks = state.sinks.iter().filter_map(|&flow| self.flows[flow].sink.receiver.due());
-        let next = links.chain(sources).chain(sinks).chain(state.windows.poll_timeout()).min();
+        let next = links.chain(streams_due).min();
         let Some(at) = next.filter(|&at| state.wake_at.is_none_or(|wake_at| at < wake_at)) else {
             return;
         };

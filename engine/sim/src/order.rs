@@ -1,11 +1,9 @@
 //! Whether links keep the order of streams.
 
-use std::collections::BTreeMap;
-
 use hawser_link::LinkEvent;
 use hawser_wire::{FrameFlags, FrameKind, FrameRef, LaneId, LinkSequence, StreamHeader};
 
-use crate::flow::stream_id;
+use crate::flow::flow_of;
 use crate::lanes::number;
 use crate::network::End;
 use crate::simulation::Simulation;
@@ -14,16 +12,24 @@ use crate::violation::Property;
 /// What one end of a link is asked about the order of what it sends and delivers.
 #[derive(Debug, Default)]
 pub(crate) struct RecordOrder {
-    /// Link sequence of the last record of each striped flow that came out here.
-    striped: BTreeMap<usize, LinkSequence>,
+    /// Link sequence of the last record of each striped flow that came out here, by its number.
+    striped: Vec<Option<LinkSequence>>,
     /// The same of each plain flow, with the number of the sender's life.
-    plain: BTreeMap<usize, (usize, LinkSequence)>,
+    plain: Vec<Option<(usize, LinkSequence)>>,
     /// Routed frames that the machine has taken in this life: the link sequence of the last one.
     taken: LinkSequence,
     /// Plain records up to this one may come in recovery's order: a lane was lost or silent then.
     recovers_to: LinkSequence,
     /// Lanes that are silent.
     quiet: Vec<LaneId>,
+}
+
+/// Notes what is the last one of a flow now; what was before.
+fn replace<T: Clone>(last: &mut Vec<Option<T>>, flow: usize, now: T) -> Option<T> {
+    if last.len() <= flow {
+        last.resize(flow.saturating_add(1), None);
+    }
+    last.get_mut(flow)?.replace(now)
 }
 
 impl RecordOrder {
@@ -79,8 +85,8 @@ impl Simulation {
         if frame.header.kind != FrameKind::Record {
             return;
         }
-        let stream = StreamHeader::decode(behind_route).ok().map(|(header, _)| header.stream);
-        let flow = stream.and_then(|id| (0..self.flows.len()).find(|&flow| stream_id(flow) == id));
+        let stream = StreamHeader::peek(behind_route).map(|(_, stream)| stream);
+        let flow = stream.and_then(flow_of).filter(|&flow| flow < self.flows.len());
         let (Some(flow), sequence) = (flow, frame.header.link_sequence) else { return };
         let sender = &self.ends[link_end ^ 1];
         let (life, recovers_to) = (sender.life(), sender.order.recovers_to);
@@ -89,12 +95,12 @@ impl Simulation {
             if end.excuses_order {
                 return;
             }
-            end.order.striped.insert(flow, sequence)
+            replace(&mut end.order.striped, flow, sequence)
         } else {
             if end.heard_ledger != life || sequence <= recovers_to {
                 return;
             }
-            let last = end.order.plain.insert(flow, (life, sequence));
+            let last = replace(&mut end.order.plain, flow, (life, sequence));
             last.filter(|&(of, _)| of == life).map(|(_, last)| last)
         };
         if last.is_some_and(|last| last > sequence) {

@@ -4,7 +4,7 @@ use hawser_delivery::{StreamKey, TransmitBody};
 use hawser_link::{Flow, FrameParts, Origin, RefusedLimit};
 use hawser_wire::{FrameFlags, FrameKind, StreamId, TrafficClass};
 
-use crate::flow::stream_id;
+use crate::flow::flow_of;
 use crate::node::{Egress, Node};
 use crate::simulation::Simulation;
 use crate::traffic::flow_name;
@@ -13,8 +13,7 @@ use crate::traffic::flow_name;
 const SATURATING_BYTES: u32 = 16_000;
 
 impl Simulation {
-    /// Lets each source of a node publish and do what is due, then sends what they have and their
-    /// first links take, as a turn of a shard does.
+    /// Lets each source of a node publish and do what is due.
     pub(crate) fn pump_sources(&mut self, node: usize) {
         self.handle_path_timeouts(node);
         for index in 0..self.nodes[node].sources.len() {
@@ -22,28 +21,38 @@ impl Simulation {
                 self.pump_source(flow);
             }
         }
+    }
+
+    /// Sends what the sources of a node have and their first links take, as a turn of a shard does.
+    /// `rests`: none of them was touched since they were asked last.
+    pub(crate) fn send_in_turn(&mut self, node: usize, rests: bool) {
         self.nodes[node].rounds.begin_turn();
+        let mut is_touched = !rests;
         loop {
             while let Some(stream) = self.nodes[node].windows.poll_woken() {
                 if let Some(flow) = self.source_of(node, stream) {
                     self.flows[flow].source.touched = true;
+                    is_touched = true;
                 }
             }
             let mut sources = self.nodes[node].sources.iter().copied();
-            if let Some(flow) = sources.find(|&flow| self.flows[flow].source.touched) {
+            if is_touched && let Some(flow) = sources.find(|&flow| self.flows[flow].source.touched)
+            {
                 self.visit(flow, None);
                 continue;
             }
             let Some((egress, who)) = self.next_turn(node) else { return };
             if let Some(flow) = self.source_of(node, who.stream) {
                 self.visit(flow, Some(egress));
+                is_touched = true;
             }
         }
     }
 
     /// A node's source of that name.
     fn source_of(&self, node: usize, stream: StreamId) -> Option<usize> {
-        self.nodes[node].sources.iter().copied().find(|&flow| stream_id(flow) == stream)
+        let flow = flow_of(stream)?;
+        self.nodes[node].sources.contains(&flow).then_some(flow)
     }
 
     /// Who waits for a link of a node and has its turn there now.
@@ -92,10 +101,10 @@ impl Simulation {
     fn pump_source(&mut self, flow: usize) {
         let now = self.queue.now();
         let node = self.node_of_source(flow);
-        let source = &mut self.flows[flow].source;
-        if !source.sender.is_awake(now) {
+        if !self.flows[flow].source.sender.is_awake(now) {
             return;
         }
+        let source = &mut self.flows[flow].source;
         source.take_acked();
         if source.sender.is_due(now) {
             source.sender.handle_timeout(now);

@@ -56,8 +56,10 @@ impl Trace {
     pub(crate) fn record(&mut self, event: TraceEvent) {
         self.mix(event.at.as_nanos());
         self.mix(u64::from(event.node));
-        for chunk in event.what.as_bytes().chunks(8) {
-            self.mix(chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+        let (words, rest) = event.what.as_bytes().as_chunks();
+        words.iter().for_each(|&word| self.mix(u64::from_be_bytes(word)));
+        if !rest.is_empty() {
+            self.mix(rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
         }
         let [a, b] = event.numbers;
         self.mix(a);

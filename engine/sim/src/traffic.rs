@@ -3,12 +3,13 @@ use std::time::Duration;
 use hawser_delivery::StreamKey;
 use hawser_link::{Flow, FrameParts, Handled, Origin, Refusal, RefusedLimit};
 use hawser_wire::{
-    FrameFlags, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice, NoticeReason,
-    RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync, TrafficClass,
+    FrameBody, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, Hop, LinkSequence, Notice,
+    NoticeReason, RecordView, RouteHeader, StreamAck, StreamHeader, StreamId, StreamSync,
+    TrafficClass,
 };
 
 use crate::event::Event;
-use crate::flow::{PATH, stream_id};
+use crate::flow::{PATH, flow_of};
 use crate::simulation::{Mutation, Simulation};
 use crate::violation::Property;
 use crate::world::Pace;
@@ -227,7 +228,10 @@ impl Simulation {
         };
         self.check_order(link_end, frame, rest);
         match route.next_hop() {
-            Hop::Last => self.handle_local(link_end, frame.header.kind, frame.header.flags, rest),
+            Hop::Last => {
+                let FrameHeader { kind, flags, .. } = frame.header;
+                self.handle_local(link_end, kind, flags, frame.body.with(rest));
+            }
             Hop::Via(index) => {
                 let next = usize::try_from(index.0).unwrap_or(usize::MAX);
                 self.relay(next, frame, rest);
@@ -277,9 +281,7 @@ impl Simulation {
     /// Tells a stream's source that a node on its path, which may be its own, has dropped a record.
     fn tell_source(&mut self, relay: usize, stream: StreamId, reason: NoticeReason) {
         let now = self.queue.now();
-        let Some(flow) = (0..self.flows.len()).find(|&flow| stream_id(flow) == stream) else {
-            return;
-        };
+        let Some(flow) = flow_of(stream).filter(|&flow| flow < self.flows.len()) else { return };
         if self.node_of_source(flow) == relay {
             let congested = reason == NoticeReason::Congested;
             let windows = &mut self.nodes[relay].windows;
@@ -311,7 +313,13 @@ impl Simulation {
     }
 
     /// A frame has reached its destination.
-    fn handle_local(&mut self, link_end: usize, kind: FrameKind, flags: FrameFlags, body: &[u8]) {
+    fn handle_local(
+        &mut self,
+        link_end: usize,
+        kind: FrameKind,
+        flags: FrameFlags,
+        body: FrameBody<'_>,
+    ) {
         let now = self.queue.now();
         let node = self.ends[link_end].node;
         let known = |id: StreamId| {
@@ -320,7 +328,7 @@ impl Simulation {
             usize::try_from(flow).unwrap_or(usize::MAX)
         };
         let unreadable = match kind {
-            FrameKind::Record => RecordView::decode(body).map(|view| {
+            FrameKind::Record => RecordView::of(body).map(|view| {
                 let flow = known(view.header.stream);
                 let sink = &mut self.flows[flow].sink;
                 if flags.contains(FrameFlags::CONGESTION_EXPERIENCED) {
@@ -333,10 +341,10 @@ impl Simulation {
                     self.violate(Property::Credit, text);
                 }
             }),
-            FrameKind::StreamSync => StreamSync::decode(body).map(|sync| {
+            FrameKind::StreamSync => StreamSync::decode(&body).map(|sync| {
                 self.flows[known(sync.stream)].sink.receiver.handle_sync(&sync, flags);
             }),
-            FrameKind::StreamAck => StreamAck::decode(body).map(|mut ack| {
+            FrameKind::StreamAck => StreamAck::decode(&body).map(|mut ack| {
                 if self.mutate(Mutation::InflateCredit) {
                     ack.credit_bytes = u64::MAX;
                 }
@@ -354,7 +362,7 @@ impl Simulation {
                     self.violate(Property::NoFalseAccusation, text);
                 }
             }),
-            FrameKind::Notice => Notice::decode(body).map(|notice| {
+            FrameKind::Notice => Notice::decode(&body).map(|notice| {
                 let flow = known(notice.stream);
                 let congested = notice.reason == NoticeReason::Congested;
                 let windows = &mut self.nodes[node].windows;

@@ -37,6 +37,11 @@ impl<M: Timed> Watched<M> {
         self.touched = true;
     }
 
+    /// Something may have happened to it since it was left.
+    pub(crate) const fn is_touched(&self) -> bool {
+        self.touched
+    }
+
     /// It may have something to say at `now`.
     pub(crate) fn is_awake(&self, now: MonoTime) -> bool {
         self.touched || self.is_due(now)

@@ -1,4 +1,4 @@
-use crate::{ClassSet, Crc32c, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass};
+use crate::{ClassSet, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass, crc32c};
 
 /// What a frame carries. An unknown kind is skipped by its length, so that an older node lives
 /// beside a newer one.
@@ -208,7 +208,7 @@ impl FrameHeader {
         [*l0, *l1, *l2, *l3] = self.body_len.to_le_bytes();
         [*s0, *s1, *s2, *s3, *s4, *s5, *s6, *s7] = self.link_sequence.0.to_le_bytes();
         let (covered, checksum) = out.split_at_mut(16);
-        checksum.copy_from_slice(&Crc32c::new().update(covered).finish().to_le_bytes());
+        checksum.copy_from_slice(&crc32c(covered).to_le_bytes());
         out
     }
 
@@ -242,7 +242,7 @@ impl FrameHeader {
         ] = *header;
         let announced = u32::from_le_bytes(sum);
         let (covered, _) = header.split_at(16);
-        let found = Crc32c::new().update(covered).finish();
+        let found = crc32c(covered);
         if found != announced {
             return Err(DecodeError::Checksum { what: "frame header", found, announced });
         }

@@ -26,6 +26,12 @@ impl ClassSet {
         Self(self.0 | 1 << class.to_wire())
     }
 
+    /// These but for `class`.
+    #[must_use]
+    pub const fn without(self, class: TrafficClass) -> Self {
+        Self(self.0 & !(1 << class.to_wire()))
+    }
+
     /// True if `class` is among them.
     #[must_use]
     pub const fn contains(self, class: TrafficClass) -> bool {

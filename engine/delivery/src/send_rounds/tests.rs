@@ -5,6 +5,8 @@
     reason = "a test that overflows or misses fails, as it should"
 )]
 
+use std::collections::BTreeMap;
+
 use hawser_wire::TenantId;
 
 use super::*;

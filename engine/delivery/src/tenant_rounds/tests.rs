@@ -144,9 +144,9 @@ fn a_debt_of_who_stays_away_is_paid_by_the_rounds_of_others() {
         name(who).0
     };
     assert!((0..2).all(|_| round(&mut rounds) == 2));
-    assert_eq!((rounds.tenants.len(), rounds.streams.len()), (2, 2), "it still owes");
+    assert_eq!((rounds.tenants.len(), rounds.places.len()), (2, 2), "it still owes");
     assert!((0..6).all(|_| round(&mut rounds) == 2));
-    assert_eq!((rounds.tenants.len(), rounds.streams.len()), (1, 1), "who has paid is forgotten");
+    assert_eq!((rounds.tenants.len(), rounds.places.len()), (1, 1), "who has paid is forgotten");
     rounds.wait(key(1, 0), 0);
     assert_eq!([round(&mut rounds), round(&mut rounds)], [1, 2]);
 }
@@ -253,7 +253,7 @@ fn whatever_comes_and_goes_a_turn_is_of_one_who_waits_and_can() {
             assert_eq!(rounds.is_empty(), waiting.is_empty(), "seed {seed}");
             assert_eq!(rounds.is_alone(), waiting.len() == 1, "seed {seed}");
             let held: usize = rounds.tenants.iter().map(|tenant| tenant.ring.len()).sum();
-            assert_eq!(held, rounds.streams.len(), "seed {seed}");
+            assert_eq!(held, rounds.places.len(), "seed {seed}");
             assert!(held == 0 || !waiting.is_empty(), "seed {seed}: nothing is kept for nobody");
         }
     }

@@ -74,7 +74,8 @@ impl VirtualLink {
             || striped.is_some_and(|waits| waits < self.striped_ahead_bytes());
         let mut carrying =
             self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
-        let has_room = has_unbound_room || carrying.any(|lane| self.lane_has_room(lane));
+        let send_ahead = self.send_ahead_bytes();
+        let has_room = has_unbound_room || carrying.any(|lane| has_room(lane, send_ahead));
         !has_room || !self.takes_own_bulk()
     }
 
@@ -251,7 +252,8 @@ impl VirtualLink {
     fn has_bulk_room(&self, flow: Flow) -> bool {
         let has_room = match self.place_of(flow.stream) {
             Some(Place::Lane(at)) => {
-                self.lanes.get(at).is_some_and(|lane| self.lane_has_room(lane))
+                let send_ahead = self.send_ahead_bytes();
+                self.lanes.get(at).is_some_and(|lane| has_room(lane, send_ahead))
             }
             Some(place) => {
                 let waits = self.bulk_at(place).map_or(0, |bulk| bulk.bytes_of(Origin::Own));
@@ -260,12 +262,6 @@ impl VirtualLink {
             None => false,
         };
         has_room && self.takes_own_bulk()
-    }
-
-    /// Own streams that keep to a lane may give it more.
-    fn lane_has_room(&self, lane: &Lane) -> bool {
-        let waits = lane.bulk.bytes_of(Origin::Own).saturating_add(lane.resend_bytes());
-        waits < self.send_ahead_bytes()
     }
 
     /// The queue of own bulk takes one more record.
@@ -386,4 +382,9 @@ impl VirtualLink {
 fn check_queue(queue: &BatchFifo, len: usize, max: usize) -> Result<(), usize> {
     let queued = queue.bytes();
     if queued > 0 && queued.saturating_add(len) > max { Err(queued) } else { Ok(()) }
+}
+
+/// Own streams that keep to a lane may give it more, if less than `send_ahead_bytes` wait for it.
+fn has_room(lane: &Lane, send_ahead_bytes: usize) -> bool {
+    lane.bulk.bytes_of(Origin::Own).saturating_add(lane.resend_bytes()) < send_ahead_bytes
 }

@@ -74,15 +74,15 @@ impl VirtualLink {
 
     /// Puts what the lane has to say before data among its own frames.
     fn stage_own(&mut self, now: MonoTime, at: usize) {
-        let half = self.config.ack_delay.checked_div(2).unwrap_or_default();
-        let soon = now.saturating_add(half);
-        let is_due = self.ack_due.is_some_and(|due| due <= soon);
+        let ack_delay = self.config.ack_delay;
+        let is_due =
+            |due: MonoTime| due <= now.saturating_add(ack_delay.checked_div(2).unwrap_or_default());
         let Some(lane) = self.lanes.get_mut(at) else { return };
         if let Some(classes) = lane.announce() {
             lane.push_own(FrameKind::LaneClasses, &LaneClasses { classes }.encode());
             lane.wanted = false;
         }
-        if is_due && lane.carries.contains(TrafficClass::Control) {
+        if lane.carries.contains(TrafficClass::Control) && self.ack_due.is_some_and(is_due) {
             let whole = std::mem::take(&mut self.ack_whole);
             self.build_ack(whole);
             (self.ack_due, self.ack_flagged) = (None, false);
@@ -147,6 +147,9 @@ impl VirtualLink {
     /// What a class has for a lane: the rest of what it sends in pieces, what it sends again, what waits.
     fn next_of(&mut self, at: usize, class: TrafficClass) -> Option<Turn> {
         let lane = self.lanes.get(at)?;
+        if !lane.is_ahead(class) {
+            return self.next_new(at, class);
+        }
         if let Some(split) = lane.split(class) {
             let piece = Some(self.piece_len(split.left_bytes()));
             let turn = self.turn(at, split.batch(), piece);
@@ -160,6 +163,12 @@ impl VirtualLink {
             let batch = self.lanes.get_mut(at)?.pop_resend(class)?;
             return self.begin(at, batch).map(Turn::Takes);
         }
+        self.next_new(at, class)
+    }
+
+    /// Of what waits of a class and was not sent yet.
+    fn next_new(&mut self, at: usize, class: TrafficClass) -> Option<Turn> {
+        let lane = self.lanes.get(at)?;
         let carries = lane.carries.contains(class);
         match class {
             TrafficClass::Control if carries => self.next_control(at),

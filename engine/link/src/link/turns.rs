@@ -77,9 +77,9 @@ impl VirtualLink {
 
     /// Bulk waits or is in flight.
     fn wants_bulk(&self) -> bool {
-        self.lanes.iter().any(Lane::has_bulk)
+        self.in_flight_of(TrafficClass::Bulk) > 0
+            || self.lanes.iter().any(Lane::has_bulk)
             || self.striping.front().is_some()
-            || self.in_flight_of(TrafficClass::Bulk) > 0
     }
 
     /// So many bytes more of `class` are within what may be in flight.

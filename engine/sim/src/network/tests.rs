@@ -23,7 +23,7 @@ impl Pair {
     }
 
     fn send(&mut self, from: End, bytes: &[u8]) {
-        self.network.write(&mut self.queue, from, bytes);
+        self.network.write(&mut self.queue, from, [bytes, &[]]);
     }
 
     /// Lets `millis` pass; the first bytes of what arrives at `end`, how it ended, and whether its
