@@ -20,6 +20,9 @@ use crate::{
 
 /// How often an origin may say something new: several times what honest ones
 /// do. What is beyond is not acknowledged; its neighbours repeat the newest of it.
+///
+/// Taken from when one is believed, and asked twice: when one comes, and when its turn comes to be
+/// checked, as others of its origin may have been believed while it waited.
 const ORIGIN_LIMIT: TokenBucket = TokenBucket::new(64, Duration::from_millis(100));
 
 impl Flooding {
@@ -218,7 +221,7 @@ impl Flooding {
         if neighbour.is_distrusted(now) {
             return Err(RejectReason::TooManyForged { from });
         }
-        if self.limits.get(&origin).is_some_and(|limit| !limit.has_token(now)) {
+        if self.says_too_much(origin) {
             return Err(RejectReason::RateLimited { origin });
         }
         let life = Life::new(now, lifetime);
@@ -260,6 +263,9 @@ impl Flooding {
                     }
                 }
                 Inserted::Full if origin != self.node => self.settle(&candidate),
+                Inserted::Full | Inserted::Newest if self.says_too_much(origin) => {
+                    self.rejects.count(&RejectReason::RateLimited { origin });
+                }
                 Inserted::Full | Inserted::Newest => self.checking = Some(candidate),
             }
         }
@@ -353,6 +359,11 @@ impl Flooding {
         rejected.map_or(Ok(()), Err)
     }
 
+    /// Whether so much of `origin` was believed of late that nothing new of it is looked at now.
+    fn says_too_much(&self, origin: NodeId) -> bool {
+        self.limits.get(&origin).is_some_and(|limit| !limit.has_token(self.now))
+    }
+
     /// One of those that have sent the candidate, if nothing of any of them is looked at now.
     fn distrusted_sender(&self, candidate: &Candidate) -> Option<NodeId> {
         let trusted = |sender: &&Sender| {
@@ -390,6 +401,7 @@ impl Flooding {
 
     fn accept(&mut self, candidate: Candidate) -> bool {
         let origin = candidate.lsa.origin;
+        // There is one: `poll_check` has looked, and nothing else of its origin was believed since.
         self.limits.entry(origin).or_insert(ORIGIN_LIMIT).take(self.now);
         self.settle(&candidate);
         if origin == self.node {

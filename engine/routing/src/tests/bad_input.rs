@@ -171,6 +171,36 @@ fn an_origin_that_says_too_much_is_slowed_down_and_believed_in_the_end() {
     assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 1000);
 }
 
+/// What is let in while there is a token is not all believed: the limit counts what is.
+#[test]
+fn an_origin_that_says_too_much_at_once_is_slowed_down() {
+    let mut flooding = with_neighbours(&[2]);
+    let mut looked_at = 0;
+    let mut judge = |lsa: &Lsa| {
+        looked_at += 1;
+        holds(lsa)
+    };
+    let of = |sequence| as_message(HOUR, &lsa(9, 1, sequence, &[]));
+    for sequence in 1..=63 {
+        let heard = hear(&mut flooding, millis(1), node(2), &of(sequence), &mut judge);
+        assert_eq!(heard, Ok(true));
+    }
+    // One token is left. As many in one message as go in, then as many messages as are not checked
+    // in between: of either one is believed, and another as soon as there is a token again.
+    let several = Message::encode_several((100..140).map(of).collect());
+    assert_eq!(hear(&mut flooding, millis(1), node(2), &several, &mut judge), Ok(true));
+    assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 100);
+    assert_eq!(count(&flooding, "rate-limited"), 39);
+    for sequence in 200..300 {
+        assert_eq!(flooding.handle_message(millis(101), node(2), &of(sequence)), Ok(()));
+    }
+    assert_eq!(check_all(&mut flooding, millis(101), &mut judge), Ok(true));
+    assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 200);
+    assert_eq!((looked_at, count(&flooding, "rate-limited")), (65, 39 + 99));
+    // What was dropped was not acknowledged, and is taken when it comes again.
+    assert_eq!(hear(&mut flooding, millis(201), node(2), &of(299), &mut holds), Ok(true));
+}
+
 #[test]
 fn refused_origins_are_counted_by_reason_and_not_repeated_every_second() {
     let mut flooding = with_neighbours(&[2, 3]);
