@@ -20,6 +20,7 @@ mod late_answers;
 mod members;
 mod membership;
 mod message;
+mod pace;
 mod probe;
 mod random;
 mod reject;

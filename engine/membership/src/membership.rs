@@ -14,6 +14,7 @@ use crate::awareness::Awareness;
 use crate::broadcasts::Broadcasts;
 use crate::late_answers::LateAnswers;
 use crate::members::{Members, Slot};
+use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::relays::Relays;
@@ -45,6 +46,10 @@ pub struct MembersFull;
 /// leave one member in a hundred unprobed for 4.6 of them. Where views differ the targets are as
 /// good as random. SWIM §4.3's bound, that each member probes each other one within one pass of the
 /// ring, holds here too.
+///
+/// Rounds that run faster than time are somebody's doing, a lie perhaps, by which one member would
+/// choose for all others whom they do not probe: who sees that draws its targets for one pass of the
+/// ring, which takes SWIM's random ones. See [`Pace`].
 #[derive(Debug)]
 pub struct Membership {
     node: NodeId,
@@ -58,6 +63,7 @@ pub struct Membership {
     round: u32,
     /// Caught up with a round since the last probe.
     round_heard: bool,
+    pace: Pace,
     tick_due: MonoTime,
     probe: Option<Probe>,
     sequence: u32,
@@ -104,6 +110,7 @@ impl Membership {
             left: false,
             round: 0,
             round_heard: false,
+            pace: Pace::default(),
             tick_due: now,
             probe: None,
             sequence: 0,
@@ -244,7 +251,8 @@ impl Membership {
         if sender.is_far_ahead_of(known) {
             return Err(RejectReason::FarAhead { from });
         }
-        // Serial number arithmetic (RFC 1982): there is always a next round.
+        // Serial number arithmetic (RFC 1982): there is always a next round. Whether it is one that
+        // time allows is asked once, when it is probed.
         let ahead = round.wrapping_sub(self.round);
         if (1..1 << 31).contains(&ahead) {
             self.round = round;
@@ -382,6 +390,8 @@ impl Membership {
             return;
         }
         self.awareness.worsen(1);
+        // The others went on.
+        self.pace = self.pace.after_sleep();
         let over = self.probe.take();
         self.end_probe(over, None);
         let earliest = self.clock.now().saturating_add(self.config.ack_timeout);
@@ -407,6 +417,7 @@ impl Membership {
             self.tick_due = self.within(self.config.probe_interval);
             self.sync_due = self.within(self.config.gossip_interval);
             self.gossip_due = self.gossip_due.max(now);
+            self.pace = self.pace.after_sleep();
             self.synced = false;
         }
         if no_dead && !self.members.dead().is_empty() {
