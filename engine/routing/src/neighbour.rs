@@ -7,7 +7,7 @@ use hawser_wire::{MonoTime, NodeId};
 
 use crate::candidates::PATIENCE;
 use crate::lsdb::Outgoing;
-use crate::message::{ENTRIES_MAX, LENGTH_LEN, Message, SEVERAL_BYTES_MAX};
+use crate::message::{ENTRIES_SENT_MAX, LENGTH_LEN, Message, REQUESTED_MAX, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
@@ -285,15 +285,15 @@ impl Neighbour {
 
     /// The next message for the neighbour.
     pub(crate) fn poll_transmit(&mut self, now: MonoTime, lsdb: &Lsdb) -> Option<Vec<u8>> {
-        if self.acks.len() >= ENTRIES_MAX || (!self.acks.is_empty() && self.acks_due <= now) {
+        if self.acks.len() >= ENTRIES_SENT_MAX || (!self.acks.is_empty() && self.acks_due <= now) {
             self.acks_due = now.saturating_add(ACKS_EVERY);
-            let rest = self.acks.keys().nth(ENTRIES_MAX).copied();
+            let rest = self.acks.keys().nth(ENTRIES_SENT_MAX).copied();
             let rest = rest.map(|origin| self.acks.split_off(&origin)).unwrap_or_default();
             let now: Vec<_> = std::mem::replace(&mut self.acks, rest).into_iter().collect();
             return Some(Message::encode_ack(&now));
         }
         if !self.wanted.is_empty() {
-            let rest = self.wanted.iter().nth(ENTRIES_MAX).copied();
+            let rest = self.wanted.iter().nth(REQUESTED_MAX).copied();
             let rest = rest.map(|origin| self.wanted.split_off(&origin)).unwrap_or_default();
             let now: Vec<_> = std::mem::replace(&mut self.wanted, rest).into_iter().collect();
             return Some(Message::encode_request(&now));
@@ -359,7 +359,7 @@ impl Neighbour {
     fn next_summary(&mut self, lsdb: &Lsdb) -> Option<Vec<u8>> {
         let first = self.summary_next.take()?;
         let mut versions = lsdb.versions(first..);
-        let entries: Vec<_> = versions.by_ref().take(ENTRIES_MAX).collect();
+        let entries: Vec<_> = versions.by_ref().take(ENTRIES_SENT_MAX).collect();
         let last = match (entries.last(), versions.next()) {
             (Some((origin, _)), Some(_)) => {
                 self.summary_next = successor(*origin);
