@@ -107,6 +107,9 @@ impl Flooding {
                 neighbour.handle_digest(self.now, digest == self.lsdb.digest());
             }
             Message::Summary { first, last, entries } => {
+                if !neighbour.summaries.take(self.now, (first, last), entries.len()) {
+                    return Err(RejectReason::TooManySummaries { from });
+                }
                 compare(&self.lsdb, neighbour, first, last, &entries);
                 neighbour.handle_compared(first, last);
             }

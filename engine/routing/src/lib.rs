@@ -56,6 +56,7 @@ mod shared_vec;
 mod shortest_paths;
 mod snapshot;
 mod spf;
+mod summary_limit;
 #[cfg(test)]
 mod tests;
 mod token_bucket;

@@ -9,6 +9,7 @@ use crate::candidates::PATIENCE;
 use crate::lsdb::Outgoing;
 use crate::message::{ENTRIES_SENT_MAX, LENGTH_LEN, Message, REQUESTED_MAX, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
+use crate::summary_limit::SummaryLimit;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
 /// An advertisement that was not acknowledged for this long is sent again.
@@ -84,6 +85,7 @@ pub(crate) struct Neighbour {
     /// When the link came up.
     up: MonoTime,
     faults: TokenBucket,
+    pub(crate) summaries: SummaryLimit,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Neighbour {
             certificates: NeighbourCertificates::new(),
             up: now,
             faults: FAULTS,
+            summaries: SummaryLimit::new(),
         }
     }
 

@@ -83,6 +83,13 @@ pub enum RejectReason {
         /// The sender.
         from: NodeId,
     },
+    /// The neighbour has said so often what its database has that it is not compared with this node's
+    /// for a while.
+    #[error("too many summaries of {from}'s link state")]
+    TooManySummaries {
+        /// The sender.
+        from: NodeId,
+    },
     /// The origin, or what it says of itself, is refused. Acknowledged nevertheless, so that it is
     /// offered again with the next digest and not every second.
     #[error("link-state advertisement of {origin}: {refusal}")]
@@ -168,6 +175,7 @@ impl RejectReason {
             Self::Malformed(_) => "malformed",
             Self::Forged { .. } => "forged",
             Self::TooManyForged { .. } => "too-many-forged",
+            Self::TooManySummaries { .. } => "too-many-summaries",
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::Evicted => "evicted",
                 Refusal::CertificateExpired => "certificate-expired",

@@ -295,6 +295,31 @@ fn two_nodes_with_one_id_notice_it() {
     assert_eq!(count(&one, "overtaken"), 5);
 }
 
+/// Each makes the machine look through its whole database, and costs its sender some thirty bytes.
+#[test]
+fn a_neighbour_that_repeats_its_summary_is_compared_once_a_second() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    for origin in 10..60 {
+        let message = as_message(HOUR, &lsa(origin, 1, 1, &[]));
+        assert_eq!(hear(&mut flooding, millis(1), node(3), &message, &mut holds), Ok(true));
+    }
+    let all = NodeId::from_bytes([255; 16]);
+    let summary = Message::encode_summary(NodeId::from_bytes([0; 16]), all, &[]);
+    let mut compared = 0;
+    for ms in 1..=5000 {
+        match flooding.handle_message(millis(ms), node(2), &summary) {
+            Ok(()) => compared += 1,
+            Err(reason) => {
+                assert_eq!(reason, RejectReason::TooManySummaries { from: node(2) });
+            }
+        }
+    }
+    assert_eq!(compared, 16 + 4);
+    assert_eq!(count(&flooding, "too-many-summaries"), 5000 - 20);
+    // Another neighbour has a limit of its own.
+    assert_eq!(flooding.handle_message(millis(5000), node(3), &summary), Ok(()));
+}
+
 #[test]
 fn what_waits_to_be_checked_is_bounded_for_each_neighbour() {
     let mut flooding = with_neighbours(&[2, 3]);
