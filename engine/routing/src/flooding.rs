@@ -44,6 +44,14 @@ pub enum OriginateError {
         /// Of the refused one.
         sequence: u64,
     },
+    /// Incarnation or sequence is beyond what others believe of any node.
+    #[error("incarnation {incarnation}, sequence {sequence} is further than others follow")]
+    TooFarAhead {
+        /// Of the refused one.
+        incarnation: Incarnation,
+        /// Of the refused one.
+        sequence: u64,
+    },
     /// The database has no room for it.
     #[error("the link-state database is full")]
     Full,
@@ -148,14 +156,12 @@ impl Flooding {
 
     /// Incarnation and sequence that this node's next advertisement must carry, in a life with
     /// `incarnation`: above everything that is known to be out under its name. The incarnation is
-    /// a higher one only if an earlier life's was (as after its disk was restored from a copy).
+    /// a higher one only if an earlier life's was (as after its disk was restored from a copy), or if
+    /// its sequences are used up.
     #[must_use]
     pub fn next_version(&self, incarnation: Incarnation) -> (Incarnation, u64) {
         match self.own_version {
-            Some(out) if out.incarnation >= incarnation => match out.sequence.checked_add(1) {
-                Some(sequence) => (out.incarnation, sequence),
-                None => (Incarnation(out.incarnation.0.saturating_add(1)), 1),
-            },
+            Some(out) if out.incarnation >= incarnation => out.next(),
             _ => (incarnation, 1),
         }
     }
@@ -171,13 +177,17 @@ impl Flooding {
     /// Floods this node's own advertisement, signed by the caller.
     ///
     /// # Errors
-    /// [`OriginateError`] if it is not this node's or not newer; nothing changed.
+    /// [`OriginateError`] if it is not this node's, or not newer, or nobody would take it; nothing
+    /// changed.
     pub fn originate(&mut self, now: MonoTime, lsa: Lsa) -> Result<(), OriginateError> {
         self.now = now;
         if lsa.origin != self.node {
             return Err(OriginateError::OtherOrigin { origin: lsa.origin });
         }
         let (incarnation, sequence) = (lsa.incarnation, lsa.sequence);
+        if !(LsaVersion { incarnation, sequence, hash: 0 }).is_plausible() {
+            return Err(OriginateError::TooFarAhead { incarnation, sequence });
+        }
         let not_newer = OriginateError::NotNewer { incarnation, sequence };
         if self
             .own_version

@@ -6,7 +6,7 @@ use hawser_wire::{DecodeError, Incarnation, MonoTime, NodeId};
 
 use super::{check_all, drain, hear, holds, lsa, millis, node, seal};
 use crate::message::Message;
-use crate::{ADJACENCIES_MAX, Flooding, Judgement, Lsa, Refusal, RejectReason};
+use crate::{ADJACENCIES_MAX, Flooding, Judgement, Lsa, OriginateError, Refusal, RejectReason};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -89,12 +89,34 @@ fn a_version_from_the_far_future_is_no_last_word() {
             );
         }
     }
-    let last = as_message(HOUR, &lsa(1, (1 << 48) - 1, (1 << 48) - 1, &[]));
-    assert_eq!(hear(&mut flooding, millis(1), node(2), &last, &mut holds), Ok(false));
-    assert!(flooding.must_originate());
-    let (incarnation, sequence) = flooding.next_version(Incarnation(1));
-    assert_eq!((incarnation.0, sequence), ((1 << 48) - 1, 1 << 48), "this node can overtake it");
-    assert!(flooding.originate(millis(2), lsa(1, incarnation.0, sequence, &[])).is_ok());
+    assert_eq!(
+        flooding.originate(millis(2), lsa(1, 1 << 48, 1, &[])),
+        Err(OriginateError::TooFarAhead { incarnation: Incarnation(1 << 48), sequence: 1 })
+    );
+}
+
+/// Whatever a node has said, if others believed it they believe what it says next.
+#[test]
+fn one_wrong_number_makes_no_last_word() {
+    let last = (1 << 48) - 1;
+    for (incarnation, sequence) in [(1, last), (last, 1), (last - 1, last), (last, last - 1)] {
+        let mut flooding = with_neighbours(&[2]);
+        let mut other = with_neighbours(&[2]);
+        let wrong = as_message(HOUR, &lsa(8, incarnation, sequence, &[]));
+        assert_eq!(hear(&mut other, millis(1), node(2), &wrong, &mut holds), Ok(true));
+        let wrong = as_message(HOUR, &lsa(1, incarnation, sequence, &[]));
+        assert_eq!(hear(&mut flooding, millis(1), node(2), &wrong, &mut holds), Ok(false));
+        assert!(flooding.must_originate());
+        let (incarnation, sequence) = flooding.next_version(Incarnation(1));
+        assert_eq!(flooding.originate(millis(2), lsa(1, incarnation.0, sequence, &[])), Ok(()));
+        assert!(!flooding.must_originate());
+        let right = as_message(HOUR, &lsa(8, incarnation.0, sequence, &[]));
+        assert_eq!(hear(&mut other, millis(2), node(2), &right, &mut holds), Ok(true));
+        // Nor is that one the last.
+        let (incarnation, sequence) = flooding.next_version(Incarnation(1));
+        let said = flooding.originate(millis(3), lsa(1, incarnation.0, sequence, &[]));
+        assert_eq!(said.is_ok(), incarnation.0 <= last, "{incarnation}, {sequence}");
+    }
 }
 
 #[test]
