@@ -25,6 +25,7 @@ mod probe;
 mod random;
 mod reject;
 mod relays;
+mod request_limit;
 mod roster;
 mod running_clock;
 mod shared_slots;

@@ -18,6 +18,7 @@ use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::relays::Relays;
+use crate::request_limit::RequestLimit;
 use crate::running_clock::RunningClock;
 use crate::{
     Claim, ClaimState, Config, Event, Liveness, MEMBERS_MAX, Message, MessageBody, RejectReason,
@@ -26,6 +27,13 @@ use crate::{
 
 /// Messages that wait for [`Membership::poll_transmit`]; more than the driver lets come together.
 const OUTBOX_MAX: usize = 4096;
+
+/// Probes that one member has relayed at once, and then one each probe interval: as many probes as it
+/// makes itself. More come together only where they were held up.
+const RELAY_BURST: u32 = 8;
+/// Comparisons of everything that one member may ask for at once, and then one each probe interval: so
+/// often it does while it has not heard all. All members together have less than many times that.
+const SYNC_BURST_OF_ONE: u32 = 4;
 
 /// There is no room for another member; nothing changed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -68,6 +76,8 @@ pub struct Membership {
     probe: Option<Probe>,
     sequence: u32,
     relays: Relays,
+    /// Of whom it relays probes.
+    relay_limit: RequestLimit,
     late_answers: LateAnswers,
     /// Of suspicions.
     timers: BTreeSet<(MonoTime, Slot)>,
@@ -81,6 +91,8 @@ pub struct Membership {
     /// How far answers to requests to compare everything have used up their share of time; a burst
     /// may be ahead of it.
     sync_answers: MonoTime,
+    /// Of whom it answers those.
+    sync_limit: RequestLimit,
     /// Somebody has said all that is claimed.
     synced: bool,
 
@@ -115,6 +127,7 @@ impl Membership {
             probe: None,
             sequence: 0,
             relays: Relays::default(),
+            relay_limit: RequestLimit::new(RELAY_BURST, config.probe_interval),
             late_answers: LateAnswers::default(),
             timers: BTreeSet::new(),
             reconnect_due: now,
@@ -123,6 +136,7 @@ impl Membership {
             sync_due: now,
             news_since_sync: 0,
             sync_answers: now,
+            sync_limit: RequestLimit::new(SYNC_BURST_OF_ONE, config.probe_interval),
             synced: false,
             outbox: VecDeque::new(),
             events: VecDeque::new(),

@@ -149,8 +149,11 @@ impl Membership {
             return Ok(());
         }
         let slot = self.members.slot(target).ok_or(RejectReason::NotMember { node: target })?;
-        let sequence = self.next_sequence();
         let now = self.clock.now();
+        if !self.relay_limit.take(now, from) {
+            return Err(RejectReason::TooMuch { from });
+        }
+        let sequence = self.next_sequence();
         let end = self.config.probe_timeout.saturating_sub(self.config.ack_timeout);
         let nack = end.checked_div(2).unwrap_or(end);
         let relay = Relay {
