@@ -10,7 +10,6 @@ use hawser_wire::{DecodeError, MonoTime, NodeId};
 
 use crate::candidates::{Candidate, Sender, share};
 use crate::delta::LsaDelta;
-use crate::life::Life;
 use crate::message::{Message, MessageError};
 use crate::neighbour::Neighbour;
 use crate::{
@@ -110,7 +109,7 @@ impl Flooding {
                 if !neighbour.summaries.take(self.now, (first, last), entries.len()) {
                     return Err(RejectReason::TooManySummaries { from });
                 }
-                compare(&self.lsdb, neighbour, first, last, &entries);
+                compare(&self.lsdb, neighbour, self.now, (first, last), &entries);
                 neighbour.handle_compared(first, last);
             }
             Message::Request(origins) => {
@@ -167,6 +166,11 @@ impl Flooding {
             self.handle_copy(from, origin, version, lifetime);
             return Ok(());
         }
+        if self.lsdb.is_over(self.now, origin, version) {
+            neighbour.acknowledge(origin, version);
+            self.rejects.count(&RejectReason::Stale { origin });
+            return Ok(());
+        }
         if known.is_some_and(|known| known > version) {
             neighbour.send_if_idle(origin);
             self.rejects.count(&RejectReason::Stale { origin });
@@ -214,6 +218,12 @@ impl Flooding {
             }
             Inserted::Full | Inserted::Newest => {}
         }
+        let life = self.lsdb.life_of(now, origin, version, lifetime);
+        if self.lsdb.is_over(now, origin, version) {
+            neighbour.acknowledge(origin, version);
+            self.rejects.count(&RejectReason::Stale { origin });
+            return Ok(());
+        }
         if !version.is_plausible() {
             return Err(RejectReason::FarFuture { origin });
         }
@@ -227,7 +237,6 @@ impl Flooding {
         if self.says_too_much(origin) {
             return Err(RejectReason::RateLimited { origin });
         }
-        let life = Life::new(now, lifetime);
         let senders = vec![Sender { node: from, since: now, left: lifetime }];
         let candidate = Candidate { lsa, version, encoding, life, senders };
         if !self.candidates.add(candidate, share(self.neighbours.len())) {
@@ -266,6 +275,13 @@ impl Flooding {
                     }
                 }
                 Inserted::Full if origin != self.node => self.settle(&candidate),
+                // It, or a newer one, was believed and has aged out while this one waited.
+                Inserted::Full | Inserted::Newest
+                    if self.lsdb.is_over(self.now, origin, candidate.version) =>
+                {
+                    self.rejects.count(&RejectReason::Stale { origin });
+                    self.settle(&candidate);
+                }
                 Inserted::Full | Inserted::Newest if self.says_too_much(origin) => {
                     self.rejects.count(&RejectReason::RateLimited { origin });
                 }
@@ -447,8 +463,8 @@ fn senders<'a>(
 fn compare(
     lsdb: &Lsdb,
     neighbour: &mut Neighbour,
-    first: NodeId,
-    last: NodeId,
+    now: MonoTime,
+    (first, last): (NodeId, NodeId),
     theirs: &[(NodeId, LsaVersion)],
 ) {
     let theirs: BTreeMap<NodeId, LsaVersion> = theirs.iter().copied().collect();
@@ -459,7 +475,11 @@ fn compare(
             _ => neighbour.send_if_idle(origin),
         }
     }
-    for (origin, version) in theirs.into_iter().filter(|(origin, _)| lsdb.get(*origin).is_none()) {
+    // What has aged out here will do so there, or is replayed.
+    let lacks = |(origin, version): &(NodeId, LsaVersion)| {
+        lsdb.get(*origin).is_none() && !lsdb.is_over(now, *origin, *version)
+    };
+    for (origin, version) in theirs.into_iter().filter(lacks) {
         neighbour.want(origin, version);
     }
 }

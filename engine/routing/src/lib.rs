@@ -17,6 +17,7 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod adjacency;
+mod aged_out;
 mod arc_map;
 mod backup;
 mod candidates;

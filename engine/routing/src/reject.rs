@@ -156,9 +156,9 @@ pub enum RejectReason {
         /// This node.
         origin: NodeId,
     },
-    /// An older one than what is known: replayed, or overtaken on the way. The newer one is sent
-    /// back. Counted, never an error.
-    #[error("link-state advertisement of {origin} is older than what is known")]
+    /// An older one than what is known, replayed or overtaken on the way: the newer one is sent back.
+    /// Or one that has aged out, or is older than that: acknowledged. Counted, never an error.
+    #[error("link-state advertisement of {origin} is older than what is or was known")]
     Stale {
         /// Whom it is from.
         origin: NodeId,
