@@ -222,8 +222,8 @@ impl Flooding {
     }
 
     /// Whether the digest that the neighbour has sent last, some seconds ago at most, was that of this
-    /// node's database when it came; `None` before the first, or if it is no neighbour. One that is
-    /// told of a change just then differs for once.
+    /// node's database when it came or has become so since; `None` before the first, or if it is no
+    /// neighbour. One that is told of a change just then differs for once.
     #[must_use]
     pub fn digest_agrees(&self, neighbour: NodeId) -> Option<bool> {
         self.neighbours.get(&neighbour)?.agrees()
@@ -315,6 +315,10 @@ impl Flooding {
         let expired = self.lsdb.expire(now);
         for origin in &expired {
             self.limits.remove(origin);
+        }
+        if !expired.is_empty() {
+            let digest = self.lsdb.digest();
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.handle_changed(digest));
         }
         let (ask, given_up) = self.candidates.handle_timeout(now);
         for (hash, sender) in ask {

@@ -103,7 +103,7 @@ impl Flooding {
                 }
             }
             Message::Digest(digest) => {
-                neighbour.handle_digest(self.now, digest == self.lsdb.digest());
+                neighbour.handle_digest(self.now, digest, self.lsdb.digest());
             }
             Message::Summary { first, last, entries } => {
                 if !neighbour.summaries.take(self.now, (first, last), entries.len()) {
@@ -437,7 +437,9 @@ impl Flooding {
         }
         let Candidate { lsa, version, encoding, life, senders } = candidate;
         self.lsdb.store(lsa, version, encoding, life);
+        let digest = self.lsdb.digest();
         for (node, other) in &mut self.neighbours {
+            other.handle_changed(digest);
             match senders.iter().find(|sender| sender.node == *node) {
                 // It has it, if not for as long.
                 Some(sender) if !life.outlasts(self.now, sender.left_at(self.now)) => {}

@@ -72,15 +72,16 @@ pub(crate) struct Neighbour {
     summary_next: Option<NodeId>,
     summary_started: Option<MonoTime>,
     digest_due: MonoTime,
-    digest_heard: bool,
     /// The first origin up to which the neighbour's database has not been compared with ours
     /// since the link came up; `None` once all of it was.
     uncompared: Option<NodeId>,
     /// Origins of which the neighbour had something newer, until it came; and which version. At most
     /// [`ORIGINS_MAX`]: what the neighbour says it has is its word alone.
     behind: BTreeMap<NodeId, LsaVersion>,
-    /// Whether the digest that the neighbour has sent last was ours then.
-    agrees: Option<bool>,
+    /// The digest that the neighbour has sent last, and whether it was ours then or has become so since.
+    heard: Option<(u64, bool)>,
+    /// The digest that follows the first exchange of summaries was sent.
+    exchange_told: bool,
     pub(crate) certificates: NeighbourCertificates,
     /// When the link came up.
     up: MonoTime,
@@ -113,10 +114,10 @@ impl Neighbour {
             summary_next: None,
             summary_started: None,
             digest_due: now,
-            digest_heard: false,
             uncompared: Some(FIRST_ID),
             behind: BTreeMap::new(),
-            agrees: None,
+            heard: None,
+            exchange_told: false,
             certificates: NeighbourCertificates::new(),
             up: now,
             faults: FAULTS,
@@ -161,9 +162,31 @@ impl Neighbour {
         !self.faults.has_token(now)
     }
 
-    /// Whether the digest that the neighbour has sent last was ours then.
-    pub(crate) const fn agrees(&self) -> Option<bool> {
-        self.agrees
+    /// Whether the digest that the neighbour has sent last was ours then, or has become so since.
+    pub(crate) fn agrees(&self) -> Option<bool> {
+        self.heard.map(|(_, agrees)| agrees)
+    }
+
+    /// Our database has this digest now. Once it is the one that the neighbour has sent last the two
+    /// agree, until it sends another one.
+    pub(crate) fn handle_changed(&mut self, ours: u64) {
+        if let Some((theirs, agrees)) = &mut self.heard {
+            *agrees |= *theirs == ours;
+        }
+    }
+
+    /// Whether the first exchange of summaries has just ended, and both have what either had: the
+    /// neighbour hears so at once, and not when the next digest is due.
+    fn take_exchange_over(&mut self) -> bool {
+        let over = !self.exchange_told
+            && self.summary_started.is_some()
+            && self.uncompared.is_none()
+            && self.summary_next.is_none()
+            && self.behind.is_empty()
+            && self.unsent.is_empty()
+            && self.unacked.is_empty();
+        self.exchange_told |= over;
+        over
     }
 
     /// The neighbour has the newest advertisement of `origin`.
@@ -251,10 +274,10 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour's digest came; `equal` if it is ours.
-    pub(crate) fn handle_digest(&mut self, now: MonoTime, equal: bool) {
-        self.digest_heard = true;
-        self.agrees = Some(equal);
+    /// The neighbour's digest came; ours is the other one.
+    pub(crate) fn handle_digest(&mut self, now: MonoTime, theirs: u64, ours: u64) {
+        let equal = theirs == ours;
+        self.heard = Some((theirs, equal));
         if equal {
             self.uncompared = None;
             self.behind.clear();
@@ -304,8 +327,8 @@ impl Neighbour {
         if let Some(message) = self.certificates.poll_transmit() {
             return Some(message);
         }
-        if self.digest_due <= now {
-            let every = if self.digest_heard { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
+        if self.digest_due <= now || self.take_exchange_over() {
+            let every = if self.heard.is_some() { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
             self.digest_due = now.saturating_add(every);
             return Some(Message::encode_digest(lsdb.digest()));
         }

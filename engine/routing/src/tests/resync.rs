@@ -57,6 +57,30 @@ fn talk(ends: &mut [Flooding; 2], ms: u64) -> usize {
 }
 
 #[test]
+fn neighbours_agree_as_soon_as_they_have_told_each_other_all() {
+    for (of_one, of_other) in [(0..3, 3..6), (0..3, 0..6), (0..600, 300..900)] {
+        let mut ends = [Flooding::new(node(0)), Flooding::new(node(1))];
+        for (end, numbers) in ends.iter_mut().zip([of_one, of_other]) {
+            end.handle_neighbour_up(millis(0), node(99), true);
+            numbers.for_each(|number| tell(end, 1, &numbered(number, 1)));
+        }
+        for (at, other) in [(0, 1), (1, 0)] {
+            ends[at].handle_neighbour_up(millis(10), node(other), true);
+        }
+        let digests: usize = (10..500).map(|ms| talk(&mut ends, ms)).sum();
+        for (at, other) in [(0, 1), (1, 0)] {
+            assert_eq!(ends[at].digest_agrees(node(other)), Some(true), "{at}");
+        }
+        // One each when the link comes up, and one each at the end.
+        assert!(digests <= 4, "{digests}");
+        // They differ again when one has said what the other one lacks, and nothing is said of that.
+        tell(&mut ends[0], 600, &numbered(7000, 1));
+        assert_eq!(ends[0].digest_agrees(node(1)), Some(true), "as of the digest that was heard");
+        assert_eq!((600..900).map(|ms| talk(&mut ends, ms)).sum::<usize>(), 0);
+    }
+}
+
+#[test]
 fn the_border_of_a_thousand_nodes_meets_no_limit() {
     let mut ends = [Flooding::new(node(0)), Flooding::new(node(1))];
     for end in &mut ends {
