@@ -183,6 +183,7 @@ impl Control {
             RejectReason::NotNeighbour { .. }
             | RejectReason::UnknownKind(_)
             | RejectReason::TooManyForged { .. }
+            | RejectReason::TooManySummaries { .. }
             | RejectReason::Expired { .. }
             | RejectReason::RateLimited { .. }
             | RejectReason::Busy { .. }

@@ -14,9 +14,11 @@ use crate::awareness::Awareness;
 use crate::broadcasts::Broadcasts;
 use crate::late_answers::LateAnswers;
 use crate::members::{Members, Slot};
+use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::random::Random;
 use crate::relays::Relays;
+use crate::request_limit::RequestLimit;
 use crate::running_clock::RunningClock;
 use crate::{
     Claim, ClaimState, Config, Event, Liveness, MEMBERS_MAX, Message, MessageBody, RejectReason,
@@ -25,6 +27,13 @@ use crate::{
 
 /// Messages that wait for [`Membership::poll_transmit`]; more than the driver lets come together.
 const OUTBOX_MAX: usize = 4096;
+
+/// Probes that one member has relayed at once, and then one each probe interval: as many probes as it
+/// makes itself. More come together only where they were held up.
+const RELAY_BURST: u32 = 8;
+/// Comparisons of everything that one member may ask for at once, and then one each probe interval: so
+/// often it does while it has not heard all. All members together have less than many times that.
+const SYNC_BURST_OF_ONE: u32 = 4;
 
 /// There is no room for another member; nothing changed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -45,6 +54,10 @@ pub struct MembersFull;
 /// leave one member in a hundred unprobed for 4.6 of them. Where views differ the targets are as
 /// good as random. SWIM §4.3's bound, that each member probes each other one within one pass of the
 /// ring, holds here too.
+///
+/// Rounds that run faster than time are somebody's doing, a lie perhaps, by which one member would
+/// choose for all others whom they do not probe: who sees that draws its targets for one pass of the
+/// ring, which takes SWIM's random ones. See [`Pace`].
 #[derive(Debug)]
 pub struct Membership {
     node: NodeId,
@@ -58,10 +71,13 @@ pub struct Membership {
     round: u32,
     /// Caught up with a round since the last probe.
     round_heard: bool,
+    pace: Pace,
     tick_due: MonoTime,
     probe: Option<Probe>,
     sequence: u32,
     relays: Relays,
+    /// Of whom it relays probes.
+    relay_limit: RequestLimit,
     late_answers: LateAnswers,
     /// Of suspicions.
     timers: BTreeSet<(MonoTime, Slot)>,
@@ -75,6 +91,8 @@ pub struct Membership {
     /// How far answers to requests to compare everything have used up their share of time; a burst
     /// may be ahead of it.
     sync_answers: MonoTime,
+    /// Of whom it answers those.
+    sync_limit: RequestLimit,
     /// Somebody has said all that is claimed.
     synced: bool,
 
@@ -104,10 +122,12 @@ impl Membership {
             left: false,
             round: 0,
             round_heard: false,
+            pace: Pace::default(),
             tick_due: now,
             probe: None,
             sequence: 0,
             relays: Relays::default(),
+            relay_limit: RequestLimit::new(RELAY_BURST, config.probe_interval),
             late_answers: LateAnswers::default(),
             timers: BTreeSet::new(),
             reconnect_due: now,
@@ -116,6 +136,7 @@ impl Membership {
             sync_due: now,
             news_since_sync: 0,
             sync_answers: now,
+            sync_limit: RequestLimit::new(SYNC_BURST_OF_ONE, config.probe_interval),
             synced: false,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -244,7 +265,8 @@ impl Membership {
         if sender.is_far_ahead_of(known) {
             return Err(RejectReason::FarAhead { from });
         }
-        // Serial number arithmetic (RFC 1982): there is always a next round.
+        // Serial number arithmetic (RFC 1982): there is always a next round. Whether it is one that
+        // time allows is asked once, when it is probed.
         let ahead = round.wrapping_sub(self.round);
         if (1..1 << 31).contains(&ahead) {
             self.round = round;
@@ -382,6 +404,8 @@ impl Membership {
             return;
         }
         self.awareness.worsen(1);
+        // The others went on.
+        self.pace = self.pace.after_sleep();
         let over = self.probe.take();
         self.end_probe(over, None);
         let earliest = self.clock.now().saturating_add(self.config.ack_timeout);
@@ -407,6 +431,7 @@ impl Membership {
             self.tick_due = self.within(self.config.probe_interval);
             self.sync_due = self.within(self.config.gossip_interval);
             self.gossip_due = self.gossip_due.max(now);
+            self.pace = self.pace.after_sleep();
             self.synced = false;
         }
         if no_dead && !self.members.dead().is_empty() {

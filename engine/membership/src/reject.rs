@@ -69,6 +69,9 @@ pub struct Rejected {
     pub claims_by_strangers: u64,
     /// Claims with a version that no node reaches.
     pub claims_far_ahead: u64,
+    /// Rounds of probes that came sooner than time allows: this node did not follow them and drew whom
+    /// it probes. Once or so when parts of a mesh come together; more often, a member lies.
+    pub rounds_ahead: u64,
     /// Claims that something newer is known about: ordinary, they come late or again.
     pub claims_old: u64,
     /// Answers that came when another had come, or when they were given up: ordinary on a slow way.
@@ -105,6 +108,7 @@ impl Rejected {
             ("claims-of-strangers", self.claims_of_strangers),
             ("claims-by-strangers", self.claims_by_strangers),
             ("claims-far-ahead", self.claims_far_ahead),
+            ("rounds-ahead", self.rounds_ahead),
             ("not-sent", self.not_sent),
         ];
         counts.into_iter().filter(|(_, count)| *count > 0)

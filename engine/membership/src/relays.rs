@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use hawser_wire::{MonoTime, NodeId};
 
-/// Most pings that are relayed at a time.
+/// Most pings that are relayed at a time, for all members together: one has some ten at most, as it
+/// may ask only so often.
 pub(crate) const RELAYS_MAX: usize = 1024;
 
 /// One of them.

@@ -8,6 +8,7 @@ mod lifeguard;
 mod mesh;
 mod probes;
 mod roster;
+mod rounds;
 
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 

@@ -44,6 +44,14 @@ pub enum OriginateError {
         /// Of the refused one.
         sequence: u64,
     },
+    /// Incarnation or sequence is beyond what others believe of any node.
+    #[error("incarnation {incarnation}, sequence {sequence} is further than others follow")]
+    TooFarAhead {
+        /// Of the refused one.
+        incarnation: Incarnation,
+        /// Of the refused one.
+        sequence: u64,
+    },
     /// The database has no room for it.
     #[error("the link-state database is full")]
     Full,
@@ -148,14 +156,12 @@ impl Flooding {
 
     /// Incarnation and sequence that this node's next advertisement must carry, in a life with
     /// `incarnation`: above everything that is known to be out under its name. The incarnation is
-    /// a higher one only if an earlier life's was (as after its disk was restored from a copy).
+    /// a higher one only if an earlier life's was (as after its disk was restored from a copy), or if
+    /// its sequences are used up.
     #[must_use]
     pub fn next_version(&self, incarnation: Incarnation) -> (Incarnation, u64) {
         match self.own_version {
-            Some(out) if out.incarnation >= incarnation => match out.sequence.checked_add(1) {
-                Some(sequence) => (out.incarnation, sequence),
-                None => (Incarnation(out.incarnation.0.saturating_add(1)), 1),
-            },
+            Some(out) if out.incarnation >= incarnation => out.next(),
             _ => (incarnation, 1),
         }
     }
@@ -171,13 +177,17 @@ impl Flooding {
     /// Floods this node's own advertisement, signed by the caller.
     ///
     /// # Errors
-    /// [`OriginateError`] if it is not this node's or not newer; nothing changed.
+    /// [`OriginateError`] if it is not this node's, or not newer, or nobody would take it; nothing
+    /// changed.
     pub fn originate(&mut self, now: MonoTime, lsa: Lsa) -> Result<(), OriginateError> {
         self.now = now;
         if lsa.origin != self.node {
             return Err(OriginateError::OtherOrigin { origin: lsa.origin });
         }
         let (incarnation, sequence) = (lsa.incarnation, lsa.sequence);
+        if !(LsaVersion { incarnation, sequence, hash: 0 }).is_plausible() {
+            return Err(OriginateError::TooFarAhead { incarnation, sequence });
+        }
         let not_newer = OriginateError::NotNewer { incarnation, sequence };
         if self
             .own_version
@@ -212,8 +222,8 @@ impl Flooding {
     }
 
     /// Whether the digest that the neighbour has sent last, some seconds ago at most, was that of this
-    /// node's database when it came; `None` before the first, or if it is no neighbour. One that is
-    /// told of a change just then differs for once.
+    /// node's database when it came or has become so since; `None` before the first, or if it is no
+    /// neighbour. One that is told of a change just then differs for once.
     #[must_use]
     pub fn digest_agrees(&self, neighbour: NodeId) -> Option<bool> {
         self.neighbours.get(&neighbour)?.agrees()
@@ -305,6 +315,10 @@ impl Flooding {
         let expired = self.lsdb.expire(now);
         for origin in &expired {
             self.limits.remove(origin);
+        }
+        if !expired.is_empty() {
+            let digest = self.lsdb.digest();
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.handle_changed(digest));
         }
         let (ask, given_up) = self.candidates.handle_timeout(now);
         for (hash, sender) in ask {

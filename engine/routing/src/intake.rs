@@ -10,7 +10,6 @@ use hawser_wire::{DecodeError, MonoTime, NodeId};
 
 use crate::candidates::{Candidate, Sender, share};
 use crate::delta::LsaDelta;
-use crate::life::Life;
 use crate::message::{Message, MessageError};
 use crate::neighbour::Neighbour;
 use crate::{
@@ -20,6 +19,9 @@ use crate::{
 
 /// How often an origin may say something new: several times what honest ones
 /// do. What is beyond is not acknowledged; its neighbours repeat the newest of it.
+///
+/// Taken from when one is believed, and asked twice: when one comes, and when its turn comes to be
+/// checked, as others of its origin may have been believed while it waited.
 const ORIGIN_LIMIT: TokenBucket = TokenBucket::new(64, Duration::from_millis(100));
 
 impl Flooding {
@@ -101,10 +103,13 @@ impl Flooding {
                 }
             }
             Message::Digest(digest) => {
-                neighbour.handle_digest(self.now, digest == self.lsdb.digest());
+                neighbour.handle_digest(self.now, digest, self.lsdb.digest());
             }
             Message::Summary { first, last, entries } => {
-                compare(&self.lsdb, neighbour, first, last, &entries);
+                if !neighbour.summaries.take(self.now, (first, last), entries.len()) {
+                    return Err(RejectReason::TooManySummaries { from });
+                }
+                compare(&self.lsdb, neighbour, self.now, (first, last), &entries);
                 neighbour.handle_compared(first, last);
             }
             Message::Request(origins) => {
@@ -161,6 +166,11 @@ impl Flooding {
             self.handle_copy(from, origin, version, lifetime);
             return Ok(());
         }
+        if self.lsdb.is_over(self.now, origin, version) {
+            neighbour.acknowledge(origin, version);
+            self.rejects.count(&RejectReason::Stale { origin });
+            return Ok(());
+        }
         if known.is_some_and(|known| known > version) {
             neighbour.send_if_idle(origin);
             self.rejects.count(&RejectReason::Stale { origin });
@@ -208,6 +218,12 @@ impl Flooding {
             }
             Inserted::Full | Inserted::Newest => {}
         }
+        let life = self.lsdb.life_of(now, origin, version, lifetime);
+        if self.lsdb.is_over(now, origin, version) {
+            neighbour.acknowledge(origin, version);
+            self.rejects.count(&RejectReason::Stale { origin });
+            return Ok(());
+        }
         if !version.is_plausible() {
             return Err(RejectReason::FarFuture { origin });
         }
@@ -218,10 +234,9 @@ impl Flooding {
         if neighbour.is_distrusted(now) {
             return Err(RejectReason::TooManyForged { from });
         }
-        if self.limits.get(&origin).is_some_and(|limit| !limit.has_token(now)) {
+        if self.says_too_much(origin) {
             return Err(RejectReason::RateLimited { origin });
         }
-        let life = Life::new(now, lifetime);
         let senders = vec![Sender { node: from, since: now, left: lifetime }];
         let candidate = Candidate { lsa, version, encoding, life, senders };
         if !self.candidates.add(candidate, share(self.neighbours.len())) {
@@ -260,6 +275,16 @@ impl Flooding {
                     }
                 }
                 Inserted::Full if origin != self.node => self.settle(&candidate),
+                // It, or a newer one, was believed and has aged out while this one waited.
+                Inserted::Full | Inserted::Newest
+                    if self.lsdb.is_over(self.now, origin, candidate.version) =>
+                {
+                    self.rejects.count(&RejectReason::Stale { origin });
+                    self.settle(&candidate);
+                }
+                Inserted::Full | Inserted::Newest if self.says_too_much(origin) => {
+                    self.rejects.count(&RejectReason::RateLimited { origin });
+                }
                 Inserted::Full | Inserted::Newest => self.checking = Some(candidate),
             }
         }
@@ -353,6 +378,11 @@ impl Flooding {
         rejected.map_or(Ok(()), Err)
     }
 
+    /// Whether so much of `origin` was believed of late that nothing new of it is looked at now.
+    fn says_too_much(&self, origin: NodeId) -> bool {
+        self.limits.get(&origin).is_some_and(|limit| !limit.has_token(self.now))
+    }
+
     /// One of those that have sent the candidate, if nothing of any of them is looked at now.
     fn distrusted_sender(&self, candidate: &Candidate) -> Option<NodeId> {
         let trusted = |sender: &&Sender| {
@@ -390,6 +420,7 @@ impl Flooding {
 
     fn accept(&mut self, candidate: Candidate) -> bool {
         let origin = candidate.lsa.origin;
+        // There is one: `poll_check` has looked, and nothing else of its origin was believed since.
         self.limits.entry(origin).or_insert(ORIGIN_LIMIT).take(self.now);
         self.settle(&candidate);
         if origin == self.node {
@@ -406,7 +437,9 @@ impl Flooding {
         }
         let Candidate { lsa, version, encoding, life, senders } = candidate;
         self.lsdb.store(lsa, version, encoding, life);
+        let digest = self.lsdb.digest();
         for (node, other) in &mut self.neighbours {
+            other.handle_changed(digest);
             match senders.iter().find(|sender| sender.node == *node) {
                 // It has it, if not for as long.
                 Some(sender) if !life.outlasts(self.now, sender.left_at(self.now)) => {}
@@ -432,8 +465,8 @@ fn senders<'a>(
 fn compare(
     lsdb: &Lsdb,
     neighbour: &mut Neighbour,
-    first: NodeId,
-    last: NodeId,
+    now: MonoTime,
+    (first, last): (NodeId, NodeId),
     theirs: &[(NodeId, LsaVersion)],
 ) {
     let theirs: BTreeMap<NodeId, LsaVersion> = theirs.iter().copied().collect();
@@ -444,7 +477,11 @@ fn compare(
             _ => neighbour.send_if_idle(origin),
         }
     }
-    for (origin, version) in theirs.into_iter().filter(|(origin, _)| lsdb.get(*origin).is_none()) {
+    // What has aged out here will do so there, or is replayed.
+    let lacks = |(origin, version): &(NodeId, LsaVersion)| {
+        lsdb.get(*origin).is_none() && !lsdb.is_over(now, *origin, *version)
+    };
+    for (origin, version) in theirs.into_iter().filter(lacks) {
         neighbour.want(origin, version);
     }
 }

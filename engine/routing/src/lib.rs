@@ -17,6 +17,7 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod adjacency;
+mod aged_out;
 mod arc_map;
 mod backup;
 mod candidates;
@@ -56,6 +57,7 @@ mod shared_vec;
 mod shortest_paths;
 mod snapshot;
 mod spf;
+mod summary_limit;
 #[cfg(test)]
 mod tests;
 mod token_bucket;

@@ -40,6 +40,17 @@ impl Life {
         (self.ends != MonoTime::MAX).then_some(self.ends)
     }
 
+    /// Whether no copy, whatever it says, makes it last until `now`.
+    pub(crate) fn is_over(self, now: MonoTime) -> bool {
+        self.seen.saturating_add(LIFETIME_MAX) <= now
+    }
+
+    /// The life of a copy that comes after it has ended, with so much time left.
+    pub(crate) fn again(self, now: MonoTime, left: Duration) -> Self {
+        let ends = now.saturating_add(left).min(self.seen.saturating_add(LIFETIME_MAX));
+        Self { seen: self.seen, ends }
+    }
+
     /// What is left of it, at most [`LIFETIME_MAX`].
     pub(crate) fn left(self, now: MonoTime) -> Duration {
         self.ends.saturating_since(now).min(LIFETIME_MAX)

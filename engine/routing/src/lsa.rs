@@ -102,12 +102,24 @@ impl LsaVersion {
     pub(crate) const LEN: usize = 24;
 
     /// Neither incarnations nor sequences come near this in the life of a mesh. What claims to be
-    /// beyond it is refused, so that no word of a node, whatever it did wrong, is its last one.
+    /// beyond it is refused. A node whose sequences reach it goes on in the next incarnation, so that no
+    /// one number, however wrong it was, makes a word of a node its last one: only both of them one
+    /// below this do.
     pub(crate) const NUMBER_END: u64 = 1 << 48;
 
     /// Within what a node can have counted up to.
     pub(crate) const fn is_plausible(&self) -> bool {
         self.incarnation.0 < Self::NUMBER_END && self.sequence < Self::NUMBER_END
+    }
+
+    /// Incarnation and sequence of what its origin may say next.
+    pub(crate) const fn next(&self) -> (Incarnation, u64) {
+        let sequence = self.sequence.saturating_add(1);
+        if sequence < Self::NUMBER_END {
+            (self.incarnation, sequence)
+        } else {
+            (Incarnation(self.incarnation.0.saturating_add(1)), 1)
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

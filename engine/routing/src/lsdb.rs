@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hawser_wire::{MonoTime, NodeId};
 
+use crate::aged_out::AgedOut;
 use crate::delta::LsaDelta;
 use crate::life::Life;
 use crate::piece_table::PieceTable;
@@ -39,6 +40,8 @@ pub enum Inserted {
 ///
 /// **Invariant:** the result does not depend on the order of insertion, unless a bound is hit.
 ///
+/// What has aged out is remembered by its version, so that a replay of it is known for one.
+///
 /// A clone shares with the database that it was made of what neither has changed since.
 #[derive(Clone, Debug, Default)]
 pub struct Lsdb {
@@ -47,6 +50,7 @@ pub struct Lsdb {
     lives: SharedMap<NodeId, Life>,
     /// When each entry ends, soonest first; without those that do not.
     ends: BTreeSet<(MonoTime, NodeId)>,
+    aged_out: AgedOut,
     encoded_bytes: usize,
     digest: u64,
 }
@@ -143,6 +147,24 @@ impl Lsdb {
         Inserted::Newest
     }
 
+    /// Whether this version of `origin` has ended here for good, or is older than one that has ended.
+    pub(crate) fn is_over(&self, now: MonoTime, origin: NodeId, version: LsaVersion) -> bool {
+        self.aged_out.is_over(now, origin, version)
+    }
+
+    /// The life of what is to be stored, of which a copy with so much time left came: it counts from the
+    /// first copy, also if that has ended meanwhile.
+    pub(crate) fn life_of(
+        &self,
+        now: MonoTime,
+        origin: NodeId,
+        version: LsaVersion,
+        left: Duration,
+    ) -> Life {
+        let ended = self.aged_out.life(origin, version);
+        ended.map_or_else(|| Life::new(now, left), |ended| ended.again(now, left))
+    }
+
     /// Stores what [`Lsdb::judge`] found to be the newest.
     pub(crate) fn store(&mut self, lsa: Lsa, version: LsaVersion, encoding: Bytes, life: Life) {
         let origin = lsa.origin;
@@ -162,6 +184,7 @@ impl Lsdb {
             self.ends.insert((end, origin));
             self.lives.insert(origin, life);
         }
+        self.aged_out.remove(origin);
         let stored = Arc::new(Stored { lsa, version, encoding });
         self.entries.insert(origin, Entry { stored, delta });
     }
@@ -229,8 +252,9 @@ impl Lsdb {
         self.keep_for_good(old.lsa.origin);
     }
 
-    /// Forgets the advertisement of `origin`; true if there was one.
+    /// Forgets the advertisement of `origin`, and that there was one; true if there was.
     pub(crate) fn forget(&mut self, origin: NodeId) -> bool {
+        self.aged_out.remove(origin);
         let old = self.entries.remove(&origin);
         if let Some(old) = &old {
             self.discount(&old.stored);
@@ -244,7 +268,11 @@ impl Lsdb {
         while let Some(&(end, origin)) = self.ends.first()
             && end <= now
         {
+            let (version, life) = (self.version(origin), self.life(origin));
             self.forget(origin);
+            if let Some(version) = version {
+                self.aged_out.insert(origin, version, life);
+            }
             expired.push(origin);
         }
         expired

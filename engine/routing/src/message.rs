@@ -12,13 +12,22 @@ use crate::{CertificateHash, LSA_BYTES_MAX, Lsa, LsaVersion};
 /// Longest flooding message, in bytes.
 pub const FLOODING_MESSAGE_BYTES_MAX: usize = 512 << 10;
 
-/// Most entries in one message that lists origins.
+/// Most entries in one message that lists origins, as it is taken.
 pub(crate) const ENTRIES_MAX: usize = 4096;
+
+/// Lists are sent in messages of at most so many bytes: one goes over the control lane as a whole, and
+/// what stands behind it, as counts and heartbeats, waits for it.
+const LIST_BYTES_MAX: usize = SEVERAL_BYTES_MAX;
+/// Most entries of a summary or of acknowledgements as they are sent.
+pub(crate) const ENTRIES_SENT_MAX: usize = (LIST_BYTES_MAX - 3 - 2 * NodeId::LEN) / ENTRY_BYTES;
+/// Most origins of a request as it is sent.
+pub(crate) const REQUESTED_MAX: usize = (LIST_BYTES_MAX - 3) / NodeId::LEN;
 
 const ENTRY_BYTES: usize = NodeId::LEN + LsaVersion::LEN;
 
 const _: () =
     assert!(3 + 2 * NodeId::LEN + ENTRIES_MAX * ENTRY_BYTES <= FLOODING_MESSAGE_BYTES_MAX);
+const _: () = assert!(ENTRIES_SENT_MAX <= ENTRIES_MAX && REQUESTED_MAX <= ENTRIES_MAX);
 const _: () = assert!(LSA_BYTES_MAX + 3 < FLOODING_MESSAGE_BYTES_MAX);
 
 /// Advertisements that go in one message have at most so many bytes together, each with its length.

@@ -7,8 +7,9 @@ use hawser_wire::{MonoTime, NodeId};
 
 use crate::candidates::PATIENCE;
 use crate::lsdb::Outgoing;
-use crate::message::{ENTRIES_MAX, LENGTH_LEN, Message, SEVERAL_BYTES_MAX};
+use crate::message::{ENTRIES_SENT_MAX, LENGTH_LEN, Message, REQUESTED_MAX, SEVERAL_BYTES_MAX};
 use crate::neighbour_certificates::NeighbourCertificates;
+use crate::summary_limit::SummaryLimit;
 use crate::{LsaVersion, Lsdb, ORIGINS_MAX, TokenBucket};
 
 /// An advertisement that was not acknowledged for this long is sent again.
@@ -71,19 +72,21 @@ pub(crate) struct Neighbour {
     summary_next: Option<NodeId>,
     summary_started: Option<MonoTime>,
     digest_due: MonoTime,
-    digest_heard: bool,
     /// The first origin up to which the neighbour's database has not been compared with ours
     /// since the link came up; `None` once all of it was.
     uncompared: Option<NodeId>,
     /// Origins of which the neighbour had something newer, until it came; and which version. At most
     /// [`ORIGINS_MAX`]: what the neighbour says it has is its word alone.
     behind: BTreeMap<NodeId, LsaVersion>,
-    /// Whether the digest that the neighbour has sent last was ours then.
-    agrees: Option<bool>,
+    /// The digest that the neighbour has sent last, and whether it was ours then or has become so since.
+    heard: Option<(u64, bool)>,
+    /// The digest that follows the first exchange of summaries was sent.
+    exchange_told: bool,
     pub(crate) certificates: NeighbourCertificates,
     /// When the link came up.
     up: MonoTime,
     faults: TokenBucket,
+    pub(crate) summaries: SummaryLimit,
 }
 
 #[derive(Debug)]
@@ -111,13 +114,14 @@ impl Neighbour {
             summary_next: None,
             summary_started: None,
             digest_due: now,
-            digest_heard: false,
             uncompared: Some(FIRST_ID),
             behind: BTreeMap::new(),
-            agrees: None,
+            heard: None,
+            exchange_told: false,
             certificates: NeighbourCertificates::new(),
             up: now,
             faults: FAULTS,
+            summaries: SummaryLimit::new(),
         }
     }
 
@@ -158,9 +162,31 @@ impl Neighbour {
         !self.faults.has_token(now)
     }
 
-    /// Whether the digest that the neighbour has sent last was ours then.
-    pub(crate) const fn agrees(&self) -> Option<bool> {
-        self.agrees
+    /// Whether the digest that the neighbour has sent last was ours then, or has become so since.
+    pub(crate) fn agrees(&self) -> Option<bool> {
+        self.heard.map(|(_, agrees)| agrees)
+    }
+
+    /// Our database has this digest now. Once it is the one that the neighbour has sent last the two
+    /// agree, until it sends another one.
+    pub(crate) fn handle_changed(&mut self, ours: u64) {
+        if let Some((theirs, agrees)) = &mut self.heard {
+            *agrees |= *theirs == ours;
+        }
+    }
+
+    /// Whether the first exchange of summaries has just ended, and both have what either had: the
+    /// neighbour hears so at once, and not when the next digest is due.
+    fn take_exchange_over(&mut self) -> bool {
+        let over = !self.exchange_told
+            && self.summary_started.is_some()
+            && self.uncompared.is_none()
+            && self.summary_next.is_none()
+            && self.behind.is_empty()
+            && self.unsent.is_empty()
+            && self.unacked.is_empty();
+        self.exchange_told |= over;
+        over
     }
 
     /// The neighbour has the newest advertisement of `origin`.
@@ -248,10 +274,10 @@ impl Neighbour {
         }
     }
 
-    /// The neighbour's digest came; `equal` if it is ours.
-    pub(crate) fn handle_digest(&mut self, now: MonoTime, equal: bool) {
-        self.digest_heard = true;
-        self.agrees = Some(equal);
+    /// The neighbour's digest came; ours is the other one.
+    pub(crate) fn handle_digest(&mut self, now: MonoTime, theirs: u64, ours: u64) {
+        let equal = theirs == ours;
+        self.heard = Some((theirs, equal));
         if equal {
             self.uncompared = None;
             self.behind.clear();
@@ -285,15 +311,15 @@ impl Neighbour {
 
     /// The next message for the neighbour.
     pub(crate) fn poll_transmit(&mut self, now: MonoTime, lsdb: &Lsdb) -> Option<Vec<u8>> {
-        if self.acks.len() >= ENTRIES_MAX || (!self.acks.is_empty() && self.acks_due <= now) {
+        if self.acks.len() >= ENTRIES_SENT_MAX || (!self.acks.is_empty() && self.acks_due <= now) {
             self.acks_due = now.saturating_add(ACKS_EVERY);
-            let rest = self.acks.keys().nth(ENTRIES_MAX).copied();
+            let rest = self.acks.keys().nth(ENTRIES_SENT_MAX).copied();
             let rest = rest.map(|origin| self.acks.split_off(&origin)).unwrap_or_default();
             let now: Vec<_> = std::mem::replace(&mut self.acks, rest).into_iter().collect();
             return Some(Message::encode_ack(&now));
         }
         if !self.wanted.is_empty() {
-            let rest = self.wanted.iter().nth(ENTRIES_MAX).copied();
+            let rest = self.wanted.iter().nth(REQUESTED_MAX).copied();
             let rest = rest.map(|origin| self.wanted.split_off(&origin)).unwrap_or_default();
             let now: Vec<_> = std::mem::replace(&mut self.wanted, rest).into_iter().collect();
             return Some(Message::encode_request(&now));
@@ -301,8 +327,8 @@ impl Neighbour {
         if let Some(message) = self.certificates.poll_transmit() {
             return Some(message);
         }
-        if self.digest_due <= now {
-            let every = if self.digest_heard { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
+        if self.digest_due <= now || self.take_exchange_over() {
+            let every = if self.heard.is_some() { DIGEST_EVERY } else { DIGEST_UNANSWERED_EVERY };
             self.digest_due = now.saturating_add(every);
             return Some(Message::encode_digest(lsdb.digest()));
         }
@@ -359,7 +385,7 @@ impl Neighbour {
     fn next_summary(&mut self, lsdb: &Lsdb) -> Option<Vec<u8>> {
         let first = self.summary_next.take()?;
         let mut versions = lsdb.versions(first..);
-        let entries: Vec<_> = versions.by_ref().take(ENTRIES_MAX).collect();
+        let entries: Vec<_> = versions.by_ref().take(ENTRIES_SENT_MAX).collect();
         let last = match (entries.last(), versions.next()) {
             (Some((origin, _)), Some(_)) => {
                 self.summary_next = successor(*origin);

@@ -83,6 +83,13 @@ pub enum RejectReason {
         /// The sender.
         from: NodeId,
     },
+    /// The neighbour has said so often what its database has that it is not compared with this node's
+    /// for a while.
+    #[error("too many summaries of {from}'s link state")]
+    TooManySummaries {
+        /// The sender.
+        from: NodeId,
+    },
     /// The origin, or what it says of itself, is refused. Acknowledged nevertheless, so that it is
     /// offered again with the next digest and not every second.
     #[error("link-state advertisement of {origin}: {refusal}")]
@@ -149,9 +156,9 @@ pub enum RejectReason {
         /// This node.
         origin: NodeId,
     },
-    /// An older one than what is known: replayed, or overtaken on the way. The newer one is sent
-    /// back. Counted, never an error.
-    #[error("link-state advertisement of {origin} is older than what is known")]
+    /// An older one than what is known, replayed or overtaken on the way: the newer one is sent back.
+    /// Or one that has aged out, or is older than that: acknowledged. Counted, never an error.
+    #[error("link-state advertisement of {origin} is older than what is or was known")]
     Stale {
         /// Whom it is from.
         origin: NodeId,
@@ -168,6 +175,7 @@ impl RejectReason {
             Self::Malformed(_) => "malformed",
             Self::Forged { .. } => "forged",
             Self::TooManyForged { .. } => "too-many-forged",
+            Self::TooManySummaries { .. } => "too-many-summaries",
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::Evicted => "evicted",
                 Refusal::CertificateExpired => "certificate-expired",

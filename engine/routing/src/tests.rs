@@ -19,6 +19,7 @@ mod operator_routes;
 mod path_computer;
 mod paths;
 mod plan;
+mod resync;
 mod rib;
 mod several;
 mod token_bucket;

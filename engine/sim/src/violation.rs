@@ -129,3 +129,12 @@ pub struct Failure {
     /// The last events before it, oldest first.
     pub recent: Vec<TraceEvent>,
 }
+
+impl Failure {
+    /// Lists that led a frame to a node twice: one, if the run ended with it, as it does with the first.
+    /// The list of a repair is another one; a frame that was repaired may come past a node again.
+    #[must_use]
+    pub fn loops(&self) -> u64 {
+        u64::from(self.violation.property == Property::NoLoop)
+    }
+}

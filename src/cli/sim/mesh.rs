@@ -71,7 +71,7 @@ impl Graph {
     }
 }
 
-/// The last line of `--json`. Figures are null if a property did not hold.
+/// The last line of `--json`. Figures but `loops` are null if a property did not hold.
 #[derive(Debug, Serialize)]
 struct Report {
     nodes: usize,
@@ -80,7 +80,7 @@ struct Report {
     convergence_ms_p99: Option<f64>,
     messages_per_event_per_node: Option<f64>,
     false_positives: Option<u64>,
-    loops: Option<u64>,
+    loops: u64,
     blackhole_ms: Option<u64>,
     violations: u64,
     graph: &'static str,
@@ -118,7 +118,9 @@ pub(super) fn run(args: &MeshArgs, out: Output) -> Result<(), Failure> {
     });
     bar.finish_and_clear();
     let seconds = rounded(started.elapsed().as_secs_f64());
-    let report = report(args, &graph, result.as_ref().ok(), seconds);
+    // Who sees a loop stops: what held has none.
+    let loops = result.as_ref().err().map_or(0, |failure| failure.loops());
+    let report = report(args, &graph, result.as_ref().ok(), loops, seconds);
     out.value(&report, || text(&report))?;
     result.map(drop).map_err(|failure| show(&failure, &again(args)))
 }
@@ -159,6 +161,7 @@ fn report(
     args: &MeshArgs,
     graph: &MeshGraph,
     summary: Option<&MeshSummary>,
+    loops: u64,
     seconds: f64,
 ) -> Report {
     let of = |figure: fn(&MeshSummary) -> u64| summary.map(figure);
@@ -170,7 +173,7 @@ fn report(
         convergence_ms_p99: rate(|summary| summary.convergence_ms_p99),
         messages_per_event_per_node: rate(|summary| summary.messages_per_event_per_node),
         false_positives: of(|summary| summary.false_positives),
-        loops: of(|summary| summary.loops),
+        loops,
         blackhole_ms: of(|summary| summary.blackhole_ms),
         violations: u64::from(summary.is_none()),
         graph: args.graph.kind().map_or("file", GraphKind::name),
@@ -219,7 +222,7 @@ fn text(report: &Report) -> String {
         ("death known after at most", ms(report.death_known_ms_max)),
         ("partition known after at most", ms(report.parted_known_ms_max)),
         ("false verdicts", count(report.false_positives)),
-        ("loops", count(report.loops)),
+        ("loops", Some(report.loops.to_string())),
         ("longest black hole", ms(report.blackhole_ms)),
         ("simulated", fraction(report.simulated_s, " s")),
         ("trace hash", report.trace_hash.clone()),

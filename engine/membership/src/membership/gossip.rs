@@ -16,7 +16,8 @@ const PIGGYBACK_BYTES_MAX: usize = 1200;
 const MUCH_NEWS_MIN: usize = 16;
 const MUCH_NEWS_SHARE: usize = 16;
 
-/// Requests to compare everything that are answered at once; then one each gossip interval.
+/// Requests to compare everything that are answered at once, of all members together; then one each
+/// gossip interval.
 const SYNC_BURST: u32 = 16;
 
 impl Membership {
@@ -116,7 +117,8 @@ impl Membership {
     pub(super) fn handle_sync_request(&mut self, from: NodeId) -> Result<(), RejectReason> {
         let now = self.clock.now();
         let each = self.config.gossip_interval;
-        if self.sync_answers > now.saturating_add(each.saturating_mul(SYNC_BURST)) {
+        let too_much = self.sync_answers > now.saturating_add(each.saturating_mul(SYNC_BURST));
+        if too_much || !self.sync_limit.take(now, from) {
             return Err(RejectReason::TooMuch { from });
         }
         self.sync_answers = self.sync_answers.max(now).saturating_add(each);

@@ -19,7 +19,17 @@ impl Membership {
         if !std::mem::take(&mut self.round_heard) {
             self.round = self.round.wrapping_add(1);
         }
-        let Some(slot) = self.members.behind_own(self.round) else { return };
+        let others = self.members.ring().len();
+        if !self.pace.follow(self.round, stretch, others) {
+            self.rejected.rounds_ahead = self.rejected.rounds_ahead.saturating_add(1);
+        }
+        let target = if self.pace.draws() {
+            let drawn = self.random.position(others);
+            self.members.ring().get(drawn).copied()
+        } else {
+            self.members.behind_own(self.round)
+        };
+        let Some(slot) = target else { return };
         let Some(target) = self.members.get(slot).map(|member| member.node) else { return };
         let sequence = self.next_sequence();
         self.send(target, MessageBody::Ping { sequence }, Some(slot));
@@ -139,8 +149,11 @@ impl Membership {
             return Ok(());
         }
         let slot = self.members.slot(target).ok_or(RejectReason::NotMember { node: target })?;
-        let sequence = self.next_sequence();
         let now = self.clock.now();
+        if !self.relay_limit.take(now, from) {
+            return Err(RejectReason::TooMuch { from });
+        }
+        let sequence = self.next_sequence();
         let end = self.config.probe_timeout.saturating_sub(self.config.ack_timeout);
         let nack = end.checked_div(2).unwrap_or(end);
         let relay = Relay {

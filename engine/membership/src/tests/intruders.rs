@@ -198,7 +198,7 @@ fn requests_are_bounded() {
         mesh.deliver(1, 0, &ask(sequence));
     }
     let refused = mesh.machines[&0].rejected().too_much;
-    assert_eq!(refused, 2_999 - 1_024);
+    assert_eq!(refused, 2_999 - 8);
     let sync = Message {
         sender: version(1, 0),
         round: 0,
@@ -208,12 +208,67 @@ fn requests_are_bounded() {
     for _ in 0..40 {
         mesh.deliver(1, 0, &sync.encode());
     }
-    assert_eq!(mesh.machines[&0].rejected().too_much, refused + 40 - 17);
+    let refused = refused + 40 - 4;
+    assert_eq!(mesh.machines[&0].rejected().too_much, refused);
+    // Another member is served nevertheless.
+    mesh.deliver(3, 0, &ask(1));
+    mesh.deliver(3, 0, &sync.encode());
+    assert_eq!(mesh.machines[&0].rejected().too_much, refused);
     mesh.run_for(1_000);
-    let refused = mesh.machines[&0].rejected().too_much;
     mesh.deliver(1, 0, &ask(1));
     mesh.deliver(1, 0, &sync.encode());
     assert_eq!(mesh.machines[&0].rejected().too_much, refused);
+}
+
+/// All together have a bound, too, so that memory has one.
+#[test]
+fn requests_of_many_are_bounded() {
+    let mut mesh = Mesh::new(1, 1, 0);
+    let now = mesh.now;
+    let machine = mesh.machines.get_mut(&0).unwrap();
+    for number in 1..400 {
+        machine.admit(now, node(number), Incarnation(1)).unwrap();
+    }
+    let message = |body| Message { sender: version(1, 0), round: 0, body, claims: vec![] }.encode();
+    let ask = message(MessageBody::PingRequest { sequence: 1, target: node(2) });
+    for number in (1..400).cycle().take(8 * 399) {
+        let _too_much = machine.handle_message(now, node(number), &ask);
+    }
+    assert_eq!(machine.rejected().too_much, 8 * 399 - 1_024);
+    for number in 1..400 {
+        let _too_much =
+            machine.handle_message(now, node(number), &message(MessageBody::SyncRequest));
+    }
+    assert_eq!(machine.rejected().too_much, 8 * 399 - 1_024 + 399 - 17);
+}
+
+/// What it has relayed comes back at once if the target answers: a member has a rate at which it can
+/// have a target pinged all the same.
+#[test]
+fn pings_on_behalf_of_one_member_have_a_rate() {
+    let mut mesh = told(vec![]);
+    mesh.pings.clear();
+    for sequence in 1..=500 {
+        let body = MessageBody::PingRequest { sequence, target: node(2) };
+        let ask = Message { sender: version(1, 0), round: 0, body, claims: Vec::new() };
+        mesh.deliver(1, 0, &ask.encode());
+        mesh.run_for(2);
+    }
+    let relayed = mesh.pings.iter().filter(|(_, from, to)| (*from, *to) == (0, 2)).count();
+    // Its own probes, one in three of those, are among them.
+    assert!((10..=8 + 10 + 5).contains(&relayed), "{relayed} in ten intervals");
+    // Nobody's awareness suffers: another member has its probe relayed, and an answer.
+    let body = MessageBody::PingRequest { sequence: 7, target: node(2) };
+    let ask = Message { sender: version(1, 0), round: 0, body, claims: Vec::new() };
+    mesh.tape = Some(Vec::new());
+    mesh.deliver(3, 0, &ask.encode());
+    mesh.run_for(50);
+    let tape = mesh.tape.take().unwrap();
+    let answered = tape.iter().any(|(from, to, bytes)| {
+        let body = Message::decode(bytes).unwrap().body;
+        (*from, *to, body) == (0, 3, MessageBody::Ack { sequence: 7 })
+    });
+    assert!(answered);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use hawser_wire::{DecodeError, Incarnation, MonoTime, NodeId};
 
 use super::{check_all, drain, hear, holds, lsa, millis, node, seal};
 use crate::message::Message;
-use crate::{ADJACENCIES_MAX, Flooding, Judgement, Lsa, Refusal, RejectReason};
+use crate::{ADJACENCIES_MAX, Flooding, Judgement, Lsa, OriginateError, Refusal, RejectReason};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -89,12 +89,34 @@ fn a_version_from_the_far_future_is_no_last_word() {
             );
         }
     }
-    let last = as_message(HOUR, &lsa(1, (1 << 48) - 1, (1 << 48) - 1, &[]));
-    assert_eq!(hear(&mut flooding, millis(1), node(2), &last, &mut holds), Ok(false));
-    assert!(flooding.must_originate());
-    let (incarnation, sequence) = flooding.next_version(Incarnation(1));
-    assert_eq!((incarnation.0, sequence), ((1 << 48) - 1, 1 << 48), "this node can overtake it");
-    assert!(flooding.originate(millis(2), lsa(1, incarnation.0, sequence, &[])).is_ok());
+    assert_eq!(
+        flooding.originate(millis(2), lsa(1, 1 << 48, 1, &[])),
+        Err(OriginateError::TooFarAhead { incarnation: Incarnation(1 << 48), sequence: 1 })
+    );
+}
+
+/// Whatever a node has said, if others believed it they believe what it says next.
+#[test]
+fn one_wrong_number_makes_no_last_word() {
+    let last = (1 << 48) - 1;
+    for (incarnation, sequence) in [(1, last), (last, 1), (last - 1, last), (last, last - 1)] {
+        let mut flooding = with_neighbours(&[2]);
+        let mut other = with_neighbours(&[2]);
+        let wrong = as_message(HOUR, &lsa(8, incarnation, sequence, &[]));
+        assert_eq!(hear(&mut other, millis(1), node(2), &wrong, &mut holds), Ok(true));
+        let wrong = as_message(HOUR, &lsa(1, incarnation, sequence, &[]));
+        assert_eq!(hear(&mut flooding, millis(1), node(2), &wrong, &mut holds), Ok(false));
+        assert!(flooding.must_originate());
+        let (incarnation, sequence) = flooding.next_version(Incarnation(1));
+        assert_eq!(flooding.originate(millis(2), lsa(1, incarnation.0, sequence, &[])), Ok(()));
+        assert!(!flooding.must_originate());
+        let right = as_message(HOUR, &lsa(8, incarnation.0, sequence, &[]));
+        assert_eq!(hear(&mut other, millis(2), node(2), &right, &mut holds), Ok(true));
+        // Nor is that one the last.
+        let (incarnation, sequence) = flooding.next_version(Incarnation(1));
+        let said = flooding.originate(millis(3), lsa(1, incarnation.0, sequence, &[]));
+        assert_eq!(said.is_ok(), incarnation.0 <= last, "{incarnation}, {sequence}");
+    }
 }
 
 #[test]
@@ -169,6 +191,36 @@ fn an_origin_that_says_too_much_is_slowed_down_and_believed_in_the_end() {
     assert_eq!(hear(&mut flooding, millis(1000), node(2), &other, &mut holds), Ok(true));
     assert_eq!(say(&mut flooding, 1101, 1000), Ok(true));
     assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 1000);
+}
+
+/// What is let in while there is a token is not all believed: the limit counts what is.
+#[test]
+fn an_origin_that_says_too_much_at_once_is_slowed_down() {
+    let mut flooding = with_neighbours(&[2]);
+    let mut looked_at = 0;
+    let mut judge = |lsa: &Lsa| {
+        looked_at += 1;
+        holds(lsa)
+    };
+    let of = |sequence| as_message(HOUR, &lsa(9, 1, sequence, &[]));
+    for sequence in 1..=63 {
+        let heard = hear(&mut flooding, millis(1), node(2), &of(sequence), &mut judge);
+        assert_eq!(heard, Ok(true));
+    }
+    // One token is left. As many in one message as go in, then as many messages as are not checked
+    // in between: of either one is believed, and another as soon as there is a token again.
+    let several = Message::encode_several((100..140).map(of).collect());
+    assert_eq!(hear(&mut flooding, millis(1), node(2), &several, &mut judge), Ok(true));
+    assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 100);
+    assert_eq!(count(&flooding, "rate-limited"), 39);
+    for sequence in 200..300 {
+        assert_eq!(flooding.handle_message(millis(101), node(2), &of(sequence)), Ok(()));
+    }
+    assert_eq!(check_all(&mut flooding, millis(101), &mut judge), Ok(true));
+    assert_eq!(flooding.lsdb().version(node(9)).unwrap().sequence, 200);
+    assert_eq!((looked_at, count(&flooding, "rate-limited")), (65, 39 + 99));
+    // What was dropped was not acknowledged, and is taken when it comes again.
+    assert_eq!(hear(&mut flooding, millis(201), node(2), &of(299), &mut holds), Ok(true));
 }
 
 #[test]
@@ -263,6 +315,31 @@ fn two_nodes_with_one_id_notice_it() {
     }
     assert_eq!((one.overtaken(), two.overtaken()), (5, 5));
     assert_eq!(count(&one, "overtaken"), 5);
+}
+
+/// Each makes the machine look through its whole database, and costs its sender some thirty bytes.
+#[test]
+fn a_neighbour_that_repeats_its_summary_is_compared_once_a_second() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    for origin in 10..60 {
+        let message = as_message(HOUR, &lsa(origin, 1, 1, &[]));
+        assert_eq!(hear(&mut flooding, millis(1), node(3), &message, &mut holds), Ok(true));
+    }
+    let all = NodeId::from_bytes([255; 16]);
+    let summary = Message::encode_summary(NodeId::from_bytes([0; 16]), all, &[]);
+    let mut compared = 0;
+    for ms in 1..=5000 {
+        match flooding.handle_message(millis(ms), node(2), &summary) {
+            Ok(()) => compared += 1,
+            Err(reason) => {
+                assert_eq!(reason, RejectReason::TooManySummaries { from: node(2) });
+            }
+        }
+    }
+    assert_eq!(compared, 16 + 4);
+    assert_eq!(count(&flooding, "too-many-summaries"), 5000 - 20);
+    // Another neighbour has a limit of its own.
+    assert_eq!(flooding.handle_message(millis(5000), node(3), &summary), Ok(()));
 }
 
 #[test]

@@ -308,19 +308,41 @@ fn a_full_database_refuses_new_origins_and_renews_known_ones() {
     assert_eq!(handle(&numbered(5, 2)), Ok(true));
     assert_eq!(flooding.lsdb().len(), ORIGINS_MAX);
 
-    // Large summaries and acknowledgements come in several messages, each within its bounds.
-    let mut listed = 0;
+    // Large summaries, acknowledgements and requests come in several messages, none of which keeps
+    // others waiting for long.
+    let unknown = |number: u32| {
+        let mut id = [9; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        (NodeId::from_bytes(id), flooding.lsdb().version(numbered(5, 2).origin).unwrap())
+    };
+    let unknown: Vec<_> = (0..4000).map(unknown).collect();
+    let summary = Message::encode_summary(node(0), NodeId::from_bytes([255; 16]), &unknown);
+    hear(&mut flooding, millis(2), node(2), &summary, &mut holds).unwrap();
+    let (mut listed, mut acknowledged, mut requested, mut messages) = (0, 0, 0, Vec::new());
     hear(&mut flooding, millis(2), node(2), &Message::encode_digest(1), &mut holds).unwrap();
     let mut next = Some(NodeId::from_bytes([0; 16]));
-    for (_, message) in drain(&mut flooding) {
-        if let Message::Summary { first, last, entries } = message {
-            assert!(next.is_some_and(|next| next == first), "no gap between two summaries");
-            let last = u128::from_be_bytes(*last.as_bytes());
-            next = last.checked_add(1).map(|next| NodeId::from_bytes(next.to_be_bytes()));
-            listed += entries.len();
+    for ms in [100, 110] {
+        flooding.handle_timeout(millis(ms));
+        while let Some((_, bytes)) = flooding.poll_transmit() {
+            assert!(bytes.len() <= 16 << 10 || bytes[0] == 9, "{} bytes", bytes.len());
+            messages.push(bytes);
+        }
+    }
+    for message in messages.iter().flat_map(|bytes| super::decoded(bytes)) {
+        match message {
+            Message::Summary { first, last, entries } => {
+                assert!(next.is_some_and(|next| next == first), "no gap between two summaries");
+                let last = u128::from_be_bytes(*last.as_bytes());
+                next = last.checked_add(1).map(|next| NodeId::from_bytes(next.to_be_bytes()));
+                listed += entries.len();
+            }
+            Message::Ack(entries) => acknowledged += entries.len(),
+            Message::Request(origins) => requested += origins.len(),
+            _ => {}
         }
     }
     assert_eq!((listed, next), (ORIGINS_MAX, None));
+    assert_eq!((acknowledged, requested), (ORIGINS_MAX, 4000));
 }
 
 #[test]

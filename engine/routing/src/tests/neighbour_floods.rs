@@ -7,7 +7,10 @@ use proptest::prelude::*;
 
 use super::{check_all, drain, holds, lsa, millis, node, seal};
 use crate::message::Message;
-use crate::{Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, RejectReason};
+use crate::{
+    Adjacency, AdjacencyMetrics, CertificateHash, Flooding, Judgement, Lsa, LsaVersion,
+    RejectReason,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Of a certificate that nobody has.
@@ -124,6 +127,87 @@ fn who_says_too_little_is_told_the_longer_life() {
     assert_eq!((lifetimes(&sent, 2), lifetimes(&sent, 3)), (vec![2999], vec![]));
 }
 
+/// What was sent to `to`, by kind.
+fn kinds(sent: &[(NodeId, Message)], to: u8) -> Vec<&'static str> {
+    let kind = |(_, message): &(NodeId, Message)| match message {
+        Message::Ack(_) => "ack",
+        Message::Request(_) => "request",
+        Message::Lsa { .. } | Message::Delta { .. } => "advertisement",
+        _ => "other",
+    };
+    sent.iter().filter(|(at, _)| *at == node(to)).map(kind).collect()
+}
+
+fn version_of(lsa: &Lsa) -> LsaVersion {
+    let mut encoding = Vec::new();
+    lsa.encode(&mut encoding);
+    lsa.version_of(&encoding)
+}
+
+#[test]
+fn what_has_aged_out_is_not_revived() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let (old, last) = (lsa(9, 4, 1, &[]), lsa(9, 4, 7, &[]));
+    flooding.handle_message(millis(10), node(2), &as_message(HOUR, &last)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(10), &mut judge), Ok(true));
+    assert!(flooding.handle_timeout(millis(3_600_010)));
+    drain(&mut flooding);
+    // Again and again, whole, by a summary, or an older one: nobody is told, nothing is asked for.
+    let end = NodeId::from_bytes([255; 16]);
+    for (nth, lsa) in [&last, &old, &last].into_iter().enumerate() {
+        let ms = 3_600_020 + u64::try_from(nth).unwrap() * 1_800_000;
+        flooding.handle_message(millis(ms), node(2), &as_message(HOUR, lsa)).unwrap();
+        assert_eq!(check_all(&mut flooding, millis(ms), &mut |_| panic!("looked at")), Ok(false));
+        let sent = drain(&mut flooding);
+        assert_eq!(
+            kinds(&sent, 2).iter().filter(|kind| **kind != "other").collect::<Vec<_>>(),
+            [&"ack"]
+        );
+        let listed = [(node(9), version_of(lsa))];
+        let summary = Message::encode_summary(node(0), end, &listed);
+        flooding.handle_message(millis(ms), node(2), &summary).unwrap();
+        let sent = drain(&mut flooding);
+        assert!(kinds(&sent, 2).iter().chain(&kinds(&sent, 3)).all(|kind| *kind == "other"));
+        assert_eq!(count(&flooding, "stale"), u64::try_from(nth).unwrap() + 1);
+    }
+    assert!(flooding.lsdb().is_empty());
+    assert!(flooding.settled().any(|neighbour| neighbour == node(2)), "there is no more to come");
+    // It comes back, with another life; and is believed as before when it says more.
+    for newer in [lsa(9, 5, 1, &[]), lsa(9, 5, 2, &[])] {
+        let listed = [(node(9), version_of(&newer))];
+        let summary = Message::encode_summary(node(0), end, &listed);
+        flooding.handle_message(millis(9_000_000), node(3), &summary).unwrap();
+        assert!(kinds(&drain(&mut flooding), 3).contains(&"request"));
+        flooding.handle_message(millis(9_000_000), node(3), &as_message(HOUR, &newer)).unwrap();
+        assert_eq!(check_all(&mut flooding, millis(9_000_000), &mut judge), Ok(true));
+        assert_eq!(flooding.lsdb().get(node(9)), Some(&newer));
+    }
+}
+
+/// A neighbour that says too little does not make others' copies look like replays.
+#[test]
+fn what_was_made_to_age_out_too_soon_comes_back_within_its_hour() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let said = lsa(9, 1, 1, &[]);
+    let of = |seconds| as_message(Duration::from_secs(seconds), &said);
+    flooding.handle_message(millis(0), node(2), &of(2)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(0), &mut judge), Ok(true));
+    assert!(flooding.handle_timeout(millis(2_000)));
+    let listed = [(node(9), version_of(&said))];
+    let summary = Message::encode_summary(node(0), NodeId::from_bytes([255; 16]), &listed);
+    flooding.handle_message(millis(5_000), node(3), &summary).unwrap();
+    assert!(kinds(&drain(&mut flooding), 3).contains(&"request"));
+    flooding.handle_message(millis(5_000), node(3), &of(3600)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(5_000), &mut judge), Ok(true));
+    assert!(!flooding.handle_timeout(millis(3_599_999)));
+    assert!(
+        flooding.handle_timeout(millis(3_600_000)),
+        "an hour from the first copy, and no longer"
+    );
+    flooding.handle_message(millis(3_600_001), node(3), &of(3600)).unwrap();
+    assert_eq!(check_all(&mut flooding, millis(3_600_001), &mut judge), Ok(false));
+}
+
 proptest! {
     /// Whatever copies come and when: nothing lives longer than an hour from when it was first seen,
     /// nor than the longest of its copies; and each that adds a minute or more within the hour counts.
@@ -140,18 +224,22 @@ proptest! {
             let message = as_message(Duration::from_secs(seconds), &said);
             flooding.handle_message(millis(now * 1000), node(from), &message).unwrap();
             check_all(&mut flooding, millis(now * 1000), &mut judge).unwrap();
-            if first.is_none() || expected <= now {
+            if first.is_none() {
                 (first, expected) = (Some(now), now + seconds);
+            } else if expected <= now {
+                // It has ended: another copy with more time brings it back within the hour.
+                expected = expected.max((now + seconds).min(first.unwrap() + 3600));
             } else {
                 let end = (now + seconds).min(first.unwrap() + 3600);
                 expected = if end >= expected + 60 { end } else { expected };
             }
-            prop_assert!(flooding.lsdb().get(node(9)).is_some());
+            prop_assert_eq!(flooding.lsdb().get(node(9)).is_some(), expected > now);
             let outgoing = flooding.lsdb().outgoing(millis(now * 1000), node(9));
             let left = outgoing.map_or(0, |outgoing| outgoing.lifetime.as_secs());
-            prop_assert_eq!(left, expected - now);
+            prop_assert_eq!(left, expected.saturating_sub(now));
             prop_assert!(expected <= first.unwrap() + 3600);
         }
-        prop_assert!(flooding.handle_timeout(millis(expected * 1000)), "it ends");
+        prop_assert_eq!(flooding.handle_timeout(millis(expected.max(now) * 1000)), expected > now);
+        prop_assert!(flooding.lsdb().is_empty());
     }
 }

@@ -353,7 +353,6 @@ impl MeshSimulation {
             parted_known_ms_max: tally.parted_ms.iter().copied().max(),
             false_positives: tally.false_positives,
             late_verdicts: tally.late_verdicts,
-            loops: 0,
             blackhole_ms: holes.iter().copied().max().unwrap_or(0).div_ceil(1000),
             blackhole_ms_mean: wide(all_us) / 1e3 / wide(pairs.max(1)),
             pairs,

@@ -38,8 +38,6 @@ pub struct MeshSummary {
     pub false_positives: u64,
     /// Verdicts after a partition had healed that repeat those given while it lasted.
     pub late_verdicts: u64,
-    /// Frames that a list led to the same node twice.
-    pub loops: u64,
     /// The longest time in which frames between two nodes that links connected did not arrive.
     pub blackhole_ms: u64,
     /// That time's mean over all pairs that were looked at.

@@ -140,6 +140,7 @@ fn check(mutation: MeshMutation, faults: MeshFaults, expected: &[Property]) {
     let failure: Failure = *simulation.run(&mut |_| {}).expect_err("it is noticed");
     assert!(expected.contains(&failure.violation.property), "{mutation:?}: {failure}");
     assert!(!failure.recent.is_empty());
+    assert_eq!(failure.loops(), u64::from(mutation == MeshMutation::Loop));
 }
 
 #[test]

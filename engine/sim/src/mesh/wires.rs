@@ -198,6 +198,7 @@ const fn accuses(reason: &RejectReason) -> bool {
             | RejectReason::FarFuture { .. }
             | RejectReason::Forged { .. }
             | RejectReason::TooManyForged { .. }
+            | RejectReason::TooManySummaries { .. }
             | RejectReason::DeltaMismatch { .. }
             | RejectReason::Full { .. }
     )
