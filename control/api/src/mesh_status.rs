@@ -84,6 +84,7 @@ pub(crate) fn link_status(view: LinkView) -> v1::LinkStatus {
         utilization_permille: u32::from(view.metrics.utilization_permille),
         digest_agrees: view.digest_agrees,
         mode: view.mode.map(|mode| mode.name().to_owned()),
+        control_dropped_frames: view.control_dropped_frames,
     }
 }
 

@@ -37,6 +37,7 @@ use crate::link_state::{ChecksLeft, Refused};
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::message_ways::MessageQuestions;
+use crate::neighbour_turns::NeighbourTurns;
 use crate::opens::Opens;
 use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
@@ -82,6 +83,8 @@ pub(crate) struct Control {
     clock: Instant,
 
     pub(crate) shards: Shards,
+    /// What shards have said of links and is not handled yet.
+    pub(crate) neighbour_turns: NeighbourTurns,
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
@@ -209,6 +212,7 @@ impl Control {
             clock: Instant::now(),
             unstopped: (0..parts.shards.count()).map(ShardId).collect(),
             shards: parts.shards,
+            neighbour_turns: NeighbourTurns::default(),
             store: parts.store,
             events: parts.events,
             api_credentials: parts.api_credentials,

@@ -44,6 +44,7 @@ mod link_state;
 mod links;
 mod liveness;
 mod message_ways;
+mod neighbour_turns;
 mod opens;
 mod operator_routes;
 mod path_worker;

@@ -166,6 +166,9 @@ pub struct LinkView {
     pub queued_bytes: u64,
     /// Frames dropped because the queue was full.
     pub dropped_frames: u64,
+    /// What `b` has sent or brought for this node's control thread, and was dropped as that had too much
+    /// of it waiting; in frames.
+    pub control_dropped_frames: u64,
     /// What `b` is called in route headers at `a`.
     pub adjacency_index: Option<AdjacencyIndex>,
     /// The other end's link-state database was this node's when they compared last; `None` if they

@@ -15,6 +15,7 @@ mod budget;
 mod clock;
 mod config;
 mod congestion_control;
+mod control_share;
 mod decision_event;
 mod detour;
 mod dispatch;
@@ -37,6 +38,7 @@ mod stream_paths;
 mod streams;
 mod subscriptions;
 mod thread;
+mod untold;
 
 pub use config::{IoDriver, ShardConfig, ShardError};
 pub use thread::{ShardThread, spawn_shard};

@@ -89,6 +89,12 @@ pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
     ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name, inputs }))
 }
 
+/// What it is told of frames from `peer` that it does not get.
+pub(crate) fn control_dropped(peer: NodeId, frames: u64) -> ShardToControl {
+    let (name, inputs) = ("control-dropped", vec![("frames", frames.to_string())]);
+    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name, inputs }))
+}
+
 fn end_of(reason: &SessionEnd) -> String {
     match reason {
         SessionEnd::OtherLife { was, is } => {

@@ -174,7 +174,7 @@ async fn a_destination_that_is_away_is_told_when_it_comes_back() {
     told_open(&mut a).await;
     let mut events = c.handle.events();
     let gone = [&[4], opened.stream.as_bytes().as_slice()].concat();
-    c.say(opened.stream, ShardToControl::Datagram { from: a.id(), body: gone.into() });
+    c.say(opened.stream, ShardToControl::Datagram { from: a.id(), via: b.id(), body: gone.into() });
     event(&mut events, EventKind::StreamClosed).await;
     assert_eq!(told_drop(&mut c).await, opened.stream);
     let unknown = ShardToControl::StreamUnknownAt { stream: opened.stream, node: away };
@@ -247,8 +247,8 @@ async fn a_refused_stream_is_taken_back() {
     let mut refusal = vec![3];
     refusal.extend_from_slice(stream.as_bytes());
     refusal.extend_from_slice(b"\x01\x08too many");
-    let body = refusal.into();
-    a.say(stream, ShardToControl::Datagram { from: destination, body });
+    let (via, body) = (b.id(), refusal.into());
+    a.say(stream, ShardToControl::Datagram { from: destination, via, body });
     let error = opening.await.expect("no panic").expect_err("refused");
     assert!(
         matches!(&error, PlaneError::Refused { address, detail, .. }
@@ -276,9 +276,9 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     stolen.extend_from_slice(&[1, 0]);
     stolen.extend_from_slice(a.id().as_bytes());
     for (message, said) in [
-        (ShardToControl::Datagram { from, body: vec![1, 2, 3].into() }, "truncated"),
+        (ShardToControl::Datagram { from, via: from, body: vec![1, 2, 3].into() }, "truncated"),
         (ShardToControl::LinkControl { from, body: vec![1, 1, 2].into() }, "flooding"),
-        (ShardToControl::Datagram { from, body: stolen.into() }, "taken"),
+        (ShardToControl::Datagram { from, via: from, body: stolen.into() }, "taken"),
     ] {
         a.say(opened.stream, message);
         let refused = event(&mut events, EventKind::Refused).await;
