@@ -295,4 +295,4 @@ impl ShardToControl {
 }
 
 const _: () = assert!(size_of::<ControlToShard<()>>() <= 64);
-const _: () = assert!(size_of::<ShardToControl>() <= 64);
+const _: () = assert!(size_of::<ShardToControl>() <= 72);
