@@ -32,6 +32,7 @@ pub(crate) fn mesh_status(view: StatusView) -> v1::MeshStatus {
         refused_as_evicted: view.refused_as_evicted.unwrap_or_default(),
         membership_rejects: reject_counts(view.membership_rejects),
         stream_rejects: reject_counts(view.stream_rejects),
+        datagram_rejects: reject_counts(view.datagram_rejects),
         one_sided_links: u64::try_from(view.one_sided_links).unwrap_or(u64::MAX),
     }
 }

@@ -51,6 +51,7 @@ mod path_worker;
 mod plane;
 mod refresh;
 mod refusal;
+mod refused;
 mod reports;
 mod routes;
 mod settling;

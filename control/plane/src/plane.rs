@@ -390,7 +390,9 @@ impl Control {
             ShardToControl::LinkMode { peer, mode } => self.handle_link_mode(peer, mode),
             ShardToControl::LinkEvent(report) => self.handle_link_event(*report),
             ShardToControl::LinkControl { from, body } => self.handle_link_control(from, &body),
-            ShardToControl::Datagram { from, body, .. } => self.handle_datagram(from, &body),
+            ShardToControl::Datagram { from, via, body } => {
+                self.handle_datagram((from, via), &body);
+            }
             ShardToControl::StreamUnknownAt { stream, node } => {
                 self.handle_stream_unknown(stream, node);
             }

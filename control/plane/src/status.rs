@@ -16,6 +16,11 @@ use crate::{
     StreamRole, StreamStatusView,
 };
 
+/// By reason, in the order of the names.
+fn counts(refused: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
+    refused.iter().map(|(&why, &count)| (why, count)).collect()
+}
+
 impl Control {
     /// Begins and ends rounds of reports.
     pub(crate) fn advance_reports(&mut self) {
@@ -87,11 +92,8 @@ impl Control {
             lsdb_size: lsdb.len(),
             link_state_rejects: self.rejects(reports),
             membership_rejects: self.membership_rejects(),
-            stream_rejects: self
-                .streams_refused
-                .iter()
-                .map(|(&why, &count)| (why, count))
-                .collect(),
+            stream_rejects: counts(&self.streams_refused),
+            datagram_rejects: counts(&self.datagrams_refused),
             one_sided_links: lsdb.one_sided_links(),
             evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
             refused_as_evicted: self.refused_as_evicted.clone(),

@@ -96,6 +96,9 @@ pub struct StatusView {
     pub membership_rejects: Vec<(&'static str, u64)>,
     /// How often streams were refused because one of their ends broke the rules, by reason.
     pub stream_rejects: Vec<(&'static str, u64)>,
+    /// How often what other nodes' control planes say of streams here and there was refused, by reason, or
+    /// was refused there.
+    pub datagram_rejects: Vec<(&'static str, u64)>,
     /// Links that one end says it has and the other one does not; they count for no path.
     pub one_sided_links: usize,
     /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
