@@ -55,6 +55,7 @@ pub(crate) struct LinkRow<'a> {
     sent_bytes: u64,
     received_bytes: u64,
     queued_bytes: u64,
+    control_dropped_frames: u64,
     adjacency_index: u32,
 }
 
@@ -72,6 +73,7 @@ impl<'a> From<&'a LinkStatus> for LinkRow<'a> {
             sent_bytes: link.sent_bytes,
             received_bytes: link.received_bytes,
             queued_bytes: link.queued_bytes,
+            control_dropped_frames: link.control_dropped_frames,
             adjacency_index: link.adjacency_index,
         }
     }
@@ -129,6 +131,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 ("SENT", Align::Right),
                 ("RECEIVED", Align::Right),
                 ("QUEUED", Align::Right),
+                ("DROPPED", Align::Right),
                 ("INDEX", Align::Right),
             ],
             "no links",
@@ -144,6 +147,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 bytes_text(row.sent_bytes),
                 bytes_text(row.received_bytes),
                 bytes_text(row.queued_bytes),
+                row.control_dropped_frames.to_string(),
                 row.adjacency_index.to_string(),
             ]);
         }

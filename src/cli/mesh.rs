@@ -135,6 +135,7 @@ struct StatusRow<'a> {
     link_state_rejects: BTreeMap<&'a str, u64>,
     membership_rejects: BTreeMap<&'a str, u64>,
     stream_rejects: BTreeMap<&'a str, u64>,
+    datagram_rejects: BTreeMap<&'a str, u64>,
     one_sided_links: u64,
     raft_health: &'a str,
     nodes: Vec<NodeRow<'a>>,
@@ -214,6 +215,7 @@ fn show(status: &MeshStatus, out: Output) -> Result<(), Failure> {
         link_state_rejects: counts(&status.link_state_rejects),
         membership_rejects: counts(&status.membership_rejects),
         stream_rejects: counts(&status.stream_rejects),
+        datagram_rejects: counts(&status.datagram_rejects),
         one_sided_links: status.one_sided_links,
         raft_health: &status.raft_health,
         nodes: status.nodes.iter().map(NodeRow::from).collect(),
@@ -281,6 +283,10 @@ fn text(status: &MeshStatus) -> String {
         }
         if !status.stream_rejects.is_empty() {
             line("refused", format!("{} (streams)", said(&status.stream_rejects).join(", ")));
+        }
+        if !status.datagram_rejects.is_empty() {
+            let said = said(&status.datagram_rejects).join(", ");
+            line("refused", format!("{said} (datagrams)"));
         }
         if status.one_sided_links > 0 {
             let links = counted(status.one_sided_links, "link");
@@ -447,6 +453,7 @@ mod tests {
             link_state_rejects: vec![RejectCount { reason: "forged".to_owned(), count: 7 }],
             membership_rejects: vec![RejectCount { reason: "not-member".to_owned(), count: 2 }],
             stream_rejects: vec![RejectCount { reason: "credit-overrun".to_owned(), count: 1 }],
+            datagram_rejects: vec![RejectCount { reason: "malformed".to_owned(), count: 4 }],
             one_sided_links: 1,
             evictions: vec![out("idz", "z"), out("idy", "y")],
             refused_as_evicted: String::new(),
@@ -461,6 +468,7 @@ mod tests {
              rejected   7 forged\n\
              \x20          2 not-member (about who is alive)\n\
              refused    1 credit-overrun (streams)\n\
+             refused    4 malformed (datagrams)\n\
              one-sided  1 link that only one end announces\n\
              \n\
              NODE  ID   REACHABLE  LIVENESS  HOPS  INCARNATION  TRANSIT  ADDRESS\n\

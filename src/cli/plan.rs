@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use hawser_routing::{GraphError, K_MAX, NodePair, PlannedPath, Topology, plan_impact, plan_paths};
+use hawser_routing::{GraphError, K_MAX, PlannedPath, Topology, plan_impact, plan_paths};
 use hawser_wire::TrafficClass;
 use serde::Serialize;
 
@@ -198,13 +198,10 @@ fn impact(
 ) -> Result<(), Failure> {
     let demands = mesh.demands.as_deref();
     let impact = plan_impact(&mesh.topology, changed, class, demands).map_err(too_large)?;
-    let named = |pairs: &[NodePair]| -> Vec<IdPair<'_>> {
-        pairs.iter().map(|&(a, b)| [mesh.id(a), mesh.id(b)]).collect()
-    };
     let row = ImpactRow {
-        unreachable: named(&impact.unreachable),
-        unprotected: named(&impact.unprotected),
-        overloaded: impact.overloaded.as_deref().map(named),
+        unreachable: in_order(mesh.named(&impact.unreachable).map(ordered)),
+        unprotected: in_order(mesh.named(&impact.unprotected).map(ordered)),
+        overloaded: impact.overloaded.as_deref().map(|arcs| in_order(mesh.named(arcs))),
     };
     out.value(&row, || {
         let columns = [("WHAT", Align::Left), ("A", Align::Left), ("B", Align::Left)];
@@ -232,7 +229,32 @@ fn impact(
     ))
 }
 
+/// A pair without a direction.
+fn ordered<'a>([a, b]: IdPair<'a>) -> IdPair<'a> {
+    if a <= b { [a, b] } else { [b, a] }
+}
+
+/// Pairs in the order of what is printed: nodes of a live mesh are numbered by ids that nobody sees.
+fn in_order<'a>(pairs: impl Iterator<Item = IdPair<'a>>) -> Vec<IdPair<'a>> {
+    let mut pairs: Vec<_> = pairs.collect();
+    pairs.sort_unstable();
+    pairs
+}
+
 /// Every node that a command names has been found: only the size is left.
 fn too_large(error: GraphError) -> Failure {
     Failure::plain(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_in_the_order_of_what_is_printed() {
+        let pairs = [["d", "b"], ["a", "c"], ["b", "a"]];
+        let undirected = in_order(pairs.into_iter().map(ordered));
+        assert_eq!(undirected, [["a", "b"], ["a", "c"], ["b", "d"]]);
+        assert_eq!(in_order(pairs.into_iter()), [["a", "c"], ["b", "a"], ["d", "b"]]);
+    }
 }

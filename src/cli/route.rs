@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use hawser_proto::v1::operator_route::Obstacle;
 use hawser_proto::v1::{
-    AddRouteReq, DropRouteReq, ListRoutesReq, OperatorRoute, RouteNode, RouteStatus,
+    AddRouteReq, DropRouteReq, ListRoutesReq, OperatorRoute, RouteList, RouteNode, RouteStatus,
 };
 use serde::Serialize;
 
@@ -111,6 +111,10 @@ impl<'a> RouteRow<'a> {
         })
     }
 
+    const fn shown_destination(&self) -> &'a str {
+        if self.destination_name.is_empty() { self.destination } else { self.destination_name }
+    }
+
     fn cells(&self) -> [String; 7] {
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
         let operator = match &self.obstacle {
@@ -118,12 +122,8 @@ impl<'a> RouteRow<'a> {
             None if self.operator => "yes".to_owned(),
             None => "-".to_owned(),
         };
-        let destination = match self.destination_name {
-            "" => self.destination,
-            name => name,
-        };
         [
-            destination.to_owned(),
+            self.shown_destination().to_owned(),
             number(self.path_id.map(u64::from)),
             number(self.cost),
             self.weight.to_string(),
@@ -181,6 +181,17 @@ pub(crate) async fn run(command: RouteCommand, target: Target, out: Output) -> R
     }
 }
 
+/// In the order of destinations as they are printed; paths to one stay in theirs.
+fn rows_of(routes: &RouteList) -> Vec<RouteRow<'_>> {
+    let mut rows: Vec<RouteRow<'_>> = routes.routes.iter().map(RouteRow::from).collect();
+    rows.sort_by_key(RouteRow::shown_destination);
+    let mut not_taken: Vec<_> =
+        routes.operator_routes.iter().filter_map(RouteRow::not_taken).collect();
+    not_taken.sort_by_key(RouteRow::shown_destination);
+    rows.extend(not_taken);
+    rows
+}
+
 /// The paths to one node, or to all if none is named: those that are used, by destination the best one
 /// first, then those that are set and not taken.
 async fn list(
@@ -191,8 +202,7 @@ async fn list(
 ) -> Result<(), Failure> {
     let request = ListRoutesReq { traffic_class: class.name().to_owned(), destination };
     let routes = target.mesh().await?.list_routes(request).await?.into_inner();
-    let mut rows: Vec<RouteRow<'_>> = routes.routes.iter().map(RouteRow::from).collect();
-    rows.extend(routes.operator_routes.iter().filter_map(RouteRow::not_taken));
+    let rows = rows_of(&routes);
     out.rows(&rows, || {
         let columns = [
             ("DESTINATION", Align::Left),
@@ -209,4 +219,29 @@ async fn list(
         }
         table
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_in_the_order_of_what_is_printed() {
+        let route = |id: &str, name: &str, path_id| RouteStatus {
+            destination: id.to_owned(),
+            destination_name: name.to_owned(),
+            path_id,
+            ..RouteStatus::default()
+        };
+        let routes = vec![
+            route("ida", "d", 7),
+            route("ida", "d", 2),
+            route("idb", "", 3),
+            route("idz", "b", 9),
+        ];
+        let routes = RouteList { routes, ..RouteList::default() };
+        let rows = rows_of(&routes);
+        let shown: Vec<_> = rows.iter().map(|row| (row.shown_destination(), row.path_id)).collect();
+        assert_eq!(shown, [("b", Some(9)), ("d", Some(7)), ("d", Some(2)), ("idb", Some(3))]);
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) fn mesh_status(view: StatusView) -> v1::MeshStatus {
         refused_as_evicted: view.refused_as_evicted.unwrap_or_default(),
         membership_rejects: reject_counts(view.membership_rejects),
         stream_rejects: reject_counts(view.stream_rejects),
+        datagram_rejects: reject_counts(view.datagram_rejects),
         one_sided_links: u64::try_from(view.one_sided_links).unwrap_or(u64::MAX),
     }
 }
@@ -84,6 +85,7 @@ pub(crate) fn link_status(view: LinkView) -> v1::LinkStatus {
         utilization_permille: u32::from(view.metrics.utilization_permille),
         digest_agrees: view.digest_agrees,
         mode: view.mode.map(|mode| mode.name().to_owned()),
+        control_dropped_frames: view.control_dropped_frames,
     }
 }
 

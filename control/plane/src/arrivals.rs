@@ -9,8 +9,12 @@ use crate::control::Control;
 use crate::datagram::{Datagram, RefuseReason, StreamAnnounce};
 
 impl Control {
-    /// A source tells of a stream that ends here.
-    pub(crate) fn handle_announce(&mut self, from: NodeId, announce: StreamAnnounce) {
+    /// A source tells of a stream that ends here, over the neighbour `via`.
+    pub(crate) fn handle_announce(
+        &mut self,
+        (from, via): (NodeId, NodeId),
+        announce: StreamAnnounce,
+    ) {
         let stream = announce.stream;
         if self.storing.contains(&stream) {
             return;
@@ -19,24 +23,24 @@ impl Control {
             if record.source == from && from != self.node {
                 self.send_datagram(from, &Datagram::StreamConfirm(stream));
             } else {
-                self.refuse_stream(from, stream, RefuseReason::Invalid, "the id is taken");
+                self.refuse_stream((from, via), stream, RefuseReason::Invalid, "the id is taken");
             }
             return;
         }
         let names = check_stream_name("tenant", &announce.tenant)
             .and_then(|()| check_stream_name("stream", &announce.name));
         if let Err(error) = names {
-            self.refuse_stream(from, stream, RefuseReason::Invalid, &error.to_string());
+            self.refuse_stream((from, via), stream, RefuseReason::Invalid, &error.to_string());
             return;
         }
         if !announce.destinations.contains(&self.node) || from == self.node {
             let detail = "the stream does not lead to this node";
-            self.refuse_stream(from, stream, RefuseReason::Invalid, detail);
+            self.refuse_stream((from, via), stream, RefuseReason::Invalid, detail);
             return;
         }
         if self.catalogue.is_full() {
             let detail = format!("this node has {STREAMS_MAX} streams already");
-            self.refuse_stream(from, stream, RefuseReason::TooMany, &detail);
+            self.refuse_stream((from, via), stream, RefuseReason::TooMany, &detail);
             return;
         }
         let record = announced_record(from, announce);
@@ -50,7 +54,7 @@ impl Control {
             },
             move |control, stored| {
                 if control.run == run {
-                    control.handle_announced_stored(stream, stored);
+                    control.handle_announced_stored(via, stream, stored);
                 }
             },
         );
@@ -59,6 +63,7 @@ impl Control {
     /// A stream that ends here is durable, or cannot be.
     fn handle_announced_stored(
         &mut self,
+        via: NodeId,
         stream: StreamId,
         stored: Result<Vec<(String, StreamOffset)>, StoreError>,
     ) {
@@ -75,13 +80,29 @@ impl Control {
             Err(error) => {
                 self.catalogue.remove(stream);
                 let detail = error.to_string();
-                self.refuse_stream(record.source, stream, RefuseReason::StoreFailed, &detail);
+                self.refuse_stream(
+                    (record.source, via),
+                    stream,
+                    RefuseReason::StoreFailed,
+                    &detail,
+                );
             }
         }
     }
 
-    fn refuse_stream(&mut self, to: NodeId, stream: StreamId, reason: RefuseReason, why: &str) {
-        self.events.emit(EventKind::Refused, Some(to), format!("stream {stream}: {why}"));
+    fn refuse_stream(
+        &mut self,
+        (to, via): (NodeId, NodeId),
+        stream: StreamId,
+        reason: RefuseReason,
+        why: &str,
+    ) {
+        let counted = match reason {
+            RefuseReason::TooMany => "stream-too-many",
+            RefuseReason::Invalid | RefuseReason::Unknown(_) => "stream-invalid",
+            RefuseReason::StoreFailed => "stream-not-kept",
+        };
+        self.refuse_datagram((to, via), counted, format!("stream {stream}: {why}"));
         let detail = why.to_owned();
         self.send_datagram(to, &Datagram::StreamRefuse { stream, reason, detail });
     }

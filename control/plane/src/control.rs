@@ -33,14 +33,16 @@ use crate::lane_rules::LaneRules;
 use crate::lanes::DUPLICATE_TOLD;
 use crate::lifecycle::Leaving;
 use crate::link_modes::LinkModes;
-use crate::link_state::{ChecksLeft, Refused};
+use crate::link_state::ChecksLeft;
 use crate::links::Links;
 use crate::liveness::LivenessWatch;
 use crate::message_ways::MessageQuestions;
+use crate::neighbour_turns::NeighbourTurns;
 use crate::opens::Opens;
 use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
 use crate::refresh::Refresh;
+use crate::refused::Refused;
 use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -82,6 +84,8 @@ pub(crate) struct Control {
     clock: Instant,
 
     pub(crate) shards: Shards,
+    /// What shards have said of links and is not handled yet.
+    pub(crate) neighbour_turns: NeighbourTurns,
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
@@ -154,6 +158,10 @@ pub(crate) struct Control {
     pub(crate) settling: Option<Settling>,
     /// What of each neighbour was refused.
     pub(crate) refused: BTreeMap<NodeId, Refused>,
+    /// And of the datagrams that each has brought.
+    pub(crate) refused_via: BTreeMap<NodeId, Refused>,
+    /// How often datagrams were refused, by reason.
+    pub(crate) datagrams_refused: BTreeMap<&'static str, u64>,
     /// Who is being told that it gets no lane.
     pub(crate) farewells: Farewells,
     /// When it may be said again that another process runs as this node.
@@ -209,6 +217,7 @@ impl Control {
             clock: Instant::now(),
             unstopped: (0..parts.shards.count()).map(ShardId).collect(),
             shards: parts.shards,
+            neighbour_turns: NeighbourTurns::default(),
             store: parts.store,
             events: parts.events,
             api_credentials: parts.api_credentials,
@@ -255,6 +264,8 @@ impl Control {
             liveness: None,
             settling: None,
             refused: BTreeMap::new(),
+            refused_via: BTreeMap::new(),
+            datagrams_refused: BTreeMap::new(),
             farewells: Farewells::default(),
             duplicate_told: DUPLICATE_TOLD,
             lanes_refused: BTreeMap::new(),

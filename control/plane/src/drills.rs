@@ -143,7 +143,7 @@ impl Control {
             return Ok(());
         }
         let alone = self.hops.keys().copied().filter(|&to| {
-            [TrafficClass::Control, TrafficClass::Bulk].into_iter().any(|class| {
+            TrafficClass::ALL.into_iter().any(|class| {
                 let backup = || self.routes.backup(class, peer, to);
                 begins_there(class, to).is_some() && backup().is_none()
             })

@@ -188,6 +188,7 @@ mod tests {
             received_bytes: 0,
             queued_bytes: 0,
             dropped_frames: 0,
+            control_dropped_frames: 0,
             bandwidth: 0,
             heartbeat_ticks: 0,
             heartbeats_missed: 0,

@@ -1,10 +1,8 @@
 //! What neighbours flood: taken, checked a few at a time, passed on; and the certificates for it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hawser_exchange::ControlToShard;
-use hawser_routing::{ReceivedCertificate, RejectReason, TokenBucket};
+use hawser_routing::{ReceivedCertificate, RejectReason};
 use hawser_store::MeshRecord;
 use hawser_wire::{MonoTime, NodeId};
 
@@ -21,8 +19,6 @@ const WAITING_MAX: usize = 1024;
 /// Another's word about this node is newer than its own once or twice after a start with an old disk;
 /// each time that it has been so many times more is told.
 const OVERTAKEN_EVERY: u64 = 3;
-/// Events about what one neighbour floods: so many, and one more a second.
-const EVENTS: TokenBucket = TokenBucket::new(16, Duration::from_secs(1));
 
 /// What may be done in this turn of the loop yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,15 +36,6 @@ impl ChecksLeft {
     const fn is_any_used_up(self) -> bool {
         self.advertisements == 0 || self.certificates == 0 || self.requests == 0
     }
-}
-
-/// What of a neighbour was refused: link state, lanes.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    count: u64,
-    /// Why the last of it was.
-    last: String,
-    events: TokenBucket,
 }
 
 impl Control {
@@ -201,24 +188,6 @@ impl Control {
             | RejectReason::Full { .. } => {
                 self.tell_refused(from, reason.to_string());
             }
-        }
-    }
-
-    /// What a neighbour says or wants is not taken. It may repeat it: the same is said once, then
-    /// counted, and what differs each time is said no more often than once a second. True if it was
-    /// said.
-    pub(crate) fn tell_refused(&mut self, from: NodeId, why: String) -> bool {
-        let now = self.now();
-        let fresh = || Refused { count: 0, last: String::new(), events: EVENTS };
-        let refused = self.refused.entry(from).or_insert_with(fresh);
-        refused.count = refused.count.saturating_add(1);
-        if refused.last == why || !refused.events.take(now) {
-            tracing::debug!(%from, why, count = refused.count, "refused again");
-            false
-        } else {
-            refused.last.clone_from(&why);
-            self.events.emit(EventKind::Refused, Some(from), why);
-            true
         }
     }
 }

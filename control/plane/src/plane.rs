@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hawser_admission::{Accepted, check_address};
@@ -157,8 +158,13 @@ impl Plane {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { mut control, mut commands, mut accepted, mut continuations } = self;
         tokio::pin!(shutdown);
+        let mut served = false;
         loop {
             control.advance();
+            if std::mem::take(&mut served) {
+                // Whoever keeps shards talking keeps nobody from dialling or being let in.
+                tokio::task::yield_now().await;
+            }
             let wake = control.poll_timeout().map(|time| control.instant(time));
             tokio::select! {
                 () = &mut shutdown => break,
@@ -171,7 +177,10 @@ impl Plane {
                         continuation(&mut control);
                     }
                 }
-                () = poll_fn(|cx| control.shards.poll_work(cx)) => control.take_from_shards(),
+                () = poll_fn(|cx| control.poll_shards(cx)) => {
+                    control.take_from_shards();
+                    served = true;
+                }
                 () = sleep_maybe(wake), if wake.is_some() => {}
             }
         }
@@ -195,13 +204,15 @@ async fn stop(mut control: Control, mut continuations: mpsc::UnboundedReceiver<C
         loop {
             control.shards.flush();
             control.forget_abandoned();
-            if control.unstopped.is_empty() {
+            if control.unstopped.is_empty() && control.neighbour_turns.is_empty() {
                 return;
             }
             tokio::select! {
-                () = poll_fn(|cx| control.shards.poll_work(cx)) => control.take_from_shards(),
+                () = poll_fn(|cx| control.poll_shards(cx)) => control.take_from_shards(),
                 Some(continuation) = continuations.recv() => continuation(&mut control),
             }
+            // Patience ends whoever goes on talking.
+            tokio::task::yield_now().await;
         }
     });
     if stopped.await.is_err() {
@@ -347,8 +358,22 @@ impl Control {
         }
     }
 
+    /// Ready when shards have said something that is to be handled, or take what waits for them.
+    fn poll_shards(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.neighbour_turns.is_empty() { self.shards.poll_work(cx) } else { Poll::Ready(()) }
+    }
+
+    /// Takes what the shards have said, all of it, so that nothing waits in the rings behind a
+    /// neighbour's flood; of what is about links, so much is handled as belongs into one turn.
     fn take_from_shards(&mut self) {
         for (shard, message) in self.shards.take() {
+            match message.neighbour() {
+                Some(neighbour) => self.neighbour_turns.push(neighbour, (shard, message)),
+                None => self.handle_shard(shard, message),
+            }
+        }
+        self.neighbour_turns.begin();
+        while let Some((shard, message)) = self.neighbour_turns.poll() {
             self.handle_shard(shard, message);
         }
     }
@@ -365,7 +390,9 @@ impl Control {
             ShardToControl::LinkMode { peer, mode } => self.handle_link_mode(peer, mode),
             ShardToControl::LinkEvent(report) => self.handle_link_event(*report),
             ShardToControl::LinkControl { from, body } => self.handle_link_control(from, &body),
-            ShardToControl::Datagram { from, body } => self.handle_datagram(from, &body),
+            ShardToControl::Datagram { from, via, body } => {
+                self.handle_datagram((from, via), &body);
+            }
             ShardToControl::StreamUnknownAt { stream, node } => {
                 self.handle_stream_unknown(stream, node);
             }

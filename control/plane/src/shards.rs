@@ -13,8 +13,9 @@ use hawser_routing::RouteSnapshot;
 use hawser_session::LaneSession;
 use hawser_wire::{NodeId, ShardId, StreamId};
 
-/// Messages that are taken from one shard before another's turn.
-const TAKE_MAX: usize = 256;
+/// Messages that are taken from one shard before another's turn: all that its ring may hold. Most of it
+/// is put aside at once.
+const TAKE_MAX: usize = 1024;
 
 /// What the control plane says to a shard.
 pub(crate) type ToShard = ControlToShard<LaneSession>;

@@ -16,6 +16,11 @@ use crate::{
     StreamRole, StreamStatusView,
 };
 
+/// By reason, in the order of the names.
+fn counts(refused: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
+    refused.iter().map(|(&why, &count)| (why, count)).collect()
+}
+
 impl Control {
     /// Begins and ends rounds of reports.
     pub(crate) fn advance_reports(&mut self) {
@@ -85,13 +90,10 @@ impl Control {
             route_generation: self.routes.generation,
             lsdb_digest: lsdb.digest(),
             lsdb_size: lsdb.len(),
-            link_state_rejects: self.rejects(),
+            link_state_rejects: self.rejects(reports),
             membership_rejects: self.membership_rejects(),
-            stream_rejects: self
-                .streams_refused
-                .iter()
-                .map(|(&why, &count)| (why, count))
-                .collect(),
+            stream_rejects: counts(&self.streams_refused),
+            datagram_rejects: counts(&self.datagrams_refused),
             one_sided_links: lsdb.one_sided_links(),
             evictions: self.evictions.iter().map(|eviction| self.eviction_view(eviction)).collect(),
             refused_as_evicted: self.refused_as_evicted.clone(),
@@ -102,9 +104,12 @@ impl Control {
     }
 
     /// What of neighbours was not taken, by reason, in the order of the names.
-    fn rejects(&self) -> Vec<(&'static str, u64)> {
+    fn rejects(&self, reports: &[ShardReport]) -> Vec<(&'static str, u64)> {
         let lanes = self.lanes_refused.iter().map(|(&name, &count)| (name, count));
-        let all: BTreeMap<_, _> = self.flooding.rejects().chain(lanes).collect();
+        let links = reports.iter().flat_map(|report| &report.links);
+        let dropped = links.map(|link| link.control_dropped_frames).fold(0, u64::saturating_add);
+        let dropped = (dropped > 0).then_some(("control-dropped", dropped));
+        let all: BTreeMap<_, _> = self.flooding.rejects().chain(lanes).chain(dropped).collect();
         all.into_iter().collect()
     }
 
@@ -158,6 +163,7 @@ impl Control {
                     received_bytes: report.map_or(0, |link| link.received_bytes),
                     queued_bytes: report.map_or(0, |link| link.queued_bytes),
                     dropped_frames: report.map_or(0, |link| link.dropped_frames),
+                    control_dropped_frames: report.map_or(0, |link| link.control_dropped_frames),
                     adjacency_index,
                     digest_agrees: self.flooding.digest_agrees(peer),
                     metrics: self.adjacencies.told_of(peer),
@@ -197,6 +203,7 @@ impl Control {
                 received_bytes: 0,
                 queued_bytes: 0,
                 dropped_frames: 0,
+                control_dropped_frames: 0,
                 adjacency_index: Some(far.index),
                 digest_agrees: None,
                 metrics: far.metrics,

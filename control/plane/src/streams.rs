@@ -217,8 +217,8 @@ impl Control {
         }
     }
 
-    /// Another node's control plane says something.
-    pub(crate) fn handle_datagram(&mut self, from: NodeId, body: &[u8]) {
+    /// Another node's control plane says something, over the neighbour `via`.
+    pub(crate) fn handle_datagram(&mut self, (from, via): (NodeId, NodeId), body: &[u8]) {
         if !self.is_running() {
             return;
         }
@@ -226,11 +226,13 @@ impl Control {
             return self.handle_membership(from, message);
         }
         match Datagram::decode(body) {
-            Ok(Some(Datagram::StreamAnnounce(announce))) => self.handle_announce(from, announce),
+            Ok(Some(Datagram::StreamAnnounce(announce))) => {
+                self.handle_announce((from, via), announce);
+            }
             Ok(Some(Datagram::StreamConfirm(stream))) => self.handle_confirm(from, stream),
             Ok(Some(Datagram::StreamGone(stream))) => self.handle_gone(from, stream),
             Ok(Some(Datagram::StreamRefuse { stream, reason, detail })) => {
-                self.handle_refuse(from, stream, reason, &detail);
+                self.handle_refuse((from, via), stream, reason, &detail);
             }
             Ok(Some(Datagram::DialBack(request))) => self.handle_dial_back(from, &request),
             Ok(Some(Datagram::Probe(DrillProbe { drill, probe }))) => {
@@ -241,8 +243,7 @@ impl Control {
             }
             Ok(None) => tracing::debug!(%from, "datagram of unknown kind"),
             Err(error) => {
-                let detail = format!("datagram: {error}");
-                self.events.emit(EventKind::Refused, Some(from), detail);
+                self.refuse_datagram((from, via), "malformed", format!("datagram: {error}"));
             }
         }
     }
@@ -270,7 +271,7 @@ impl Control {
     /// otherwise the destination is asked again, at the slowest pace.
     fn handle_refuse(
         &mut self,
-        from: NodeId,
+        (from, via): (NodeId, NodeId),
         stream: StreamId,
         reason: RefuseReason,
         detail: &str,
@@ -281,8 +282,8 @@ impl Control {
         }
         let name = record.name.clone();
         let text = format!("stream {name} ({stream}): {detail}");
-        self.events.emit(EventKind::Refused, Some(from), text);
         let fresh = self.opens.is_waited_for(stream) && record.confirmed.is_empty();
+        self.refuse_datagram((from, via), "stream-refused", text);
         if reason == RefuseReason::StoreFailed || !fresh {
             return;
         }

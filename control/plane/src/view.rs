@@ -96,6 +96,9 @@ pub struct StatusView {
     pub membership_rejects: Vec<(&'static str, u64)>,
     /// How often streams were refused because one of their ends broke the rules, by reason.
     pub stream_rejects: Vec<(&'static str, u64)>,
+    /// How often what other nodes' control planes say of streams here and there was refused, by reason, or
+    /// was refused there.
+    pub datagram_rejects: Vec<(&'static str, u64)>,
     /// Links that one end says it has and the other one does not; they count for no path.
     pub one_sided_links: usize,
     /// Nodes that the mesh has evicted, in the order of their ids; this one among them if it is out.
@@ -166,6 +169,9 @@ pub struct LinkView {
     pub queued_bytes: u64,
     /// Frames dropped because the queue was full.
     pub dropped_frames: u64,
+    /// What `b` has sent or brought for this node's control thread, and was dropped as that had too much
+    /// of it waiting; in frames.
+    pub control_dropped_frames: u64,
     /// What `b` is called in route headers at `a`.
     pub adjacency_index: Option<AdjacencyIndex>,
     /// The other end's link-state database was this node's when they compared last; `None` if they

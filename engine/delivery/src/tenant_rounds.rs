@@ -169,14 +169,9 @@ impl TenantRounds {
 
     /// Those that wait.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = StreamId> {
-        self.tenants.iter().flat_map(move |account| {
-            let tenant = account.tenant;
-            let waits = move |&stream: &StreamId| {
-                let known = self.streams.get(&StreamKey { tenant, stream });
-                known.is_some_and(|account| account.waits)
-            };
-            account.ring.iter().copied().filter(waits)
-        })
+        let seats = self.tenants.iter().flat_map(|tenant| &tenant.ring);
+        let waits = |seat: &&Seat| self.accounts.get(seat.place).is_some_and(|it| it.waits);
+        seats.filter(waits).map(|seat| seat.stream)
     }
 
     /// A stream that waits has sent so much.

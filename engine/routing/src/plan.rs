@@ -88,8 +88,8 @@ pub struct Impact {
     pub unreachable: Vec<NodePair>,
     /// Pairs that had two paths without a common link, and have a path but not two such.
     pub unprotected: Vec<NodePair>,
-    /// Arcs that the demands, each on its best path, fill beyond their bandwidth and did not
-    /// before; none if there are no demands to tell by.
+    /// Arcs that the demands, each on its best path, fill beyond their bandwidth, and did not before or
+    /// with less; none if there are no demands to tell by.
     pub overloaded: Option<Vec<NodePair>>,
 }
 
@@ -132,20 +132,21 @@ pub fn plan_impact(
         }
     }
     if let Some(demands) = demands {
-        let overloaded_before = overloaded(before, &old, demands)?;
-        let mut overloaded = overloaded(after, &new, demands)?;
-        overloaded.retain(|arc| !overloaded_before.contains(arc));
-        impact.overloaded = Some(overloaded);
+        let had = overloaded(before, &old, demands)?;
+        let has = overloaded(after, &new, demands)?;
+        // The demands of an arc add up in their order: equal ones to equal loads.
+        let worse = has.into_iter().filter(|(arc, mbps)| had.get(arc).is_none_or(|had| mbps > had));
+        impact.overloaded = Some(worse.map(|(arc, _)| arc).collect());
     }
     Ok(impact)
 }
 
-/// The arcs that carry more than they can.
+/// The arcs that carry more than they can, with how much that is in megabits a second.
 fn overloaded(
     topology: &Topology,
     graph: &Graph,
     demands: &[Demand],
-) -> Result<Vec<NodePair>, GraphError> {
+) -> Result<BTreeMap<NodePair, f64>, GraphError> {
     let mut loads: BTreeMap<NodePair, f64> = BTreeMap::new();
     for demand in demands {
         let list = best_paths(graph, demand.from, demand.to, 1)?;
@@ -153,9 +154,9 @@ fn overloaded(
             *loads.entry((from, to)).or_default() += demand.mbps;
         }
     }
-    let too_much = loads.into_iter().filter(|((from, to), mbps)| {
-        let limit = topology.metrics(*from, *to).and_then(|metrics| metrics.bandwidth_mbps);
+    loads.retain(|&(from, to), mbps| {
+        let limit = topology.metrics(from, to).and_then(|metrics| metrics.bandwidth_mbps);
         limit.is_some_and(|limit| *mbps > limit)
     });
-    Ok(too_much.map(|(arc, _)| arc).collect())
+    Ok(loads)
 }

@@ -7,18 +7,25 @@ use hawser_link::FrameParts;
 /// What a frame on its way costs beside its bytes.
 const FRAME_OVERHEAD_BYTES: usize = 128;
 
-/// Bytes of frames that are on their way to another thread: behind its ring, in it, and in its
-/// hands until it lets go of them.
+/// Frames that are on their way to another thread: behind its ring, in it, and in its hands until it
+/// lets go of them. Bounded by their bytes, and by their number if that is said.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    used_bytes: Arc<AtomicUsize>,
+    used: Arc<Used>,
     max_bytes: usize,
+    max_frames: usize,
 }
 
-/// Gives its bytes back to the budget when the last who holds them lets go.
+#[derive(Debug, Default)]
+struct Used {
+    bytes: AtomicUsize,
+    frames: AtomicUsize,
+}
+
+/// Gives its place back to the budget when the last who holds it lets go.
 struct Charged {
     bytes: Vec<u8>,
-    used_bytes: Arc<AtomicUsize>,
+    used: Arc<Used>,
 }
 
 const fn charge(len: usize) -> usize {
@@ -33,13 +40,19 @@ impl AsRef<[u8]> for Charged {
 
 impl Drop for Charged {
     fn drop(&mut self) {
-        self.used_bytes.fetch_sub(charge(self.bytes.len()), Ordering::Relaxed);
+        self.used.bytes.fetch_sub(charge(self.bytes.len()), Ordering::Relaxed);
+        self.used.frames.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Budget {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { used_bytes: Arc::default(), max_bytes }
+        Self { used: Arc::default(), max_bytes, max_frames: usize::MAX }
+    }
+
+    /// For so many frames at most.
+    pub(crate) fn with_frames(self, max_frames: usize) -> Self {
+        Self { max_frames, ..self }
     }
 
     /// The body in one piece; `None`, and nothing is taken, if too much is on its way already.
@@ -47,13 +60,16 @@ impl Budget {
     /// Only the owner takes, so that what it finds free stays free.
     pub(crate) fn take(&self, body: FrameParts<'_>) -> Option<Bytes> {
         let len = body.len();
-        let used_bytes = self.used_bytes.load(Ordering::Relaxed);
-        if used_bytes.saturating_add(charge(len)) > self.max_bytes {
+        let used_bytes = self.used.bytes.load(Ordering::Relaxed);
+        if used_bytes.saturating_add(charge(len)) > self.max_bytes
+            || self.used.frames.load(Ordering::Relaxed) >= self.max_frames
+        {
             return None;
         }
-        self.used_bytes.fetch_add(charge(len), Ordering::Relaxed);
+        self.used.bytes.fetch_add(charge(len), Ordering::Relaxed);
+        self.used.frames.fetch_add(1, Ordering::Relaxed);
         let bytes = body.concat();
-        Some(Bytes::from_owner(Charged { bytes, used_bytes: Arc::clone(&self.used_bytes) }))
+        Some(Bytes::from_owner(Charged { bytes, used: Arc::clone(&self.used) }))
     }
 }
 
@@ -80,5 +96,15 @@ mod tests {
     #[test]
     fn what_is_above_the_bound_never_passes() {
         assert_eq!(Budget::new(charge(9)).take(FrameParts::of(&[&[0; 10]])), None);
+    }
+
+    #[test]
+    fn so_many_frames_pass_however_small() {
+        let budget = Budget::new(usize::MAX).with_frames(2);
+        let take = || budget.take(FrameParts::of(&[b""]));
+        let (first, _second) = (take().unwrap(), take().unwrap());
+        assert_eq!(take(), None);
+        drop(first);
+        assert!(take().is_some());
     }
 }

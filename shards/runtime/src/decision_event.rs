@@ -1,4 +1,4 @@
-use hawser_exchange::{LinkEventReport, ShardToControl};
+use hawser_exchange::LinkEventReport;
 use hawser_link::{LaneDecision, LaneVerdict};
 use hawser_wire::NodeId;
 
@@ -9,7 +9,7 @@ pub(crate) fn decision_of(
     peer: NodeId,
     decision: &LaneDecision,
     lanes: &[SampledLane],
-) -> ShardToControl {
+) -> LinkEventReport {
     let LaneDecision { sample, limits, .. } = decision;
     let target = limits.goodput_target.map_or_else(|| "none".to_owned(), |rate| rate.to_string());
     let mut inputs = vec![
@@ -54,7 +54,7 @@ pub(crate) fn decision_of(
         }
         _ => {}
     }
-    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name: "lane-policy", inputs }))
+    LinkEventReport { peer, name: "lane-policy", inputs }
 }
 
 /// What was measured of each lane, behind its number.

@@ -16,56 +16,14 @@ use hawser_wire::{
 };
 
 use crate::breaches::Breaches;
-use crate::outlet::Outlet;
+use crate::outward::Outward;
 use crate::path_choice::Way;
-use crate::publishers::{CallId, Publishers, refused};
+use crate::publishers::{CallId, Publishers};
 use crate::stream_paths::{LOCAL_PATH, Paths};
 use crate::subscriptions::{Subscription, Subscriptions};
 
 /// What consumers confirmed is handed to the store at most this often.
 const COMMITS_EVERY: Duration = Duration::from_millis(50);
-
-/// Rings towards one API thread.
-#[derive(Debug)]
-pub(crate) struct ApiOutlets {
-    pub(crate) control: Outlet<ShardToApi>,
-    pub(crate) data: Outlet<ShardToApiData>,
-}
-
-/// Rings out of the shard, other than to shards.
-#[derive(Debug)]
-pub(crate) struct Outward {
-    pub(crate) control: Outlet<ShardToControl>,
-    pub(crate) apis: Vec<ApiOutlets>,
-}
-
-impl Outward {
-    /// A ring has room again for what waits.
-    pub(crate) fn can_flow(&self) -> bool {
-        self.control.can_flow()
-            || self.apis.iter().any(|api| api.control.can_flow() || api.data.can_flow())
-    }
-
-    pub(crate) fn push_api(&mut self, api: usize, message: ShardToApi) {
-        if let Some(outlets) = self.apis.get_mut(api) {
-            outlets.control.push(message);
-        }
-    }
-
-    fn push_api_data(&mut self, api: usize, message: ShardToApiData) {
-        if let Some(outlets) = self.apis.get_mut(api) {
-            outlets.data.push(message);
-        }
-    }
-
-    pub(crate) fn refuse(&mut self, (api, session): CallId, refusal: Refusal) {
-        self.push_api(api, refused(session, refusal));
-    }
-
-    pub(crate) fn end_subscription(&mut self, (api, session): CallId, end: SubscribeEnd) {
-        self.push_api_data(api, ShardToApiData::End { session, end });
-    }
-}
 
 /// One stream at this node: its source, its destination, or both, and the calls of applications.
 #[derive(Debug)]

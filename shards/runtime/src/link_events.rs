@@ -1,12 +1,9 @@
-use hawser_exchange::{LinkEventReport, ShardToControl};
+use hawser_exchange::LinkEventReport;
 use hawser_link::{LinkEvent, SessionEnd};
 use hawser_wire::NodeId;
 
 /// What the control thread is told of an event of the link to `peer`.
-pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
-    if let LinkEvent::WantLane { lane, class } = *event {
-        return ShardToControl::WantLane { peer, lane, class };
-    }
+pub(crate) fn report_of(peer: NodeId, event: &LinkEvent) -> LinkEventReport {
     let (name, inputs) = match event {
         LinkEvent::LaneUp { id, class, .. } => (
             "lane-up",
@@ -86,7 +83,17 @@ pub(crate) fn message_of(peer: NodeId, event: &LinkEvent) -> ShardToControl {
             vec![("reason", end_of(reason)), ("unacked_frames", frames.to_string())],
         ),
     };
-    ShardToControl::LinkEvent(Box::new(LinkEventReport { peer, name, inputs }))
+    LinkEventReport { peer, name, inputs }
+}
+
+/// What it is told of frames from `peer` that it does not get.
+pub(crate) fn control_dropped(peer: NodeId, frames: u64) -> LinkEventReport {
+    LinkEventReport { peer, name: "control-dropped", inputs: vec![("frames", frames.to_string())] }
+}
+
+/// What it is told of events that it is not told.
+pub(crate) fn events_untold(peer: NodeId, events: u64) -> LinkEventReport {
+    LinkEventReport { peer, name: "events-dropped", inputs: vec![("events", events.to_string())] }
 }
 
 fn end_of(reason: &SessionEnd) -> String {

@@ -1,9 +1,10 @@
 mod closing;
+mod control;
 mod reassembled;
 mod reports;
 mod usability;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hawser_exchange::{LaneHandover, LaneRule};
 use hawser_link::{
@@ -18,6 +19,7 @@ use hawser_wire::{
 
 use crate::config::ShardConfig;
 use crate::congestion_control::{UnmeasuredLanes, least_round_trip};
+use crate::control_share::ControlShare;
 use crate::io::{LaneKey, ShardIo};
 use crate::lane::Lane;
 use crate::lane_supervisor::{LaneSupervisor, SampledLane, Supervision};
@@ -33,6 +35,8 @@ struct Link {
     /// It may have something to write, to tell, or another deadline.
     touched: bool,
     dropped_frames: u64,
+    /// What the neighbour has under way to the control thread.
+    control: ControlShare,
     /// Of lanes that are gone.
     sent_bytes: u64,
     received_bytes: u64,
@@ -100,6 +104,8 @@ pub(crate) struct Links<I> {
     turned: VecDeque<(NodeId, bool)>,
     /// Striped frames that wait no more for those before them.
     restored: VecDeque<(NodeId, ReassembledFrame)>,
+    /// Neighbours whose frames for the control thread were dropped since that was told.
+    control_dropped: BTreeSet<NodeId>,
 }
 
 impl<I: ShardIo> Links<I> {
@@ -124,6 +130,7 @@ impl<I: ShardIo> Links<I> {
             rerouted: VecDeque::new(),
             turned: VecDeque::new(),
             restored: VecDeque::new(),
+            control_dropped: BTreeSet::new(),
         }
     }
 
@@ -192,6 +199,7 @@ impl<I: ShardIo> Links<I> {
             unmeasured: UnmeasuredLanes::default(),
             touched: false,
             dropped_frames: 0,
+            control: ControlShare::new(),
             sent_bytes: 0,
             received_bytes: 0,
         });

@@ -4,8 +4,10 @@ use hawser_exchange::Sender;
 
 /// The sending end of a ring with a queue behind it for what did not fit.
 ///
-/// What enters is bounded by credit or by what it is (one report for one request), so that the
-/// queue is, too.
+/// What enters is bounded, so that the queue is, too: by credit; by the share that a neighbour's frames
+/// have; by what it is (one report for one request); or by a rate, as what peers can make happen is
+/// (events of links, refusals of streams, lanes that come and go). What repeats itself is left out while
+/// the ring is full.
 #[derive(Debug)]
 pub(crate) struct Outlet<T> {
     sender: Sender<T>,

@@ -13,24 +13,20 @@ use hawser_wire::{
 use tracing::info;
 
 use crate::breach::Breach;
-use crate::budget::Budget;
 use crate::config::ShardConfig;
 use crate::decision_event::decision_of;
 use crate::dispatch::Forwarder;
-use crate::host::{ApiOutlets, Outward};
 use crate::io::{Completion, LaneKey, ShardIo};
-use crate::link_events::message_of;
+use crate::link_events::{control_dropped, report_of};
 use crate::links::{LaneEvent, Links, Outgoing};
 use crate::outlet::Outlet;
+use crate::outward::{ApiOutlets, Outward};
 use crate::peer_outlets::PeerOutlets;
 use crate::report::shard_report;
 use crate::streams::Streams;
 
 /// Messages taken from one ring before the next has its turn.
 const RING_BATCH_MAX: usize = 256;
-/// Bytes of frames that may be on their way to the control thread; more are dropped, and repeated
-/// by their protocols.
-const CONTROL_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(FLOODING_MESSAGE_BYTES_MAX <= LINK_CONTROL_BYTES_MAX);
 
@@ -62,8 +58,6 @@ pub(crate) struct Shard<I> {
     pub(crate) streams: Streams,
     /// This node's life, learned with the first stream.
     epoch: BootEpoch,
-    /// Of frames for the control thread.
-    control_budget: Budget,
     /// Other shards' links have become usable, or are not any more.
     peer_links_turned: bool,
     /// An API thread may run on the same core.
@@ -100,7 +94,7 @@ impl<I: ShardIo> Shard<I> {
         let count = ports.shard_count;
         Self {
             inward: Inward { control: ports.control.from, apis: apis_in, peers: peers_in },
-            outward: Outward { control: Outlet::new(ports.control.to), apis: apis_out },
+            outward: Outward::new(Outlet::new(ports.control.to), apis_out),
             forwarder: Forwarder::new(
                 config.local,
                 ports.shard,
@@ -111,7 +105,6 @@ impl<I: ShardIo> Shard<I> {
             ),
             streams: Streams::new(config.delivery, config.stream_memory_bytes),
             epoch: BootEpoch(0),
-            control_budget: Budget::new(CONTROL_BYTES_MAX),
             peer_links_turned: false,
             shares_core: config.spin.shares_core,
             rested: false,
@@ -523,17 +516,26 @@ impl<I: ShardIo> Shard<I> {
             };
             self.outward.control.push(message);
         }
+        let now = self.forwarder.now;
         while let Some((peer, event)) = self.forwarder.links.poll_note() {
             // The end of a session takes the link back to the mode that links begin in.
             if matches!(event, LinkEvent::ModeChanged { .. } | LinkEvent::SessionEnded { .. }) {
                 let mode = self.forwarder.links.mode(peer);
                 self.outward.control.push(ShardToControl::LinkMode { peer, mode });
             }
-            self.outward.control.push(message_of(peer, &event));
+            if let LinkEvent::WantLane { lane, class } = event {
+                self.outward.control.push(ShardToControl::WantLane { peer, lane, class });
+            } else {
+                self.outward.push_link_event(now, peer, || report_of(peer, &event));
+            }
         }
         while let Some((peer, decision, lanes)) = self.forwarder.links.poll_decision() {
-            self.outward.control.push(decision_of(peer, &decision, &lanes));
+            self.outward.push_link_event(now, peer, || decision_of(peer, &decision, &lanes));
         }
+        while let Some((peer, frames)) = self.forwarder.links.poll_control_dropped(now) {
+            self.outward.push_link_event(now, peer, || control_dropped(peer, frames));
+        }
+        self.outward.tell_untold_events(now);
     }
 }
 

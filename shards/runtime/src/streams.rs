@@ -3,9 +3,7 @@ mod sending;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, SendRounds, WindowBudget};
-use hawser_exchange::{
-    ApiData, ApiToShard, Refusal, ShardToControl, StreamReport, StreamSpec, SubscribeEnd,
-};
+use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec, SubscribeEnd};
 use hawser_wire::{
     BootEpoch, FrameBody, FrameFlags, FrameKind, MonoTime, NodeId, Notice, NoticeReason,
     RecordView, StreamAck, StreamHeader, StreamId, StreamSync,
@@ -13,9 +11,10 @@ use hawser_wire::{
 use tracing::debug;
 
 use crate::dispatch::Forwarder;
-use crate::host::{Outward, StreamHost};
+use crate::host::StreamHost;
 use crate::io::ShardIo;
 use crate::message_ways::SENT_RUNS_MAX;
+use crate::outward::Outward;
 use crate::path_choice::PathChoice;
 use crate::refusals::Refusals;
 
@@ -328,7 +327,7 @@ impl Streams {
             }
         }
         while let Some(report) = self.refusals.poll_report() {
-            outward.control.push(ShardToControl::LinkEvent(Box::new(report)));
+            outward.push_link_event(now, report.peer, || report);
         }
         self.touched.extend(std::iter::from_fn(|| self.windows.poll_woken()));
         let mut settling = std::mem::take(&mut self.touched);

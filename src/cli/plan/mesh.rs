@@ -55,6 +55,14 @@ impl PlanMesh {
         usize::try_from(node).ok().and_then(|at| self.ids.get(at)).map_or("", String::as_str)
     }
 
+    /// What the ends of pairs are called.
+    pub(super) fn named(
+        &self,
+        pairs: &[(NodeNumber, NodeNumber)],
+    ) -> impl Iterator<Item = [&str; 2]> {
+        pairs.iter().map(|&(a, b)| [self.id(a), self.id(b)])
+    }
+
     /// `topology`, which has the nodes of this mesh, as a topology file.
     pub(super) fn file(&self, topology: &Topology) -> Value {
         let nodes = self.ids.iter().zip(topology.flags()).map(|(id, flags)| {

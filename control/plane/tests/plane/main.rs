@@ -11,6 +11,7 @@ mod lifecycle;
 mod link_modes;
 mod link_state;
 mod message_ways;
+mod neighbour_turns;
 mod node;
 mod restart;
 mod settling;

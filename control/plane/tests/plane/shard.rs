@@ -168,7 +168,7 @@ impl Shards {
                 drop(self.told.send(Told::Rule(peer, rule)));
             }
             ControlToShard::Datagram { to, body } => {
-                self.forward(self.local, to, &body);
+                self.forward(self.local, self.local, to, &body);
             }
             ControlToShard::OpenStream(spec) => drop(self.told.send(Told::Open(spec))),
             ControlToShard::StreamHostedAt { stream, node } => {
@@ -232,23 +232,23 @@ impl Shards {
                 let message = ShardToControl::LinkControl { from, body: body.into() };
                 self.answer(self.shard_of(from), message);
             }
-            FromLane::Frame(_, FrameKind::Datagram, body) => {
+            FromLane::Frame(via, FrameKind::Datagram, body) => {
                 let (from, rest) = body.split_first_chunk().expect("source");
                 let (to, body) = rest.split_first_chunk().expect("destination");
-                self.forward(NodeId::from_bytes(*from), NodeId::from_bytes(*to), body);
+                self.forward(NodeId::from_bytes(*from), via, NodeId::from_bytes(*to), body);
             }
             FromLane::Frame(..) => {}
         }
     }
 
     /// Passes a datagram on by its destination: the stand-in's own way of routing.
-    fn forward(&mut self, from: NodeId, to: NodeId, body: &[u8]) {
+    fn forward(&mut self, from: NodeId, via: NodeId, to: NodeId, body: &[u8]) {
         if to == self.local {
             if self.faults.deaf.load(Ordering::Relaxed) {
                 return;
             }
-            let message = ShardToControl::Datagram { from, body: body.to_vec().into() };
-            self.answer(self.shard_of(from), message);
+            let message = ShardToControl::Datagram { from, via, body: body.to_vec().into() };
+            self.answer(self.shard_of(via), message);
             return;
         }
         let routes = &mut self.ports[0].routes;
@@ -303,6 +303,7 @@ impl Shards {
                     received_bytes: 0,
                     queued_bytes: 0,
                     dropped_frames: 0,
+                    control_dropped_frames: 0,
                     bandwidth: 0,
                     heartbeat_ticks: 0,
                     heartbeats_missed: 0,

@@ -1,5 +1,7 @@
+use std::time::Instant;
+
 use hawser_exchange::{ShardToControl, StreamSpec};
-use hawser_plane::{EventKind, OpenStream, PlaneError, StreamRole, StreamState};
+use hawser_plane::{EventKind, OpenStream, PlaneError, StatusView, StreamRole, StreamState};
 use hawser_wire::{NodeId, StreamId, StreamOffset, TrafficClass};
 
 use crate::node::{Node, chain, event, try_start};
@@ -174,7 +176,7 @@ async fn a_destination_that_is_away_is_told_when_it_comes_back() {
     told_open(&mut a).await;
     let mut events = c.handle.events();
     let gone = [&[4], opened.stream.as_bytes().as_slice()].concat();
-    c.say(opened.stream, ShardToControl::Datagram { from: a.id(), body: gone.into() });
+    c.say(opened.stream, ShardToControl::Datagram { from: a.id(), via: b.id(), body: gone.into() });
     event(&mut events, EventKind::StreamClosed).await;
     assert_eq!(told_drop(&mut c).await, opened.stream);
     let unknown = ShardToControl::StreamUnknownAt { stream: opened.stream, node: away };
@@ -247,8 +249,8 @@ async fn a_refused_stream_is_taken_back() {
     let mut refusal = vec![3];
     refusal.extend_from_slice(stream.as_bytes());
     refusal.extend_from_slice(b"\x01\x08too many");
-    let body = refusal.into();
-    a.say(stream, ShardToControl::Datagram { from: destination, body });
+    let (via, body) = (b.id(), refusal.into());
+    a.say(stream, ShardToControl::Datagram { from: destination, via, body });
     let error = opening.await.expect("no panic").expect_err("refused");
     assert!(
         matches!(&error, PlaneError::Refused { address, detail, .. }
@@ -276,16 +278,38 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
     stolen.extend_from_slice(&[1, 0]);
     stolen.extend_from_slice(a.id().as_bytes());
     for (message, said) in [
-        (ShardToControl::Datagram { from, body: vec![1, 2, 3].into() }, "truncated"),
+        (ShardToControl::Datagram { from, via: from, body: vec![1, 2, 3].into() }, "truncated"),
         (ShardToControl::LinkControl { from, body: vec![1, 1, 2].into() }, "flooding"),
-        (ShardToControl::Datagram { from, body: stolen.into() }, "taken"),
+        (ShardToControl::Datagram { from, via: from, body: stolen.into() }, "taken"),
     ] {
         a.say(opened.stream, message);
         let refused = event(&mut events, EventKind::Refused).await;
         assert_eq!(refused.node, Some(from));
         assert!(refused.detail.contains(said), "{refused:?}");
     }
-    let after = a.handle.status().await.expect("status");
+    // What comes again and again is counted, and told now and then.
+    for number in 0..500_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut announce = [&[1, high, low][..], &[9; 14], b"\x01t\x01n\x00\x00"].concat();
+        announce.extend_from_slice(&[0; 8]);
+        announce.extend_from_slice(&[1, 0]);
+        announce.extend_from_slice(b.id().as_bytes());
+        let (from, via) = (c.id(), from);
+        for body in [announce, vec![1, 2, 3]] {
+            let body = body.into();
+            a.say(opened.stream, ShardToControl::Datagram { from, via, body });
+        }
+    }
+    let counts = |status: &StatusView| {
+        let count = |of: &str| status.datagram_rejects.iter().find(|(reason, _)| *reason == of);
+        ["malformed", "stream-invalid"].map(|of| count(of).map_or(0, |(_, count)| *count))
+    };
+    let began = Instant::now();
+    let after = a.until("counting them", |status| counts(status) == [501, 501]).await;
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    let told = told.filter(|event| event.kind == EventKind::Refused).count();
+    let most = 16 + began.elapsed().as_secs() as usize + 2;
+    assert!((4..=most).contains(&told), "{told} of 1,000");
     assert_eq!(after.lsdb_digest, before.lsdb_digest);
     let view = a.handle.resolve_stream("orders").await.expect("still there");
     assert_eq!((view.source, view.destinations), (a.id(), vec![c.id()]));

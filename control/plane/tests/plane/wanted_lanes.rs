@@ -205,7 +205,8 @@ async fn only_a_members_own_fresh_word_is_heeded() {
     .await;
     let hear = |from: NodeId, body: Vec<u8>| {
         let body = body.into();
-        a.say_of_link(b.id(), ShardToControl::Datagram { from, body });
+        let via = b.id();
+        a.say_of_link(via, ShardToControl::Datagram { from, via, body });
     };
     let ignored = async |reason: &str| {
         let event = lane_event(&a, reason, |event| {

@@ -98,6 +98,10 @@ fn demands_overload_what_is_left() {
     let heavy = [Demand { from: 3, to: 2, mbps: 11.0 }];
     let impact = plan_impact(&before, &after, BULK, Some(&heavy)).unwrap();
     assert_eq!(impact.overloaded, Some(vec![]), "it was too much before");
+    let worse = [heavy[0], demands[0]];
+    let impact = plan_impact(&before, &after, BULK, Some(&worse)).unwrap();
+    let overloaded = impact.overloaded.as_deref().unwrap_or_default();
+    assert!(overloaded.contains(&(3, 2)), "it is more than before: {overloaded:?}");
     let nobody = [Demand { from: 0, to: 9, mbps: 1.0 }];
     plan_impact(&before, &after, BULK, Some(&nobody)).unwrap_err();
 }

@@ -170,8 +170,9 @@ pub enum ControlToShard<C> {
 /// From a shard to the control thread.
 ///
 /// Ring full: the shard keeps the message and tries again on a later turn. Link control frames and
-/// datagrams are dropped instead when too many bytes of them are on their way: their protocols
-/// repeat them. Their bodies count for as long as anybody holds them.
+/// datagrams are dropped instead when the neighbour that brought them has too many on their way, by
+/// number or by bytes: their protocols repeat them. Their bodies count for as long as anybody holds
+/// them. Of events of one neighbour's link more than a rate are counted, and the count is an event.
 #[derive(Debug)]
 pub enum ShardToControl {
     /// The lane carries frames now.
@@ -229,6 +230,8 @@ pub enum ShardToControl {
     Datagram {
         /// The node, as its route header says.
         from: NodeId,
+        /// The neighbour that brought it: that is known.
+        via: NodeId,
         /// Opaque here.
         body: Bytes,
     },
@@ -267,5 +270,29 @@ pub enum ShardToControl {
     Stopped,
 }
 
+impl ShardToControl {
+    /// The neighbour whose link this is about, or that brought it. What one neighbour's link has to say
+    /// is to be handled in its order.
+    #[must_use]
+    pub fn neighbour(&self) -> Option<NodeId> {
+        match self {
+            Self::LaneUp { peer, .. }
+            | Self::LaneDown { peer, .. }
+            | Self::WantLane { peer, .. }
+            | Self::LinkMode { peer, .. }
+            | Self::LinkControl { from: peer, .. }
+            | Self::Datagram { via: peer, .. } => Some(*peer),
+            Self::LinkEvent(report) => Some(report.peer),
+            Self::StreamUnknownAt { .. }
+            | Self::StreamRefused(_)
+            | Self::StreamEnded { .. }
+            | Self::Committed { .. }
+            | Self::Report(_)
+            | Self::MessageReport(_)
+            | Self::Stopped => None,
+        }
+    }
+}
+
 const _: () = assert!(size_of::<ControlToShard<()>>() <= 64);
-const _: () = assert!(size_of::<ShardToControl>() <= 64);
+const _: () = assert!(size_of::<ShardToControl>() <= 72);

@@ -36,6 +36,9 @@ pub struct LinkReport {
     pub queued_bytes: u64,
     /// Frames dropped because the queue was full.
     pub dropped_frames: u64,
+    /// Control frames from the neighbour that found no place on their way to the control thread, as too
+    /// many of its own were under way.
+    pub control_dropped_frames: u64,
     /// What the link was seen to carry at most, in bytes a second; 0 while it was never filled.
     pub bandwidth: u64,
     /// Ticks of all its lanes in which heartbeats were to be heard, in this session.

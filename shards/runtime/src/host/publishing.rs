@@ -101,8 +101,11 @@ impl StreamHost {
     pub(super) fn settle_publishers(&mut self, outward: &mut Outward) {
         let Some(sender) = &mut self.sender else { return };
         while let Some(node) = sender.poll_unknown() {
-            let stream = self.stream;
-            outward.control.push(ShardToControl::StreamUnknownAt { stream, node });
+            // Whoever does not know the stream says so again and again.
+            if !outward.control.is_full() {
+                let stream = self.stream;
+                outward.control.push(ShardToControl::StreamUnknownAt { stream, node });
+            }
         }
         while let Some((producer, acked_seq)) = sender.poll_acked() {
             let last_seq = sender.last_seq(producer);

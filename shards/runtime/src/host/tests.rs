@@ -7,6 +7,8 @@ use hawser_wire::{BootEpoch, StreamAck, TenantId, TrafficClass};
 use hawser_exchange::PublishedBatch;
 
 use super::*;
+use crate::outlet::Outlet;
+use crate::outward::ApiOutlets;
 
 const STREAM: StreamId = StreamId::from_bytes([3; 16]);
 const THERE: NodeId = NodeId::from_bytes([2; 16]);
@@ -20,7 +22,7 @@ fn outward() -> (Outward, ApiShardPort) {
         control: Outlet::new(api.control_to),
         data: Outlet::new(api.data_to),
     });
-    let outward = Outward { control: Outlet::new(shard.control.to), apis: apis_out.collect() };
+    let outward = Outward::new(Outlet::new(shard.control.to), apis_out.collect());
     (outward, apis.pop().unwrap().shards.pop().unwrap())
 }
 

@@ -26,6 +26,7 @@ impl<I> Links<I> {
                     .fold(link.received_bytes, |sum, l| sum + l.received_bytes),
                 queued_bytes: u64::try_from(status.queued_bytes).unwrap_or(u64::MAX),
                 dropped_frames: link.dropped_frames,
+                control_dropped_frames: link.control.dropped_frames(),
                 bandwidth: if status.is_rate_proven { status.delivery_rate } else { 0 },
                 heartbeat_ticks: status.heartbeats.ticks,
                 heartbeats_missed: status.heartbeats.missed,

@@ -1,8 +1,7 @@
 //! Frames that come over lanes.
 
-use bytes::Bytes;
 use hawser_exchange::ShardToControl;
-use hawser_link::{FrameParts, Handled, LinkViolation, ReassembledFrame};
+use hawser_link::{Handled, LinkViolation, ReassembledFrame};
 use hawser_wire::{
     CloseReason, DATAGRAM_BYTES_MAX, FrameBody, FrameFlags, FrameIter, FrameKind, FrameRef, Hop,
     LINK_CONTROL_BYTES_MAX, LaneClose, MonoTime, NodeId, RouteHeader, TrafficClass,
@@ -104,8 +103,9 @@ impl<I: ShardIo> Shard<I> {
                         "{bytes} bytes of link control, more than {LINK_CONTROL_BYTES_MAX}"
                     )));
                 }
-                let from = peer;
-                self.push_control_frame(&body, |body| ShardToControl::LinkControl { from, body });
+                if let Some(body) = self.forwarder.links.take_control(peer, &body) {
+                    self.outward.control.push(ShardToControl::LinkControl { from: peer, body });
+                }
             }
             FrameKind::Close => {
                 let close = LaneClose::decode(&body).map(LaneClose::printable).ok();
@@ -128,25 +128,18 @@ impl<I: ShardIo> Shard<I> {
             }
             FrameKind::Unknown(_) => {}
             kind if kind.is_routed() => {
-                return self.handle_arrived(now, kind, header.class, header.flags, body);
+                return self.handle_arrived(now, peer, kind, header.class, header.flags, body);
             }
             _ => {}
         }
         None
     }
 
-    /// Hands a frame to the control thread, unless that is far behind: its protocols repeat
-    /// themselves, and a neighbour must not fill our memory.
-    fn push_control_frame(&mut self, body: &[u8], wrap: impl FnOnce(Bytes) -> ShardToControl) {
-        if let Some(body) = self.control_budget.take(FrameParts::of(&[body])) {
-            self.outward.control.push(wrap(body));
-        }
-    }
-
-    /// A routed frame came over a lane: it is for this node, or to be sent on.
+    /// A routed frame came over a lane of `via`: it is for this node, or to be sent on.
     fn handle_arrived(
         &mut self,
         now: MonoTime,
+        via: NodeId,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
@@ -166,15 +159,19 @@ impl<I: ShardIo> Shard<I> {
             debug!(from = %route.source, bytes = rest.len(), "datagram too large");
             return None;
         }
-        if route.next_hop() == Hop::Last && route.destination == self.forwarder.local {
-            self.handle_routed(now, kind, class, flags, body);
-        } else {
+        if route.next_hop() != Hop::Last || route.destination != self.forwarder.local {
             self.forwarder.forward(kind, class, flags, body);
+        } else if kind != FrameKind::Datagram {
+            self.handle_routed(now, kind, class, flags, body);
+        } else if let Some(body) = self.forwarder.links.take_control(via, rest) {
+            // Who has sent it is what the header says; who has brought it is known.
+            let from = route.source;
+            self.outward.control.push(ShardToControl::Datagram { from, via, body });
         }
         None
     }
 
-    /// A routed frame is for this node: for its control thread, or for the shard of a stream.
+    /// A routed frame about a stream is for this node: for the shard that hosts it.
     pub(super) fn handle_routed(
         &mut self,
         now: MonoTime,
@@ -185,10 +182,6 @@ impl<I: ShardIo> Shard<I> {
     ) {
         let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { return };
         let from = route.source;
-        if kind == FrameKind::Datagram {
-            self.push_control_frame(rest, |body| ShardToControl::Datagram { from, body });
-            return;
-        }
         let Some(stream) = stream_of(kind, rest) else {
             debug!(%from, ?kind, "routed frame about no stream");
             return;
@@ -212,6 +205,7 @@ impl<I: ShardIo> Shard<I> {
             // The lane that it came over is done with it.
             if let Some(breach) = self.handle_arrived(
                 now,
+                peer,
                 header.kind,
                 header.class,
                 header.flags,

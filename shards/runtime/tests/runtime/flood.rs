@@ -7,10 +7,10 @@ use hawser_link::LinkConfig;
 use hawser_session::Role;
 use hawser_wire::{
     AdjacencyIndex, CloseReason, DATAGRAM_BYTES_MAX, FrameKind, Heartbeat, LaneClose, LaneId,
-    LinkEpoch, PathId, RouteHeader, TrafficClass,
+    LinkEpoch, NodeId, PathId, RouteHeader, ShardId, TrafficClass,
 };
 
-use crate::node::{Node, node_id};
+use crate::node::{Inputs, Node, node_id, number_of};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, frame};
 
 const CONTROL: TrafficClass = TrafficClass::Control;
@@ -102,6 +102,99 @@ fn large_frames_do_not_fill_the_ring_to_a_control_thread_that_stands_still() {
     let large =
         1 + std::iter::from_fn(|| Some(take(&mut node))).take_while(|&l| l == LARGE).count();
     assert!((1..=32).contains(&large), "{large} of half a MiB were kept");
+    node.stop();
+}
+
+/// In front of a datagram that arrives at `to`, its last hop taken.
+fn arrived(from: NodeId, to: NodeId) -> Vec<u8> {
+    let mut route = Vec::new();
+    RouteHeader::encode(&mut route, from, to, PathId(1), &[AdjacencyIndex(1)]).unwrap();
+    let (fixed, rest) = RouteHeader::split_advanced(&route).unwrap();
+    [&fixed[..], rest].concat()
+}
+
+fn control_dropped(node: &mut Node, peer: NodeId) -> u64 {
+    let report = node.report(ShardId(0));
+    let link = report.links.iter().find(|link| link.peer == peer).unwrap();
+    link.control_dropped_frames
+}
+
+#[test]
+fn a_neighbour_that_fills_its_way_to_the_control_thread_loses_its_own_frames_alone() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let (local, client) = (node.local, LaneSpec { near: Role::Client, ..COLLAPSED });
+    let mut good = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    let mut peer = Peer::open(&mut node, node_id(2, 0), client);
+    for _ in 0..80 {
+        peer.send(FrameKind::LinkControl, CONTROL, &[&vec![0; 512 << 10]]);
+    }
+    // What it brings counts as its own, whoever it says has sent that.
+    let body = vec![0; DATAGRAM_BYTES_MAX];
+    for _ in 0..80 {
+        peer.send(FrameKind::Datagram, CONTROL, &[&arrived(good.id, local), &body]);
+    }
+    // What is left has no room for a small one.
+    peer.send_batch(&frame(FrameKind::LinkControl, CONTROL, &[b""]).repeat(1000));
+    peer.round_trip();
+    good.send(FrameKind::LinkControl, CONTROL, &[b"said"]);
+    good.send(FrameKind::Datagram, CONTROL, &[&arrived(peer.id, local), b"brought"]);
+    good.round_trip();
+
+    let dropped = control_dropped(&mut node, peer.id);
+    assert!((200..1160).contains(&dropped), "{dropped}");
+    assert_eq!(control_dropped(&mut node, good.id), 0);
+    let event = node.hear_event(peer.id, "control-dropped");
+    assert!((1..=dropped).contains(&number_of(&event, "frames")), "{event:?}");
+    assert_eq!(node.events(good.id, "control-dropped"), Vec::<Inputs>::new());
+    node.hear("what the other one says", |message| match message {
+        ShardToControl::LinkControl { from, body } if *from == good.id => Some(body.len()),
+        _ => None,
+    });
+    let from = node.hear("what the other one brings", |message| match message {
+        ShardToControl::Datagram { from, via, .. } if *via == good.id => Some(*from),
+        _ => None,
+    });
+    assert_eq!(from, peer.id);
+    node.stop();
+}
+
+#[test]
+fn a_link_that_much_happens_on_is_told_of_at_a_bounded_rate() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let (noisy, began) = (node_id(2, 0), Instant::now());
+    for epoch in 1..=150 {
+        let epoch = LinkEpoch(epoch);
+        drop(Peer::open(&mut node, noisy, LaneSpec { epoch, ..COLLAPSED }));
+        node.hear_down(noisy, LaneId(0), epoch);
+    }
+    // Each lane that came and went was told, not what else there is to say of it.
+    let untold = node.hear_event(noisy, "events-dropped");
+    assert!(number_of(&untold, "events") > 0);
+    let told: usize =
+        ["lane-up", "lane-down"].map(|name| node.events(noisy, name).len()).iter().sum();
+    let most = 128 + 4 * (began.elapsed().as_secs() as usize + 1);
+    assert!((40..=most).contains(&told), "{told} of 300 in {:?}", began.elapsed());
+    let quiet = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    node.hear_event(quiet.id, "lane-up");
+    node.stop();
+}
+
+#[test]
+fn little_stands_before_the_word_that_a_lane_came() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let client = LaneSpec { near: Role::Client, ..COLLAPSED };
+    let mut peer = Peer::open(&mut node, node_id(2, 0), client);
+    for _ in 0..40 {
+        peer.send_batch(&frame(FrameKind::LinkControl, CONTROL, &[b"small"]).repeat(1000));
+    }
+    peer.round_trip();
+    let good = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    let before = node.unasked().iter();
+    let before = before.filter(|said| matches!(said, ShardToControl::LinkControl { .. })).count();
+    assert!((1000..=16_384).contains(&before), "{before} before it");
+    // Nothing has been let go of yet.
+    assert_eq!(control_dropped(&mut node, peer.id), 40_000 - before as u64);
+    assert_eq!(control_dropped(&mut node, good.id), 0);
     node.stop();
 }
 

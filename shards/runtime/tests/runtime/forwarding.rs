@@ -300,7 +300,10 @@ fn datagrams_reach_the_control_threads_of_both_ends() {
         let header = arrived(relay.source.id, local, &[1]);
         relay.source.send(FrameKind::Datagram, TrafficClass::Control, &[&header, b"hello"]);
         let (from, body) = relay.node.hear("datagram", |message| match message {
-            ShardToControl::Datagram { from, body } => Some((*from, body.to_vec())),
+            ShardToControl::Datagram { from, via, body } => {
+                assert_eq!(*via, relay.source.id);
+                Some((*from, body.to_vec()))
+            }
             _ => None,
         });
         assert_eq!((from, body), (relay.source.id, b"hello".to_vec()));
