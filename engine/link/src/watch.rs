@@ -160,7 +160,8 @@ mod tests {
         let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
         let beat = |ms: u64| Heartbeat { sent_nanos: at(ms).as_nanos() };
         let mut watch = LaneWatch::new(at(0));
-        let (tick, late) = (10, 10 * 2 * ASKED_MAX as u64);
+        let tick = 10;
+        let late = tick * 2 * u64::try_from(ASKED_MAX).expect("small");
         let mut heard = 0;
         for now in (0..5 * late).step_by(10) {
             watch.handle_asked(beat(now));

@@ -59,11 +59,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::arithmetic_side_effects,
-        reason = "a test that overflows fails, as it should"
-    )]
-
     use super::*;
 
     /// How many of the probes in these rounds, each an interval after the one before, are drawn.

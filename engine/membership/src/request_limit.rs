@@ -46,11 +46,6 @@ impl RequestLimit {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::arithmetic_side_effects,
-        reason = "a test that overflows fails, as it should"
-    )]
-
     use super::*;
 
     #[test]

@@ -62,11 +62,6 @@ impl SummaryLimit {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::arithmetic_side_effects,
-        reason = "a test that overflows fails, as it should"
-    )]
-
     use super::*;
     use crate::message::ENTRIES_SENT_MAX;
 
