@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::process::{Guarded, Mesh, Node, Spec, wait_for};
+use crate::process::{Guarded, Mesh, Node, Spec, skip, wait_for};
 
 #[test]
 fn a_node_stops_in_time_and_well_even_with_a_subscriber() {
@@ -137,6 +137,9 @@ fn sighup_takes_the_log_level_and_names_what_needs_a_restart() {
 
 #[test]
 fn a_node_has_huge_pages_only_if_that_is_configured() {
+    if !fs::read_to_string("/proc/self/status").unwrap().contains("THP_enabled:\t1") {
+        return skip("this kernel has no transparent huge pages, or not for this process");
+    }
     let directory = tempfile::tempdir().unwrap();
     for (name, config, says) in
         [("a", "", "THP_enabled:\t0"), ("b", "[node]\nhuge_pages = true\n", "THP_enabled:\t1")]

@@ -154,14 +154,14 @@ impl Lane {
         self.push_own_flagged(kind, FrameFlags::default(), body);
     }
 
-    /// As [`Self::push_own`], with flags.
-    pub(crate) fn push_own_flagged(&mut self, kind: FrameKind, flags: FrameFlags, body: &[u8]) {
+    /// As [`Self::push_own`], with flags. False if it is left out.
+    fn push_own_flagged(&mut self, kind: FrameKind, flags: FrameFlags, body: &[u8]) -> bool {
         let may_miss = matches!(
             kind,
             FrameKind::Ping | FrameKind::Pong | FrameKind::LinkMode | FrameKind::TurnDelay
         );
         if may_miss && self.own.len() > OWN_BYTES_MAX {
-            return;
+            return false;
         }
         let class = TrafficClass::Control;
         // Bodies of some kilobytes never exceed the bound.
@@ -169,13 +169,15 @@ impl Lane {
         let _fits = writer.flagged_frame(kind, class, flags, LinkSequence(0), &[body]);
         self.own_count = self.own_count.saturating_add(1);
         self.wanted = true;
+        true
     }
 
     /// Asks the peer for an echo.
     pub(crate) fn push_heartbeat(&mut self, now: MonoTime, flags: FrameFlags) {
         let beat = Heartbeat { sent_nanos: now.as_nanos() };
-        self.watch.handle_asked(beat);
-        self.push_own_flagged(FrameKind::Ping, flags, &beat.encode());
+        if self.push_own_flagged(FrameKind::Ping, flags, &beat.encode()) {
+            self.watch.handle_asked(beat);
+        }
     }
 
     pub(crate) const fn has_own(&self) -> bool {

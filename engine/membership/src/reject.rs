@@ -70,7 +70,8 @@ pub struct Rejected {
     /// Claims with a version that no node reaches.
     pub claims_far_ahead: u64,
     /// Rounds of probes that came sooner than time allows: this node did not follow them and drew whom
-    /// it probes. Once or so when parts of a mesh come together; more often, a member lies.
+    /// it probes. When parts of a mesh come together, and now and then on hosts that are late by a part of
+    /// an interval; many times a minute, a member lies.
     pub rounds_ahead: u64,
     /// Claims that something newer is known about: ordinary, they come late or again.
     pub claims_old: u64,

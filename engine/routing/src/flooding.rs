@@ -305,7 +305,17 @@ impl Flooding {
     /// from now on, see [`Refusal::Evicted`](crate::Refusal). True if the database changed.
     pub fn handle_evicted(&mut self, origin: NodeId) -> bool {
         self.limits.remove(&origin);
-        origin != self.node && self.lsdb.forget(origin)
+        let forgets = origin != self.node && self.lsdb.forget(origin);
+        if forgets {
+            self.tell_changed();
+        }
+        forgets
+    }
+
+    /// The database is another one: neighbours' digests may be its own now, or no more.
+    fn tell_changed(&mut self) {
+        let digest = self.lsdb.digest();
+        self.neighbours.values_mut().for_each(|neighbour| neighbour.handle_changed(digest));
     }
 
     /// Forgets what has ended and makes what is due ready for [`Flooding::poll_transmit`]. True if
@@ -317,8 +327,7 @@ impl Flooding {
             self.limits.remove(origin);
         }
         if !expired.is_empty() {
-            let digest = self.lsdb.digest();
-            self.neighbours.values_mut().for_each(|neighbour| neighbour.handle_changed(digest));
+            self.tell_changed();
         }
         let (ask, given_up) = self.candidates.handle_timeout(now);
         for (hash, sender) in ask {

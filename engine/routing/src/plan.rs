@@ -134,8 +134,11 @@ pub fn plan_impact(
     if let Some(demands) = demands {
         let had = overloaded(before, &old, demands)?;
         let has = overloaded(after, &new, demands)?;
-        // The demands of an arc add up in their order: equal ones to equal loads.
-        let worse = has.into_iter().filter(|(arc, mbps)| had.get(arc).is_none_or(|had| mbps > had));
+        // Equal loads may be sums of other demands, and differ by what rounding leaves.
+        let is_more = |mbps: f64, had: f64| mbps > had * (1.0 + 1e-9);
+        let worse = has
+            .into_iter()
+            .filter(|&(arc, mbps)| had.get(&arc).is_none_or(|&had| is_more(mbps, had)));
         impact.overloaded = Some(worse.map(|(arc, _)| arc).collect());
     }
     Ok(impact)

@@ -56,6 +56,7 @@ impl<E> EventQueue<E> {
         let at = at.max(self.now);
         let next = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
         let place = self.free.pop().unwrap_or(next);
+        assert!(place >> PLACE_BITS == 0, "more events at once than have a place");
         let scheduled = Scheduled::new(at, self.order, place);
         match self.events.get_mut(scheduled.place()) {
             Some(slot) => *slot = Some(event),

@@ -40,11 +40,15 @@ impl Outward {
         }
     }
 
+    /// Tells of an event of the link to `peer` that is told at a rate of its own.
+    pub(crate) fn push_rare_link_event(&mut self, report: LinkEventReport) {
+        self.control.push(ShardToControl::LinkEvent(Box::new(report)));
+    }
+
     /// Tells of how many events nothing was told.
     pub(crate) fn tell_untold_events(&mut self, now: MonoTime) {
         while let Some((peer, events)) = self.link_events.poll_untold(now) {
-            let report = Box::new(events_untold(peer, events));
-            self.control.push(ShardToControl::LinkEvent(report));
+            self.push_rare_link_event(events_untold(peer, events));
         }
     }
 

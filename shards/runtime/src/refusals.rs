@@ -2,12 +2,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hawser_exchange::LinkEventReport;
+use hawser_routing::TokenBucket;
 use hawser_wire::{MonoTime, NodeId, Notice, NoticeLimit, NoticeRefusal, TenantId};
 
 /// An event about the same bound follows no sooner than this.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Bounds and tenants that are told apart; of more, the last are forgotten.
 const BOUNDS_MAX: usize = 64;
+
+/// Events about records behind one neighbour, whatever the bound: who says where it was may say anything.
+const EVENTS: TokenBucket = TokenBucket::new(64, Duration::from_millis(250));
 
 /// What was refused since the last event about a bound.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ struct Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     by_bound: BTreeMap<(NodeId, &'static str, TenantId), Refused>,
+    /// What may be told yet, by neighbour.
+    events: BTreeMap<NodeId, TokenBucket>,
     reports: VecDeque<LinkEventReport>,
 }
 
@@ -45,6 +51,10 @@ impl Refusals {
         refused.records = refused.records.saturating_add(1);
         let is_first = refused.reported_at == MonoTime::ZERO;
         if !is_first && now.saturating_since(refused.reported_at) < REPORT_EVERY {
+            return;
+        }
+        if !self.events.entry(neighbour).or_insert(EVENTS).take(now) {
+            // Counted towards the next event.
             return;
         }
         refused.reported_at = now;
@@ -101,6 +111,19 @@ mod tests {
 
     fn records(report: &LinkEventReport) -> &str {
         report.inputs.iter().find(|(name, _)| *name == "records").map_or("", |(_, value)| value)
+    }
+
+    #[test]
+    fn many_bounds_behind_one_neighbour_are_told_at_a_rate_and_none_is_forgotten() {
+        let mut refusals = Refusals::default();
+        for ms in 0..20_000 {
+            refuse(&mut refusals, ms, NoticeLimit::Stream, u8::try_from(ms % 20).unwrap());
+        }
+        let reports: Vec<_> = std::iter::from_fn(|| refusals.poll_report()).collect();
+        assert!((64..=64 + 80).contains(&reports.len()), "{}", reports.len());
+        let told: u64 = reports.iter().map(|report| records(report).parse::<u64>().unwrap()).sum();
+        let untold: u64 = refusals.by_bound.values().map(|refused| refused.records).sum();
+        assert_eq!(told + untold, 20_000);
     }
 
     #[test]

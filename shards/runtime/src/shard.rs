@@ -533,7 +533,7 @@ impl<I: ShardIo> Shard<I> {
             self.outward.push_link_event(now, peer, || decision_of(peer, &decision, &lanes));
         }
         while let Some((peer, frames)) = self.forwarder.links.poll_control_dropped(now) {
-            self.outward.push_link_event(now, peer, || control_dropped(peer, frames));
+            self.outward.push_rare_link_event(control_dropped(peer, frames));
         }
         self.outward.tell_untold_events(now);
     }

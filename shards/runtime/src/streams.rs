@@ -327,7 +327,7 @@ impl Streams {
             }
         }
         while let Some(report) = self.refusals.poll_report() {
-            outward.push_link_event(now, report.peer, || report);
+            outward.push_rare_link_event(report);
         }
         self.touched.extend(std::iter::from_fn(|| self.windows.poll_woken()));
         let mut settling = std::mem::take(&mut self.touched);
