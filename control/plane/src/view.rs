@@ -90,7 +90,8 @@ pub struct StatusView {
     pub lsdb_digest: u64,
     /// Link-state advertisements held, for a while also those of nodes that have left.
     pub lsdb_size: usize,
-    /// How often link state or lanes of neighbours were rejected, by reason, in the order of the reasons.
+    /// How often link state or lanes of neighbours were rejected, or what they have sent or brought for the
+    /// control thread was dropped, by reason, in the order of the reasons.
     pub link_state_rejects: Vec<(&'static str, u64)>,
     /// The same of what members say about who is alive.
     pub membership_rejects: Vec<(&'static str, u64)>,

@@ -57,7 +57,7 @@ pub struct MembersFull;
 ///
 /// Rounds that run faster than time are somebody's doing, a lie perhaps, by which one member would
 /// choose for all others whom they do not probe: who sees that draws its targets for one pass of the
-/// ring, which takes SWIM's random ones. See [`Pace`].
+/// ring, as SWIM does.
 #[derive(Debug)]
 pub struct Membership {
     node: NodeId,

@@ -80,6 +80,24 @@ fn neighbours_agree_as_soon_as_they_have_told_each_other_all() {
     }
 }
 
+/// The neighbour was ahead when it said its last digest.
+#[test]
+fn what_makes_the_databases_equal_makes_neighbours_agree() {
+    let mut ends = [Flooding::new(node(0)), Flooding::new(node(1))];
+    for end in &mut ends {
+        end.handle_neighbour_up(millis(0), node(99), true);
+        end.handle_neighbour_up(millis(0), node(2), true);
+    }
+    tell(&mut ends[1], 1, &numbered(3, 1));
+    let digest = Message::encode_digest(ends[1].lsdb().digest());
+    ends[0].handle_message(millis(2), node(2), &digest).unwrap();
+    assert_eq!(ends[0].digest_agrees(node(2)), Some(false));
+    tell(&mut ends[0], 3, &numbered(3, 1));
+    assert_eq!(ends[0].digest_agrees(node(2)), Some(true));
+    tell(&mut ends[0], 4, &numbered(3, 2));
+    assert_eq!(ends[0].digest_agrees(node(2)), Some(true), "until it says another digest");
+}
+
 #[test]
 fn the_border_of_a_thousand_nodes_meets_no_limit() {
     let mut ends = [Flooding::new(node(0)), Flooding::new(node(1))];
