@@ -111,7 +111,7 @@ fn slack_at(rate: u64) -> Duration {
     SLACK_MIN.saturating_add(more).min(SLACK_MAX)
 }
 
-const SLACK_MIN: Duration = Duration::from_micros(1500);
+const SLACK_MIN: Duration = Duration::from_micros(1250);
 const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;

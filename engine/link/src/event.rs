@@ -65,7 +65,8 @@ pub enum LinkEvent {
         /// Which.
         lane: LaneId,
     },
-    /// Copies of unacknowledged frames of a silent lane go over another.
+    /// What a silent lane has in flight goes over another one: copies of unacknowledged frames, or a batch
+    /// of which only some pieces had left.
     Hedged {
         /// The silent one.
         from: LaneId,

@@ -313,18 +313,26 @@ impl VirtualLink {
     }
 
     /// What waits for a lane that carries it no more goes to one that does; but bulk of a lane that is
-    /// heard goes out there, so that its streams keep their order.
+    /// heard goes out there, so that its streams keep their order. A batch that a silent lane was sending
+    /// in pieces goes anew, whole: it is in flight, and leaves nothing there to be hedged later.
     fn move_stranded(&mut self) {
-        let mut stranded: Vec<(LaneId, Vec<Batch>)> = Vec::new();
+        let tick = self.config.tick;
+        let mut stranded: Vec<(LaneId, Option<u32>, Vec<Batch>)> = Vec::new();
         for lane in &mut self.lanes {
             for class in TrafficClass::ALL {
                 let stays = class == TrafficClass::Bulk && !lane.quiet;
                 if !lane.carries.contains(class) && !stays {
-                    stranded.push((lane.id.lane, lane.take_queued(class)));
+                    let silent_ticks = lane.quiet.then(|| lane.watch.missed_ticks(tick));
+                    // Taken first, it is the first.
+                    let begun = silent_ticks.filter(|_| lane.split(class).is_some());
+                    stranded.push((lane.id.lane, begun, lane.take_queued(class)));
                 }
             }
         }
-        for (from, batches) in stranded {
+        for (from, begun, batches) in stranded {
+            if let Some(silent_ticks) = begun {
+                self.note_hedged(from, silent_ticks, batches.get(..1).unwrap_or_default());
+            }
             self.requeue(from, batches);
         }
     }

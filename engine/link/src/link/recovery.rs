@@ -109,12 +109,27 @@ impl VirtualLink {
             let copies = lane.unacked.hedge(spare_bytes, &mut self.pool);
             let copies = in_sequence(copies, self.config.batch_bytes, &mut self.pool);
             let (from, silent_ticks) = (lane.id.lane, lane.watch.missed_ticks(tick));
-            let Some(class) = copies.first().map(Batch::class) else { continue };
-            let (frames, bytes) = totals(&copies);
-            if let Some(to) = self.carrier(class).map(|lane| lane.id.lane) {
-                self.events.push_back(LinkEvent::Hedged { from, to, frames, bytes, silent_ticks });
-            }
+            self.note_hedged(from, silent_ticks, &copies);
             self.requeue(from, copies);
+        }
+    }
+
+    /// Says that `batches`, of which something is in flight over a silent lane, go over another one.
+    pub(super) fn note_hedged(&mut self, from: LaneId, silent_ticks: u32, batches: &[Batch]) {
+        let Some(class) = batches.first().map(Batch::class) else { return };
+        let heir = self.heir(class, from).and_then(|at| self.lanes.get(at));
+        if let Some(to) = heir.map(|lane| lane.id.lane) {
+            let (frames, bytes) = totals(batches);
+            self.events.push_back(LinkEvent::Hedged { from, to, frames, bytes, silent_ticks });
+        }
+    }
+
+    /// The number of the lane that goes on with what lane `from` had of a class. All bulk of one lane has
+    /// one heir while the lanes stay as they are, so that its streams keep their order.
+    fn heir(&self, class: TrafficClass, from: LaneId) -> Option<usize> {
+        match class {
+            TrafficClass::Bulk => self.pinned(u64::from(from.0)),
+            class => self.lanes.iter().position(|lane| lane.carries.contains(class)),
         }
     }
 
@@ -131,8 +146,7 @@ impl VirtualLink {
     }
 
     /// Gives batches that were on lane `from` to one that carries their class, before whatever was
-    /// taken later; without one they wait for it. All bulk of one lane has one heir while the lanes
-    /// stay as they are, so that its streams keep their order.
+    /// taken later; without one they wait for it.
     pub(super) fn requeue(&mut self, from: LaneId, batches: Vec<Batch>) {
         for batch in batches {
             // One that was going in pieces may hold frames that have left the link.
@@ -145,13 +159,8 @@ impl VirtualLink {
                 self.pool.give(batch.into_buffer());
                 continue;
             }
-            let heir = match batch.class() {
-                TrafficClass::Bulk => {
-                    self.pinned(u64::from(from.0)).and_then(|at| self.lanes.get_mut(at))
-                }
-                class => self.carrier(class),
-            };
-            match heir {
+            let heir = self.heir(batch.class(), from);
+            match heir.and_then(|at| self.lanes.get_mut(at)) {
                 Some(lane) => lane.push_resend(batch),
                 None => self.orphans.push_back((from, batch)),
             }

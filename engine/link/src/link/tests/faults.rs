@@ -94,6 +94,27 @@ fn a_black_hole_is_hedged_after_three_ticks_and_dead_after_ten() {
 }
 
 #[test]
+fn a_batch_that_a_silent_lane_sends_in_pieces_goes_over_another_one_as_soon_as_that_is_quiet() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    pair.run(millis(300));
+    let key = pair.key_of(2);
+    pair.wires.get_mut(&key).unwrap().is_silent = true;
+    let silent_since = pair.now;
+    // More than may be in flight before the rate of the link is known.
+    let len = 4 * usize::try_from(LinkConfig::default().in_flight_floor_bytes).unwrap();
+    let id = pair.push(0, Bulk, Origin::Own, 1, len).unwrap();
+    while pair.under_way[0].contains_key(&id) {
+        pair.step(true);
+        assert!(pair.now.saturating_since(silent_since) < millis(400));
+    }
+    let hedged = |event: &LinkEvent| {
+        matches!(event, LinkEvent::Hedged { from: LaneId(2), to: LaneId(1), frames: 1, .. })
+    };
+    assert!(pair.saw(0, hedged), "{:#?}", pair.events[0]);
+    assert!(!pair.saw(0, |event| matches!(event, LinkEvent::LaneDown { .. })));
+}
+
+#[test]
 fn a_lane_that_was_only_quiet_comes_back_and_its_late_frames_are_dropped_as_duplicates() {
     let config = LinkConfig { in_flight_floor_bytes: 64 << 10, ..LinkConfig::default() };
     let mut pair = Pair::with_lanes(config, 3);
