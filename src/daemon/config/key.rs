@@ -85,6 +85,8 @@ const BOUND_BYTES_MAX: u64 = 1 << 30;
 const STREAM_MEMORY_BYTES_MAX: u64 = 1 << 40;
 /// Longest spin, in microseconds: beyond it a core would never sleep.
 const SPIN_US_MAX: u64 = 1_000_000;
+/// A hop costs what the announced latency of a link may be off by.
+const WEIGHTS: &str = "latency=1,hop=50";
 
 /// In the order of the page.
 pub(crate) const KEYS: &[Key] = &[
@@ -223,14 +225,14 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "routing.weights_control",
         Kind::Weights,
-        "latency=1",
+        WEIGHTS,
         "What the cost of a path is made of for control traffic, as `latency=1,hop=50`; see Weights.",
     ),
-    key("routing.weights_priority", Kind::Weights, "latency=1", "The same for priority traffic."),
+    key("routing.weights_priority", Kind::Weights, WEIGHTS, "The same for priority traffic."),
     key(
         "routing.weights_bulk",
         Kind::Weights,
-        "latency=1",
+        WEIGHTS,
         "The same for bulk traffic, which is what streams carry.",
     ),
     key(
