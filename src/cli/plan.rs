@@ -28,7 +28,7 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     live: bool,
     /// Print the mesh, as it is or with what --cut and --drain take away, as a topology file.
-    #[arg(long, conflicts_with_all = ["from", "to", "k"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "k", "node_disjoint"])]
     export: bool,
     /// Where the paths begin.
     #[arg(long, value_name = "NODE", requires = "to")]
@@ -40,6 +40,9 @@ pub(crate) struct PlanArgs {
     #[arg(short, long = "paths", value_name = "K", default_value_t = 4, requires = "from",
         value_parser = clap::value_parser!(u16).range(1..=K_MAX as i64))]
     k: u16,
+    /// Also two paths that share no node but their ends, if there are such.
+    #[arg(long, requires = "from")]
+    node_disjoint: bool,
     /// Whose weights count.
     #[arg(long, value_enum, default_value = "bulk")]
     class: Class,
@@ -87,8 +90,9 @@ struct PathsRow<'a> {
     paths: Vec<PathRow<'a>>,
     /// None, or two.
     disjoint: Vec<PathRow<'a>>,
-    /// None, or two.
-    node_disjoint: Vec<PathRow<'a>>,
+    /// None, or two, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_disjoint: Option<Vec<PathRow<'a>>>,
     /// Of the node's routes; a file has 0.
     generation: u64,
 }
@@ -167,7 +171,8 @@ fn paths(
     let row = PathsRow {
         paths: plan.paths.iter().map(path).collect(),
         disjoint: plan.disjoint.iter().flatten().map(path).collect(),
-        node_disjoint: plan.node_disjoint.iter().flatten().map(path).collect(),
+        node_disjoint: (args.node_disjoint)
+            .then(|| plan.node_disjoint.iter().flatten().map(path).collect()),
         generation: mesh.generation,
     };
     out.value(&row, || {
@@ -176,11 +181,10 @@ fn paths(
         for (number, path) in (1..).zip(&row.paths) {
             table.row([number.to_string(), path.cost.to_string(), path.nodes.join(" ")]);
         }
-        let pairs = [("disjoint", &row.disjoint), ("node-disjoint", &row.node_disjoint)];
-        for (what, pair) in pairs {
-            for path in pair {
-                table.row([what.to_owned(), path.cost.to_string(), path.nodes.join(" ")]);
-            }
+        let by_link = row.disjoint.iter().map(|path| ("disjoint", path));
+        let by_node = row.node_disjoint.iter().flatten().map(|path| ("node-disjoint", path));
+        for (what, path) in by_link.chain(by_node) {
+            table.row([what.to_owned(), path.cost.to_string(), path.nodes.join(" ")]);
         }
         table.to_string()
     })?;
