@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) lane_policy: LanePolicyMode,
     /// What differs on the links to single neighbours.
     pub(crate) peer_lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
+    /// What links to single neighbours cost more, in hops.
+    pub(crate) link_admin: Vec<(PeerSelector, u16)>,
     /// Of each stream and each link.
     pub(crate) bounds: Bounds,
     /// Never transit.
@@ -131,6 +133,7 @@ impl Config {
                 .and_then(|name| LanePolicyMode::of(&name))
                 .unwrap_or_default(),
             peer_lane_rules: settings.peers.lane_rules(),
+            link_admin: settings.peers.link_admin(),
             bounds: Bounds::from_settings(&settings)?,
             stub: settings.flag("routing.stub"),
             paths: small("routing.paths"),

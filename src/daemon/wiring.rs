@@ -160,7 +160,8 @@ fn reload(start: &NodeStart, level: &LogLevel) {
             warn!(key = key.name, "changed; it applies when the node starts again");
         }
     }
-    if settings.peers.lane_rules() != start.settings.peers.lane_rules() {
+    let (peers, at_start) = (&settings.peers, &start.settings.peers);
+    if peers.lane_rules() != at_start.lane_rules() || peers.link_admin() != at_start.link_admin() {
         warn!(key = "links.peer", "changed; it applies when the node starts again");
     }
 }
@@ -246,6 +247,7 @@ fn plane_config(
         lanes: LanePlan { collapsed: config.collapsed, bulk_lanes_max: config.bulk_lanes_max },
         lane_policy: config.lane_policy,
         peer_lane_rules: config.peer_lane_rules.clone(),
+        link_admin: config.link_admin.clone(),
         stub: config.stub,
         paths: config.paths,
         weights: config.weights,

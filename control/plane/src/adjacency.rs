@@ -86,13 +86,13 @@ impl Adjacencies {
         }
     }
 
-    /// A link came up. True if its index is not known: the loop asks the store and answers with
-    /// [`Self::handle_index`].
-    pub(crate) fn handle_link_up(&mut self, now: MonoTime, neighbour: NodeId) -> bool {
+    /// A link came up, to whose cost the operator adds so many hops. True if its index is not known: the
+    /// loop asks the store and answers with [`Self::handle_index`].
+    pub(crate) fn handle_link_up(&mut self, now: MonoTime, neighbour: NodeId, admin: u16) -> bool {
         let entry = self.entries.entry(neighbour).or_default();
         entry.up = true;
         entry.lived = true;
-        entry.metrics.handle_link_up();
+        entry.metrics.handle_link_up(admin);
         let needs_index = entry.index.is_none();
         if !needs_index {
             self.gather(now);
@@ -252,7 +252,7 @@ mod tests {
 
     fn with_peer() -> Adjacencies {
         let mut adjacencies = Adjacencies::new([(AdjacencyIndex(7), PEER)]);
-        assert!(!adjacencies.handle_link_up(at(0), PEER), "the index is known");
+        assert!(!adjacencies.handle_link_up(at(0), PEER, 0), "the index is known");
         assert!(adjacencies.take_due(at(10)));
         adjacencies
     }
@@ -260,11 +260,11 @@ mod tests {
     #[test]
     fn a_link_is_told_once_it_is_up_and_named() {
         let mut adjacencies = Adjacencies::new([]);
-        assert!(adjacencies.handle_link_up(at(0), PEER));
+        assert!(adjacencies.handle_link_up(at(0), PEER, 0));
         assert_eq!(adjacencies.poll_timeout(), None);
         assert_eq!(adjacencies.told(), []);
         adjacencies.handle_index(at(1), PEER, AdjacencyIndex(7));
-        assert!(adjacencies.handle_link_up(at(2), OTHER));
+        assert!(adjacencies.handle_link_up(at(2), OTHER, 0));
         adjacencies.handle_index(at(3), OTHER, AdjacencyIndex(8));
         assert_eq!(adjacencies.poll_timeout(), Some(at(11)), "gathered from the first change");
         assert!(!adjacencies.take_due(at(10)));
@@ -276,7 +276,7 @@ mod tests {
         let told: Vec<_> = adjacencies.told().iter().map(|link| link.neighbour).collect();
         assert_eq!(told, [OTHER]);
         assert_eq!(adjacencies.indices(), [(AdjacencyIndex(7), PEER), (AdjacencyIndex(8), OTHER)]);
-        assert!(!adjacencies.handle_link_up(at(40), PEER), "the index is known");
+        assert!(!adjacencies.handle_link_up(at(40), PEER, 0), "the index is known");
     }
 
     #[test]
@@ -296,11 +296,11 @@ mod tests {
     #[test]
     fn a_broken_link_does_not_wait_for_one_that_flaps() {
         let mut adjacencies = with_peer();
-        adjacencies.handle_link_up(at(0), OTHER);
+        adjacencies.handle_link_up(at(0), OTHER, 0);
         adjacencies.handle_index(at(0), OTHER, AdjacencyIndex(8));
         let mut told = 0;
         for ms in 0..4_700 {
-            adjacencies.handle_link_up(at(ms), OTHER);
+            adjacencies.handle_link_up(at(ms), OTHER, 0);
             told += u32::from(adjacencies.take_due(at(ms)));
         }
         assert!((20..30).contains(&told), "a burst of 16, then two a second: {told}");
@@ -318,7 +318,7 @@ mod tests {
             // Its twin speaks whenever it has spoken, and its own links flap.
             adjacencies.handle_overtaken(at(ms));
             adjacencies.handle_link_down(at(ms), PEER);
-            adjacencies.handle_link_up(at(ms), PEER);
+            adjacencies.handle_link_up(at(ms), PEER, 0);
             if adjacencies.take_due(at(ms)) {
                 told.push(ms);
             }
@@ -339,7 +339,7 @@ mod tests {
         let mut told = 0;
         for ms in 0..60_000 {
             adjacencies.handle_link_down(at(ms), PEER);
-            adjacencies.handle_link_up(at(ms), PEER);
+            adjacencies.handle_link_up(at(ms), PEER, 0);
             adjacencies.handle_report(at(ms), &report(1 + ms * 100));
             told += u32::from(adjacencies.take_due(at(ms)));
         }

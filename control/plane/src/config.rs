@@ -5,6 +5,7 @@ use hawser_exchange::{LanePolicyMode, LaneRule};
 use hawser_routing::Weights;
 use hawser_wire::{LaneId, TrafficClass};
 
+use crate::NodeRef;
 use crate::lane_rules::{LaneRuleChoice, PeerSelector};
 
 /// The first bulk lane; others follow it without gaps.
@@ -92,6 +93,8 @@ pub struct PlaneConfig {
     pub lane_policy: LanePolicyMode,
     /// What differs from both on the links to single neighbours.
     pub peer_lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
+    /// What the operator adds to the cost of the links to single neighbours, in hops.
+    pub link_admin: Vec<(PeerSelector, u16)>,
     /// This node is never transit.
     pub stub: bool,
     /// Paths that are computed to each node, at least one.
@@ -114,6 +117,11 @@ impl PlaneConfig {
     pub(crate) fn lane_rule(&self) -> LaneRule {
         let bulk_lanes_max = self.lanes.bulk_lanes_max.clamp(1, BULK_LANES_MAX);
         LaneRule { bulk_lanes_max, policy: self.lane_policy }
+    }
+
+    /// What the operator adds to the cost of the link to a neighbour, in hops.
+    pub(crate) fn link_admin_of(&self, peer: &NodeRef) -> u16 {
+        PeerSelector::said_of(&self.link_admin, peer).last().unwrap_or(0)
     }
 }
 

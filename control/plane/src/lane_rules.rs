@@ -32,7 +32,7 @@ pub struct LaneRuleChoice {
     pub policy: Option<LanePolicyMode>,
 }
 
-/// Which neighbour a configured rule is about.
+/// Which neighbour an entry of the configuration is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PeerSelector {
     /// The one of this name, as its certificate says.
@@ -48,6 +48,21 @@ pub struct LaneRuleView {
     pub peer: NodeRef,
     /// The rule.
     pub rule: LaneRule,
+}
+
+impl PeerSelector {
+    /// What entries say of a neighbour: of its name first, so that what is said of its id goes over it.
+    pub(crate) fn said_of<T: Copy>(
+        entries: &[(Self, T)],
+        peer: &NodeRef,
+    ) -> impl Iterator<Item = T> {
+        let of_name = entries.iter().filter(|(wanted, _)| match wanted {
+            Self::Name(name) => *name == peer.name,
+            Self::Id(_) => false,
+        });
+        let of_id = entries.iter().filter(|(wanted, _)| *wanted == Self::Id(peer.node));
+        of_name.chain(of_id).map(|(_, said)| *said)
+    }
 }
 
 impl LaneRuleChoice {
@@ -118,18 +133,8 @@ impl LaneRules {
 impl PlaneConfig {
     /// What the configuration says of the link to a neighbour.
     fn lane_rule_of(&self, peer: &NodeRef) -> LaneRule {
-        let of = |wanted: &PeerSelector| match wanted {
-            PeerSelector::Name(name) => (*name == peer.name).then_some(false),
-            PeerSelector::Id(id) => (*id == peer.node).then_some(true),
-        };
-        let mut said: Vec<_> = self
-            .peer_lane_rules
-            .iter()
-            .filter_map(|(selector, choice)| Some((of(selector)?, *choice)))
-            .collect();
-        // Names first, so that ids go over them.
-        said.sort_by_key(|(by_id, _)| *by_id);
-        said.into_iter().fold(self.lane_rule(), |rule, (_, choice)| choice.over(rule))
+        let said = PeerSelector::said_of(&self.peer_lane_rules, peer);
+        said.fold(self.lane_rule(), |rule, choice| choice.over(rule))
     }
 }
 

@@ -81,9 +81,10 @@ impl LinkMetrics {
     }
 
     /// The link came up: what was measured before was another one. What was told stands until the
-    /// first measurement.
-    pub(crate) fn handle_link_up(&mut self) {
-        *self = Self { told: self.told, ..Self::default() };
+    /// first measurement, but for what the operator adds, in hops.
+    pub(crate) fn handle_link_up(&mut self, admin: u16) {
+        let told = AdjacencyMetrics { admin, ..self.told };
+        *self = Self { told, ..Self::default() };
     }
 
     /// The shard has reported on the link. True if the mesh is to be told.
@@ -259,10 +260,12 @@ mod tests {
         let late = LinkReport { heartbeat_ticks: 20, heartbeats_missed: 10, ..report(2000) };
         assert!(link.handle_report(at(40_000), &late));
         assert_eq!(link.told().loss_ppm, 999_999, "all of them, which no link may say");
-        link.handle_link_up();
-        assert_eq!(link.told().loss_ppm, 999_999, "until it is measured");
+        link.handle_link_up(7);
+        let told = link.told();
+        assert_eq!((told.loss_ppm, told.admin), (999_999, 7), "until it is measured");
         assert!(link.handle_report(at(40_001), &report(2000)), "the new link holds nothing back");
-        assert_eq!(link.told().loss_ppm, 0);
+        let told = link.told();
+        assert_eq!((told.loss_ppm, told.admin), (0, 7), "what is measured is no operator's word");
     }
 
     #[test]

@@ -31,7 +31,8 @@ impl Control {
         self.evictions.handle_neighbour_up(now, peer);
         let sample = now.saturating_add(METRICS_FIRST);
         self.metrics_due = Some(self.metrics_due.map_or(sample, |due| due.min(sample)));
-        if self.adjacencies.handle_link_up(now, peer) {
+        let admin = self.config.link_admin_of(&self.node_ref(peer));
+        if self.adjacencies.handle_link_up(now, peer, admin) {
             self.store.run(
                 move |store| store.adjacency_index(peer),
                 move |control, index| match index {

@@ -18,6 +18,7 @@ const NAME: &str = "links.peer.name";
 const ID: &str = "links.peer.id";
 const BULK_LANES_MAX: &str = "links.peer.bulk_lanes_max";
 const LANE_POLICY: &str = "links.peer.lane_policy";
+const ADMIN: &str = "links.peer.admin";
 
 /// In the order of the page.
 pub(crate) const PEER_KEYS: &[Key] = &[
@@ -44,6 +45,12 @@ pub(crate) const PEER_KEYS: &[Key] = &[
         Kind::Choice(&["on", "dry-run", "off"]),
         "",
         "Whether bulk lanes of the link to it are opened and closed by need. Unset: `links.lane_policy`.",
+    ),
+    key(
+        ADMIN,
+        Kind::Number { min: 0, max: 65_535 },
+        "",
+        "What the way to it costs more, in hops: counts for classes whose weights have `hop`. Announced to the mesh; for the way back it is said at the other end. Unset: 0.",
     ),
 ];
 
@@ -136,7 +143,7 @@ impl Peers {
             problems.push(format!("{origin}: links.peer: say which neighbour by name or by id"));
         } else if table.len() == 1 {
             problems.push(format!(
-                "{origin}: links.peer: say bulk_lanes_max, lane_policy or both of the neighbour"
+                "{origin}: links.peer: say bulk_lanes_max, lane_policy or admin of the neighbour"
             ));
         }
         let peer = Peer { origin, values };
@@ -155,6 +162,12 @@ impl Peers {
             policy: peer.text(LANE_POLICY).and_then(LanePolicyMode::of),
         };
         self.0.iter().filter_map(|peer| Some((peer.selector()?, choice(peer)))).collect()
+    }
+
+    /// What they add to the cost of links, in hops.
+    pub(crate) fn link_admin(&self) -> Vec<(PeerSelector, u16)> {
+        let admin = |peer: &Peer| u16::try_from(peer.number(ADMIN)?).ok();
+        self.0.iter().filter_map(|peer| Some((peer.selector()?, admin(peer)?))).collect()
     }
 
     /// Each value with whom it is about: `links.peer[b].lane_policy`.
@@ -190,7 +203,7 @@ mod tests {
     fn each_neighbour_has_its_rule() {
         let toml = format!(
             "[links]\nbulk_lanes_max = 3\n[[links.peer]]\nname = \"b\"\nbulk_lanes_max = 1\n\
-             [[links.peer]]\nid = \"{ID_TEXT}\"\nlane_policy = \"dry-run\"\n"
+             [[links.peer]]\nid = \"{ID_TEXT}\"\nlane_policy = \"dry-run\"\nadmin = 3\n"
         );
         let peers = load(&toml).unwrap();
         let named = LaneRuleChoice { bulk_lanes_max: Some(1), policy: None };
@@ -202,10 +215,18 @@ mod tests {
                 (PeerSelector::Id(ID_TEXT.parse().unwrap()), by_id)
             ]
         );
+        assert_eq!(peers.link_admin(), [(PeerSelector::Id(ID_TEXT.parse().unwrap()), 3)]);
         let rows: Vec<String> =
             peers.rows().map(|(key, value, origin)| format!("{key} {value} {origin}")).collect();
-        let expected = format!("links.peer[{ID_TEXT}].lane_policy \"dry-run\" h.toml:8");
-        assert_eq!(rows, ["links.peer[b].bulk_lanes_max 1 h.toml:5", &expected]);
+        let row_of = |row: &str| format!("links.peer[{ID_TEXT}].{row}");
+        assert_eq!(
+            rows,
+            [
+                "links.peer[b].bulk_lanes_max 1 h.toml:5",
+                &row_of("lane_policy \"dry-run\" h.toml:8"),
+                &row_of("admin 3 h.toml:9"),
+            ]
+        );
     }
 
     #[test]
@@ -226,13 +247,17 @@ mod tests {
                  \"default\"",
             ),
             (
+                "name = \"b\"\nadmin = 65536\n",
+                "h.toml:3: links.peer.admin: expected a whole number from 0 to 65535; found 65536",
+            ),
+            (
                 "id = \"b\"\nbulk_lanes_max = 1\n",
                 "h.toml:2: links.peer.id: expected a node id; found \"b\"",
             ),
             ("bulk_lanes_max = 1\n", "h.toml:1: links.peer: say which neighbour by name or by id"),
             (
                 "name = \"b\"\n",
-                "h.toml:1: links.peer: say bulk_lanes_max, lane_policy or both of the neighbour",
+                "h.toml:1: links.peer: say bulk_lanes_max, lane_policy or admin of the neighbour",
             ),
             (
                 "name = \"b\"\nlane_policy = \"on\"\n[[links.peer]]\nname = \"b\"\nbulk_lanes_max = 1\n",

@@ -167,6 +167,7 @@ fn config() -> PlaneConfig {
         lanes: LanePlan::default(),
         lane_policy: LanePolicyMode::On,
         peer_lane_rules: Vec::new(),
+        link_admin: Vec::new(),
         paths: 4,
         stub: false,
         weights: Default::default(),

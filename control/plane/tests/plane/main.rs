@@ -8,6 +8,7 @@ mod drills;
 mod evictions;
 mod lane_rules;
 mod lifecycle;
+mod link_admin;
 mod link_modes;
 mod link_state;
 mod message_ways;

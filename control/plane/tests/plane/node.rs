@@ -11,6 +11,7 @@ use hawser_plane::{
     EventKind, EventView, LanePlan, LaneRuleChoice, PeerSelector, Plane, PlaneConfig, PlaneError,
     PlaneHandle, StatusView,
 };
+use hawser_routing::Weights;
 use hawser_session::LaneSession;
 use hawser_store::{Store, StoreThread};
 use hawser_wire::{NodeId, ShardId, StreamId};
@@ -36,12 +37,24 @@ pub(crate) struct Setup {
     pub(crate) stub: bool,
     /// What its configuration says of single links.
     pub(crate) lane_rules: Vec<(PeerSelector, LaneRuleChoice)>,
+    /// What it adds to the cost of single links, in hops.
+    pub(crate) admin: Vec<(PeerSelector, u16)>,
+    /// What a hop costs beside its latency, for all classes.
+    pub(crate) hop_weight: f64,
 }
 
 impl Setup {
     pub(crate) fn dials_only(name: &'static str) -> Self {
-        let (dial, lane_rules) = (Vec::new(), Vec::new());
-        Self { name, listen: None, dial, collapsed: false, stub: false, lane_rules }
+        Self {
+            name,
+            listen: None,
+            dial: Vec::new(),
+            collapsed: false,
+            stub: false,
+            lane_rules: Vec::new(),
+            admin: Vec::new(),
+            hop_weight: 0.0,
+        }
     }
 
     pub(crate) fn listens(name: &'static str) -> Self {
@@ -77,9 +90,10 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
         lanes: LanePlan { collapsed: setup.collapsed, ..LanePlan::default() },
         lane_policy: LanePolicyMode::On,
         peer_lane_rules: setup.lane_rules.clone(),
+        link_admin: setup.admin.clone(),
         paths: 4,
         stub: setup.stub,
-        weights: Default::default(),
+        weights: [Weights { hop: setup.hop_weight, ..Weights::default() }; 3],
         limits: AdmissionLimits::default(),
         sockets: SocketOptions::default(),
         io_driver: "stand-in".into(),
