@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::client::Target;
 use super::failure::Failure;
-use super::output::{Output, bytes_text, micros_text};
+use super::output::{Output, bytes_text, kbps_text, micros_text, percent_text};
 use super::table::{Align, Table, clean};
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,10 @@ pub(crate) struct LinkRow<'a> {
     mode: Option<&'a str>,
     lanes: u32,
     rtt_us: u64,
+    /// 0: not known.
+    bandwidth_kbps: u32,
+    loss_ppm: u32,
+    utilization_permille: u32,
     sent_bytes: u64,
     received_bytes: u64,
     queued_bytes: u64,
@@ -70,6 +74,9 @@ impl<'a> From<&'a LinkStatus> for LinkRow<'a> {
             mode: link.mode.as_deref(),
             lanes: link.lanes,
             rtt_us: link.rtt_us,
+            bandwidth_kbps: link.bandwidth_kbps,
+            loss_ppm: link.loss_ppm,
+            utilization_permille: link.utilization_permille,
             sent_bytes: link.sent_bytes,
             received_bytes: link.received_bytes,
             queued_bytes: link.queued_bytes,
@@ -86,6 +93,19 @@ impl LinkRow<'_> {
 
     pub(crate) fn rtt(&self) -> String {
         if self.rtt_us == 0 { "-".to_owned() } else { micros_text(self.rtt_us) }
+    }
+
+    fn bandwidth(&self) -> String {
+        if self.bandwidth_kbps == 0 { "-".to_owned() } else { kbps_text(self.bandwidth_kbps) }
+    }
+
+    /// Of the bandwidth.
+    fn used(&self) -> String {
+        if self.bandwidth_kbps == 0 {
+            "-".to_owned()
+        } else {
+            percent_text(self.utilization_permille)
+        }
     }
 }
 
@@ -123,11 +143,13 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
         let mut table = Table::new(
             &[
                 ("PEER", Align::Left),
-                ("ID", Align::Left),
                 ("STATE", Align::Left),
                 ("MODE", Align::Left),
                 ("LANES", Align::Right),
                 ("RTT", Align::Right),
+                ("BANDWIDTH", Align::Right),
+                ("USED", Align::Right),
+                ("LOSS", Align::Right),
                 ("SENT", Align::Right),
                 ("RECEIVED", Align::Right),
                 ("QUEUED", Align::Right),
@@ -137,13 +159,16 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
             "no links",
         );
         for row in &rows {
+            let peer = if row.b_name.is_empty() { row.b } else { row.b_name };
             table.row([
-                row.b_name.to_owned(),
-                row.b.to_owned(),
+                peer.to_owned(),
                 row.state().to_owned(),
                 row.mode.unwrap_or("-").to_owned(),
                 row.lanes.to_string(),
                 row.rtt(),
+                row.bandwidth(),
+                row.used(),
+                percent_text(row.loss_ppm / 1000),
                 bytes_text(row.sent_bytes),
                 bytes_text(row.received_bytes),
                 bytes_text(row.queued_bytes),

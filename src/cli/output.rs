@@ -148,6 +148,20 @@ pub(crate) fn micros_text(micros: u64) -> String {
     }
 }
 
+/// Kilobits a second for people.
+pub(crate) fn kbps_text(kbps: u32) -> String {
+    match kbps {
+        0..1000 => format!("{kbps} kbit/s"),
+        1000..1_000_000 => format!("{}.{} Mbit/s", kbps / 1000, kbps % 1000 / 100),
+        _ => format!("{}.{} Gbit/s", kbps / 1_000_000, kbps % 1_000_000 / 100_000),
+    }
+}
+
+/// Thousandths for people.
+pub(crate) fn percent_text(permille: u32) -> String {
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
 /// Microseconds since 1970 for people: UTC as RFC 3339 writes it, to the millisecond.
 pub(crate) fn time_text(unix_us: u64) -> String {
     let (seconds, millis) = (unix_us / 1_000_000, unix_us / 1000 % 1000);
@@ -195,6 +209,11 @@ mod tests {
         assert_eq!(micros_text(999), "999 µs");
         assert_eq!(micros_text(1_250), "1.2 ms");
         assert_eq!(micros_text(2_500_000), "2.5 s");
+        assert_eq!(kbps_text(999), "999 kbit/s");
+        assert_eq!(kbps_text(9_680), "9.6 Mbit/s");
+        assert_eq!(kbps_text(1_250_000), "1.2 Gbit/s");
+        assert_eq!(percent_text(7), "0.7 %");
+        assert_eq!(percent_text(1000), "100.0 %");
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399, "2000-02-28T23:59:59.000Z"),
