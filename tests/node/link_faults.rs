@@ -30,7 +30,7 @@ pub(crate) struct World {
     // In this order: processes end before what they run in goes.
     pub(crate) a: Node,
     pub(crate) b: Node,
-    namespaces: Namespaces,
+    pub(crate) namespaces: Namespaces,
     _directory: TempDir,
 }
 
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// A's port of the lane of a class that carries most of what B gets.
-    fn lane(&self, class: &str) -> u16 {
+    pub(crate) fn lane(&self, class: &str) -> u16 {
         wait_for("a lane of the class", || {
             let lanes = self.b.json(&["lane", "ls"]);
             let of_class = lanes.as_array().unwrap().iter().filter(|l| l["lane_class"] == class);

@@ -15,6 +15,7 @@ mod lifecycle;
 mod link_faults;
 mod link_mode;
 mod liveness;
+mod metrics;
 mod namespaces;
 mod operator_route;
 mod output;
