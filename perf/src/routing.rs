@@ -5,8 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use hawser_routing::{
     Adjacency, AdjacencyMetrics, Backups, CertificateHash, Graph, KPaths, LinkDisjointPairs,
-    LinkMetrics, Lsa, LsaFlags, Lsdb, MeshTopology, NodeFlags, PathComputer, PathLimits, PathList,
-    Rib, ShortestPathTree, SpfWorkspace, Step, Topology, Weights,
+    LinkMetrics, Lsa, LsaFlags, Lsdb, MeshTopology, NODES_MAX, NodeDisjointPairs, NodeFlags,
+    PathComputer, PathLimits, PathList, Rib, ShortestPathTree, SpfWorkspace, Step, Topology,
+    Weights,
 };
 use hawser_wire::{AdjacencyIndex, Incarnation, NodeId, TrafficClass};
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -197,7 +198,11 @@ impl Mesh {
     }
 
     fn cases(&self) -> Vec<Case<'_>> {
-        let cases = vec![self.table(), self.disjoint(), self.change(), self.snapshot()];
+        let mut cases = vec![self.table(), self.disjoint(), self.change(), self.snapshot()];
+        // Larger ones it does not take.
+        if self.graph.nodes() <= NODES_MAX / 2 {
+            cases.insert(2, self.node_disjoint());
+        }
         #[cfg(feature = "pathfinding")]
         let cases = cases.into_iter().chain([self.pathfinding()]).collect();
         cases
@@ -291,6 +296,18 @@ impl Mesh {
             pairs.compute(&self.graph, &tree);
             black_box(&pairs);
             Ok(vec![millis(begin)])
+        })
+    }
+
+    /// Two paths without a common node to all, with the graph of split nodes and its tree.
+    fn node_disjoint(&self) -> Case<'_> {
+        let mut workspace = SpfWorkspace::default();
+        self.case("node-disjoint", &["ms"], move || {
+            let begin = Instant::now();
+            let pairs = NodeDisjointPairs::compute(&self.graph, 0, &mut workspace)?;
+            let elapsed = millis(begin);
+            black_box(&pairs);
+            Ok(vec![elapsed])
         })
     }
 
