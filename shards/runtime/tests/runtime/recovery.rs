@@ -7,13 +7,13 @@ use hawser_exchange::{ControlToShard, ShardToControl};
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, ClassSet, CloseReason, FrameKind, LaneAckEntry, LaneId, LinkEpoch,
     LinkMode, LinkModeOffer, NodeId, Notice, NoticeReason, PathId, ProducerId, RouteHeader,
-    ShardId, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
+    ShardId, StreamHeader, StreamId, StreamOffset, StripeStamp, TenantId, TrafficClass,
 };
 
 use crate::application::{Application, Publishing, Subscribed};
 use crate::cable::Cable;
 use crate::node::{Node, node_id, number_of, stream_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, dial, sockets};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, counted_frame, dial, sockets};
 use crate::streams::{carries, messages, open_as};
 use crate::wait::PATIENCE;
 
@@ -296,6 +296,29 @@ fn what_a_lane_that_broke_a_rule_had_not_brought_comes_over_the_other() {
         // Of a class that the lane does not carry.
         lane.send(FrameKind::Notice, TrafficClass::Control, &[&[0; 100]]);
         assert_eq!(lane.expect_close().reason, CloseReason::ClassChange);
+    });
+}
+
+#[test]
+fn what_a_lane_that_overran_its_credit_had_not_brought_comes_over_the_other() {
+    rest_comes_over_another_lane(|mut lane| {
+        // In one batch, so that nothing is granted anew before the last of them.
+        let kind = FrameKind::Unknown(0xee);
+        let frames = (1..=65_537).flat_map(|n| counted_frame(kind, TrafficClass::Bulk, n, &[]));
+        lane.send_batch(&frames.collect::<Vec<u8>>());
+        assert_eq!(lane.expect_close().reason, CloseReason::CreditOverrun);
+    });
+}
+
+#[test]
+fn what_a_lane_that_flooded_with_early_frames_had_not_brought_comes_over_the_other() {
+    rest_comes_over_another_lane(|mut lane| {
+        for sequence in 1..10 {
+            let stamp = StripeStamp { channel: 0, epoch: 1, sequence }.encode();
+            let body = [&stamp[..], &vec![0; 1_000_000]];
+            lane.send(FrameKind::StripedRecord, TrafficClass::Bulk, &body);
+        }
+        assert_eq!(lane.expect_close().reason, CloseReason::ReorderOverrun);
     });
 }
 

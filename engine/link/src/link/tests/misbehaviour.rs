@@ -10,7 +10,7 @@ use hawser_wire::{
 
 use super::pair::{Pair, Random};
 use crate::*;
-use TrafficClass::{Bulk, Control};
+use TrafficClass::{Bulk, Control, Priority};
 
 /// A message of one frame.
 fn message(kind: FrameKind, class: TrafficClass, sequence: u64, body: &[u8]) -> Vec<u8> {
@@ -144,6 +144,60 @@ fn more_than_the_lane_has_credit_for() {
             break;
         }
     }
+}
+
+/// Who runs over its credit loses that lane: whatever was under way over it, in either direction, comes
+/// once over another, and the other lanes notice nothing.
+#[test]
+fn what_a_lane_that_overran_its_credit_had_not_brought_comes_over_another() {
+    let config = LinkConfig { in_flight_floor_bytes: 64 << 20, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 4);
+    let key = pair.key_of(2);
+    // So slow that what is on its way to the peer is lost with it.
+    pair.wires.get_mut(&key).unwrap().bytes_per_ms = 1000;
+    let at = pair.ends[1].position(key).unwrap();
+    let (over, beside): (Vec<u64>, Vec<u64>) =
+        (0..40).partition(|&stream| pair.lane_of(1, stream) == Some(at));
+    for &stream in &over {
+        pair.push(0, Bulk, Origin::Own, stream, 30_000).unwrap();
+    }
+    for &stream in &beside {
+        for end in 0..2 {
+            pair.push(end, Bulk, Origin::Own, stream, 30_000).unwrap();
+            pair.push(end, Priority, Origin::Own, stream, 100).unwrap();
+            pair.push(end, Control, Origin::Own, stream, 100).unwrap();
+        }
+    }
+    pair.step(true);
+    let others = |pair: &Pair, end: usize| -> Vec<LaneKey> {
+        let lanes = pair.ends[end].lanes().filter(|lane| lane.id.lane != LaneId(2));
+        lanes.map(|lane| lane.key).collect()
+    };
+    let before = [0, 1].map(|end| others(&pair, end));
+
+    // It goes by more than it was granted, and no step is taken in which it could be told.
+    let credit = &mut pair.ends[1].lanes[at].credit;
+    credit.grant(LaneId(2), 1 << 40, 1 << 40).unwrap();
+    for &stream in over.iter().cycle().take(12) {
+        pair.push(1, Bulk, Origin::Own, stream, 1_000_000).unwrap();
+    }
+    let now = pair.now;
+    while pair.violations.is_empty() {
+        let message = pair.ends[1].poll_transmit(now, key).unwrap().frames.concat();
+        pair.handle_message(0, key, &message);
+    }
+    pair.settle(5);
+    for (end, before) in before.into_iter().enumerate() {
+        let is_requeued = |event: &LinkEvent| {
+            matches!(event, LinkEvent::Requeued { from: ConnectionId { lane: LaneId(2), .. }, .. })
+        };
+        assert!(pair.saw(end, is_requeued), "end {end}");
+        assert_eq!(others(&pair, end), before);
+    }
+    pair.run(Duration::from_millis(300));
+    assert_eq!(pair.ends[0].lanes().count(), 4, "it may come again");
+    let found: Vec<CloseReason> = pair.violations.iter().map(LinkViolation::close_reason).collect();
+    assert_eq!(found, [CloseReason::CreditOverrun], "{:?}", pair.violations);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use hawser_wire::{
 
 use super::pair::{Pair, class_of};
 use super::stripes::{STREAM, put, saturate};
+use crate::striping::Striping;
 use crate::*;
 use TrafficClass::{Bulk, Control};
 
@@ -97,6 +98,40 @@ fn what_was_refused_comes_over_another_lane() {
     assert_eq!(put(&mut pair, 3, 2, stamp(0, 1, 0), 10), Ok(Handled::Striped));
     assert_eq!(put(&mut pair, 3, 1, ahead, 10), Ok(Handled::Consumed), "nothing was taken");
     assert_eq!(put(&mut pair, 2, 1, ahead, 10), Ok(Handled::Duplicate));
+}
+
+/// Who sends more before its turn than may wait loses the lane over which it came: whatever was under way
+/// over it comes once, and in its order, over another.
+#[test]
+fn what_a_lane_that_flooded_with_early_frames_had_not_brought_comes_over_another() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    // One end keeps to no window.
+    pair.ends[0].striping = Striping::new(u64::MAX, u64::MAX);
+    pair.ends[0].striping.is_supported = true;
+    saturate(&mut pair, 20_000, 200);
+    let silent = pair.key_of(2);
+    pair.wires.get_mut(&silent).unwrap().is_silent = true;
+    let mut steps = 0;
+    while pair.violations.is_empty() {
+        for (end, stream) in [(0, 20), (0, 21), (0, 22), (1, 20), (1, 21), (1, 22)] {
+            for class in TrafficClass::ALL {
+                pair.push(end, class, Origin::Own, stream, 300).unwrap();
+            }
+        }
+        saturate(&mut pair, 20_000, 1);
+        steps += 1;
+        assert!(steps < 200, "before the lane counts as silent");
+    }
+    pair.wires.get_mut(&silent).unwrap().is_silent = false;
+    pair.settle(20);
+    let is_requeued = |event: &LinkEvent| matches!(event, LinkEvent::Requeued { from, .. } if from.lane == LaneId(3));
+    assert!(pair.saw(0, is_requeued));
+    let is_other_down =
+        |event: &LinkEvent| matches!(event, LinkEvent::LaneDown { id, .. } if id.lane != LaneId(3));
+    assert!(!(0..2).any(|end| pair.saw(end, is_other_down)), "the other lanes go on");
+    let found: Vec<CloseReason> = pair.violations.iter().map(LinkViolation::close_reason).collect();
+    assert_eq!(found, [CloseReason::ReorderOverrun], "{:?}", pair.violations);
+    assert_eq!(pair.ends[1].status().reorder_bytes, 0);
 }
 
 #[test]
