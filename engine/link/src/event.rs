@@ -182,7 +182,7 @@ impl RefusedLimit {
 pub struct Refusal {
     /// The frame's class.
     pub class: TrafficClass,
-    /// The lane that it would have taken, if it is bound to one.
+    /// The lane that it would have taken, as things are now; none if no lane carries its class.
     pub lane: Option<LaneId>,
     /// Which bound.
     pub limit: RefusedLimit,

@@ -89,7 +89,7 @@ pub struct NoticeRefusal {
     pub limit: NoticeLimit,
     /// The class of the frame.
     pub class: TrafficClass,
-    /// The lane that it would have taken, if it was bound to one.
+    /// The lane that it would have taken, if the node knows: not of a link of another shard.
     pub lane: Option<LaneId>,
     /// When there will be room, in milliseconds from now; [`u32::MAX`]: never for this frame.
     pub retry_after_ms: u32,

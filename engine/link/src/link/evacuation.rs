@@ -111,7 +111,7 @@ impl VirtualLink {
     fn renew_channel(&mut self, epoch: u32) -> Option<Batch> {
         let (class, sequence) = (TrafficClass::Bulk, self.next_sequence);
         let len = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
-        if self.check_sequence(class).is_err() {
+        if !self.has_sequence() {
             self.striping.end(epoch);
             return None;
         }

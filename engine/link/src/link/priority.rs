@@ -31,7 +31,8 @@ impl VirtualLink {
         let (class, max) = (TrafficClass::Priority, self.config.data_bytes_max);
         let queued = self.priority_bytes(origin);
         if queued > 0 && queued.saturating_add(frame.len) > max {
-            return Err(self.refusal(class, None, RefusedLimit::Class, queued, max));
+            let lane = self.lane_of(class, flow);
+            return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
         }
         let mark_bytes = self.config.mark_bytes;
         let flags = self.mark(origin, queued, frame.flags, |link| {
@@ -46,7 +47,7 @@ impl VirtualLink {
                 Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
                 Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
             };
-            return Err(self.refusal(class, None, limit, queued, max));
+            return Err(self.refusal(class, self.lane_of(class, flow), limit, queued, max));
         }
         self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
         self.want_priority();

@@ -124,14 +124,15 @@ impl VirtualLink {
     ) -> Result<(), Refusal> {
         let len = body.len().saturating_add(FrameHeader::LEN);
         let class = self.class_here(kind, class);
-        self.check_size(kind, class, body.len())?;
+        self.check_size(kind, class, flow, body.len())?;
         if !self.is_up() {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         }
         let is_counted = kind.is_routed();
         let sequence = if is_counted { self.next_sequence } else { 0 };
-        if is_counted {
-            self.check_sequence(class)?;
+        if is_counted && !self.has_sequence() {
+            let (lane, queued) = (self.lane_of(class, flow), self.queued_bytes_total());
+            return Err(self.refusal(class, lane, RefusedLimit::SequenceWindow, queued, 0));
         }
         let frame = NewFrame { kind, class, flags, sequence, stamp: None, body, len };
         match class {
@@ -139,7 +140,8 @@ impl VirtualLink {
                 let max = self.config.control_bytes_max;
                 let batch_bytes = self.config.batch_bytes;
                 check_queue(&self.control, len, max).map_err(|queued| {
-                    self.refusal(class, None, RefusedLimit::Class, queued, max)
+                    let lane = self.lane_of(class, flow);
+                    self.refusal(class, lane, RefusedLimit::Class, queued, max)
                 })?;
                 self.control.push(&frame, batch_bytes, &mut self.pool);
             }
@@ -171,20 +173,17 @@ impl VirtualLink {
         let batch_bytes = self.batch_bytes();
         let flags = self.mark(origin, queued, frame.flags, |link| link.exceeds_share(place, flow));
         let frame = NewFrame { flags, ..*frame };
-        let id = match place {
-            Place::Lane(at) => self.lanes.get(at).map(|lane| lane.id.lane),
-            Place::Move(at) => self.flows.get(at).map(|found| found.from_lane),
-            Place::Leaves { .. } => None,
-        };
         if queued > 0 && queued.saturating_add(frame.len) > max {
-            return Err(self.refusal(class, id, RefusedLimit::Class, queued, max));
+            let lane = self.lane_at(place);
+            return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
         }
         let free = max.saturating_sub(queued);
         // A tenant has one quota, whichever lanes its streams wait for. Striped ones have bounds of their own.
         let elsewhere = self.tenant_bytes_elsewhere(place, origin, flow.tenant);
         let tenant_free = free.saturating_sub(elsewhere);
         if elsewhere > 0 && frame.len > tenant_free {
-            return Err(self.refusal(class, id, RefusedLimit::Tenant, elsewhere, free));
+            let lane = self.lane_at(place);
+            return Err(self.refusal(class, lane, RefusedLimit::Tenant, elsewhere, free));
         }
         let Self { lanes, flows, pool, .. } = self;
         let bulk = match place {
@@ -205,7 +204,7 @@ impl VirtualLink {
                 }
                 Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
             };
-            return Err(self.refusal(class, id, limit, queued, max));
+            return Err(self.refusal(class, self.lane_at(place), limit, queued, max));
         }
         self.note_placed(place, flow.stream, frame.sequence);
         self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
@@ -307,7 +306,13 @@ impl VirtualLink {
         usize::try_from(part).unwrap_or(usize::MAX).min(max_bytes).max(PIECE_BYTES_MIN)
     }
 
-    fn check_size(&self, kind: FrameKind, class: TrafficClass, body: usize) -> Result<(), Refusal> {
+    fn check_size(
+        &self,
+        kind: FrameKind,
+        class: TrafficClass,
+        flow: Flow,
+        body: usize,
+    ) -> Result<(), Refusal> {
         let max = match (kind, class) {
             (FrameKind::LinkControl, _) => LINK_CONTROL_BYTES_MAX,
             (_, TrafficClass::Control) => self.config.control_frame_bytes_max,
@@ -316,25 +321,25 @@ impl VirtualLink {
         if body <= max {
             return Ok(());
         }
+        let lane = self.lane_of(class, flow);
         Err(Refusal {
             retry_after: Duration::MAX,
-            ..self.refusal(class, None, RefusedLimit::FrameSize, body, max)
+            ..self.refusal(class, lane, RefusedLimit::FrameSize, body, max)
         })
     }
 
     /// Link sequences in flight stay within the window in which the peer can tell duplicates.
-    pub(super) fn check_sequence(&mut self, class: TrafficClass) -> Result<(), Refusal> {
+    pub(super) fn has_sequence(&mut self) -> bool {
         let span = |lowest: u64| self.next_sequence.saturating_sub(lowest);
         if span(self.lowest_sequence).saturating_add(1) < LINK_SEQUENCE_WINDOW {
-            return Ok(());
+            return true;
         }
         let lowest = self.find_lowest_sequence();
-        if span(lowest).saturating_add(1) < LINK_SEQUENCE_WINDOW {
+        let has_more = span(lowest).saturating_add(1) < LINK_SEQUENCE_WINDOW;
+        if has_more {
             self.lowest_sequence = lowest;
-            return Ok(());
         }
-        let limit = RefusedLimit::SequenceWindow;
-        Err(self.refusal(class, None, limit, self.queued_bytes_total(), 0))
+        has_more
     }
 
     pub(super) fn find_lowest_sequence(&self) -> u64 {
@@ -357,6 +362,28 @@ impl VirtualLink {
         let queues =
             [self.control.bytes(), self.priority.bytes()].into_iter().chain(striped).chain(moving);
         lanes.chain(queues).fold(0, usize::saturating_add)
+    }
+
+    /// The lane that a flow's next frame of `class` would take, as things are now: for refusals.
+    pub(super) fn lane_of(&self, class: TrafficClass, flow: Flow) -> Option<LaneId> {
+        if class != TrafficClass::Bulk {
+            let lane = self.lanes.iter().find(|lane| lane.carries.contains(class));
+            return lane.map(|lane| lane.id.lane);
+        }
+        if self.striping.queued_of(flow).is_some() {
+            return self.striped_lane();
+        }
+        self.place_of(flow.stream).and_then(|place| self.lane_at(place))
+    }
+
+    /// The lane of such a place; the one that streams leave, if they wait for their next.
+    fn lane_at(&self, place: Place) -> Option<LaneId> {
+        match place {
+            Place::Lane(at) | Place::Leaves { from: at, .. } => {
+                self.lanes.get(at).map(|lane| lane.id.lane)
+            }
+            Place::Move(at) => self.flows.get(at).map(|found| found.from_lane),
+        }
     }
 
     pub(super) fn refusal(

@@ -1,7 +1,8 @@
 //! Streams that take every bulk lane.
 
 use hawser_wire::{
-    FRAME_BODY_BYTES_MAX, FrameFlags, FrameKind, FrameRef, MonoTime, StripeStamp, TrafficClass,
+    FRAME_BODY_BYTES_MAX, FrameFlags, FrameKind, FrameRef, LaneId, MonoTime, StripeStamp,
+    TrafficClass,
 };
 
 use super::VirtualLink;
@@ -65,13 +66,15 @@ impl VirtualLink {
         let (class, max) = (TrafficClass::Bulk, self.config.data_bytes_max);
         let queued = self.queued_bytes(class, origin);
         if queued > 0 && queued.saturating_add(frame.len) > max {
-            return Err(self.refusal(class, None, RefusedLimit::Class, queued, max));
+            let lane = self.striped_lane();
+            return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
         }
         // As much as a stream may have in the queue of a lane.
         let own = self.striping.queued_of(flow).unwrap_or(0);
         let free = max.saturating_sub(queued).saturating_sub(own);
         if origin == Origin::Foreign && own > 0 && own.saturating_add(frame.len) > free {
-            return Err(self.refusal(class, None, RefusedLimit::Stream, own, free));
+            let lane = self.striped_lane();
+            return Err(self.refusal(class, lane, RefusedLimit::Stream, own, free));
         }
         let flags = self.mark(origin, queued, frame.flags, |link| own > link.striped_mark_share());
         let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
@@ -89,6 +92,12 @@ impl VirtualLink {
                 lane.wanted |= lane.carries.contains(TrafficClass::Bulk);
             }
         }
+    }
+
+    /// The lane that delivers first what striped streams send next, by its rate and what it has in flight.
+    pub(super) fn striped_lane(&self) -> Option<LaneId> {
+        let carrying = self.lanes.iter().filter(|lane| lane.carries.contains(TrafficClass::Bulk));
+        carrying.min_by_key(|lane| (lane.quiet, lane.drain_nanos())).map(|lane| lane.id.lane)
     }
 
     /// Bytes of striped streams that wait, as each bulk lane has its part of them.

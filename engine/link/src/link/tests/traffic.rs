@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hawser_wire::{LaneId, LinkMode, TrafficClass};
+use hawser_wire::{FrameFlags, LaneId, LinkMode, TrafficClass};
 
 use super::pair::{Pair, STEP, class_of};
 use crate::*;
@@ -184,10 +184,40 @@ fn foreign_bulk_is_marked_then_refused_with_the_numbers() {
 }
 
 #[test]
+fn a_refusal_names_the_lane_that_the_frame_would_have_taken() {
+    let config =
+        LinkConfig { control_bytes_max: 10_000, data_bytes_max: 100_000, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 6);
+    let lanes: Vec<(LaneId, LaneKey)> =
+        pair.ends[0].lanes().map(|lane| (lane.id.lane, lane.key)).collect();
+    let (plain, striped) = (1, 2);
+    // The first frame of a striped stream goes with the plain ones, and what follows over another lane.
+    pair.push_striped(0, Origin::Foreign, striped, 100).unwrap();
+    let first = lanes[pair.lane_of(0, striped).unwrap()];
+    assert!(pair.ends[0].poll_transmit(pair.now, first.1).is_some());
+    let next = lanes.iter().find(|&&(lane, _)| lane >= LaneId(2) && lane != first.0).unwrap();
+    let pinned = lanes[pair.lane_of(0, plain).unwrap()];
+
+    let mut refused = |class, stream, len| loop {
+        let flags = if stream == striped { FrameFlags::STRIPED } else { FrameFlags::default() };
+        let pushed = pair.push_flagged(0, class, Origin::Foreign, stream, flags, len);
+        if let Err(refusal) = pushed {
+            break (refusal.limit, refusal.lane.unwrap());
+        }
+    };
+    assert_eq!(refused(Control, plain, 80_000), (RefusedLimit::FrameSize, LaneId(0)));
+    assert_eq!(refused(Control, plain, 2000), (RefusedLimit::Class, LaneId(0)));
+    assert_eq!(refused(Priority, plain, 2000), (RefusedLimit::Stream, LaneId(1)));
+    assert_eq!(refused(Bulk, plain, 2 << 20), (RefusedLimit::FrameSize, pinned.0));
+    assert_eq!(refused(Bulk, plain, 2000), (RefusedLimit::Stream, pinned.0));
+    assert_eq!(refused(Bulk, striped, 2000), (RefusedLimit::Stream, next.0));
+}
+
+#[test]
 fn oversize_control_and_a_link_without_a_lane_are_refused() {
     let mut pair = Pair::new(LinkConfig::default());
     let refused = pair.push(0, Control, Origin::Own, 0, 10).unwrap_err();
-    assert_eq!(refused.limit, RefusedLimit::NoLane);
+    assert_eq!((refused.limit, refused.lane), (RefusedLimit::NoLane, None));
     pair.connect(LaneId(0), Control, 0);
     let refused = pair.push(0, Control, Origin::Own, 0, 80_000).unwrap_err();
     assert_eq!((refused.limit, refused.retry_after), (RefusedLimit::FrameSize, Duration::MAX));
