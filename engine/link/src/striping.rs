@@ -311,6 +311,14 @@ impl Striping {
         channels.fold(0, |sum: usize, channel| sum.saturating_add(channel.queue.bytes()))
     }
 
+    /// Bytes that wait of others' streams of a tenant.
+    pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
+        let is_of_tenant =
+            |channel: &&Channel| channel.origin == Origin::Foreign && channel.flow.tenant == tenant;
+        let channels = self.channels.iter().filter(is_of_tenant);
+        channels.fold(0, |sum: usize, channel| sum.saturating_add(channel.queue.bytes()))
+    }
+
     /// No counted frame that waits has a lower link sequence.
     pub(crate) fn lowest(&self) -> u64 {
         let queues = self.channels.iter().map(|channel| channel.queue.lowest());

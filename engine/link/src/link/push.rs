@@ -178,7 +178,7 @@ impl VirtualLink {
             return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
         }
         let free = max.saturating_sub(queued);
-        // A tenant has one quota, whichever lanes its streams wait for. Striped ones have bounds of their own.
+        // A tenant has one quota, whichever lanes its streams wait for, striped or not.
         let elsewhere = self.tenant_bytes_elsewhere(place, origin, flow.tenant);
         let tenant_free = free.saturating_sub(elsewhere);
         if elsewhere > 0 && frame.len > tenant_free {
@@ -211,15 +211,20 @@ impl VirtualLink {
         Ok(())
     }
 
-    /// What others' streams of a tenant have waiting for lanes, but for that place.
+    /// What others' streams of a tenant have waiting, of bulk, but for that place.
     fn tenant_bytes_elsewhere(&self, place: Place, origin: Origin, tenant: u64) -> usize {
         if origin == Origin::Own {
             return 0;
         }
         let here = self.bulk_at(place).map_or(0, |bulk| bulk.tenant_bytes(tenant));
+        self.tenant_bytes(tenant).saturating_sub(here)
+    }
+
+    /// What others' streams of a tenant have waiting, of bulk.
+    pub(super) fn tenant_bytes(&self, tenant: u64) -> usize {
         let lanes = self.lanes.iter().map(|lane| &lane.bulk);
         let bytes = lanes.chain(self.flows.bulk()).map(|bulk| bulk.tenant_bytes(tenant));
-        bytes.fold(0, usize::saturating_add).saturating_sub(here)
+        bytes.fold(self.striping.tenant_bytes(tenant), usize::saturating_add)
     }
 
     /// The flags of a frame of priority or bulk, before which `queued` bytes wait.

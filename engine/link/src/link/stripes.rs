@@ -69,20 +69,45 @@ impl VirtualLink {
             let lane = self.striped_lane();
             return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
         }
-        // As much as a stream may have in the queue of a lane.
-        let own = self.striping.queued_of(flow).unwrap_or(0);
-        let free = max.saturating_sub(queued).saturating_sub(own);
-        if origin == Origin::Foreign && own > 0 && own.saturating_add(frame.len) > free {
-            let lane = self.striped_lane();
-            return Err(self.refusal(class, lane, RefusedLimit::Stream, own, free));
+        if origin == Origin::Foreign {
+            self.check_quotas(flow, frame.len, max.saturating_sub(queued), queued)?;
         }
-        let flags = self.mark(origin, queued, frame.flags, |link| own > link.striped_mark_share());
+        let flags = self.mark(origin, queued, frame.flags, |link| {
+            link.striping.queued_of(flow) > Some(link.striped_mark_share())
+        });
         let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
         if self.striping.push(flow, &frame, batch_bytes, &mut self.pool) {
             self.next_sequence = self.next_sequence.saturating_add(1);
             self.want_striped();
         }
         Ok(())
+    }
+
+    /// As in the queue of a lane (dynamic thresholds, see [`crate::fair_queue::FairQueue`]): the tenant may
+    /// hold as much bulk as is still free, the stream as much as its tenant may still add.
+    fn check_quotas(
+        &self,
+        flow: Flow,
+        len: usize,
+        free: usize,
+        queued: usize,
+    ) -> Result<(), Refusal> {
+        // While two thirds are free nobody can have too much.
+        if queued.saturating_mul(2).saturating_add(len) <= free {
+            return Ok(());
+        }
+        let of_tenant = self.tenant_bytes(flow.tenant);
+        let own = self.striping.queued_of(flow).unwrap_or(0);
+        let of_stream = free.saturating_sub(of_tenant);
+        let over = |bytes: usize, max: usize| bytes > 0 && bytes.saturating_add(len) > max;
+        let (limit, bytes, max) = if over(of_tenant, free) {
+            (RefusedLimit::Tenant, of_tenant, free)
+        } else if over(own, of_stream) {
+            (RefusedLimit::Stream, own, of_stream)
+        } else {
+            return Ok(());
+        };
+        Err(self.refusal(TrafficClass::Bulk, self.striped_lane(), limit, bytes, max))
     }
 
     /// Whichever lane can may send what waits of striped streams.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hawser_wire::{
-    BatchWriter, CloseReason, FrameIter, FrameKind, LaneAck, LaneAckEntry, LaneFragment, LaneId,
-    LinkSequence, STRIPE_WINDOW_FRAMES, StripeStamp, TrafficClass,
+    BatchWriter, CloseReason, FrameFlags, FrameIter, FrameKind, LaneAck, LaneAckEntry,
+    LaneFragment, LaneId, LinkSequence, STRIPE_WINDOW_FRAMES, StripeStamp, TrafficClass,
 };
 
 use super::pair::{Pair, class_of};
@@ -124,7 +124,9 @@ fn what_a_lane_that_flooded_with_early_frames_had_not_brought_comes_over_another
     }
     pair.wires.get_mut(&silent).unwrap().is_silent = false;
     pair.settle(20);
-    let is_requeued = |event: &LinkEvent| matches!(event, LinkEvent::Requeued { from, .. } if from.lane == LaneId(3));
+    let is_requeued = |event: &LinkEvent| {
+        matches!(event, LinkEvent::Requeued { from: ConnectionId { lane: LaneId(3), .. }, .. })
+    };
     assert!(pair.saw(0, is_requeued));
     let is_other_down =
         |event: &LinkEvent| matches!(event, LinkEvent::LaneDown { id, .. } if id.lane != LaneId(3));
@@ -301,4 +303,36 @@ fn tenants_share_the_channels_of_a_relay() {
     pair.push_striped(0, Origin::Foreign, 1, 3000).unwrap();
     assert_eq!(streams(&pair), 5);
     pair.settle(5);
+}
+
+#[test]
+fn a_tenant_has_one_quota_for_striped_streams_and_others() {
+    let config = LinkConfig { data_bytes_max: 400_000, ..LinkConfig::default() };
+    // Of one tenant; which of them are striped.
+    for striped in [&[][..], &[0, 3], &[0, 3, 6, 9]] {
+        let mut pair = Pair::with_lanes(config, 6);
+        let flags = |stream: u64| {
+            let is_striped = striped.contains(&stream);
+            if is_striped { FrameFlags::STRIPED } else { FrameFlags::default() }
+        };
+        for &stream in striped {
+            pair.push_striped(0, Origin::Foreign, stream, 100).unwrap();
+        }
+        pair.settle(1);
+        // Nothing of this is sent.
+        let mut push =
+            |stream, len| pair.push_flagged(0, Bulk, Origin::Foreign, stream, flags(stream), len);
+        let mut taken = 0;
+        for stream in [0, 3, 6, 9, 12, 15] {
+            while push(stream, 2000).is_ok() {
+                taken += 2000;
+            }
+        }
+        assert!((180_000..=200_000).contains(&taken), "{taken} with {striped:?} striped");
+        for stream in [0, 15] {
+            assert_eq!(push(stream, 30_000).unwrap_err().limit, RefusedLimit::Tenant);
+        }
+        push(1, 60_000).unwrap();
+        pair.settle(5);
+    }
 }
