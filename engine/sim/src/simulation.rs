@@ -472,8 +472,8 @@ impl Simulation {
     }
 
     fn failure(&self, violation: Violation) -> Failure {
-        let recent = self.trace.recent();
-        Failure { seed: self.seed, world: self.world.name, violation, recent }
+        let (recent, trace_hash) = (self.trace.recent(), self.trace.hash());
+        Failure { seed: self.seed, world: self.world.name, violation, recent, trace_hash }
     }
 
     fn summary(&self, minutes: u64) -> Summary {

@@ -48,7 +48,7 @@ fn a_seed_is_a_history() {
         // One that ends with a violation comes again, too.
         let history = |seed| {
             let result = Simulation::new(world.clone(), seed).run(1);
-            result.map_err(|failure| (failure.violation, failure.recent))
+            result.map_err(|failure| (failure.violation, failure.recent, failure.trace_hash))
         };
         assert_eq!(history(7), history(7), "{}", world.name);
         assert_ne!(history(7), history(8), "{}", world.name);

@@ -128,6 +128,8 @@ pub struct Failure {
     pub violation: Violation,
     /// The last events before it, oldest first.
     pub recent: Vec<TraceEvent>,
+    /// Over all events until then: equal for equal histories.
+    pub trace_hash: u64,
 }
 
 impl Failure {

@@ -156,10 +156,16 @@ fn report(args: &LinkArgs, outcomes: &[Outcome], took: Duration) -> Report {
     let done = || outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
     let sum = |of: fn(&Summary) -> u64| done().map(of).sum();
     let violations = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
-    let mut hashes = done().map(|summary| summary.trace_hash);
+    let hash_of = |outcome: &Outcome| match &outcome.result {
+        Ok(summary) => summary.trace_hash,
+        Err(finding) => finding.trace_hash,
+    };
     let trace_hash = match outcomes {
-        [_] => hashes.next().unwrap_or(0),
-        _ => hashes.fold(0, |all, hash| (all ^ hash).wrapping_mul(0x9fb2_1c65_1e98_df25)),
+        [one] => hash_of(one),
+        _ => outcomes
+            .iter()
+            .map(hash_of)
+            .fold(0, |all: u64, hash| (all ^ hash).wrapping_mul(0x9fb2_1c65_1e98_df25)),
     };
     let simulated_s = args.minutes.saturating_mul(60).saturating_mul(args.seeds) as f64;
     Report {
@@ -211,6 +217,8 @@ fn show_first(args: &LinkArgs, first: &Finding, outcomes: &[Outcome]) -> Failure
 
 #[cfg(test)]
 mod tests {
+    use hawser_sim::{Property, Violation};
+
     use super::*;
 
     #[test]
@@ -222,17 +230,25 @@ mod tests {
         assert_eq!(names, all);
     }
 
+    fn args(seeds: u64, jobs: usize) -> LinkArgs {
+        LinkArgs { seed: 3, minutes: 1, seeds, world: None, jobs: NonZeroUsize::new(jobs) }
+    }
+
+    #[test]
+    fn a_seed_that_ends_with_a_violation_has_its_hash() {
+        let at = hawser_wire::MonoTime::ZERO;
+        let violation = Violation { property: Property::Load, at, detail: String::new() };
+        let finding =
+            Finding { seed: 3, world: "pair", violation, recent: Vec::new(), trace_hash: 0xabc };
+        let outcomes = [Outcome { seed: 3, result: Err(Box::new(finding)) }];
+        let report = report(&args(1, 1), &outcomes, Duration::from_secs(1));
+        assert_eq!((report.violations, report.trace_hash.as_str()), (1, "0000000000000abc"));
+    }
+
     #[test]
     fn several_jobs_come_to_the_same() {
-        let args = |jobs| LinkArgs {
-            seed: 3,
-            minutes: 1,
-            seeds: 4,
-            world: None,
-            jobs: NonZeroUsize::new(jobs),
-        };
         let hash = |jobs| {
-            let args = args(jobs);
+            let args = args(4, jobs);
             report(&args, &run_seeds(&args, &worlds()), Duration::from_secs(1)).trace_hash
         };
         assert_eq!(hash(1), hash(3));

@@ -107,8 +107,9 @@ impl MeshSimulation {
         match self.violation.take() {
             None => Ok(self.summary()),
             Some(violation) => {
-                let (seed, world, recent) = (self.seed, self.graph_name, self.trace.recent());
-                Err(Box::new(Failure { seed, world, violation, recent }))
+                let (seed, world) = (self.seed, self.graph_name);
+                let (recent, trace_hash) = (self.trace.recent(), self.trace.hash());
+                Err(Box::new(Failure { seed, world, violation, recent, trace_hash }))
             }
         }
     }
