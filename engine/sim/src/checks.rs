@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_delivery::PathWindow;
-use hawser_wire::{MonoTime, TrafficClass};
+use hawser_wire::{MonoTime, RECORD_BYTES_TARGET, TrafficClass};
 
 use crate::simulation::{Flow, Link, Simulation};
 use crate::violation::Property;
@@ -14,6 +14,9 @@ const MESSAGES_PER_MINUTE: u64 = 1000;
 const IN_FLIGHT_SLACK: Duration = Duration::from_millis(5);
 /// What a link may always have in flight.
 const IN_FLIGHT_FLOOR_BYTES: u64 = 4 << 10;
+/// What a stream that rests counts with.
+#[expect(clippy::as_conversions, reason = "u64::try_from is not const")]
+const WINDOW_BYTES_MIN: u64 = RECORD_BYTES_TARGET as u64;
 /// An estimate of a rate may be too high by this many percent.
 const IN_FLIGHT_PERCENT: u64 = 200;
 
@@ -249,6 +252,36 @@ impl Simulation {
             && self.violation.is_none()
         {
             self.violate(Property::CreditReturns, text);
+        }
+    }
+
+    /// Of streams that rest a destination's budget counts the least window each, and nothing else: all
+    /// other memory is for who comes next. So each has its whole window when it goes on.
+    pub(crate) fn check_budgets(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        for number in 0..self.nodes.len() {
+            let node = &self.nodes[number];
+            let sinks = u64::try_from(node.sinks.len()).unwrap_or(u64::MAX);
+            let (used, least) = (node.budget.used_bytes(), sinks.saturating_mul(WINDOW_BYTES_MIN));
+            if used != least {
+                let text = format!("node {number}: {used} bytes of credit for {sinks} at rest");
+                self.violate(Property::CreditReturns, text);
+            }
+        }
+        let now = self.queue.now();
+        for number in 0..self.flows.len() {
+            let node = self.node_of_sink(number);
+            let receiver = &mut self.flows[number].sink.receiver;
+            // As if its source asked.
+            receiver.handle_path();
+            let _said = receiver.poll_ack(now, &mut self.nodes[node].budget);
+            let (room, wanted) = (receiver.credit_left(), receiver.window_wanted());
+            if room < wanted {
+                let text = format!("flow {number}: room for {room} bytes, of a window of {wanted}");
+                self.violate(Property::CreditReturns, text);
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 use bytes::Bytes;
 use hawser_delivery::{
     ConsumerStart, DeliveryLimits, PathKey, PathWindows, StreamKey, StreamReceiver, StreamSender,
+    WindowBudget,
 };
 use hawser_wire::{
-    BootEpoch, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset, TenantId,
-    TrafficClass, VARINT_U32_BYTES_MAX, put_varint,
+    BootEpoch, FrameFlags, MonoTime, NodeId, PathId, ProducerId, Record, StreamId, StreamOffset,
+    StreamSync, TenantId, TrafficClass, VARINT_U32_BYTES_MAX, put_varint,
 };
 
 use crate::violation::Property;
@@ -338,6 +339,16 @@ impl Sink {
     /// For a mutation: what comes next is taken for consumed.
     pub(crate) fn skip_record(&mut self) {
         let _skipped = self.receiver.poll_deliver(CONSUMER);
+    }
+
+    /// For a mutation: another stream comes here, is granted a window of `budget`, and is forgotten.
+    pub(crate) fn leak_window(&self, now: MonoTime, budget: &mut WindowBudget) {
+        let StreamKey { tenant, stream } = self.key;
+        let (fence_epoch, base) = (BootEpoch(1), Some(StreamOffset(0)));
+        let sync = StreamSync { stream, fence_epoch, base, end: None, producers: Vec::new() };
+        let mut other = StreamReceiver::new(tenant, stream, BootEpoch(1), false, [], self.limits);
+        other.handle_sync(&sync, FrameFlags::default());
+        let _granted = other.poll_ack(now, budget);
     }
 
     /// For a mutation: the last message is taken for not consumed.

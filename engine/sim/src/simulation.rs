@@ -22,9 +22,10 @@ const EVENTS_PER_MOMENT_MAX: u64 = 200_000;
 /// above the longest timeout of the machines.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
 const DRAIN_STEP: Duration = Duration::from_millis(100);
-/// How long machines may still talk after all has arrived, and how long they are then listened to.
+/// How long machines may talk on once all has arrived, are then listened to, and until streams rest.
 const REST_BEFORE: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_secs(1);
+const STREAMS_REST: Duration = Duration::from_secs(11);
 /// Applications begin once the links are up and the streams known.
 const FIRST_PUBLISH: Duration = Duration::from_secs(1);
 /// Nothing fails so shortly before the end.
@@ -72,6 +73,8 @@ pub enum Mutation {
     InflateCredit,
     /// From then on sources are told of a byte less than their destinations grant.
     WithholdCredit,
+    /// A stream is forgotten at its destination, and what it was allotted is not given back.
+    LeakWindow,
     /// A link that was cut stays cut.
     NeverHeal,
     /// A consumer's record is confirmed and not taken.
@@ -359,6 +362,8 @@ impl Simulation {
         self.run_until(calm.saturating_add(REST));
         self.check_rest(REST, self.messages_read.saturating_sub(before));
         self.check_credit();
+        self.run_until(calm.saturating_add(STREAMS_REST));
+        self.check_budgets();
     }
 
     fn start(&mut self) {

@@ -115,6 +115,18 @@ fn credit_that_does_not_return_is_noticed() {
 }
 
 #[test]
+fn a_window_that_is_not_given_back_is_noticed() {
+    check_mutation(&quiet(), Mutation::LeakWindow, 100, &[Property::CreditReturns]);
+}
+
+#[test]
+fn a_window_that_does_not_become_whole_again_is_noticed() {
+    let mut world = quiet();
+    world.memory_bytes = 0;
+    check_world(world, Property::CreditReturns);
+}
+
+#[test]
 fn a_skipped_record_is_noticed() {
     check_mutation(&pair(), Mutation::SkipRecord, 100, &[Property::StreamOrder]);
 }

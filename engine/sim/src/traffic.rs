@@ -92,6 +92,9 @@ impl Simulation {
         }
         let mut body = std::mem::take(&mut self.body);
         let node = self.node_of_sink(flow);
+        if self.mutate(Mutation::LeakWindow) {
+            self.flows[flow].sink.leak_window(now, &mut self.nodes[node].budget);
+        }
         let state = &mut self.flows[flow];
         if let Some(ack) = state.sink.receiver.poll_ack(now, &mut self.nodes[node].budget) {
             body.clear();

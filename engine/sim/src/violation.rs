@@ -24,7 +24,8 @@ pub enum Property {
     /// Once nothing is added and nothing fails, every queue empties and all credit returns.
     NoDeadlock,
     /// Once everything has arrived, a source may send what its destination has room for, and nothing is
-    /// under way on any path.
+    /// under way on any path. Streams that rest count with the least window and have a whole one when they
+    /// go on.
     CreditReturns,
     /// Once everything has arrived, links carry heartbeats and nothing else.
     Rest,

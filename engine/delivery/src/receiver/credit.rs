@@ -18,6 +18,12 @@ impl StreamReceiver {
         self.credit_with(self.window_bytes).saturating_sub(self.taken_bytes)
     }
 
+    /// The window that the stream would have, in bytes, of as much memory as there may be.
+    #[must_use]
+    pub const fn window_wanted(&self) -> u64 {
+        self.window.bytes()
+    }
+
     /// Sees whether every consumer was handed everything. If so, and the source has spent what it was
     /// granted, they may wait for more before they confirm any of it: it is granted at once.
     pub(super) fn note_handed_out(&mut self) {
