@@ -15,7 +15,7 @@ use super::table::{Align, Table, clean};
 pub(crate) enum LaneCommand {
     /// List this node's lanes.
     Ls,
-    /// Show what happened on links, each with what led to it: the latest 1,024 events.
+    /// Show what happened on links, each with what led to it: the latest 4,096 events.
     Events {
         /// Go on with whatever happens next.
         #[arg(long, short)]

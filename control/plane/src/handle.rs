@@ -285,7 +285,7 @@ impl PlaneHandle {
         self.ask(|answer| Command::Lanes { answer }).await
     }
 
-    /// What happened on links: the latest 1,024 events, and all that follow. `peer` is the name or
+    /// What happened on links: the latest 4,096 events, and all that follow. `peer` is the name or
     /// the id of a node; without it events of all links.
     ///
     /// # Errors
