@@ -169,6 +169,25 @@ impl Candidates {
         }
     }
 
+    /// Those that [`Self::take_next`] would give, in its order, as long as nothing else comes.
+    pub(crate) fn upcoming(&self) -> impl Iterator<Item = &Candidate> {
+        let behind = (Bound::Excluded(self.served), Bound::Unbounded);
+        let queues = self.queues.range(behind).chain(self.queues.range(..=self.served));
+        let mut turns: VecDeque<_> = queues.map(|(_, queue)| queue.iter()).collect();
+        let mut seen = BTreeSet::new();
+        std::iter::from_fn(move || {
+            loop {
+                let mut queue = turns.pop_front()?;
+                let Some(number) = queue.next() else { continue };
+                turns.push_back(queue);
+                let waiting = self.known.get(number).filter(|waiting| waiting.parked.is_none());
+                if let Some(waiting) = waiting.filter(|_| seen.insert(*number)) {
+                    return Some(&waiting.candidate);
+                }
+            }
+        })
+    }
+
     /// A candidate that was taken waits for its certificate.
     pub(crate) fn park(&mut self, now: MonoTime, candidate: Candidate) {
         let (key, hash) = (candidate.key(), candidate.lsa.certificate);
@@ -328,6 +347,8 @@ mod tests {
         for name in [b"d", b"e"] {
             assert!(candidates.add(candidate(3, name, name), 100));
         }
+        let ahead: Vec<Bytes> = candidates.upcoming().map(|next| next.encoding.clone()).collect();
+        assert_eq!(ahead.concat(), b"adbec");
         let order: Vec<u8> = std::iter::from_fn(|| next(&mut candidates)).flatten().collect();
         assert_eq!(order, b"adbec");
         assert!(candidates.known.is_empty() && candidates.numbers.is_empty());

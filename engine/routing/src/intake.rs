@@ -379,12 +379,12 @@ impl Flooding {
     }
 
     /// Whether so much of `origin` was believed of late that nothing new of it is looked at now.
-    fn says_too_much(&self, origin: NodeId) -> bool {
+    pub(crate) fn says_too_much(&self, origin: NodeId) -> bool {
         self.limits.get(&origin).is_some_and(|limit| !limit.has_token(self.now))
     }
 
     /// One of those that have sent the candidate, if nothing of any of them is looked at now.
-    fn distrusted_sender(&self, candidate: &Candidate) -> Option<NodeId> {
+    pub(crate) fn distrusted_sender(&self, candidate: &Candidate) -> Option<NodeId> {
         let trusted = |sender: &&Sender| {
             let neighbour = self.neighbours.get(&sender.node);
             neighbour.is_none_or(|neighbour| !neighbour.is_distrusted(self.now))

@@ -62,6 +62,7 @@ mod summary_limit;
 mod tests;
 mod token_bucket;
 mod topology;
+mod upcoming;
 
 pub use adjacency::{Adjacency, AdjacencyMetrics};
 pub use backup::Backups;

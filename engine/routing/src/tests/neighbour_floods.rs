@@ -83,6 +83,47 @@ fn a_neighbour_that_fills_its_share_takes_nothing_of_anothers() {
     assert_eq!(flooding.lsdb().len(), 1);
 }
 
+#[test]
+fn what_is_seen_ahead_is_what_is_handed_out_next() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let (first, second) = (lsa(9, 1, 1, &[]), lsa(9, 1, 2, &[]));
+    let (both, other) = (lsa(10, 1, 1, &[]), lsa(11, 1, 1, &[]));
+    let said = [(2, &second), (2, &first), (2, &both), (3, &other), (3, &both)];
+    for (from, said) in said {
+        let message = as_message(HOUR, said);
+        flooding.handle_message(millis(1), node(from), &message).unwrap();
+    }
+    // Neighbours take turns, a copy comes with the first, and of each origin the first alone counts.
+    let ahead = |flooding: &Flooding, max| -> Vec<Lsa> {
+        flooding.upcoming_checks(max).into_iter().cloned().collect()
+    };
+    assert_eq!(ahead(&flooding, 0), []);
+    assert_eq!(ahead(&flooding, 3), [second.clone(), other.clone()]);
+    assert_eq!(ahead(&flooding, 4), [second.clone(), other.clone(), both.clone()]);
+    assert_eq!(flooding.poll_check(), Some(&second));
+    assert_eq!(ahead(&flooding, 4), [second, other.clone(), both.clone()]);
+    assert_eq!(flooding.handle_judgement(millis(1), Judgement::Accept), Ok(true));
+    assert_eq!(ahead(&flooding, 2), [other, both], "the older one is wanted no more");
+    assert_eq!(check_all(&mut flooding, millis(1), &mut judge), Ok(true));
+    assert_eq!(ahead(&flooding, 4), []);
+}
+
+#[test]
+fn what_a_forger_sends_is_not_seen_ahead() {
+    let mut flooding = with_neighbours(&[2]);
+    for number in 0..17 {
+        let forged = Lsa { signature: [1; 64], ..lsa(100 + number, 1, 1, &[]) };
+        flooding.handle_message(millis(1), node(2), &as_message(HOUR, &forged)).unwrap();
+    }
+    assert_eq!(flooding.upcoming_checks(32).len(), 17);
+    while count(&flooding, "forged") < 16 {
+        assert!(flooding.poll_check().is_some());
+        flooding.handle_judgement(millis(1), Judgement::Forged).unwrap_err();
+    }
+    assert!(flooding.upcoming_checks(32).is_empty());
+    assert_eq!(flooding.poll_check(), None);
+}
+
 /// Lifetimes of what is said of node 9 to `to`, in seconds.
 fn lifetimes(sent: &[(NodeId, Message)], to: u8) -> Vec<u64> {
     let lifetime = |(at, message): &(NodeId, Message)| match message {
