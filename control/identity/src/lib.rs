@@ -21,6 +21,7 @@ mod node_key;
 mod pinned;
 mod random;
 mod token;
+mod zip215;
 
 pub use authority::MeshAuthority;
 pub use certificate::{PeerIdentity, certified_identity, peer_identity, verify_by_authority};
@@ -35,3 +36,4 @@ pub use node_key::{NodeKey, verify};
 pub use pinned::join_client_config;
 pub use random::{random_id, random_u64};
 pub use token::JoinToken;
+pub use zip215::{verify_zip215, verify_zip215_batch};
