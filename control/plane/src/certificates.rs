@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hawser_admission::check_address;
-use hawser_identity::{PeerIdentity, certified_identity, fingerprint, node_id, verify};
+use hawser_identity::{PeerIdentity, certified_identity, fingerprint, node_id};
 use hawser_routing::{
     CertificateFault, CertificateHash, Judgement, Lsa, Lsdb, ORIGINS_MAX, Refusal,
 };
 use hawser_wire::NodeId;
+
+use crate::verified::Verified;
 
 /// As many as origins, and as many that are about to be.
 const CERTIFICATES_MAX: usize = 2 * ORIGINS_MAX;
@@ -68,32 +70,43 @@ impl Certificates {
 
     /// Whether an advertisement is to be believed. `now_unix_s` is the wall clock, for the
     /// certificate alone. What an earlier life of this node has said is believed if it is signed:
-    /// it is only overtaken. `evicted`: the mesh has evicted the origin.
+    /// it is only overtaken. `evicted`: the mesh has evicted the origin. `verified`: signatures that
+    /// are known to hold; others are verified here.
     pub(crate) fn judge(
         &self,
         lsa: &Lsa,
         local: NodeId,
         evicted: bool,
         now_unix_s: u64,
+        verified: &Verified,
     ) -> Judgement {
-        if node_id(&lsa.public_key) != lsa.origin {
+        if let Some(judgement) = self.judge_unverified(lsa, local, evicted) {
+            return judgement;
+        }
+        if !verified.holds(lsa) {
             return Judgement::Forged;
         }
-        if evicted {
-            return Judgement::Refuse(Refusal::Evicted);
-        }
-        let own = lsa.origin == local;
-        let known = self.known.get(&lsa.certificate);
-        if known.is_none() && !own {
-            return Judgement::NeedsCertificate;
-        }
-        if !verify(&lsa.public_key, &lsa.signed_bytes(), &lsa.signature) {
-            return Judgement::Forged;
-        }
-        match known {
-            Some(known) if !own => judge_member(lsa, &known.identity, now_unix_s),
+        match self.known.get(&lsa.certificate) {
+            Some(known) if lsa.origin != local => judge_member(lsa, &known.identity, now_unix_s),
             _ => Judgement::Accept,
         }
+    }
+
+    /// What can be said without a look at the signature, if anything can.
+    pub(crate) fn judge_unverified(
+        &self,
+        lsa: &Lsa,
+        local: NodeId,
+        evicted: bool,
+    ) -> Option<Judgement> {
+        if node_id(&lsa.public_key) != lsa.origin {
+            return Some(Judgement::Forged);
+        }
+        if evicted {
+            return Some(Judgement::Refuse(Refusal::Evicted));
+        }
+        let is_known = lsa.origin == local || self.known.contains_key(&lsa.certificate);
+        (!is_known).then_some(Judgement::NeedsCertificate)
     }
 }
 
@@ -185,8 +198,8 @@ mod tests {
         }
 
         fn check(&self, lsa: &Lsa, now: u64, expected: Judgement) {
-            let found =
-                self.certificates.judge(lsa, LOCAL, self.evicted.contains(&lsa.origin), now);
+            let (evicted, alone) = (self.evicted.contains(&lsa.origin), Verified::default());
+            let found = self.certificates.judge(lsa, LOCAL, evicted, now, &alone);
             assert_eq!(found, expected, "{lsa:?}");
         }
     }
@@ -234,7 +247,9 @@ mod tests {
         fixture.certificates.clear();
         let mut own = fixture.sign(Lsa { name: "an earlier name".to_owned(), ..fixture.word() });
         let local = own.origin;
-        let judge = |own: &Lsa| fixture.certificates.judge(own, local, false, NOW + 5000);
+        let judge = |own: &Lsa| {
+            fixture.certificates.judge(own, local, false, NOW + 5000, &Verified::default())
+        };
         assert_eq!(judge(&own), Judgement::Accept);
         own.sequence += 1;
         assert_eq!(judge(&own), Judgement::Forged);

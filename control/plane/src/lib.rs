@@ -2,7 +2,7 @@
 //! stream catalogue, the mesh's lifecycle.
 //!
 //! One loop ([`Plane::run`]) owns all of it. Sub-machines are pure and are told the time: `links`,
-//! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `link_metrics`, `certificates`, `catalogue`, `announcements`, `opens`,
+//! `dialler`, `wishes`, `dial_back_guard`, `adjacency`, `link_metrics`, `certificates`, `verified`, `catalogue`, `announcements`, `opens`,
 //! `commits`, `reports`, `datagram`, `dial_back_request`, `directory`, `drill`. Beside them stand the parts that
 //! act: `lanes`, `wanted_lanes`, `lane_events`, `link_state`, `topology`, `streams`, `arrivals`, `lifecycle`, `joins`,
 //! `settling`, `status`, `routes`, `operator_routes`, `drills` move what the machines say between the rings, the sockets of admission and the
@@ -61,6 +61,7 @@ mod store_queue;
 mod streams;
 mod survey;
 mod topology;
+mod verified;
 mod view;
 mod wanted_lanes;
 mod wishes;

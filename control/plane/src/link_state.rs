@@ -10,6 +10,7 @@ use crate::EventKind;
 use crate::certificates::certificate_hash;
 use crate::control::{Control, unix_s};
 use crate::datagram::{LinkMessage, flooding_envelope};
+use crate::verified::Verified;
 
 /// What is done in one turn of the loop: about two milliseconds of signatures. The loop serves others
 /// before it goes on. None of the three takes the time of another, and of each the neighbours take turns.
@@ -101,13 +102,14 @@ impl Control {
     fn check_link_state(&mut self) {
         let (now, now_unix_s) = (self.now(), unix_s());
         self.answer_certificates();
+        let verified = self.verify_together();
         let mut rejected = Vec::new();
         while self.checks_left.advertisements > 0 && self.flooding.poll_check().is_some() {
             self.checks_left.advertisements -= 1;
             let sender = self.flooding.checked_from();
             let Some(lsa) = self.flooding.poll_check() else { break };
             let evicted = self.evictions.contains(lsa.origin);
-            let judgement = self.certificates.judge(lsa, self.node, evicted, now_unix_s);
+            let judgement = self.certificates.judge(lsa, self.node, evicted, now_unix_s, &verified);
             match self.flooding.handle_judgement(now, judgement) {
                 Ok(changed) => self.lsdb_changed |= changed,
                 Err(reason) => rejected.extend(sender.map(|sender| (sender, reason))),
@@ -128,6 +130,17 @@ impl Control {
                 self.events.emit(EventKind::Refused, Some(self.node), detail.to_owned());
             }
         }
+    }
+
+    /// Verifies the signatures of what is checked in this turn, as far as they have to be. What is
+    /// judged without its signature is not among them: nobody is found out by a forged one then.
+    fn verify_together(&self) -> Verified {
+        let mut upcoming = self.flooding.upcoming_checks(self.checks_left.advertisements);
+        upcoming.retain(|lsa| {
+            let evicted = self.evictions.contains(lsa.origin);
+            self.certificates.judge_unverified(lsa, self.node, evicted).is_none()
+        });
+        Verified::together(&upcoming)
     }
 
     /// This node's own certificate is one that neighbours ask for.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use hawser_identity::{NodeKey, node_id, verify};
+use hawser_identity::{NodeKey, node_id, verify_zip215};
 use hawser_sim::MeshKeys;
 use hawser_wire::NodeId;
 
@@ -53,7 +53,7 @@ impl MeshKeys for SeededKeys {
     }
 
     fn verify(&self, public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        verify(public_key, message, signature)
+        verify_zip215(public_key, message, signature)
     }
 }
 

@@ -54,12 +54,20 @@ impl Member {
     /// The same, with routes that an operator has set.
     fn flooded_with(&self, name: &str, address: &str, routes: Vec<OperatorRoute>) -> [Vec<u8>; 2] {
         let hash = fingerprint(&self.certificate);
+        // A link message that floods.
+        let mut advertisement = vec![1];
+        advertisement.extend(as_message(&self.lsa(1, name, address, routes)));
+        [advertisement, [&[1, 7], &hash[..], &self.certificate].concat()]
+    }
+
+    /// What it says of itself in its first life.
+    fn lsa(&self, sequence: u64, name: &str, address: &str, routes: Vec<OperatorRoute>) -> Lsa {
         let mut lsa = Lsa {
             origin: self.key.node_id(),
             incarnation: Incarnation(1),
-            sequence: 1,
+            sequence,
             public_key: self.key.public_key(),
-            certificate: CertificateHash(hash),
+            certificate: CertificateHash(fingerprint(&self.certificate)),
             flags: LsaFlags::default(),
             name: name.to_owned(),
             address: address.to_owned(),
@@ -68,11 +76,15 @@ impl Member {
             signature: [0; 64],
         };
         lsa.signature = self.key.sign(&lsa.signed_bytes());
-        // A link message that floods, a flooding message that advertises, an hour of life.
-        let mut advertisement = vec![1, 1, 0x10, 0x0e];
-        lsa.encode(&mut advertisement);
-        [advertisement, [&[1, 7], &hash[..], &self.certificate].concat()]
+        lsa
     }
+}
+
+/// A flooding message that advertises, with an hour of life.
+fn as_message(lsa: &Lsa) -> Vec<u8> {
+    let mut message = vec![1, 0x10, 0x0e];
+    lsa.encode(&mut message);
+    message
 }
 
 fn knows(status: &StatusView, node: NodeId) -> bool {
@@ -150,6 +162,49 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
     a.say(stream, down);
     let told = event(&mut events, EventKind::LaneDown).await;
     assert!(told.detail.ends_with("closed by the peer: \\u{1b}]0;x\\u{7}"), "{told:?}");
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_forged_one_among_many_is_refused_alone() {
+    let (a, b, c) = chain().await;
+    let mut events = a.handle.events();
+    let (stream, from) = (StreamId::from_bytes([0; 16]), b.id());
+    let say =
+        |body: Vec<u8>| a.say(stream, ShardToControl::LinkControl { from, body: body.into() });
+    let mut members = Vec::new();
+    for name in (0..10).map(|number| format!("m{number}")) {
+        let member = Member::admit(&b, &name).await;
+        for body in member.flooded(&name, "") {
+            say(body);
+        }
+        event(&mut events, EventKind::NodeJoined).await;
+        members.push((name, member));
+    }
+    // Certificates are known now: the signatures of one message are verified in one batch. A link
+    // message that floods several, each behind its length.
+    let mut several = vec![1, 9];
+    for (number, (name, member)) in members.iter().enumerate() {
+        let mut lsa = member.lsa(2, name, "m.example:7480", Vec::new());
+        if number == 4 {
+            lsa.signature = members[3].1.key.sign(&lsa.signed_bytes());
+        }
+        let message = as_message(&lsa);
+        several.extend(u16::try_from(message.len()).expect("short").to_le_bytes());
+        several.extend(message);
+    }
+    say(several);
+    let told = event(&mut events, EventKind::Refused).await;
+    assert!(told.detail.contains(&members[4].1.key.node_id().to_string()), "{told:?}");
+    let status = a.handle.status().await.expect("status");
+    for (number, (_, member)) in members.iter().enumerate() {
+        let known = status.nodes.iter().find(|known| known.node == member.key.node_id());
+        let expected = if number == 4 { "" } else { "m.example:7480" };
+        assert_eq!(known.map(|known| &known.address[..]), Some(expected), "{number}");
+    }
+    assert_eq!(status.link_state_rejects[..], [("forged", 1)]);
     for node in [a, b, c] {
         node.stop().await;
     }
