@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use hawser_routing::{GraphError, K_MAX, PlannedPath, Topology, plan_impact, plan_paths};
+use hawser_routing::{
+    GraphError, K_MAX, PlannedPath, Topology, plan_impact, plan_node_disjoint, plan_paths,
+};
 use hawser_wire::TrafficClass;
 use serde::Serialize;
 
@@ -163,7 +165,11 @@ fn paths(
     if ends.0 == ends.1 {
         return Err(Failure::usage(format!("{from:?} is both ends: no path leads there")));
     }
-    let plan = plan_paths(topology, args.class.into(), ends, args.k.into()).map_err(too_large)?;
+    let class = args.class.into();
+    let plan = plan_paths(topology, class, ends, args.k.into()).map_err(too_large)?;
+    let by_node = (args.node_disjoint)
+        .then(|| plan_node_disjoint(topology, class, ends).map_err(too_large))
+        .transpose()?;
     let path = |path: &PlannedPath| PathRow {
         nodes: path.nodes.iter().map(|&node| mesh.id(node)).collect(),
         cost: path.cost,
@@ -171,8 +177,7 @@ fn paths(
     let row = PathsRow {
         paths: plan.paths.iter().map(path).collect(),
         disjoint: plan.disjoint.iter().flatten().map(path).collect(),
-        node_disjoint: (args.node_disjoint)
-            .then(|| plan.node_disjoint.iter().flatten().map(path).collect()),
+        node_disjoint: by_node.map(|pair| pair.iter().flatten().map(path).collect()),
         generation: mesh.generation,
     };
     out.value(&row, || {

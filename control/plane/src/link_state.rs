@@ -10,7 +10,7 @@ use crate::EventKind;
 use crate::certificates::certificate_hash;
 use crate::control::{Control, unix_s};
 use crate::datagram::{LinkMessage, flooding_envelope};
-use crate::verified::Verified;
+use crate::verified::{BATCH_MIN, Verified};
 
 /// What is done in one turn of the loop: about two milliseconds of signatures. The loop serves others
 /// before it goes on. None of the three takes the time of another, and of each the neighbours take turns.
@@ -135,6 +135,9 @@ impl Control {
     /// Verifies the signatures of what is checked in this turn, as far as they have to be. What is
     /// judged without its signature is not among them: nobody is found out by a forged one then.
     fn verify_together(&self) -> Verified {
+        if self.checks_left.advertisements < BATCH_MIN {
+            return Verified::default();
+        }
         let mut upcoming = self.flooding.upcoming_checks(self.checks_left.advertisements);
         upcoming.retain(|lsa| {
             let evicted = self.evictions.contains(lsa.origin);

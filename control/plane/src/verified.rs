@@ -5,7 +5,7 @@ use hawser_identity::{verify_zip215, verify_zip215_batch};
 use hawser_routing::Lsa;
 
 /// Of fewer than these each is verified when it is judged.
-const BATCH_MIN: usize = 4;
+pub(crate) const BATCH_MIN: usize = 4;
 
 /// Signatures that were found to hold, with the bytes that they are over, the key among them.
 #[derive(Debug, Default)]

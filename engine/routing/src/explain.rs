@@ -122,6 +122,23 @@ pub fn explain(
     Ok(candidates)
 }
 
+/// Both nodes are in the graph.
+///
+/// # Errors
+/// [`GraphError::BadArc`] if one of them is not.
+pub(crate) fn check_ends(
+    graph: &Graph,
+    source: NodeNumber,
+    destination: NodeNumber,
+) -> Result<(), GraphError> {
+    let nodes = graph.nodes();
+    let is_there = |node| usize::try_from(node).is_ok_and(|node| node < nodes);
+    if !is_there(source) || !is_there(destination) {
+        return Err(GraphError::BadArc { from: source, to: destination, nodes });
+    }
+    Ok(())
+}
+
 /// The best paths from one node to another.
 ///
 /// # Errors
@@ -132,13 +149,7 @@ pub fn best_paths(
     destination: NodeNumber,
     k: usize,
 ) -> Result<PathList, GraphError> {
-    let nodes = graph.nodes();
-    if [source, destination]
-        .iter()
-        .any(|&node| usize::try_from(node).is_ok_and(|node| node >= nodes))
-    {
-        return Err(GraphError::BadArc { from: source, to: destination, nodes });
-    }
+    check_ends(graph, source, destination)?;
     let mut tree = ShortestPathTree::default();
     tree.compute(graph, source, &mut SpfWorkspace::default());
     let mut k_paths = KPaths::default();

@@ -82,7 +82,10 @@ pub use multipath::SmoothRoundRobin;
 pub use operator_route::{OPERATOR_ROUTES_MAX, Obstacle, OperatorRoute, VIA_MAX};
 pub use path_computer::{PathComputer, Step};
 pub use path_list::PathList;
-pub use plan::{Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_paths};
+pub use plan::{
+    Demand, Impact, NodePair, PlannedPath, PlannedPaths, plan_impact, plan_node_disjoint,
+    plan_paths,
+};
 pub use reject::{CertificateFault, Judgement, ReceivedCertificate, Refusal, RejectReason};
 pub use rib::{ClassRoutes, Rib, Routes};
 pub use route_table::RouteTable;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hawser_wire::TrafficClass;
 
 use crate::disjoint::{LinkDisjointPairs, NodeDisjointPairs};
-use crate::explain::best_paths;
+use crate::explain::{best_paths, check_ends};
 use crate::graph::{Graph, GraphError, NodeNumber, PathKey};
 use crate::protection::{Protection, Reach};
 use crate::spf::{ShortestPathTree, SpfWorkspace};
@@ -30,12 +30,9 @@ pub struct PlannedPaths {
     pub paths: Vec<PlannedPath>,
     /// Two that share no link, of least total cost, the better one first; none if there are no two.
     pub disjoint: Option<[PlannedPath; 2]>,
-    /// Two that share no node but their ends, nor a link, in the same way; none either if the topology
-    /// has more than half of the nodes that a graph may have.
-    pub node_disjoint: Option<[PlannedPath; 2]>,
 }
 
-/// The best `k` paths, two that share no link, and two that share no node.
+/// The best `k` paths, and two that share no link.
 ///
 /// # Errors
 /// [`GraphError`] if the topology is too large, or one of the nodes is not in it.
@@ -47,9 +44,8 @@ pub fn plan_paths(
 ) -> Result<PlannedPaths, GraphError> {
     let graph = topology.graph(class)?;
     let list = best_paths(&graph, source, destination, k)?;
-    let path = |nodes, key: PathKey| PlannedPath { nodes, cost: key.cost() };
     let paths = (0..list.len())
-        .map(|at| path(list.nodes(at).collect(), list.key(at).unwrap_or_default()))
+        .map(|at| planned(list.nodes(at).collect(), list.key(at).unwrap_or_default()))
         .collect();
     let mut workspace = SpfWorkspace::default();
     let mut tree = ShortestPathTree::default();
@@ -58,16 +54,38 @@ pub fn plan_paths(
     by_link.compute(&graph, &tree);
     let mut nodes = [Vec::new(), Vec::new()];
     let keys = by_link.pair_into(&graph, &tree, destination, &mut nodes);
-    let planned = |keys: Option<[PathKey; 2]>, nodes: &[Vec<NodeNumber>; 2]| {
-        let ([a, b], [first, second]) = (keys?, nodes.clone());
-        Some([path(first, a), path(second, b)])
-    };
-    let disjoint = planned(keys, &nodes);
+    Ok(PlannedPaths { paths, disjoint: planned_pair(keys, nodes) })
+}
+
+/// Two paths that share no node but their ends, nor a link, of least total cost, the better one first;
+/// none if there are no two, or if the topology has more than half of the nodes that a graph may have.
+///
+/// # Errors
+/// [`GraphError`] if the topology is too large, or one of the nodes is not in it.
+pub fn plan_node_disjoint(
+    topology: &Topology,
+    class: TrafficClass,
+    (source, destination): NodePair,
+) -> Result<Option<[PlannedPath; 2]>, GraphError> {
+    let graph = topology.graph(class)?;
+    check_ends(&graph, source, destination)?;
     // An error means that there is no room for two of each node.
-    let by_node = NodeDisjointPairs::compute(&graph, source, &mut workspace).ok();
-    let keys = by_node.and_then(|mut pairs| pairs.pair_into(destination, &mut nodes));
-    let node_disjoint = planned(keys, &nodes);
-    Ok(PlannedPaths { paths, disjoint, node_disjoint })
+    let pairs = NodeDisjointPairs::compute(&graph, source, &mut SpfWorkspace::default()).ok();
+    let mut nodes = [Vec::new(), Vec::new()];
+    let keys = pairs.and_then(|mut pairs| pairs.pair_into(destination, &mut nodes));
+    Ok(planned_pair(keys, nodes))
+}
+
+const fn planned(nodes: Vec<NodeNumber>, key: PathKey) -> PlannedPath {
+    PlannedPath { nodes, cost: key.cost() }
+}
+
+fn planned_pair(
+    keys: Option<[PathKey; 2]>,
+    nodes: [Vec<NodeNumber>; 2],
+) -> Option<[PlannedPath; 2]> {
+    let ([a, b], [first, second]) = (keys?, nodes);
+    Some([planned(first, a), planned(second, b)])
 }
 
 /// Traffic from one node to another.

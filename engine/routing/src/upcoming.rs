@@ -8,8 +8,9 @@ impl Flooding {
     /// first of each origin. Nothing changes.
     ///
     /// What is found about some of them keeps no other from being handed out, but for a sender that is
-    /// distrusted by then and a database that is full: a forged one among them is found out. A second
-    /// one of an origin would be dropped if the first was newer.
+    /// distrusted by then and a database that is full: whoever has sent a forged one among them is found
+    /// out. So those are left out of which no sender is there any more. A second one of an origin would be
+    /// dropped if the first was newer.
     #[must_use]
     pub fn upcoming_checks(&self, max: usize) -> Vec<&Lsa> {
         let mut upcoming: Vec<&Lsa> = Vec::new();
@@ -34,6 +35,9 @@ impl Flooding {
         is_wanted
             && !self.lsdb.is_over(self.now, origin, version)
             && !self.says_too_much(origin)
-            && self.distrusted_sender(candidate).is_none()
+            && candidate.senders.iter().any(|sender| {
+                let neighbour = self.neighbours.get(&sender.node);
+                neighbour.is_some_and(|neighbour| !neighbour.is_distrusted(self.now))
+            })
     }
 }

@@ -330,6 +330,9 @@ impl VirtualLink {
             }
         }
         for (from, begun, batches) in stranded {
+            // Of what was going in pieces some frames may have left the link.
+            let batches = batches.into_iter().map(|batch| batch.without_gone(&mut self.pool));
+            let batches: Vec<Batch> = batches.collect();
             if let Some(silent_ticks) = begun {
                 self.note_hedged(from, silent_ticks, batches.get(..1).unwrap_or_default());
             }

@@ -120,7 +120,9 @@ impl VirtualLink {
         let heir = self.heir(class, from).and_then(|at| self.lanes.get(at));
         if let Some(to) = heir.map(|lane| lane.id.lane) {
             let (frames, bytes) = totals(batches);
-            self.events.push_back(LinkEvent::Hedged { from, to, frames, bytes, silent_ticks });
+            if frames > 0 {
+                self.events.push_back(LinkEvent::Hedged { from, to, frames, bytes, silent_ticks });
+            }
         }
     }
 

@@ -124,6 +124,24 @@ fn what_a_forger_sends_is_not_seen_ahead() {
     assert_eq!(flooding.poll_check(), None);
 }
 
+#[test]
+fn what_a_neighbour_sent_that_is_gone_is_checked_and_not_seen_ahead() {
+    let mut flooding = with_neighbours(&[2, 3]);
+    let (lone, both) = (lsa(100, 1, 1, &[]), lsa(101, 1, 1, &[]));
+    for (from, said) in [(2, &lone), (2, &both), (3, &both)] {
+        flooding.handle_message(millis(1), node(from), &as_message(HOUR, said)).unwrap();
+    }
+    flooding.handle_neighbour_down(millis(1), node(2));
+    assert_eq!(flooding.upcoming_checks(4), [&both], "nobody would be found out for the other");
+    let mut checked = Vec::new();
+    while let Some(said) = flooding.poll_check().cloned() {
+        checked.push(said);
+        assert_eq!(flooding.handle_judgement(millis(1), Judgement::Accept), Ok(true));
+    }
+    checked.sort_by_key(|said| said.origin);
+    assert_eq!(checked, [lone, both]);
+}
+
 /// Lifetimes of what is said of node 9 to `to`, in seconds.
 fn lifetimes(sent: &[(NodeId, Message)], to: u8) -> Vec<u64> {
     let lifetime = |(at, message): &(NodeId, Message)| match message {

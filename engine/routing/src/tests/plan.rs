@@ -5,7 +5,7 @@ use crate::protection::{Protection, Reach};
 use crate::{
     COST_MAX, CostTerms, Demand, Graph, GraphArc, LinkDisjointPairs, LinkMetrics, NodeFlags,
     PlannedPath, ShortestPathTree, SpfWorkspace, Topology, Verdict, Weights, cost_beyond, explain,
-    plan_impact, plan_paths,
+    plan_impact, plan_node_disjoint, plan_paths,
 };
 
 const BULK: TrafficClass = TrafficClass::Bulk;
@@ -122,14 +122,17 @@ fn two_paths_that_share_no_node_may_cost_more_than_two_that_share_no_link() {
     // From 0 to 4 both cheap ways lead through 2; 5 and 6 are a long way round it.
     let links = [(0, 1, 1), (1, 2, 1), (0, 2, 3), (2, 3, 1), (3, 4, 1), (2, 4, 3)];
     let round = [(0, 5, 20), (5, 6, 20), (6, 4, 20)];
-    let plan = plan_paths(&topology(7, &[&links[..], &round].concat()), BULK, (0, 4), 1).unwrap();
+    let both = topology(7, &[&links[..], &round].concat());
+    let plan = plan_paths(&both, BULK, (0, 4), 1).unwrap();
     let told = |pair: Option<[PlannedPath; 2]>| pair.map(|pair| pair.map(|p| (p.cost, p.nodes)));
     let by_link = [(4, vec![0, 1, 2, 3, 4]), (6, vec![0, 2, 4])];
     assert_eq!(told(plan.disjoint), Some(by_link));
     let by_node = [(4, vec![0, 1, 2, 3, 4]), (60, vec![0, 5, 6, 4])];
-    assert_eq!(told(plan.node_disjoint), Some(by_node));
-    let plan = plan_paths(&topology(7, &links), BULK, (0, 4), 1).unwrap();
-    assert!(plan.disjoint.is_some() && plan.node_disjoint.is_none());
+    assert_eq!(told(plan_node_disjoint(&both, BULK, (0, 4)).unwrap()), Some(by_node));
+    plan_node_disjoint(&both, BULK, (0, 7)).unwrap_err();
+    let cheap = topology(7, &links);
+    assert!(plan_paths(&cheap, BULK, (0, 4), 1).unwrap().disjoint.is_some());
+    assert_eq!(plan_node_disjoint(&cheap, BULK, (0, 4)), Ok(None));
 }
 
 #[test]

@@ -36,6 +36,28 @@ fn leaves(id: u64) -> bool {
     !id.div_ceil(3).is_multiple_of(3)
 }
 
+#[test]
+fn what_has_left_a_silent_lane_is_not_said_to_go_over_another_one() {
+    for leaves in [true, false] {
+        let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+        pair.run(millis(300));
+        for wire in pair.wires.values_mut() {
+            wire.is_silent = true;
+        }
+        pair.push(0, Bulk, Origin::Own, 1, 20_000).unwrap();
+        while !pair.ends[0].is_stalled() {
+            pair.step(true);
+        }
+        pair.ends[0].evacuate(|_| leaves);
+        let key = pair.key_of(1);
+        pair.wires.get_mut(&key).unwrap().is_silent = false;
+        pair.run(millis(150));
+        assert!(pair.saw(0, |event| matches!(event, LinkEvent::Heard { .. })));
+        let is_hedged = |event: &LinkEvent| matches!(event, LinkEvent::Hedged { .. });
+        assert_eq!(pair.saw(0, is_hedged), !leaves, "{:#?}", pair.events[0]);
+    }
+}
+
 /// What has left never comes over the link, what stays comes once, whether all lanes are lost or all
 /// are silent, and whether they come back or die.
 #[test]
