@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::link_faults::{World, sees};
+use crate::link_faults::World;
 use crate::namespaces::Fault;
-use crate::process::{Guarded, Node, Spec, wait_for};
-use crate::relay::{Passage, Relay};
+use crate::process::{Guarded, Node, wait_for};
+use crate::relay::Passage;
+use crate::stalls::pair_over_relay;
 
 const BOTTLENECK_MBIT: u32 = 10;
 /// Headers and TLS take a part of it. What its bucket has gathered while ends waited for their cores,
@@ -66,17 +67,7 @@ fn bandwidth_use_and_loss_are_those_of_the_link() {
 
 #[test]
 fn latency_is_that_of_the_way() {
-    let directory = tempfile::tempdir().unwrap();
-    let far = Spec::listening("b");
-    let relay = Relay::start(&far.listen, FAR);
-    let mut command = far.command(directory.path());
-    command.env("HAWSER_LANES__ADVERTISE", &relay.address);
-    let b = Node::start_with(directory.path(), &far, command);
-    b.run(&["mesh", "seed", "test"]).ok();
-    let a = Node::start(directory.path(), &Spec::dialling("a"));
-    let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
-    a.run(&["mesh", "join", &token]).ok();
-    wait_for("both nodes to see each other", || (sees(&a, "b") && sees(&b, "a")).then_some(()));
+    let (_directory, _relay, a, b) = pair_over_relay(FAR);
     let least_us = u64::try_from(FAR.delay.as_micros()).unwrap();
     wait_for("the latency to be announced", || {
         let way = announced(&b)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::link_faults::{Traffic, sees};
 use crate::link_mode::pair;
@@ -21,6 +22,22 @@ const FAR: Duration = Duration::from_millis(40);
 
 fn lanes(node: &Node) -> Vec<Value> {
     node.json(&["lane", "ls"]).as_array().unwrap().clone()
+}
+
+/// Two nodes that see each other; A dials B through a relay.
+pub(crate) fn pair_over_relay(passage: Passage) -> (TempDir, Relay, Node, Node) {
+    let directory = tempfile::tempdir().unwrap();
+    let far = Spec::listening("b");
+    let relay = Relay::start(&far.listen, passage);
+    let mut command = far.command(directory.path());
+    command.env("HAWSER_LANES__ADVERTISE", &relay.address);
+    let b = Node::start_with(directory.path(), &far, command);
+    b.run(&["mesh", "seed", "test"]).ok();
+    let a = Node::start(directory.path(), &Spec::dialling("a"));
+    let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
+    a.run(&["mesh", "join", &token]).ok();
+    await_link(&a, &b);
+    (directory, relay, a, b)
 }
 
 fn await_link(a: &Node, b: &Node) {
@@ -68,17 +85,7 @@ fn await_event(a: &Node, names: &[&str]) {
 
 #[test]
 fn unlike_lanes_and_one_that_stalls_cost_a_striped_stream_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let far = Spec::listening("b");
-    let relay = Relay::start(&far.listen, LANE);
-    let mut command = far.command(directory.path());
-    command.env("HAWSER_LANES__ADVERTISE", &relay.address);
-    let b = Node::start_with(directory.path(), &far, command);
-    b.run(&["mesh", "seed", "test"]).ok();
-    let a = Node::start(directory.path(), &Spec::dialling("a"));
-    let token = b.json(&["token", "issue"])["token"].as_str().unwrap().to_owned();
-    a.run(&["mesh", "join", &token]).ok();
-    await_link(&a, &b);
+    let (_directory, relay, a, b) = pair_over_relay(LANE);
     let opened = a.json(&["stream", "open", "s", "--to", "b", "--stripe"]);
     assert!(opened["pending_dst_nodes"].as_array().unwrap().is_empty(), "{opened}");
     let traffic = Traffic::start(&a, &b, LINE_BYTES, None);
