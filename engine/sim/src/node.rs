@@ -53,6 +53,8 @@ pub(crate) struct Node {
     rest: Option<Rest>,
     /// When it will be woken at the earliest.
     pub(crate) wake_at: Option<MonoTime>,
+    /// All times for which a wake is scheduled: one that was put off and is wanted again is there.
+    wakes: Vec<MonoTime>,
     /// Connections that it has dialled in this life.
     pub(crate) dials: u64,
     /// Lanes that were handed to it while it stood still.
@@ -78,6 +80,7 @@ impl Node {
             rounds: SendRounds::default(),
             rest: None,
             wake_at: None,
+            wakes: Vec::new(),
             dials: 0,
             handed: Vec::new(),
         }
@@ -274,7 +277,22 @@ impl Simulation {
             return;
         };
         let at = at.max(self.queue.now());
-        self.nodes[node].wake_at = Some(at);
-        self.queue.schedule(at, Event::Wake { node, at });
+        let state = &mut self.nodes[node];
+        state.wake_at = Some(at);
+        if !state.wakes.contains(&at) {
+            state.wakes.push(at);
+            self.queue.schedule(at, Event::Wake { node, at });
+        }
+    }
+
+    /// A wake that was scheduled for `at` comes; whether the node still waits for it.
+    pub(crate) fn handle_wake(&mut self, node: usize, at: MonoTime) -> bool {
+        let state = &mut self.nodes[node];
+        state.wakes.retain(|&wake| wake != at);
+        let is_wanted = state.wake_at == Some(at);
+        if is_wanted {
+            state.wake_at = None;
+        }
+        is_wanted
     }
 }

@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_secs(1);
 const STREAMS_REST: Duration = Duration::from_secs(11);
 /// Applications begin once the links are up and the streams known.
 const FIRST_PUBLISH: Duration = Duration::from_secs(1);
+/// So many minutes flows are compared with themselves while none is slow.
+const BASELINE_MINUTES: u64 = 5;
 /// Nothing fails so shortly before the end.
 pub(crate) const CALM_BEFORE_END: Duration = Duration::from_secs(1);
 
@@ -301,7 +303,7 @@ impl Simulation {
     pub fn run(mut self, minutes: u64) -> Result<Summary, Box<Failure>> {
         if let Some(unslowed) = self.unslowed.take() {
             let mut other = Self::as_is(*unslowed, self.seed);
-            other.load(minutes);
+            other.load(minutes.min(BASELINE_MINUTES));
             if let Some(violation) = other.violation.take() {
                 return Err(Box::new(other.failure(violation)));
             }
@@ -327,6 +329,9 @@ impl Simulation {
             self.run_until(minute_end(minute));
             if self.violation.is_none() {
                 self.check_minute(before);
+            }
+            if minute == minutes.min(BASELINE_MINUTES) {
+                self.check_isolation();
             }
         }
         if self.violation.is_none() {
@@ -405,11 +410,8 @@ impl Simulation {
     fn handle(&mut self, event: Event) {
         let node = match event {
             Event::Network(event) => return self.handle_network(event),
-            Event::Wake { node, at } if self.nodes[node].wake_at != Some(at) => return,
-            Event::Wake { node, .. } => {
-                self.nodes[node].wake_at = None;
-                node
-            }
+            Event::Wake { node, at } if !self.handle_wake(node, at) => return,
+            Event::Wake { node, .. } => node,
             Event::Publish { flow } => return self.handle_publish(flow),
             Event::Consume { flow } => return self.handle_consume(flow),
             Event::Probe { end } => return self.handle_probe(end),

@@ -79,6 +79,12 @@ const fn link(a: u16, b: u16, bulk_lanes: u16) -> LinkShape {
     }
 }
 
+/// The same over a longer way.
+fn far(link: LinkShape, delay_ms: u64) -> LinkShape {
+    let delay = Duration::from_millis(delay_ms);
+    LinkShape { path: PathShape { delay, ..link.path }, ..link }
+}
+
 fn flow(path: &[u16], pace: Pace, message_bytes: (u32, u32)) -> FlowShape {
     let (consume_every, striped, class) = (Duration::ZERO, false, TrafficClass::Bulk);
     let (path, tenant) = (path.to_vec(), 0);
@@ -190,8 +196,8 @@ pub fn mode_switch() -> World {
 /// Lanes come and go on both links of a path and none is lost: links keep the order of every stream.
 #[must_use]
 pub fn lane_changes() -> World {
-    let hop = |a, b| LinkShape { bytes_per_second: 1_000_000, ..link(a, b, 3) };
-    let paced = |path: &[u16]| flow(path, Pace::PerSecond(20), (1000, 8000));
+    let hop = |a, b| far(LinkShape { bytes_per_second: 250_000, ..link(a, b, 3) }, 10);
+    let paced = |path: &[u16]| flow(path, Pace::PerSecond(5), (1000, 8000));
     World {
         name: "lane-changes",
         about: "lanes come and go, none is lost, and links keep the order of streams",
@@ -248,12 +254,12 @@ pub fn silence() -> World {
 #[must_use]
 pub fn lane_loss() -> World {
     let kinds = [(FaultKind::LaneReset, 3), (FaultKind::LaneFinish, 1)];
-    let fast = |a, b| LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) };
+    let slow = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) }, 20);
     World {
         name: "lane-loss",
         about: "lanes are lost under load, and no byte goes twice from end to end",
         nodes: 3,
-        links: vec![fast(0, 1), fast(1, 2)],
+        links: vec![slow(0, 1), slow(1, 2)],
         flows: vec![
             flow(&[0, 1, 2], Pace::Saturating, (4000, 4000)),
             flow(&[2, 1, 0], Pace::PerSecond(8), (16, 4000)),
@@ -291,9 +297,9 @@ pub fn striped() -> World {
     let mut world = two_nodes("striped", about, 4, faults(6, &kinds));
     let stripe = |flow: FlowShape| FlowShape { striped: true, ..flow };
     world.flows.extend([
-        stripe(flow(&[0, 1], Pace::PerSecond(20), (10_000, 60_000))),
-        stripe(flow(&[1, 0], Pace::PerSecond(10), (16, 60_000))),
-        stripe(flow(&[0, 1], Pace::PerSecond(2), (100, 200_000))),
+        stripe(flow(&[0, 1], Pace::PerSecond(10), (10_000, 60_000))),
+        stripe(flow(&[1, 0], Pace::PerSecond(5), (16, 60_000))),
+        stripe(flow(&[0, 1], Pace::PerSecond(1), (100, 200_000))),
     ]);
     world
 }
@@ -302,11 +308,7 @@ pub fn striped() -> World {
 #[must_use]
 pub fn striped_relay() -> World {
     use FaultKind::{LaneReset, LaneSilence, LinkReset, ModeSwitch};
-    let hop = |a, b| {
-        let mut shape = link(a, b, 3);
-        shape.bytes_per_second = 125_000;
-        shape
-    };
+    let hop = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 3) }, 20);
     let mut filling = flow(&[0, 1, 2], Pace::Saturating, (4000, 4000));
     filling.striped = true;
     World {
@@ -375,8 +377,16 @@ pub fn saturated_pair() -> World {
 #[must_use]
 pub fn saturated_collapsed() -> World {
     let about = "bulk fills one lane of 10 Mbit/s, control passes in time";
-    let control_within = Duration::from_micros(3500 + 25_000);
-    full_link("saturated-collapsed", about, (0, 1_250_000), control_within)
+    let control_within = Duration::from_micros(6500 + 25_000);
+    further(full_link("saturated-collapsed", about, (0, 1_250_000), control_within), 5)
+}
+
+/// Its links lead over a longer way.
+fn further(mut world: World, delay_ms: u64) -> World {
+    for link in &mut world.links {
+        *link = far(*link, delay_ms);
+    }
+    world
 }
 
 /// The same over a link so slow that little of anything is much of it: heartbeats must pass, too.
@@ -427,13 +437,13 @@ fn full_link(
 #[must_use]
 pub fn busy_hosts() -> World {
     let near =
-        |a, b| LinkShape { bytes_per_second: 2_500_000, path: path(25, 10), ..link(a, b, 1) };
+        |a, b| LinkShape { bytes_per_second: 1_250_000, path: path(25, 10), ..link(a, b, 1) };
     let mut world = World {
         name: "busy-hosts",
         about: "nodes wait for their cores again and again, links carry what is left",
         nodes: 3,
         links: vec![near(0, 1), near(1, 2)],
-        flows: vec![flow(&[0, 1, 2], Pace::Saturating, (60_000, 60_000))],
+        flows: vec![flow(&[0, 1, 2], Pace::Saturating, (30_000, 30_000))],
         link: marking_link(),
         delivery: DeliveryLimits::default(),
         memory_bytes: 512 << 20,
@@ -453,11 +463,7 @@ fn full_ring(
     bytes: (u32, u32),
     expect: Expectation,
 ) -> World {
-    let ring = |a, b| {
-        let mut shape = link(a, b, 1);
-        shape.bytes_per_second = 32_000;
-        shape
-    };
+    let ring = |a, b| far(LinkShape { bytes_per_second: 32_000, ..link(a, b, 1) }, 40);
     let full = |path: &[u16]| flow(path, Pace::Saturating, bytes);
     World {
         name,
@@ -505,11 +511,7 @@ pub fn fair_ring() -> World {
 
 /// Two sources, a relay that both use, two destinations; the first flow's way can be made slow.
 fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> World {
-    let spoke = |a, b| {
-        let mut shape = link(a, b, 1);
-        shape.bytes_per_second = 80_000;
-        shape
-    };
+    let spoke = |a, b| far(LinkShape { bytes_per_second: 80_000, ..link(a, b, 1) }, 15);
     let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
     World {
         name,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hawser_wire::TrafficClass;
 
 use super::{
-    MEMORY_BYTES, faults, flow, full_link, limits, link, link_config, marking_link, path_window,
-    priority,
+    MEMORY_BYTES, far, faults, flow, full_link, further, limits, link, link_config, marking_link,
+    path_window, priority,
 };
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
@@ -45,8 +45,10 @@ fn slow_pieces(name: &'static str, about: &'static str, bulk_lanes: u16) -> Worl
     if bulk_lanes > 0 {
         kinds.push((ModeSwitch, 3));
     }
-    let slow =
-        |a, b| LinkShape { bytes_per_second: 125_000, shared: true, ..link(a, b, bulk_lanes) };
+    let slow = |a, b| {
+        let slow = LinkShape { bytes_per_second: 125_000, shared: true, ..link(a, b, bulk_lanes) };
+        far(slow, 10)
+    };
     let long = |path: &[u16], rate| flow(path, Pace::PerSecond(rate), (4000, 60_000));
     World {
         name,
@@ -87,8 +89,9 @@ pub fn saturated_priority_collapsed() -> World {
 }
 
 fn full_of_both(name: &'static str, about: &'static str, bulk_lanes: u16) -> World {
-    let control_within = Duration::from_micros(3500 + 25_000);
-    let mut world = full_link(name, about, (bulk_lanes, 1_250_000), control_within);
+    let control_within = Duration::from_micros(11_500 + 25_000);
+    let world = full_link(name, about, (bulk_lanes, 1_250_000), control_within);
+    let mut world = further(world, 10);
     for flow in world.flows.iter_mut().step_by(2) {
         flow.class = TrafficClass::Priority;
     }
@@ -102,7 +105,8 @@ fn full_of_both(name: &'static str, about: &'static str, bulk_lanes: u16) -> Wor
 /// Priority through a relay beside bulk that fills both links.
 #[must_use]
 pub fn priority_relay() -> World {
-    let hop = |a, b| LinkShape { bytes_per_second: 1_250_000, shared: true, ..link(a, b, 1) };
+    let hop =
+        |a, b| far(LinkShape { bytes_per_second: 1_250_000, shared: true, ..link(a, b, 1) }, 5);
     let bulk = |path: &[u16]| flow(path, Pace::Saturating, (60_000, 60_000));
     World {
         name: "priority-relay",

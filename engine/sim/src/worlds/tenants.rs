@@ -1,6 +1,6 @@
 //! Worlds about tenants that share what is too little for them.
 
-use super::{faults, flow, limits, link, marking_link, path_window};
+use super::{far, faults, flow, limits, link, marking_link, path_window};
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
 /// Of one stream and of eight, on one path behind whose first link it is narrow: the path's window is
@@ -19,10 +19,9 @@ pub fn tenants_first_link() -> World {
 }
 
 fn shared(name: &'static str, about: &'static str, speeds: &[u64]) -> World {
-    let hop = |(from, &bytes_per_second): (u16, &u64)| LinkShape {
-        bytes_per_second,
-        shared: true,
-        ..link(from, from.saturating_add(1), 1)
+    let hop = |(from, &bytes_per_second): (u16, &u64)| {
+        let near = link(from, from.saturating_add(1), 1);
+        far(LinkShape { bytes_per_second, shared: true, ..near }, 10)
     };
     let links: Vec<LinkShape> = (0..).zip(speeds).map(hop).collect();
     let path: Vec<u16> = (0..).take(links.len().saturating_add(1)).collect();
