@@ -103,18 +103,26 @@ struct Probe {
 /// A probe is over when so many samples in a row have shown no shorter round trip.
 const LEVEL_SAMPLES: u8 = 3;
 
-/// What may be in flight beside what the round trips hold, as time at the link's rate: threads of both
-/// ends take turns on their cores. On a slow link it stands in the queue of the bottleneck, before
-/// control, and is short; where the ends are the bottleneck it waits for their threads.
+/// What may be in flight beside what the round trips hold, as time at the link's rate: what comes to a
+/// bottleneck waits for the packet that is on its wire, and threads of both ends take turns.
 fn slack_at(rate: u64) -> Duration {
+    let packet = Duration::from_nanos(PACKET_NANO_BYTES.checked_div(rate).unwrap_or(0));
+    turns_at(rate).saturating_add(packet).min(SLACK_MAX)
+}
+
+/// What of it is for the turns of threads on their cores. On a slow link it stands in the queue of the
+/// bottleneck, before control, and is short; where the ends are the bottleneck it waits for their threads.
+fn turns_at(rate: u64) -> Duration {
     let more = Duration::from_nanos(rate.checked_div(SLACK_RATE_PER_NANO).unwrap_or(0));
     SLACK_MIN.saturating_add(more).min(SLACK_MAX)
 }
 
-const SLACK_MIN: Duration = Duration::from_micros(1250);
+const SLACK_MIN: Duration = Duration::from_micros(650);
 const SLACK_MAX: Duration = Duration::from_millis(10);
 /// Bytes per second for each nanosecond more: a millisecond for 125 MB/s.
 const SLACK_RATE_PER_NANO: u64 = 125;
+/// A packet of most paths, in bytes, times the nanoseconds of a second.
+const PACKET_NANO_BYTES: u64 = 1500 * 1_000_000_000;
 
 /// Data and its acknowledgement are handled in three turns, of the peer, of its timer for
 /// acknowledgements and of this end, and a turn's wait is as often above its mean as below.
@@ -271,8 +279,9 @@ impl DeliveryRate {
             self.set_min_rtt(now, sample);
             return;
         };
-        // Half a round trip and the slack stand in the queue of either direction.
-        let queues = slack_at(self.rate()).saturating_mul(2).saturating_add(least);
+        // Half a round trip and the slack stand in the queue of either direction. Packets do not count: the
+        // less the rate shows, the more they would explain.
+        let queues = turns_at(self.rate()).saturating_mul(2).saturating_add(least);
         if sample <= near(least.saturating_add(queues)) {
             self.explained_at = now;
         }

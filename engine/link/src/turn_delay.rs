@@ -19,8 +19,8 @@ pub(crate) struct TurnDelay {
 /// An end that is late by more does not wait for its core: its host stood still.
 const SAMPLE_MAX: Duration = Duration::from_millis(50);
 
-/// What is no more is no waiting: timers are as exact as that.
-const TOLERANCE: Duration = Duration::from_millis(1);
+/// What is no more is no waiting: timers, and the way to a thread that sleeps, are as exact as that.
+const TOLERANCE: Duration = Duration::from_micros(250);
 
 impl TurnDelay {
     /// A tick is handled so late. What the peer is to be told, if anything.
@@ -62,12 +62,12 @@ mod tests {
     fn who_waits_for_its_core_says_so_and_says_when_it_is_over() {
         let mut delay = TurnDelay::default();
         for _ in 0..100 {
-            assert_eq!(delay.handle_tick(Duration::from_micros(900)), None);
+            assert_eq!(delay.handle_tick(Duration::from_micros(250)), None);
         }
         let told: Vec<_> = (0..40).filter_map(|_| delay.handle_tick(ms(10))).collect();
         assert!(told.is_sorted() && told.last().is_some_and(|&last| last > ms(9)), "{told:?}");
         let told: Vec<_> = (0..100).filter_map(|_| delay.handle_tick(ms(0))).collect();
-        assert!(told.len() < 30 && told.last().is_some_and(|&last| last < TOLERANCE), "{told:?}");
+        assert!(told.len() < 40 && told.last().is_some_and(|&last| last < TOLERANCE), "{told:?}");
         assert_eq!(delay.handle_tick(ms(0)), None);
     }
 

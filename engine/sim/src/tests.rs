@@ -210,7 +210,7 @@ fn a_slow_link_that_all_share_is_noticed() {
 #[test]
 fn a_flow_that_gets_less_than_its_links_carry_is_noticed() {
     let mut world = busy_hosts();
-    world.delivery.window_bytes = 64 << 10;
+    world.delivery.window_bytes = 32 << 10;
     check_world(world, Property::Throughput);
 }
 

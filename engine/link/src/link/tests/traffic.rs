@@ -283,7 +283,8 @@ fn a_lane_that_is_closed_on_purpose_loses_nothing_and_is_not_wanted_back() {
 fn each_end_hears_how_long_the_other_waits_for_its_core() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
     pair.run(Duration::from_secs(1));
-    assert_eq!(pair.ends[0].turn_delay.both(), Duration::ZERO);
+    let few = pair.ends[0].turn_delay.both();
+    assert!(few < Duration::from_micros(50), "{few:?}");
     let tick = LinkConfig::default().tick;
     for _ in 0..30 {
         // Both tick in the step in which they run again.
