@@ -257,12 +257,14 @@ impl Batch {
         rest
     }
 
-    /// The batch with plain frames in place of striped ones.
+    /// The batch with plain frames in place of striped ones. What only begins a channel, without a
+    /// record, is no frame without its stamp.
     pub(crate) fn unstamped(self, pool: &mut BufferPool) -> Self {
         let mut plain = Self::new(pool.take(), self.class);
         let frames = self.frames();
         let frames = FrameIter::new(&frames).map_while(Result::ok);
-        for frame in frames.filter_map(|frame| frame.unstamped().ok()) {
+        let unstamped = frames.filter_map(|frame| frame.unstamped().ok());
+        for frame in unstamped.filter(|frame| !frame.body.is_empty()) {
             plain.push(&frame);
         }
         plain.gone = self.gone;

@@ -219,9 +219,13 @@ const ALL: u64 = 7;
 const SOME: u64 = 8;
 const NONE: u64 = 9;
 
+fn stream_of(frame: &FrameRef<'_>) -> u64 {
+    u64::from_le_bytes(*frame.body[8..].first_chunk().unwrap())
+}
+
 fn leaves_striped(frame: &FrameRef<'_>, from: u64) -> bool {
     assert_eq!(frame.header.kind, FrameKind::Record, "without its stamp");
-    match u64::from_le_bytes(*frame.body[8..].first_chunk().unwrap()) {
+    match stream_of(frame) {
         ALL => true,
         SOME => id_of(frame) >= from || id_of(frame).is_multiple_of(4),
         _ => false,
@@ -328,4 +332,81 @@ fn nothing_of_a_striped_stream_waits_for_what_has_left() {
         };
         assert!(!(0..2).any(|end| pair.saw(end, is_bad)));
     }
+}
+
+/// All that is in flight over the lanes that are up is lost, and so are they.
+fn lose_all(pair: &mut Pair) {
+    for key in pair.wires.keys().copied().collect::<Vec<_>>() {
+        pair.cut(key, [Some(0), Some(0)]);
+    }
+    pair.step(true);
+    assert!(pair.ends.iter().all(|end| !end.is_up()));
+}
+
+/// Brings up all lanes of a link that has none; nothing is wrong with what comes over them.
+fn reconnect(pair: &mut Pair) {
+    for lane in 0..6 {
+        pair.connect(LaneId(lane), class_of(lane), 1);
+    }
+    pair.settle(5);
+    pair.run(millis(300));
+    assert_eq!(pair.violations, []);
+    assert_eq!(pair.ends[1].status().reorder_bytes, 0);
+}
+
+/// A striped stream begins anew on a link without a lane: the first frame of its channel, without a
+/// record, waits for one.
+fn begun_anew() -> Pair {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    pair.redials = false;
+    pair.may_reorder = true;
+    load_striped(&mut pair, 5);
+    lose_all(&mut pair);
+    pair.ends[0].evacuate(|frame| leaves_striped(frame, 0));
+    pair.step(true);
+    assert!(!pair.rerouted[0].is_empty());
+    pair
+}
+
+#[test]
+fn a_channel_that_begins_anew_twice_leaves_no_frame_without_a_record() {
+    let mut pair = begun_anew();
+    pair.connect(LaneId(2), Bulk, 0);
+    load_striped(&mut pair, 1);
+    lose_all(&mut pair);
+    pair.ends[0].evacuate(|frame| leaves_striped(frame, 0));
+    pair.step(true);
+    reconnect(&mut pair);
+    load_striped(&mut pair, 20);
+    pair.settle(5);
+    assert_eq!(pair.violations, []);
+}
+
+#[test]
+fn a_channel_that_begins_anew_twice_on_silent_lanes_leaves_no_frame_without_a_record() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
+    pair.run(millis(300));
+    pair.redials = false;
+    pair.may_reorder = true;
+    load_striped(&mut pair, 5);
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = true;
+    }
+    while pair.ends[0].is_usable() {
+        pair.step(true);
+    }
+    for other in [ALL, SOME] {
+        // There are other routes, a second time.
+        load_striped(&mut pair, 2);
+        let takes = |frame: &FrameRef<'_>| leaves_striped(frame, 0) && stream_of(frame) == other;
+        pair.ends[0].evacuate(takes);
+    }
+    load_striped(&mut pair, 2);
+    pair.ends[0].evacuate(|frame| leaves_striped(frame, 0));
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = false;
+    }
+    pair.settle(5);
+    pair.run(millis(300));
+    assert_eq!(pair.violations, []);
 }
