@@ -212,6 +212,8 @@ impl Batch {
                 copy.push(&frame);
             }
         }
+        // Also if that frame has been acknowledged: a stripe channel knows the batch by it.
+        copy.lowest = self.lowest;
         copy
     }
 

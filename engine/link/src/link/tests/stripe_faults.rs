@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hawser_wire::{
-    BatchWriter, CloseReason, FrameFlags, FrameIter, FrameKind, LaneAck, LaneAckEntry,
+    BatchWriter, CloseReason, FrameFlags, FrameHeader, FrameIter, FrameKind, LaneAck, LaneAckEntry,
     LaneFragment, LaneId, LinkSequence, STRIPE_WINDOW_FRAMES, StripeStamp, TrafficClass,
 };
 
@@ -335,4 +335,42 @@ fn a_tenant_has_one_quota_for_striped_streams_and_others() {
         push(1, 60_000).unwrap();
         pair.settle(5);
     }
+}
+
+/// The peer takes a part of a batch and refuses the next frame; what is left of the batch goes over a lane
+/// that falls silent, and a copy of that over another one.
+#[test]
+fn a_channel_knows_the_copy_of_what_was_left_of_its_batch() {
+    let config = LinkConfig { in_flight_floor_bytes: 1 << 20, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 5);
+    pair.run(Duration::from_millis(300));
+    pair.push_striped(0, Origin::Own, STREAM, 300).unwrap();
+    pair.settle(1);
+    for _ in 0..10 {
+        pair.push_striped(0, Origin::Own, STREAM, 300).unwrap();
+    }
+    let key = pair.key_of(2);
+    let message = pair.ends[0].poll_transmit(pair.now, key).unwrap().frames.concat();
+    let frames: Vec<_> = FrameIter::new(&message).map(Result::unwrap).collect();
+    assert_eq!(frames.len(), 10);
+    let taken: usize = frames[..5].iter().map(|f| f.body.len() + FrameHeader::LEN).sum();
+    let mut refused = message[..taken].to_vec();
+    let ahead = stamp(0, 1, 2 * STRIPE_WINDOW_FRAMES).encode();
+    let (kind, sequence) = (FrameKind::StripedRecord, LinkSequence(1000));
+    BatchWriter::new(&mut refused).frame(kind, Bulk, sequence, &[&ahead, &[7; 30]]).unwrap();
+    pair.handle_message(1, key, &refused);
+    let found: Vec<CloseReason> = pair.violations.iter().map(LinkViolation::close_reason).collect();
+    assert_eq!(found, [CloseReason::ReorderOverrun]);
+    let is_down = |event: &LinkEvent| matches!(event, LinkEvent::Requeued { frames: 5, .. });
+    while !pair.saw(0, is_down) {
+        pair.step(true);
+    }
+    let heir = pair.ends[0].lanes().find(|lane| lane.class == Bulk && lane.unacked_frames == 5);
+    pair.wires.get_mut(&heir.unwrap().key).unwrap().is_silent = true;
+    pair.run(Duration::from_millis(400));
+    assert!(pair.saw(0, |event| matches!(event, LinkEvent::Hedged { frames: 5, .. })));
+    pair.settle(1);
+    // A stream that sends nothing has no channel, once all that it has sent is acknowledged.
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.ends[0].status().striped_streams, 0);
 }
