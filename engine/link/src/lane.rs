@@ -76,7 +76,7 @@ pub(crate) struct Lane {
     /// It may have something to write.
     pub(crate) wanted: bool,
     pub(crate) quiet: bool,
-    /// It is to be closed once nothing is in flight over it.
+    /// It is to be closed once nothing is in flight over it, and another lane carries what there is.
     pub(crate) draining: Option<CloseReason>,
     /// When that was decided, or when the peer last sent something over it that counts.
     pub(crate) draining_since: MonoTime,
@@ -125,9 +125,14 @@ impl Lane {
         }
     }
 
-    /// New frames may be placed on it.
+    /// This side does not want to close it.
     pub(crate) const fn is_open(&self) -> bool {
         self.draining.is_none()
+    }
+
+    /// Neither side wants to close it.
+    pub(crate) const fn stays(&self) -> bool {
+        self.is_open() && self.leaves_since.is_none()
     }
 
     /// It is to be closed, and the peer was told.
@@ -141,11 +146,12 @@ impl Lane {
     }
 
     /// Nothing is in flight over it, and both sides have said that they send nothing more; one that does
-    /// not say so is waited for until nothing has come for as long as `patience`.
+    /// not say so is waited for until nothing has come for as long as `patience`. One that carries
+    /// something, as no other can, goes on.
     pub(crate) fn is_drained(&self, now: MonoTime, patience: Duration) -> bool {
         let is_late = self.draining_since.saturating_add(patience) <= now;
         let is_over = is_late || self.peer_classes.is_empty();
-        is_over && self.unacked.is_empty() && !self.has_queued()
+        is_over && self.carries.is_empty() && self.unacked.is_empty() && !self.has_queued()
     }
 
     /// Queues a frame of the link itself; heartbeats, and what answers the peer, are left out if too

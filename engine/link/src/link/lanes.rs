@@ -70,7 +70,6 @@ impl VirtualLink {
         self.greet_with_counts(key);
         self.events.push_back(LinkEvent::LaneUp { key, id: offer.id(), class: offer.class });
         self.place();
-        self.requeue_orphans();
         self.update_bound();
         Ok(())
     }
@@ -94,7 +93,7 @@ impl VirtualLink {
         let Some(at) = self.position(key) else { return };
         let Some(lane) = self.lanes.get(at) else { return };
         // One that either side wanted to close is not missed, unless it is needed again or was the last.
-        let is_missed = lane.returns || lane.is_open() && lane.leaves_since.is_none();
+        let is_missed = lane.returns || lane.stays();
         let id = lane.id.lane;
         self.depart(now, key, why);
         self.probe(now);
@@ -114,7 +113,8 @@ impl VirtualLink {
     fn want_lane(&mut self, lane: LaneId) {
         let known = self.known_lanes.iter().find(|(known, _)| *known == lane);
         // One lane is all that a collapsed link needs.
-        let needless = self.mode.mode() == LinkMode::Collapsed && !self.lanes.is_empty();
+        let needless =
+            self.mode.mode() == LinkMode::Collapsed && self.lanes.iter().any(Lane::stays);
         if let Some(&(lane, class)) = known
             && !needless
         {
@@ -239,10 +239,13 @@ impl VirtualLink {
 
     /// Decides anew which lane carries which class: each class the lane made for it, else the one made
     /// for the nearest; bulk all lanes made for it. A lane that is silent, or that either side wants to
-    /// close, carries nothing while another can.
+    /// close, carries nothing while another can. What waited for any lane goes to one.
     pub(super) fn place(&mut self) {
         let before = self.carrier(TrafficClass::Control).map(|lane| lane.key);
         self.place_classes();
+        if self.carries {
+            self.requeue_orphans();
+        }
         if self.carrier(TrafficClass::Control).map(|lane| lane.key) != before {
             // What was said over the lane that carried acknowledgements may never be heard.
             self.ack_whole = true;
@@ -254,15 +257,8 @@ impl VirtualLink {
     }
 
     fn place_classes(&mut self) {
-        let rank = |lane: &Lane| match (lane.quiet, lane.leaves_since.is_some()) {
-            (false, false) => 3,
-            (false, true) if !lane.has_said_last() => 2,
-            // The peer was told that nothing more comes: it may have closed it by now.
-            (false, true) => 1,
-            (true, _) => 0,
-        };
-        let best = self.lanes.iter().filter(|lane| lane.is_open()).map(rank).max();
-        let usable = |lane: &Lane| lane.is_open() && Some(rank(lane)) == best;
+        let best = self.lanes.iter().map(rank).max();
+        let usable = |lane: &Lane| Some(rank(lane)) == best;
         let open: Vec<(LaneId, TrafficClass)> = self
             .lanes
             .iter()
@@ -363,5 +359,17 @@ impl VirtualLink {
             self.alone_since = Some(now);
             self.release_held();
         }
+    }
+}
+
+/// Who carries something: the lanes for which this is the highest.
+fn rank(lane: &Lane) -> u8 {
+    match (lane.quiet, lane.stays(), lane.has_said_last()) {
+        (false, true, _) => 5,
+        (false, false, false) if lane.is_open() => 4,
+        (false, false, false) => 3,
+        // The peer was told that nothing more comes: it may have closed it by now.
+        (false, false, true) => 2,
+        (true, ..) => u8::from(lane.is_open()),
     }
 }

@@ -1,5 +1,6 @@
 //! Two machines over connections that fail.
 
+mod collapsed;
 mod evacuation;
 mod faults;
 mod misbehaviour;

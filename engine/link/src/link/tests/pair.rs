@@ -307,6 +307,12 @@ impl Pair {
             }
             self.obey(end);
             self.flush(end);
+            let link = &self.ends[end];
+            assert_eq!(
+                link.is_up(),
+                !link.lanes.is_empty(),
+                "a lane is there, and carries nothing"
+            );
         }
     }
 
