@@ -27,6 +27,8 @@ pub struct Batch {
     counted_bytes: u64,
     /// No counted frame has a lower link sequence; `u64::MAX` if there is none.
     lowest: u64,
+    /// No counted frame has a higher one; 0 if there is none.
+    highest: u64,
     class: TrafficClass,
     /// All frames are of this epoch of a stripe channel.
     stripe: Option<u32>,
@@ -45,6 +47,7 @@ impl Batch {
             counted: 0,
             counted_bytes: 0,
             lowest: u64::MAX,
+            highest: 0,
             class,
             stripe: None,
             gone: Vec::new(),
@@ -123,6 +126,10 @@ impl Batch {
         self.lowest
     }
 
+    pub(crate) const fn highest(&self) -> u64 {
+        self.highest
+    }
+
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
@@ -136,6 +143,7 @@ impl Batch {
         self.counted = self.counted.saturating_add(other.counted);
         self.counted_bytes = self.counted_bytes.saturating_add(other.counted_bytes);
         self.lowest = self.lowest.min(other.lowest);
+        self.highest = self.highest.max(other.highest);
         self.gone.extend(other.gone);
         self.gone.sort_unstable();
         (at, other.bytes)
@@ -146,10 +154,11 @@ impl Batch {
         self.bytes.capacity().saturating_sub(self.bytes.len()) >= bytes
     }
 
-    /// Leaves out the first `frames` counted frames and what stands between them.
-    pub(crate) fn skip_counted(&mut self, frames: u64) {
+    /// Leaves out the first `frames` counted frames and what stands between them; the highest link
+    /// sequence among those, or 0.
+    pub(crate) fn skip_counted(&mut self, frames: u64) -> u64 {
         self.own();
-        let (mut left, mut skipped_bytes) = (frames, 0_usize);
+        let (mut left, mut skipped_bytes, mut highest) = (frames, 0_usize, 0);
         let (mut start, mut count) = (self.start, self.count);
         for frame in FrameIter::new(&self.frames()) {
             if left == 0 {
@@ -161,12 +170,14 @@ impl Batch {
             count = count.saturating_sub(1);
             if frame.header.link_sequence.0 != 0 {
                 left = left.saturating_sub(1);
+                highest = frame.header.link_sequence.0.max(highest);
                 skipped_bytes = skipped_bytes.saturating_add(len);
             }
         }
         (self.start, self.count) = (start, count);
         self.counted = self.counted.saturating_sub(frames.saturating_sub(left));
         self.counted_bytes = self.counted_bytes.saturating_sub(wide(skipped_bytes));
+        highest
     }
 
     /// Appends a body behind its header: its end by reference, if copying it costs more.
@@ -196,6 +207,7 @@ impl Batch {
             self.counted = self.counted.saturating_add(1);
             self.counted_bytes = self.counted_bytes.saturating_add(wide(len));
             self.lowest = self.lowest.min(sequence);
+            self.highest = self.highest.max(sequence);
         }
     }
 
@@ -381,6 +393,7 @@ impl BatchFifo {
             batch.counted = batch.counted.saturating_add(1);
             batch.counted_bytes = batch.counted_bytes.saturating_add(wide(len));
             batch.lowest = batch.lowest.min(sequence);
+            batch.highest = batch.highest.max(sequence);
         }
         self.bytes = self.bytes.saturating_add(len);
         true

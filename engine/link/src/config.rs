@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use hawser_wire::{DATAGRAM_BYTES_MAX, HOPS_MAX, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES};
+use hawser_wire::{
+    DATAGRAM_BYTES_MAX, HOPS_MAX, LINK_SEQUENCE_WINDOW, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES,
+};
 
 /// What a [`crate::VirtualLink`] keeps to. The defaults are the design's numbers.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,9 @@ pub struct LinkConfig {
     pub in_flight_floor_bytes: u64,
     /// Most lane credit granted ahead of what was received.
     pub credit_bytes_max: u64,
+    /// Link sequences in flight span less than this, and the next is so far ahead at most of the highest
+    /// that the peer has; at most [`LINK_SEQUENCE_WINDOW`], which the peer takes.
+    pub sequence_window: u64,
     /// Bytes of one striped stream that may be sent beyond the first frame that is not acknowledged; at
     /// most [`STRIPE_WINDOW_BYTES`], which the peer takes.
     pub stripe_bytes: u64,
@@ -88,6 +93,7 @@ impl Default for LinkConfig {
             control_frame_bytes_max: DATAGRAM_BYTES_MAX + 64 + HOPS_MAX * 5,
             in_flight_floor_bytes: 2 << 10,
             credit_bytes_max: 64 << 20,
+            sequence_window: LINK_SEQUENCE_WINDOW,
             stripe_bytes: STRIPE_WINDOW_BYTES,
             stripe_frames: STRIPE_WINDOW_FRAMES,
             stripe_gap_max: Duration::from_secs(15),

@@ -5,7 +5,8 @@ const WORD_BITS: u64 = 64;
 /// Which link sequences have arrived, over the newest [`LINK_SEQUENCE_WINDOW`]: a frame that was sent
 /// over two lanes is taken once (as the anti-replay window of RFC 4303 §3.4.3).
 ///
-/// The sender keeps what is in flight within the window, so that whatever stands behind it arrived.
+/// The sender keeps what is in flight within the window, so that whatever stands behind it arrived or
+/// will not come.
 #[derive(Debug, Default)]
 pub(crate) struct DuplicateWindow {
     /// A bit per sequence, in a ring; empty until the first arrives.
@@ -42,6 +43,12 @@ impl DuplicateWindow {
         let word = self.words.get(word_of(sequence)).copied().unwrap_or(u64::MAX);
         let seen = word & (1_u64 << (sequence & 63)) != 0;
         if is_old || seen { Arrival::Duplicate } else { Arrival::Fresh }
+    }
+
+    /// The highest that has arrived, if any has.
+    #[cfg(test)]
+    pub(crate) fn highest(&self) -> Option<u64> {
+        (!self.words.is_empty()).then_some(self.highest)
     }
 
     /// Takes a sequence.

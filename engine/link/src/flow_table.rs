@@ -98,6 +98,12 @@ impl FlowTable {
         }
     }
 
+    /// Nothing waits or is in flight, and sequences are given out anew: nobody waits for an earlier one.
+    pub(crate) fn handle_renumbered(&mut self) {
+        self.pins.iter_mut().for_each(|pin| pin.last = 0);
+        self.moves.iter_mut().for_each(|found| (found.last, found.newest) = (0, 0));
+    }
+
     pub(crate) fn move_of(&self, bucket: Bucket) -> Option<usize> {
         self.moves.iter().position(|other| other.bucket == bucket)
     }

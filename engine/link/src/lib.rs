@@ -34,6 +34,7 @@ mod lane_policy;
 mod link;
 mod mode;
 mod origin;
+mod peer_sequences;
 mod placement;
 mod proportion;
 mod rate_maximum;

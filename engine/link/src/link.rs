@@ -40,6 +40,7 @@ use crate::event::{LinkEvent, WakeReason};
 use crate::flow_table::FlowTable;
 use crate::lane::Lane;
 use crate::mode::ModeAgreement;
+use crate::peer_sequences::PeerSequences;
 use crate::reassembly::{Reassembly, ReorderLimits};
 use crate::striping::Striping;
 use crate::turn_delay::TurnDelay;
@@ -92,6 +93,7 @@ pub struct VirtualLink {
     next_sequence: u64,
     /// No counted frame that waits or is in flight has a lower link sequence.
     lowest_sequence: u64,
+    peer_sequences: PeerSequences,
     pool: BufferPool,
     rate: DeliveryRate,
     turn_delay: TurnDelay,
@@ -156,6 +158,7 @@ impl VirtualLink {
             orphans: VecDeque::new(),
             next_sequence: 1,
             lowest_sequence: 1,
+            peer_sequences: PeerSequences::default(),
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
             turn_delay: TurnDelay::default(),

@@ -46,6 +46,8 @@ pub(crate) struct UnackedWindow {
     sent: u64,
     acked: u64,
     acked_bytes: u64,
+    /// The highest link sequence that was acknowledged since it was taken, of batches that were whole.
+    acked_sequence: u64,
     backing_bytes: usize,
     /// In flight, by class.
     class_bytes: [u64; 3],
@@ -76,6 +78,22 @@ impl UnackedWindow {
     /// Of batches that were acknowledged whole.
     pub(crate) const fn acked_bytes(&self) -> u64 {
         self.acked_bytes
+    }
+
+    /// The highest link sequence that was acknowledged since the last call, or 0: of batches that were
+    /// whole, and at the end of the connection of the last one, too.
+    pub(crate) const fn take_acked_sequence(&mut self) -> u64 {
+        std::mem::replace(&mut self.acked_sequence, 0)
+    }
+
+    /// No link sequence in flight is higher.
+    pub(crate) fn highest(&self) -> u64 {
+        self.batches.iter().map(|sent| sent.batch.highest()).max().unwrap_or(0)
+    }
+
+    /// No counted frame is in flight.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.batches.back().is_none_or(|last| last.end <= self.acked)
     }
 
     /// Memory held, by backing buffers.
@@ -225,6 +243,7 @@ impl UnackedWindow {
         while self.batches.front().is_some_and(|sent| sent.end <= count) {
             let Some(sent) = self.pop_front() else { break };
             released.bytes = released.bytes.saturating_add(sent.bytes);
+            self.acked_sequence = self.acked_sequence.max(sent.batch.highest());
             released.newest = Some((sent.sent_at, sent.snapshot));
             let acked_bytes = self.acked_bytes.saturating_add(released.bytes);
             released.bytes_since = acked_bytes.saturating_sub(sent.acked_bytes_before);
@@ -300,7 +319,8 @@ impl UnackedWindow {
             }
             if !split {
                 let begin = end.saturating_sub(batch.counted());
-                batch.skip_counted(count.saturating_sub(begin));
+                let skipped = batch.skip_counted(count.saturating_sub(begin));
+                self.acked_sequence = self.acked_sequence.max(skipped);
             }
             let batch = batch.without_gone(pool);
             if batch.len() > 0 {

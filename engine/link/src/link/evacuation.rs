@@ -79,6 +79,8 @@ impl VirtualLink {
         if over.is_empty() {
             return;
         }
+        // Now, as what is taken out below is not found where it waits.
+        self.lowest_sequence = self.find_lowest_sequence();
         let mut is_over = |frame: &FrameRef<'_>| {
             frame.header.kind == FrameKind::StripedRecord
                 && StripeStamp::decode(&frame.body)
@@ -109,14 +111,15 @@ impl VirtualLink {
     /// The first frame of a channel that begins anew. It has no record: the stream may never send one
     /// here again. If that is too much for the link the channel is over.
     fn renew_channel(&mut self, epoch: u32) -> Option<Batch> {
-        let (class, sequence) = (TrafficClass::Bulk, self.next_sequence);
         let len = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
-        if !self.has_sequence() {
+        if !self.is_within_window(self.lowest_sequence) {
             self.striping.end(epoch);
             return None;
         }
+        let sequence = self.next_sequence;
         let stamp = Some(self.striping.renew(epoch, sequence, wide(len))?);
-        let (kind, flags) = (FrameKind::StripedRecord, FrameFlags::STRIPED);
+        let (kind, class) = (FrameKind::StripedRecord, TrafficClass::Bulk);
+        let flags = FrameFlags::STRIPED;
         let body = FrameParts::of(&[]);
         let frame = NewFrame { kind, class, flags, sequence, stamp, body, len };
         let mut first = BatchFifo::default();

@@ -58,6 +58,7 @@ impl VirtualLink {
         if self.lanes.is_empty() {
             self.rate.reset();
             self.next_tick = now;
+            self.peer_sequences.handle_alone(self.find_lowest_sequence());
         }
         self.alone_since = None;
         self.striping.is_supported = offer.peer_stripes;

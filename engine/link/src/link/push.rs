@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX, FrameFlags, FrameHeader, FrameKind,
-    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneId,
-    RECORD_BYTES_TARGET, TrafficClass,
+    LANE_CREDIT_BYTES_INITIAL, LINK_CONTROL_BYTES_MAX, LaneId, RECORD_BYTES_TARGET, TrafficClass,
 };
 
 use super::VirtualLink;
@@ -129,11 +128,11 @@ impl VirtualLink {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         }
         let is_counted = kind.is_routed();
-        let sequence = if is_counted { self.next_sequence } else { 0 };
         if is_counted && !self.has_sequence() {
             let (lane, queued) = (self.lane_of(class, flow), self.queued_bytes_total());
             return Err(self.refusal(class, lane, RefusedLimit::SequenceWindow, queued, 0));
         }
+        let sequence = if is_counted { self.next_sequence } else { 0 };
         let frame = NewFrame { kind, class, flags, sequence, stamp: None, body, len };
         match class {
             TrafficClass::Control => {
@@ -333,18 +332,40 @@ impl VirtualLink {
         })
     }
 
-    /// Link sequences in flight stay within the window in which the peer can tell duplicates.
+    /// Link sequences in flight stay within the window in which the peer can tell duplicates, and are no
+    /// jump to it, whichever comes first.
     pub(super) fn has_sequence(&mut self) -> bool {
-        let span = |lowest: u64| self.next_sequence.saturating_sub(lowest);
-        if span(self.lowest_sequence).saturating_add(1) < LINK_SEQUENCE_WINDOW {
+        if self.is_within_window(self.lowest_sequence) {
             return true;
         }
         let lowest = self.find_lowest_sequence();
-        let has_more = span(lowest).saturating_add(1) < LINK_SEQUENCE_WINDOW;
+        if lowest == self.next_sequence && self.is_settled() {
+            // The others had left the link before they were sent, or were lost: the peer will not see
+            // them, and nothing that it might acknowledge makes the next one less far ahead.
+            self.next_sequence = self.peer_sequences.at_most().saturating_add(1);
+            self.lowest_sequence = self.next_sequence;
+            self.moved_before = None;
+            self.flows.handle_renumbered();
+            return true;
+        }
+        let has_more = self.is_within_window(lowest);
         if has_more {
             self.lowest_sequence = lowest;
         }
         has_more
+    }
+
+    /// The next link sequence may be given out, if `lowest` is the lowest of a frame that is here.
+    pub(super) fn is_within_window(&self, lowest: u64) -> bool {
+        let span = self.next_sequence.saturating_sub(lowest).saturating_add(1);
+        let ahead = self.next_sequence.saturating_sub(self.peer_sequences.at_least());
+        span.max(ahead) < self.config.sequence_window
+    }
+
+    /// Of nothing that was sent it is open whether the peer has it.
+    fn is_settled(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.unacked.is_settled())
+            && self.departed.iter().all(|departed| departed.unacked().is_settled())
     }
 
     pub(super) fn find_lowest_sequence(&self) -> u64 {

@@ -358,6 +358,7 @@ impl VirtualLink {
         }
         lane.credit.grant(entry.lane, entry.credit_frames, entry.credit_bytes)?;
         let released = lane.unacked.acknowledge(entry.count, &mut self.pool);
+        self.peer_sequences.handle_acknowledged(lane.unacked.take_acked_sequence());
         for (epoch, lowest) in lane.unacked.drain_striped() {
             self.striping.handle_acknowledged(epoch, lowest);
         }

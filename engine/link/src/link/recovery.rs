@@ -215,6 +215,12 @@ impl VirtualLink {
         };
         let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
         let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
+        let acked = departed.unacked_mut().take_acked_sequence();
+        if forgotten {
+            self.peer_sequences.handle_unknown(acked);
+        } else {
+            self.peer_sequences.handle_acknowledged(acked);
+        }
         for (epoch, lowest) in departed.drain_striped() {
             self.striping.handle_acknowledged(epoch, lowest);
         }
@@ -279,6 +285,7 @@ impl VirtualLink {
     pub(super) fn end_for_other_life(&mut self, now: MonoTime, is: Incarnation) {
         let was = self.peer_incarnation.unwrap_or_default();
         self.end_session(now, SessionEnd::OtherLife { was, is });
+        self.peer_sequences.handle_other_life(self.next_sequence);
         self.ack_seen = 0;
         self.has_forgotten = false;
         self.forgives_until = MonoTime::ZERO;
@@ -287,6 +294,10 @@ impl VirtualLink {
 
     /// Drops what was received and hands out what was in flight or waits.
     fn end_session(&mut self, now: MonoTime, reason: SessionEnd) {
+        let windows = self.lanes.iter().map(|lane| &lane.unacked);
+        let windows = windows.chain(self.departed.iter().map(Departed::unacked));
+        let sent = windows.map(UnackedWindow::highest).max().unwrap_or(0);
+        self.peer_sequences.handle_unknown(sent);
         for mut lane in std::mem::take(&mut self.lanes) {
             let why = "the link session is over";
             self.close_event(lane.key, CloseReason::Superseded, why);

@@ -7,6 +7,7 @@ mod misbehaviour;
 mod moves;
 mod pair;
 mod priority;
+mod sequences;
 mod stripe_faults;
 mod stripes;
 mod traffic;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hawser_wire::{
-    FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LaneId, LifeNonce, LinkEpoch,
-    MonoTime, NodeId, TrafficClass,
+    FrameFlags, FrameIter, FrameKind, FrameRef, Incarnation, LINK_SEQUENCE_WINDOW, LaneId,
+    LifeNonce, LinkEpoch, MonoTime, NodeId, TrafficClass,
 };
 
 use crate::*;
@@ -369,15 +369,28 @@ impl Pair {
         }
     }
 
+    /// Whoever keeps to a smaller window than the peer has keeps to it.
+    fn check_sequence(&self, end: usize, frame: &FrameRef<'_>) {
+        let window = self.ends[1 - end].config.sequence_window;
+        let sequence = frame.header.link_sequence.0;
+        if let Some(highest) = self.ends[end].duplicates.highest()
+            && window < LINK_SEQUENCE_WINDOW
+        {
+            assert!(sequence <= highest + window, "{sequence} is a jump from {highest}");
+        }
+    }
+
     pub(super) fn handle_message(&mut self, end: usize, key: LaneKey, message: &[u8]) {
         for frame in FrameIter::new(message) {
             let frame = frame.unwrap();
+            self.check_sequence(end, &frame);
             match self.ends[end].handle_frame(self.now, key, &frame) {
                 Ok(Handled::Deliver | Handled::Striped) => self.take(end, &frame),
                 Ok(Handled::Assembled) => {
                     self.assembled += 1;
                     let whole = self.ends[end].take_assembled(key);
                     for frame in FrameIter::new(&whole).map(Result::unwrap) {
+                        self.check_sequence(end, &frame);
                         let handled = self.ends[end].handle_assembled(self.now, key, &frame);
                         if matches!(handled.unwrap(), Handled::Deliver | Handled::Striped) {
                             self.take(end, &frame);
