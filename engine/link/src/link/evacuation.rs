@@ -5,6 +5,7 @@ use hawser_wire::{
 };
 
 use super::VirtualLink;
+use super::recovery::in_sequence;
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::event::LinkEvent;
 use crate::frame_parts::FrameParts;
@@ -38,13 +39,18 @@ impl VirtualLink {
         let mut takes = |frame: &FrameRef<'_>| {
             frame.unstamped().is_ok_and(|frame| !frame.body.is_empty() && takes(&frame))
         };
+        let batch_bytes = self.config.batch_bytes;
         let Self { departed, lanes, orphans, control, priority, flows, striping, pool, .. } = self;
         let mut taken: Vec<Batch> = Vec::new();
         for departed in departed {
-            departed.unacked_mut().evacuate(&mut takes, pool, &mut taken);
+            let mut copies = Vec::new();
+            departed.unacked_mut().evacuate(&mut takes, pool, &mut copies);
+            taken.extend(in_sequence(copies, batch_bytes, pool));
         }
         for lane in &mut *lanes {
-            lane.evacuate(&mut takes, pool, &mut taken);
+            let mut copies = Vec::new();
+            lane.evacuate(&mut takes, pool, &mut copies);
+            taken.extend(in_sequence(copies, batch_bytes, pool));
             lane.extract(&mut takes, pool, &mut taken);
         }
         for (_, batch) in &mut *orphans {

@@ -233,6 +233,7 @@ impl VirtualLink {
             self.want_ack_now(now);
         }
         let (frames, bytes) = totals(&rest);
+        let rest = in_sequence(rest, self.config.batch_bytes, &mut self.pool);
         if forgotten {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
@@ -250,7 +251,6 @@ impl VirtualLink {
             return Ok(());
         }
         self.events.push_back(LinkEvent::Requeued { from: id, frames, bytes });
-        let rest = in_sequence(rest, self.config.batch_bytes, &mut self.pool);
         self.requeue(id.lane, rest);
         Ok(())
     }
@@ -298,32 +298,35 @@ impl VirtualLink {
         let windows = windows.chain(self.departed.iter().map(Departed::unacked));
         let sent = windows.map(UnackedWindow::highest).max().unwrap_or(0);
         self.peer_sequences.handle_unknown(sent);
+        let (batch_bytes, mut rest) = (self.config.batch_bytes, Vec::new());
         for mut lane in std::mem::take(&mut self.lanes) {
             let why = "the link session is over";
             self.close_event(lane.key, CloseReason::Superseded, why);
             let unacked_frames = lane.unacked.sent().saturating_sub(lane.unacked.acked());
             let (key, id, why) = (lane.key, lane.id, why.to_owned());
             self.events.push_back(LinkEvent::LaneDown { key, id, why, unacked_frames });
-            let queued = lane.take_all_queued();
-            let acked = lane.unacked.acked();
-            self.rerouted.extend(lane.unacked.take_rest(acked, &mut self.pool));
-            // A batch that was going in pieces may hold frames that have left the link.
             let pool = &mut self.pool;
-            self.rerouted.extend(queued.into_iter().map(|batch| batch.without_gone(pool)));
+            // A batch that was going in pieces may hold frames that have left the link.
+            rest.extend(lane.take_all_queued().into_iter().map(|batch| batch.without_gone(pool)));
+            let in_flight = lane.unacked.take_rest(lane.unacked.acked(), &mut self.pool);
+            rest.extend(in_sequence(in_flight, batch_bytes, &mut self.pool));
         }
         self.carries = false;
         for departed in std::mem::take(&mut self.departed) {
-            self.rerouted.extend(departed.into_rest(&mut self.pool));
+            let in_flight = departed.into_rest(&mut self.pool);
+            rest.extend(in_sequence(in_flight, batch_bytes, &mut self.pool));
         }
-        self.rerouted.extend(self.orphans.drain(..).map(|(_, batch)| batch));
-        while let Some(batch) = self.control.pop().or_else(|| self.priority.pop(usize::MAX)) {
-            self.rerouted.push_back(batch);
-        }
-        self.rerouted.extend(self.flows.take_all());
-        self.rerouted.extend(self.striping.take_all());
+        rest.extend(self.orphans.drain(..).map(|(_, batch)| batch));
+        rest.extend(std::iter::from_fn(|| {
+            self.control.pop().or_else(|| self.priority.pop(usize::MAX))
+        }));
+        rest.extend(self.flows.take_all());
+        rest.extend(self.striping.take_all());
         self.reassembly.handle_session_end();
-        self.rerouted.retain(|batch| batch.counted() > 0);
-        let frames = self.rerouted.iter().fold(0, |sum: u64, b| sum.saturating_add(b.counted()));
+        rest.retain(|batch| batch.counted() > 0);
+        rest.sort_by_key(Batch::lowest);
+        let frames = totals(&rest).0;
+        self.rerouted.extend(rest);
         self.has_forgotten = true;
         self.duplicates = DuplicateWindow::default();
         self.known_lanes.clear();
@@ -348,7 +351,11 @@ impl VirtualLink {
 /// whatever queues they came from, and a lower sequence of one stream would take later frames of another
 /// past their own earlier ones. With every batch a part of one ascending run none of them is passed: a
 /// stream's frames are numbered in the order in which they are queued.
-fn in_sequence(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
+pub(super) fn in_sequence(
+    batches: Vec<Batch>,
+    batch_bytes: usize,
+    pool: &mut BufferPool,
+) -> Vec<Batch> {
     let is_plain =
         |batch: &Batch| batch.class() != TrafficClass::Control && batch.stripe().is_none();
     let (plain, mut ordered): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(is_plain);

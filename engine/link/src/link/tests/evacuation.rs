@@ -1,12 +1,13 @@
 //! Frames that leave a link which carries nothing, and those that stay.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_wire::{
     FrameIter, FrameKind, FrameRef, Incarnation, LaneId, STRIPE_CHANNELS, TrafficClass,
 };
 
-use super::pair::{Pair, class_of, node};
+use super::pair::{Pair, Random, class_of, node};
 use crate::fragment::SplitBatch;
 use crate::*;
 use TrafficClass::{Bulk, Control, Priority};
@@ -212,6 +213,47 @@ fn a_session_that_ends_under_silent_lanes_hands_out_what_has_not_left_before() {
     let rest = &pair.rerouted[0];
     assert!(!rest.is_empty() && rest.is_disjoint(&left), "{:?}", rest.intersection(&left));
     assert!(pair.under_way[0].is_empty());
+}
+
+/// Small batches share a buffer in flight, whatever streams they are of.
+#[test]
+fn what_leaves_keeps_the_order_of_each_stream() {
+    for (seed, ends_session) in (0..100).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut random = Random(seed);
+        let config = LinkConfig { in_flight_floor_bytes: 1 << 20, ..LinkConfig::default() };
+        let mut pair = Pair::with_lanes(config, 3);
+        pair.redials = false;
+        let mut flows = BTreeMap::new();
+        for class in [Bulk, Priority] {
+            let key = pair.key_of(if class == Bulk { 2 } else { 1 });
+            for _ in 0..30 {
+                for _ in 0..=random.below(5) {
+                    let flow = random.below(6);
+                    let origin = if flow < 2 { Origin::Own } else { Origin::Foreign };
+                    let len = usize::try_from(random.below(9000)).unwrap();
+                    let id = pair.push(0, class, origin, flow, len).unwrap();
+                    flows.insert(id, (class, flow));
+                }
+                while pair.ends[0].poll_transmit(pair.now, key).is_some() {}
+            }
+        }
+        for key in pair.wires.keys().copied().collect::<Vec<_>>() {
+            pair.cut(key, [Some(0), Some(0)]);
+        }
+        pair.step(true);
+        if ends_session {
+            pair.run(millis(10_500));
+        } else {
+            pair.ends[0].evacuate(|_| true);
+            pair.step(true);
+        }
+        let mut last = BTreeMap::new();
+        for id in &pair.left[0] {
+            let before = last.insert(flows[id], id);
+            assert!(before < Some(id), "{id} after {before:?}, seed {seed}");
+        }
+        assert_eq!(pair.left[0].len(), flows.len());
+    }
 }
 
 /// Of striped streams one leaves as a whole, one in part, and one has no other way.

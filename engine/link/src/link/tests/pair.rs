@@ -80,6 +80,8 @@ pub(super) struct Pair {
     /// The last id of each of those that came to each end.
     last_priority: [BTreeMap<(u64, bool), u64>; 2],
     pub(super) rerouted: [BTreeSet<u64>; 2],
+    /// The same, as they were handed out.
+    pub(super) left: [Vec<u64>; 2],
     pub(super) marked: u64,
     /// Batches that came in pieces.
     pub(super) assembled: u64,
@@ -134,6 +136,7 @@ impl Pair {
             priority: Default::default(),
             last_priority: Default::default(),
             rerouted: Default::default(),
+            left: Default::default(),
             marked: 0,
             assembled: 0,
             events: Default::default(),
@@ -482,6 +485,7 @@ impl Pair {
                     let id = u64::from_le_bytes(*id);
                     self.under_way[end].remove(&id);
                     self.rerouted[end].insert(id);
+                    self.left[end].push(id);
                 }
             }
         }
