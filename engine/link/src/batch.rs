@@ -97,6 +97,12 @@ impl Batch {
         self.counted
     }
 
+    /// Something in it has to arrive, whichever way: not only the beginning of a channel.
+    pub(crate) fn brings_records(&self) -> bool {
+        let beginning = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
+        self.counted > 0 && (self.stripe.is_none() || self.len() > beginning)
+    }
+
     /// Bytes of those, headers included: what they take of a lane's credit.
     pub(crate) const fn counted_bytes(&self) -> u64 {
         self.counted_bytes

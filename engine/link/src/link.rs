@@ -211,7 +211,7 @@ impl VirtualLink {
 
     /// What left the link with [`Self::evacuate`], or was in flight or waited when the session ended: to
     /// be sent over another path or dropped and its source told; some of it may have arrived. Frames
-    /// without a link sequence among it, or without a record, are worth nothing any more.
+    /// without a link sequence among it are worth nothing any more.
     pub fn poll_rerouted(&mut self) -> Option<Batch> {
         self.rerouted.pop_front()
     }

@@ -238,12 +238,13 @@ impl VirtualLink {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
             // There the channels begin anew: what has arrived of one would be missed for ever.
-            let striped = self.striping.take_all();
-            let frames = frames.saturating_add(totals(&striped).0);
+            let mut lost: Vec<Batch> = rest.into_iter().chain(self.striping.take_all()).collect();
+            lost.retain(Batch::brings_records);
+            let (frames, _) = totals(&lost);
             if frames > 0 {
                 let reason = SessionEnd::Forgotten { id };
                 self.events.push_back(LinkEvent::SessionEnded { reason, frames });
-                self.rerouted.extend(rest.into_iter().chain(striped));
+                self.rerouted.extend(lost);
             }
             return Ok(());
         }
@@ -323,7 +324,7 @@ impl VirtualLink {
         rest.extend(self.flows.take_all());
         rest.extend(self.striping.take_all());
         self.reassembly.handle_session_end();
-        rest.retain(|batch| batch.counted() > 0);
+        rest.retain(Batch::brings_records);
         rest.sort_by_key(Batch::lowest);
         let frames = totals(&rest).0;
         self.rerouted.extend(rest);

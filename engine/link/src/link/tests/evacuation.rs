@@ -425,6 +425,22 @@ fn a_channel_that_begins_anew_twice_leaves_no_frame_without_a_record() {
 }
 
 #[test]
+fn a_session_that_ends_after_a_channel_began_anew_hands_out_records_alone() {
+    let mut pair = begun_anew();
+    let (before, left) = (pair.under_way[0].len(), pair.left[0].len());
+    assert!(before > 0, "what has no other way");
+    while pair.ends[0].alone_since.is_some() {
+        pair.step(true);
+    }
+    let frames = pair.events[0].iter().find_map(|event| match event {
+        LinkEvent::SessionEnded { frames, .. } => Some(*frames),
+        _ => None,
+    });
+    assert_eq!(frames, Some(u64::try_from(before).unwrap()));
+    assert_eq!(pair.left[0].len(), left + before);
+}
+
+#[test]
 fn a_channel_that_begins_anew_twice_on_silent_lanes_leaves_no_frame_without_a_record() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 6);
     pair.run(millis(300));
