@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hawser_wire::{FrameRef, LaneId, TrafficClass};
+use hawser_wire::{CloseReason, FrameRef, LaneId, LinkMode, TrafficClass};
 
 use super::pair::{Pair, Random, class_of};
 use crate::*;
@@ -214,8 +214,8 @@ fn what_stays_of_a_striped_stream_keeps_its_numbers_for_itself() {
     assert_eq!(pair.violations, []);
 }
 
-/// Lanes that fall silent or are lost, each one or all, one end sooner than the other; frames that leave,
-/// all or some, and sessions that end.
+/// Lanes that fall silent or are lost, each one or all, one end sooner than the other, or are closed; modes
+/// that change; frames that leave, all or some, and sessions that end.
 fn run(seed: u64) -> usize {
     let mut random = Random(seed);
     let mut pair = Pair::with_lanes(config(), 5);
@@ -272,6 +272,17 @@ fn run(seed: u64) -> usize {
                     }
                 }
             }
+            4 => {
+                let mode = [LinkMode::Separate, LinkMode::Collapsed][random.below(2) as usize];
+                pair.ends[random.below(2) as usize].propose_mode(mode);
+            }
+            5 => {
+                let (now, end) = (pair.now, &mut pair.ends[random.below(2) as usize]);
+                let bulk = end.lanes().filter(|lane| lane.class == Bulk).skip(1).last();
+                if let Some(key) = bulk.map(|lane| lane.key) {
+                    end.close_lane(now, key, CloseReason::NotNeeded);
+                }
+            }
             _ => {}
         }
         pair.step(true);
@@ -289,6 +300,14 @@ fn run(seed: u64) -> usize {
         pair.run(Duration::from_millis(50));
         assert!(push(&mut pair, Bulk, WINDOW) > WINDOW / 2, "seed {seed}");
         pair.settle(5);
+    }
+    pair.run(Duration::from_secs(2));
+    for end in &pair.ends {
+        let LinkStatus { queued_bytes, unsettled_frames, striped_streams, reorder_bytes, .. } =
+            end.status();
+        let left = (queued_bytes, unsettled_frames, striped_streams, reorder_bytes);
+        assert_eq!(left, (0, 0, 0, 0), "seed {seed}");
+        assert!(end.lanes().all(|lane| lane.unacked_frames == 0), "seed {seed}");
     }
     pair.rerouted.iter().map(|ids| ids.len()).sum()
 }
