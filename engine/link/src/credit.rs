@@ -105,6 +105,11 @@ impl LaneReceipt {
         self.count
     }
 
+    /// Their bytes.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(crate) const fn unacked_frames(&self) -> u64 {
         self.count.saturating_sub(self.acked_count)
     }

@@ -14,8 +14,8 @@ pub const BULK_LANES_MAX: u8 = 4;
 pub struct LanePolicyLimits {
     /// Decisions are made and reported; none is acted on.
     pub dry_run: bool,
-    /// Bulk lanes of this link, 1 to [`BULK_LANES_MAX`]: what is configured for this peer, or what
-    /// it allows, if that is less.
+    /// Bulk lanes of this link, 1 to [`BULK_LANES_MAX`]: what is configured for this peer. What the peer
+    /// allows is learned from the lanes that it lets go of.
     pub bulk_lanes_max: u8,
     /// What the link is to carry, in bytes per second; `None` for as much as it can.
     pub goodput_target: Option<u64>,
@@ -48,6 +48,11 @@ pub struct LanePolicyLimits {
     pub gain_min_permille: u32,
     /// A link on which a lane brought less opens none for so long.
     pub barred_for: Duration,
+    /// A peer that lets go of a lane which this side fills is asked for no other for so long; twice as
+    /// long the next time...
+    pub refused_for: Duration,
+    /// ...up to this.
+    pub refused_for_max: Duration,
     /// Without a better measure, a link that carries fewer bytes per second than this is idle.
     pub idle_goodput: u64,
 }
@@ -72,6 +77,8 @@ impl Default for LanePolicyLimits {
             trial_for: Duration::from_secs(5),
             gain_min_permille: 100,
             barred_for: Duration::from_secs(600),
+            refused_for: Duration::from_secs(600),
+            refused_for_max: Duration::from_secs(3600),
             idle_goodput: 64 << 10,
         }
     }
@@ -80,7 +87,7 @@ impl Default for LanePolicyLimits {
 /// What was measured of a link's bulk lanes since the sample before.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LaneSample {
-    /// Bulk lanes that are up.
+    /// Bulk lanes that are up and that neither end lets go of.
     pub bulk_lanes: u8,
     /// How full the send buffers of bulk were on average, in thousandths, at most 1000.
     pub occupancy_permille: u32,
@@ -90,6 +97,11 @@ pub struct LaneSample {
     pub min_rtt: Duration,
     /// Bytes of bulk acknowledged per second.
     pub goodput: u64,
+    /// Bytes received over the bulk lanes per second. What they are needed for is the peer's to say, but
+    /// that they are used shows here.
+    pub received: u64,
+    /// The peer has let go of one of them, and this side had not.
+    pub is_let_go: bool,
     /// A stream takes all bulk lanes.
     pub is_striped: bool,
     /// Heartbeats of the link that were not answered in time, in thousandths. Shown with a decision, none
@@ -131,6 +143,13 @@ pub enum LaneVerdict {
         /// Until then none is opened.
         barred_until: MonoTime,
     },
+    /// The peer has let go of a lane that this side filled, or was to fill: it takes no more than `lanes`.
+    Refused {
+        /// Bulk lanes that are left.
+        lanes: u8,
+        /// Until then no more are asked for.
+        until: MonoTime,
+    },
     /// A lane is wanted and not opened: there are as many as there may be.
     HeldAtCap,
     /// A lane is wanted and not opened: the number of lanes changed too lately.
@@ -140,6 +159,11 @@ pub enum LaneVerdict {
     },
     /// A lane is wanted and not opened: the last one brought too little.
     HeldBarred {
+        /// Until then.
+        until: MonoTime,
+    },
+    /// A lane is wanted and not opened: the peer has let go of one like it.
+    HeldRefused {
         /// Until then.
         until: MonoTime,
     },
@@ -156,9 +180,11 @@ impl LaneVerdict {
             Self::Confirmed { .. } => "confirmed",
             Self::Inconclusive => "inconclusive",
             Self::Undone { .. } => "undone",
+            Self::Refused { .. } => "refused",
             Self::HeldAtCap => "held_at_cap",
             Self::HeldCoolDown { .. } => "held_cool_down",
             Self::HeldBarred { .. } => "held_barred",
+            Self::HeldRefused { .. } => "held_refused",
         }
     }
 }
@@ -184,6 +210,8 @@ pub struct LaneDecision {
     pub cool_down_left: Duration,
     /// No lane is opened for so much longer, as the last one brought too little.
     pub barred_left: Duration,
+    /// Bulk lanes that the peer takes, as far as is known, and for how long that is taken for true.
+    pub peer_lanes_max: Option<(u8, Duration)>,
     /// Goodput that the present one is compared with: that of one lane fewer under full load; 0 if
     /// it was never measured.
     pub baseline_goodput: u64,
@@ -212,7 +240,7 @@ impl fmt::Display for LaneDecision {
         write!(
             f,
             "{}{}: {} of {} bulk lanes, buffer {}‰ (high at {}‰, now {}‰), round trip {:?} of \
-             {:?} ({}‰, high at {}‰), goodput {} B/s",
+             {:?} ({}‰, high at {}‰), received {} B/s, goodput {} B/s",
             self.verdict.name(),
             if limits.dry_run { " (dry run)" } else { "" },
             sample.bulk_lanes,
@@ -224,6 +252,7 @@ impl fmt::Display for LaneDecision {
             sample.min_rtt,
             self.inflation_permille,
             limits.inflation_high_permille,
+            sample.received,
             sample.goodput,
         )?;
         if let Some(target) = limits.goodput_target {
@@ -245,7 +274,14 @@ impl fmt::Display for LaneDecision {
                 ", trial {} B/s, gain {gain_permille}‰ of at least {}‰",
                 self.trial_goodput, limits.gain_min_permille
             ),
-            LaneVerdict::HeldCoolDown { until } | LaneVerdict::HeldBarred { until } => {
+            LaneVerdict::Refused { lanes, until } => write!(
+                f,
+                ", the peer has left {lanes}: no more for another {:?}",
+                until.saturating_since(self.at)
+            ),
+            LaneVerdict::HeldCoolDown { until }
+            | LaneVerdict::HeldBarred { until }
+            | LaneVerdict::HeldRefused { until } => {
                 write!(f, ", for another {:?}", until.saturating_since(self.at))
             }
             _ => Ok(()),

@@ -5,6 +5,7 @@ use hawser_wire::MonoTime;
 use crate::lane_decision::{
     BULK_LANES_MAX, LaneDecision, LanePolicyLimits, LaneSample, LaneVerdict,
 };
+use crate::lane_refusal::LaneRefusal;
 
 /// A sample stands for no more time than this: what was not measured counts neither way.
 const SAMPLE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -22,8 +23,10 @@ const _: () = assert!(BULK_LANES_MAX == 4);
 /// A lane is opened if for a while the send buffer was high, the round trip inflated and the goodput
 /// below its target; it then has to prove itself against the goodput before. While a stream is
 /// striped a shorter while is enough, and no cool-down is kept. A lane is closed if for
-/// a while the buffer was empty and fewer lanes had carried as much. The driver takes a sample about
-/// four times a second, at least once.
+/// a while the buffer was empty, fewer lanes had carried as much, and little came: each end judges what
+/// it sends, and leaves to the other what that sends. A lane that the peer lets go of though it is filled
+/// is over its cap: for a while, and longer each time, it is asked for no more. The driver takes a sample
+/// about four times a second, at least once.
 ///
 /// Invariant: outside of trials and without striped streams two changes lie at least a cool-down apart; the last bulk lane is
 /// never closed.
@@ -36,6 +39,7 @@ pub struct LanePolicy {
     /// Smoothed over about four samples.
     occupancy_permille: u32,
     goodput: u64,
+    received: u64,
     is_buffer_high: bool,
     is_rtt_high: bool,
     occupied_for: Duration,
@@ -46,6 +50,7 @@ pub struct LanePolicy {
     baselines: [u64; BASELINES],
     cool_until: MonoTime,
     barred_until: MonoTime,
+    refusal: LaneRefusal,
     /// The last reason why a wish was not followed, and when it was reported.
     held: Option<(LaneVerdict, MonoTime)>,
 }
@@ -108,6 +113,7 @@ impl LanePolicy {
             bulk_lanes: 0,
             occupancy_permille: 0,
             goodput: 0,
+            received: 0,
             is_buffer_high: false,
             is_rtt_high: false,
             occupied_for: Duration::ZERO,
@@ -116,6 +122,7 @@ impl LanePolicy {
             baselines: [0; BASELINES],
             cool_until: MonoTime::ZERO,
             barred_until: MonoTime::ZERO,
+            refusal: LaneRefusal::NONE,
             held: None,
         }
     }
@@ -127,14 +134,20 @@ impl LanePolicy {
     }
 
     /// Other thresholds from now on. What was learned stays; but what a dry run has decided was not done,
-    /// so that nothing has to wait for it.
+    /// so that nothing has to wait for it, and the peer is asked anew for what it has refused.
     pub const fn set_limits(&mut self, limits: LanePolicyLimits) {
         if self.limits.dry_run && !limits.dry_run {
             self.cool_until = MonoTime::ZERO;
         }
         // A wish that one cap holds back may pass another.
         self.held = None;
+        self.refusal = LaneRefusal::NONE;
         self.limits = limits;
+    }
+
+    /// The peer may have begun another life, with another cap.
+    pub const fn handle_session_ended(&mut self) {
+        self.refusal = LaneRefusal::NONE;
     }
 
     /// Takes what was measured; what was decided, if anything was. Without a bulk lane (the link is
@@ -153,6 +166,9 @@ impl LanePolicy {
             self.begin_anew();
         }
         self.measure(time, sample);
+        if sample.is_let_go && self.has_use_for(lanes_before) {
+            return Some(self.note_refused(now, sample));
+        }
         match self.phase {
             Phase::Steady => self.decide(now, sample),
             Phase::Opening { .. } => self.watch_opening(now, sample),
@@ -172,6 +188,7 @@ impl LanePolicy {
         let smoothed = smooth(u64::from(self.occupancy_permille), occupancy);
         self.occupancy_permille = u32::try_from(smoothed).unwrap_or(1000);
         self.goodput = smooth(self.goodput, sample.goodput);
+        self.received = smooth(self.received, sample.received);
         let between =
             |is_high, value, low, high| if is_high { value >= low } else { value >= high };
         self.is_buffer_high = between(
@@ -200,23 +217,41 @@ impl LanePolicy {
             self.occupied = MeanGoodput::default();
         }
         let is_empty = self.occupancy_permille < limits.occupancy_empty_permille;
-        if is_empty && self.goodput < self.spare_goodput() {
+        // A lane may be one too many here and full at the other end, which knows.
+        let is_unused = self.received < limits.idle_goodput;
+        if is_empty && is_unused && self.goodput < self.spare_goodput(self.bulk_lanes) {
             self.empty_for = self.empty_for.saturating_add(time);
         } else {
             self.empty_for = Duration::ZERO;
         }
     }
 
-    /// What one lane fewer carried under full load; 0 if unknown.
-    fn baseline(&self) -> u64 {
-        self.baselines.get(usize::from(self.bulk_lanes)).copied().unwrap_or(0)
+    /// What one lane fewer than so many carried under full load; 0 if unknown.
+    fn baseline(&self, lanes: u8) -> u64 {
+        self.baselines.get(usize::from(lanes)).copied().unwrap_or(0)
     }
 
-    /// Below this goodput a lane is one too many.
-    fn spare_goodput(&self) -> u64 {
-        let carried = self.baseline();
+    /// Below this goodput one of so many lanes is one too many.
+    fn spare_goodput(&self, lanes: u8) -> u64 {
+        let carried = self.baseline(lanes);
         let spare = carried.saturating_mul(SPARE_PERMILLE).checked_div(1000).unwrap_or(0);
         spare.max(self.limits.idle_goodput)
+    }
+
+    /// This side has asked for the last of so many lanes, and is to try it or needs it still.
+    fn has_use_for(&self, lanes: u8) -> bool {
+        match self.phase {
+            Phase::Opening { .. } | Phase::Trial { .. } => true,
+            Phase::Steady => self.baseline(lanes) > 0 && self.goodput >= self.spare_goodput(lanes),
+        }
+    }
+
+    fn note_refused(&mut self, now: MonoTime, sample: &LaneSample) -> LaneDecision {
+        let LanePolicyLimits { refused_for, refused_for_max, .. } = self.limits;
+        let lanes = sample.bulk_lanes;
+        let until = self.refusal.refuse(now, lanes, refused_for, refused_for_max);
+        self.phase = Phase::Steady;
+        self.change(now, sample, LaneVerdict::Refused { lanes, until })
     }
 
     fn lanes_max(&self) -> u8 {
@@ -242,6 +277,9 @@ impl LanePolicy {
         }
         if lanes >= self.lanes_max() {
             return self.hold(now, sample, LaneVerdict::HeldAtCap);
+        }
+        if let Some(until) = self.refusal.bars(now, lanes) {
+            return self.hold(now, sample, LaneVerdict::HeldRefused { until });
         }
         if now < self.barred_until {
             return self.hold(now, sample, LaneVerdict::HeldBarred { until: self.barred_until });
@@ -300,6 +338,10 @@ impl LanePolicy {
         let gain_permille = gain_permille(baseline, trial_goodput);
         let was_busy = busy_for.saturating_mul(2) >= goodput.over;
         self.phase = Phase::Steady;
+        if !changed {
+            // The peer has kept it.
+            self.refusal = LaneRefusal::NONE;
+        }
         let verdict = if changed {
             LaneVerdict::Inconclusive
         } else if gain_permille >= i64::from(self.limits.gain_min_permille) {
@@ -356,7 +398,8 @@ impl LanePolicy {
             empty_for: self.empty_for,
             cool_down_left: self.cool_until.saturating_since(at),
             barred_left: self.barred_until.saturating_since(at),
-            baseline_goodput: self.baseline(),
+            peer_lanes_max: self.refusal.cap(at),
+            baseline_goodput: self.baseline(self.bulk_lanes),
             trial_goodput: 0,
             limits: self.limits,
         }

@@ -31,6 +31,7 @@ mod frame_parts;
 mod lane;
 mod lane_decision;
 mod lane_policy;
+mod lane_refusal;
 mod link;
 mod mode;
 mod origin;

@@ -84,6 +84,8 @@ pub struct VirtualLink {
     known_lanes: Vec<(LaneId, TrafficClass)>,
     /// Where each class was placed last.
     placed: [Option<LaneId>; 3],
+    /// As in [`LinkStatus`].
+    lanes_let_go: u64,
     control: BatchFifo,
     priority: DataQueue,
     /// It takes records of priority.
@@ -152,6 +154,7 @@ impl VirtualLink {
             departed: Vec::new(),
             known_lanes: Vec::new(),
             placed: [None; 3],
+            lanes_let_go: 0,
             control: BatchFifo::default(),
             priority: DataQueue::default(),
             peer_takes_priority: false,

@@ -18,9 +18,19 @@ pub(crate) struct LaneSupervisor {
     policy: LanePolicy,
     next_sample: MonoTime,
     sampled_at: MonoTime,
-    /// The bulk lanes at the last sample, and the bytes that were acknowledged over each.
-    acked: Vec<(LaneKey, u64)>,
+    /// The bulk lanes at the last sample.
+    counted: Vec<CountedLane>,
     heartbeats: HeartbeatCount,
+    /// Lanes that the peer had let go of until then.
+    let_go: u64,
+}
+
+/// The bytes that a lane had carried.
+#[derive(Clone, Copy, Debug)]
+struct CountedLane {
+    key: LaneKey,
+    acked_bytes: u64,
+    received_bytes: u64,
 }
 
 /// One of the bulk lanes that a decision is about.
@@ -29,6 +39,8 @@ pub(crate) struct SampledLane {
     pub(crate) status: LaneStatus,
     /// Bytes acknowledged per second since the sample before.
     pub(crate) goodput: u64,
+    /// Bytes received per second since then.
+    pub(crate) received: u64,
 }
 
 /// What the supervisor wants done.
@@ -47,8 +59,9 @@ impl LaneSupervisor {
             policy: LanePolicy::new(limits(rule)?),
             next_sample: MonoTime::ZERO,
             sampled_at: MonoTime::ZERO,
-            acked: Vec::new(),
+            counted: Vec::new(),
             heartbeats: HeartbeatCount::default(),
+            let_go: 0,
         })
     }
 
@@ -58,6 +71,11 @@ impl LaneSupervisor {
         let Some(mut this) = this else { return Self::new(rule) };
         this.policy.set_limits(limits(rule)?);
         Some(this)
+    }
+
+    /// What the peer has refused in a session says nothing about the next.
+    pub(crate) const fn handle_session_ended(&mut self) {
+        self.policy.handle_session_ended();
     }
 
     /// Takes a sample if one is due, and does what follows from it.
@@ -74,10 +92,13 @@ impl LaneSupervisor {
         let lanes: Vec<SampledLane> = link
             .lanes()
             .filter(|lane| lane.class == TrafficClass::Bulk)
-            .map(|status| SampledLane { status, goodput: self.goodput(&status, elapsed) })
+            .map(|status| self.sampled(status, elapsed))
             .collect();
-        self.acked.clear();
-        self.acked.extend(lanes.iter().map(|lane| (lane.status.key, lane.status.acked_bytes)));
+        self.counted.clear();
+        self.counted.extend(lanes.iter().map(|lane| {
+            let LaneStatus { key, acked_bytes, received_bytes, .. } = lane.status;
+            CountedLane { key, acked_bytes, received_bytes }
+        }));
         let sample = self.sample(&lanes, link);
         let decision = self.policy.handle_sample(now, &sample)?;
         let mut wanted = None;
@@ -89,7 +110,8 @@ impl LaneSupervisor {
                     .map(LaneId);
             }
             Some(LaneAction::Close) => {
-                if let Some(last) = lanes.iter().max_by_key(|lane| lane.status.id.lane) {
+                let open = lanes.iter().filter(|lane| !lane.status.is_closing);
+                if let Some(last) = open.max_by_key(|lane| lane.status.id.lane) {
                     link.close_lane(now, last.status.key, CloseReason::NotNeeded);
                 }
             }
@@ -98,12 +120,18 @@ impl LaneSupervisor {
         Some(Supervision { decision, lanes, wanted })
     }
 
-    /// What was acknowledged over a lane since the sample before, in bytes per second.
-    fn goodput(&self, lane: &LaneStatus, elapsed: Duration) -> u64 {
-        let before = self.acked.iter().find(|(key, _)| *key == lane.key);
-        let before = before.map_or(0, |&(_, bytes)| bytes);
+    /// What was acknowledged and received over a lane since the sample before.
+    fn sampled(&self, status: LaneStatus, elapsed: Duration) -> SampledLane {
+        let before = self.counted.iter().find(|lane| lane.key == status.key);
+        let (acked, received) =
+            before.map_or((0, 0), |lane| (lane.acked_bytes, lane.received_bytes));
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        lane.acked_bytes.saturating_sub(before).saturating_mul(1000) / millis
+        let rate = |now: u64, before| now.saturating_sub(before).saturating_mul(1000) / millis;
+        SampledLane {
+            status,
+            goodput: rate(status.acked_bytes, acked),
+            received: rate(status.received_bytes, received),
+        }
     }
 
     fn sample(&mut self, lanes: &[SampledLane], link: &VirtualLink) -> LaneSample {
@@ -115,13 +143,19 @@ impl LaneSupervisor {
         let before = std::mem::replace(&mut self.heartbeats, status.heartbeats);
         let ticks = status.heartbeats.ticks.saturating_sub(before.ticks);
         let missed = status.heartbeats.missed.saturating_sub(before.missed);
+        let let_go = std::mem::replace(&mut self.let_go, status.lanes_let_go);
+        let sum =
+            |rate: fn(&SampledLane) -> u64| lanes.iter().map(rate).fold(0, u64::saturating_add);
+        let open = statuses().filter(|lane| !lane.is_closing).count();
         LaneSample {
-            bulk_lanes: u8::try_from(lanes.len()).unwrap_or(u8::MAX),
+            bulk_lanes: u8::try_from(open).unwrap_or(u8::MAX),
             occupancy_permille: u32::try_from((queued.saturating_mul(1000) / full).min(1000))
                 .unwrap_or(1000),
             srtt: statuses().map(|lane| lane.srtt).filter(known).max().unwrap_or_default(),
             min_rtt: statuses().map(|lane| lane.min_rtt).filter(known).min().unwrap_or_default(),
-            goodput: lanes.iter().fold(0, |sum, lane| sum.saturating_add(lane.goodput)),
+            goodput: sum(|lane| lane.goodput),
+            received: sum(|lane| lane.received),
+            is_let_go: status.lanes_let_go > let_go,
             is_striped: status.striped_streams > 0,
             loss_permille: u32::try_from(missed.saturating_mul(1000) / ticks.max(1))
                 .unwrap_or(1000),
@@ -137,3 +171,6 @@ fn limits(rule: LaneRule) -> Option<LanePolicyLimits> {
     let limits = LanePolicyLimits { dry_run, bulk_lanes_max, ..LanePolicyLimits::default() };
     (policy != LanePolicyMode::Off).then_some(limits)
 }
+
+#[cfg(test)]
+mod tests;

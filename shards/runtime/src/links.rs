@@ -469,6 +469,11 @@ impl<I: ShardIo> Links<I> {
             }
             let mut closes = Vec::new();
             while let Some(event) = link.machine.poll_event() {
+                if matches!(event, LinkEvent::SessionEnded { .. })
+                    && let Some(supervisor) = &mut link.supervisor
+                {
+                    supervisor.handle_session_ended();
+                }
                 if let LinkEvent::CloseLane { key, reason, detail } = event {
                     closes.push((key, reason, detail));
                 } else {

@@ -392,3 +392,5 @@ fn alternating_load_changes_lanes_no_faster_than_the_limits() {
         assert!(closings <= seconds / limits.empty_for.as_secs(), "seed {seed}: {closings}");
     }
 }
+
+mod two_ends;

@@ -2,7 +2,7 @@
 
 use hawser_wire::{
     AckInterval, FrameFlags, FrameHeader, FrameKind, FrameRef, Heartbeat, LaneAck, LaneAckEntry,
-    LaneClasses, LaneFragment, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
+    LaneClasses, LaneFragment, LinkMode, LinkModeOffer, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::{MODE_CHANGE_EVERY, VirtualLink};
@@ -222,6 +222,15 @@ impl VirtualLink {
                 lane.peer_classes = LaneClasses::decode(body)?.classes;
                 let leaves_since = lane.peer_classes.is_empty().then_some(now);
                 let was = std::mem::replace(&mut lane.leaves_since, leaves_since);
+                // With one lane for all, the others go as they are needless.
+                if was.is_none()
+                    && leaves_since.is_some()
+                    && lane.is_open()
+                    && lane.class == TrafficClass::Bulk
+                    && self.mode.mode() == LinkMode::Separate
+                {
+                    self.lanes_let_go = self.lanes_let_go.saturating_add(1);
+                }
                 if was.is_some() != leaves_since.is_some() {
                     self.spend(now, at, PLACEMENT_BEATS)?;
                     self.place();

@@ -35,6 +35,10 @@ pub struct LaneStatus {
     pub sent_frames: u64,
     /// Counted frames received.
     pub received_frames: u64,
+    /// Their bytes, headers included.
+    pub received_bytes: u64,
+    /// Either end wants to close it.
+    pub is_closing: bool,
     /// Lane credit left, in bytes.
     pub credit_bytes: u64,
     /// What waits for this very lane, and its part of what waits for any bulk lane.
@@ -87,6 +91,8 @@ pub struct LinkStatus {
     pub striped_streams: usize,
     /// Bytes that came before their turn and wait for it.
     pub reorder_bytes: u64,
+    /// Bulk lanes, of all that the link has had, that the peer has let go of and this side had not.
+    pub lanes_let_go: u64,
 }
 
 impl VirtualLink {
@@ -109,6 +115,8 @@ impl VirtualLink {
             unacked_bytes: lane.unacked.backing_bytes(),
             sent_frames: lane.unacked.sent(),
             received_frames: lane.receipt.count(),
+            received_bytes: lane.receipt.bytes(),
+            is_closing: !lane.is_open() || lane.leaves_since.is_some(),
             credit_bytes: lane.credit.left_bytes(),
             queued_bytes: lane
                 .bulk
@@ -134,6 +142,7 @@ impl VirtualLink {
             queued_bytes: self.queued_bytes_total(),
             striped_streams: self.striping.channels(),
             reorder_bytes: self.reassembly.held_bytes(),
+            lanes_let_go: self.lanes_let_go,
             unsettled_frames: self.departed.iter().fold(orphans, |sum, departed| {
                 let unacked = departed.unacked();
                 sum.saturating_add(unacked.sent().saturating_sub(unacked.acked()))

@@ -143,6 +143,34 @@ fn a_lane_to_be_closed_is_open_for_as_long_as_the_other_end_sends_what_waits_for
     assert_eq!(pair.reordered, [0, 0]);
 }
 
+/// Who has wanted a bulk lane closed, and over what else none is.
+#[test]
+fn a_lane_that_the_peer_lets_go_of_is_counted_at_the_other_end() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 5);
+    pair.redials = false;
+    let counts = |pair: &Pair| [0, 1].map(|end| pair.ends[end].status().lanes_let_go);
+    let closing = |pair: &Pair, end: usize| pair.ends[end].lanes().filter(|l| l.is_closing).count();
+    let key_of = |pair: &Pair, lane| {
+        pair.ends[0].lanes().find(|l| l.id.lane == LaneId(lane)).map(|l| l.key).unwrap()
+    };
+    let (key, now) = (key_of(&pair, 4), pair.now);
+    pair.ends[1].close_lane(now, key, CloseReason::NotNeeded);
+    pair.run(Duration::from_millis(4));
+    assert_eq!((counts(&pair), closing(&pair, 0), closing(&pair, 1)), ([1, 0], 1, 1));
+    pair.run(Duration::from_millis(300));
+    assert_eq!((counts(&pair), closing(&pair, 0)), ([1, 0], 0));
+    // Both at once: each has wanted it.
+    let (key, now) = (key_of(&pair, 3), pair.now);
+    for end in &mut pair.ends {
+        end.close_lane(now, key, CloseReason::NotNeeded);
+    }
+    pair.run(Duration::from_millis(300));
+    assert_eq!((counts(&pair), pair.ends[0].lanes().count()), ([1, 0], 3));
+    pair.ends[0].propose_mode(LinkMode::Collapsed);
+    pair.run(Duration::from_millis(500));
+    assert_eq!((counts(&pair), pair.ends[0].lanes().count()), ([1, 0], 1));
+}
+
 /// A link that changes to one lane for all and back, `ms` after one end knows of the first, while streams
 /// send both ways over lanes that are not equally long.
 fn change_and_back(seed: u64, ms: u64) -> Pair {
