@@ -280,7 +280,7 @@ impl Simulation {
         for &end in &ends {
             if timers_first {
                 self.ends[end].machine.handle_timeout(now, false);
-                self.ends[end].note_usable();
+                self.note_usable(end);
             }
         }
         for &end in &ends {

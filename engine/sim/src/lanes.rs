@@ -244,7 +244,7 @@ impl Simulation {
         self.note_as(node, why, [u64::from(end.connection.0), u64::from(lane.0)]);
         self.ends[link_end].open.retain(|&open| open != end);
         self.ends[link_end].machine.handle_lane_down(self.queue.now(), end.key(), why);
-        self.ends[link_end].note_usable();
+        self.note_usable(link_end);
         self.network.close(&mut self.queue, end);
         self.redial(link_end, lane);
     }

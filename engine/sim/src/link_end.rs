@@ -33,10 +33,6 @@ pub(crate) struct LinkEnd {
     pub(crate) heard_ledger: usize,
     /// How it keeps the order of streams.
     pub(crate) order: RecordOrder,
-    /// Striped records may come out of turn: an end of the link has ended a session, of which the other
-    /// one may not know yet, or this one had no lane that was heard and waits for nothing that the peer
-    /// may have sent another way.
-    pub(crate) excuses_order: bool,
     local: NodeId,
     remote: NodeId,
     config: LinkConfig,
@@ -80,7 +76,6 @@ impl LinkEnd {
             open: Vec::new(),
             heard_ledger: 0,
             order: RecordOrder::default(),
-            excuses_order: false,
             local,
             remote,
             config,
@@ -94,12 +89,6 @@ impl LinkEnd {
         self.dialling.clear();
         self.open.clear();
         self.order = RecordOrder::default();
-        self.excuses_order = true;
-    }
-
-    /// Without a lane that is heard, be it for a moment, it delivers what it holds.
-    pub(crate) fn note_usable(&mut self) {
-        self.excuses_order = self.excuses_order || !self.machine.is_usable();
     }
 
     /// Gives the link a frame.
@@ -156,7 +145,7 @@ impl Simulation {
         }
         if self.ends[link_end].machine.is_due(now) {
             self.ends[link_end].machine.handle_timeout(now, true);
-            self.ends[link_end].note_usable();
+            self.note_usable(link_end);
         }
         loop {
             self.take_link_events(link_end);
@@ -178,7 +167,7 @@ impl Simulation {
     }
 
     pub(crate) fn take_link_events(&mut self, link_end: usize) {
-        self.ends[link_end].note_usable();
+        self.note_usable(link_end);
         while let Some(event) = self.ends[link_end].machine.poll_event() {
             self.handle_link_event(link_end, &event);
         }
@@ -213,9 +202,6 @@ impl Simulation {
     /// The machine gave up a session, or what it had in flight over a connection that the peer has
     /// forgotten. Of a whole session it must hand back all that was not delivered.
     fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
-        for end in [link_end, link_end ^ 1] {
-            self.ends[end].excuses_order = true;
-        }
         let end = &mut self.ends[link_end];
         let (node, mut count) = (end.node, 0_u64);
         let mut given_up = Vec::new();

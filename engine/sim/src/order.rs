@@ -1,7 +1,9 @@
 //! Whether links keep the order of streams.
 
+use std::time::Duration;
+
 use hawser_link::LinkEvent;
-use hawser_wire::{FrameFlags, FrameKind, FrameRef, LaneId, LinkSequence, StreamHeader};
+use hawser_wire::{FrameFlags, FrameKind, FrameRef, LaneId, LinkSequence, MonoTime, StreamHeader};
 
 use crate::flow::flow_of;
 use crate::lanes::number;
@@ -9,27 +11,29 @@ use crate::network::End;
 use crate::simulation::Simulation;
 use crate::violation::Property;
 
+/// An end tells the other one of a session's end as soon as a lane carries its word; with no lane lost
+/// or silent for so long that word has come.
+const SETTLES_AFTER: Duration = Duration::from_secs(1);
+
 /// What one end of a link is asked about the order of what it sends and delivers.
 #[derive(Debug, Default)]
 pub(crate) struct RecordOrder {
-    /// Link sequence of the last record of each striped flow that came out here, by its number.
-    striped: Vec<Option<LinkSequence>>,
-    /// The same of each plain flow, with the number of the sender's life.
-    plain: Vec<Option<(usize, LinkSequence)>>,
+    /// What came out here last of each flow, by its number: the sender's life, and the link sequence.
+    last: Vec<Option<(usize, LinkSequence)>>,
     /// Routed frames that the machine has taken in this life: the link sequence of the last one.
     taken: LinkSequence,
     /// Plain records up to this one may come in recovery's order: a lane was lost or silent then.
     recovers_to: LinkSequence,
-    /// Lanes that are silent.
+    /// Striped records up to this one may come in any order: the far end waits no more for what is
+    /// missing among them.
+    released_to: LinkSequence,
+    /// A session has ended at one end of the link, and the other one may not know: since then, or since
+    /// a lane was lost or silent after that.
+    unsettled_since: Option<MonoTime>,
+    /// Lanes that the machine has.
+    lanes: usize,
+    /// Those that are silent.
     quiet: Vec<LaneId>,
-}
-
-/// Notes what is the last one of a flow now; what was before.
-fn replace<T: Clone>(last: &mut Vec<Option<T>>, flow: usize, now: T) -> Option<T> {
-    if last.len() <= flow {
-        last.resize(flow.saturating_add(1), None);
-    }
-    last.get_mut(flow)?.replace(now)
 }
 
 impl RecordOrder {
@@ -38,15 +42,61 @@ impl RecordOrder {
         self.taken = LinkSequence(self.taken.0.saturating_add(1));
     }
 
-    /// A fault, after which what was taken may come in any order.
+    /// A fault, after which what was taken may come in any order, but for striped records.
     fn note_fault(&mut self) {
         self.recovers_to = self.taken;
+    }
+
+    /// Striped records that were taken may come in any order, too.
+    fn note_released(&mut self) {
+        self.released_to = self.taken;
+    }
+
+    /// Striped records may come in any order until both ends know of a session's end. Whether one that
+    /// comes now may.
+    fn settle(&mut self, now: MonoTime) {
+        if let Some(since) = self.unsettled_since {
+            self.note_released();
+            self.unsettled_since = (since.saturating_add(SETTLES_AFTER) > now).then_some(since);
+        }
+    }
+
+    /// What comes out here of a flow: what came before it, in the same life of the sender.
+    fn note_came(
+        &mut self,
+        flow: usize,
+        life: usize,
+        sequence: LinkSequence,
+    ) -> Option<LinkSequence> {
+        if self.last.len() <= flow {
+            self.last.resize(flow.saturating_add(1), None);
+        }
+        let before = self.last.get_mut(flow)?.replace((life, sequence));
+        before.filter(|&(of, _)| of == life).map(|(_, last)| last)
     }
 }
 
 impl Simulation {
-    /// Notes events after which the order of plain streams need not hold. Lanes that come, and lanes
-    /// that were closed once nothing was in flight over them either way, are no excuse.
+    /// An end without a lane that is heard, be it for a moment, delivers what it holds of striped
+    /// streams: what is missing the peer may have sent another way.
+    pub(crate) fn note_usable(&mut self, link_end: usize) {
+        if !self.ends[link_end].machine.is_usable() {
+            self.ends[link_end ^ 1].order.note_released();
+            self.restart_settling(link_end);
+        }
+    }
+
+    /// Nothing is known yet to have come over the link.
+    fn restart_settling(&mut self, link_end: usize) {
+        let now = self.queue.now();
+        for end in [link_end, link_end ^ 1] {
+            let order = &mut self.ends[end].order;
+            order.unsettled_since = order.unsettled_since.map(|_| now);
+        }
+    }
+
+    /// Notes events after which the order of streams need not hold. Lanes that come, and lanes that were
+    /// closed once nothing was in flight over them either way, are no excuse.
     pub(crate) fn note_order(&mut self, link_end: usize, event: &LinkEvent) {
         let is_fault = match *event {
             LinkEvent::LaneDown { key, ref why, .. } => {
@@ -64,6 +114,11 @@ impl Simulation {
             order.note_fault();
         }
         match *event {
+            LinkEvent::LaneUp { .. } => order.lanes = order.lanes.saturating_add(1),
+            LinkEvent::LaneDown { .. } => order.lanes = order.lanes.saturating_sub(1),
+            _ => {}
+        }
+        match *event {
             LinkEvent::Quiet { lane, .. } => order.quiet.push(lane),
             LinkEvent::Heard { lane }
             | LinkEvent::LaneDown { id: hawser_link::ConnectionId { lane, .. }, .. } => {
@@ -71,11 +126,28 @@ impl Simulation {
             }
             _ => {}
         }
+        let has_none = order.lanes == 0;
+        match *event {
+            // One that takes the place of the last lane comes too late for what waits here.
+            LinkEvent::LaneDown { .. } if has_none => self.ends[link_end ^ 1].order.note_released(),
+            LinkEvent::StripeGap { .. } => self.ends[link_end ^ 1].order.note_released(),
+            LinkEvent::SessionEnded { .. } => {
+                let now = self.queue.now();
+                for end in [link_end, link_end ^ 1] {
+                    self.ends[end].order.unsettled_since = Some(now);
+                    self.ends[end].order.settle(now);
+                }
+            }
+            _ => {}
+        }
+        if is_fault {
+            self.restart_settling(link_end);
+        }
     }
 
-    /// A link hands out the records of a stream as it took them: of a striped one in its first session
-    /// and while a lane is heard, of a plain one unless a lane was lost or silent since the link took
-    /// them.
+    /// A link hands out the records of a stream as it took them: of a striped one unless its far end has
+    /// let go of what came before its turn, of a plain one unless a lane was lost or silent since the
+    /// link took them.
     pub(crate) fn check_order(
         &mut self,
         link_end: usize,
@@ -88,21 +160,20 @@ impl Simulation {
         let stream = StreamHeader::peek(behind_route).map(|(_, stream)| stream);
         let flow = stream.and_then(flow_of).filter(|&flow| flow < self.flows.len());
         let (Some(flow), sequence) = (flow, frame.header.link_sequence) else { return };
-        let sender = &self.ends[link_end ^ 1];
-        let (life, recovers_to) = (sender.life(), sender.order.recovers_to);
-        let end = &mut self.ends[link_end];
-        let last = if frame.header.flags.contains(FrameFlags::STRIPED) {
-            if end.excuses_order {
-                return;
-            }
-            replace(&mut end.order.striped, flow, sequence)
+        let now = self.queue.now();
+        let sender = &mut self.ends[link_end ^ 1];
+        let life = sender.life();
+        sender.order.settle(now);
+        let excused_to = if frame.header.flags.contains(FrameFlags::STRIPED) {
+            sender.order.released_to
         } else {
-            if end.heard_ledger != life || sequence <= recovers_to {
-                return;
-            }
-            let last = replace(&mut end.order.plain, flow, (life, sequence));
-            last.filter(|&(of, _)| of == life).map(|(_, last)| last)
+            sender.order.recovers_to
         };
+        let end = &mut self.ends[link_end];
+        if end.heard_ledger != life || sequence <= excused_to {
+            return;
+        }
+        let last = end.order.note_came(flow, life, sequence);
         if last.is_some_and(|last| last > sequence) {
             let node = end.node;
             let text = format!("node {node}: flow {flow}: frame {sequence} came after {last:?}");

@@ -87,6 +87,15 @@ fn a_record_that_comes_too_late_is_noticed() {
 }
 
 #[test]
+fn a_striped_record_that_comes_too_late_is_noticed_long_after_links_failed() {
+    let mut world = striped_relay();
+    world.flows.truncate(1);
+    for after in [100, 400, 700] {
+        check_mutation(&world, Mutation::DelayRecord, after, &[Property::StreamOrder]);
+    }
+}
+
+#[test]
 fn plain_streams_keep_their_order_while_lanes_come_and_go() {
     for seed in 10..14 {
         run(lane_changes(), seed);
