@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     ClassSet, CloseReason, Incarnation, LaneAck, LaneAckEntry, LaneId, LifeNonce, LinkMode,
-    MonoTime, NodeId, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
+    LinkSequence, MonoTime, NodeId, STRIPE_WINDOW_BYTES, STRIPE_WINDOW_FRAMES, TrafficClass,
 };
 
 use crate::ack_interval::AckInterval;
@@ -294,6 +294,13 @@ impl VirtualLink {
     #[must_use]
     pub const fn is_mode_untouched(&self) -> bool {
         self.mode.is_untouched()
+    }
+
+    /// The link sequence of the next counted frame. Between two that are taken there are others if the
+    /// link has begun stripe channels anew.
+    #[must_use]
+    pub const fn next_sequence(&self) -> LinkSequence {
+        LinkSequence(self.next_sequence)
     }
 
     /// Acknowledgements are wanted on the wire now.
