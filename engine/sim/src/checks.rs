@@ -321,7 +321,9 @@ impl Simulation {
         let idle = |end: &crate::link_end::LinkEnd| {
             end.machine.is_up() && end.is_idle() && end.ledgers.last().is_none_or(|l| l.open() == 0)
         };
-        flows && self.ends.iter().all(idle)
+        flows
+            && self.ends.iter().all(idle)
+            && (0..self.ends.len()).all(|end| self.missing_lane(end).is_none())
     }
 
     /// What is still to arrive, if not everything has.
@@ -351,6 +353,13 @@ impl Simulation {
             }
             if !end.machine.is_up() || !end.is_idle() {
                 let text = format!("link {from} to {to} does not come to rest: {}", end.state());
+                return (Property::NoDeadlock, text);
+            }
+        }
+        for number in 0..self.ends.len() {
+            if let Some(lane) = self.missing_lane(number) {
+                let (from, to) = (self.ends[number].node, self.ends[number].peer);
+                let text = format!("link {from} to {to} has no lane {lane}, and nobody dials it");
                 return (Property::NoDeadlock, text);
             }
         }

@@ -5,9 +5,10 @@ use hawser_wire::{BootEpoch, CloseReason, LinkMode, MonoTime};
 
 use crate::event::{Event, Heal};
 use crate::lanes::number;
+use crate::mutation::Mutation;
 use crate::network::{ConnectionId, End, Side};
 use crate::node::NodeState;
-use crate::simulation::{CALM_BEFORE_END, Mutation, Simulation};
+use crate::simulation::{CALM_BEFORE_END, Simulation};
 use crate::world::FaultKind;
 
 const fn millis(low: u64, high: u64) -> (Duration, Duration) {
@@ -191,6 +192,8 @@ impl Simulation {
             return None;
         }
         let now = self.queue.now();
+        let retired = self.lanes[number(end.connection)].lane();
+        self.ends[link_end].retired.push(retired);
         self.ends[link_end].machine.close_lane(now, end.key(), CloseReason::NotNeeded);
         self.pump(self.ends[link_end].node);
         Some(())
@@ -228,11 +231,27 @@ impl Simulation {
                     self.network.reset(&mut self.queue, id);
                 }
             }
+            self.lose_held(end);
             self.forget_lanes(end);
         }
         let [soon, late] = REBOOTS;
         let lasts = if self.fault_random.chance(700) { soon } else { late };
         self.heal_after(lasts, Heal::Reboot(node));
+    }
+
+    /// What the link had taken and holds before its turn goes with the node's memory: its peer may know
+    /// that it came, and hand it back to nobody.
+    fn lose_held(&mut self, link_end: usize) {
+        let now = self.queue.now();
+        let machine = &mut self.ends[link_end].machine;
+        let keys: Vec<_> = machine.lanes().map(|lane| lane.key).collect();
+        for key in keys {
+            // Without a lane it holds nothing any more.
+            machine.handle_lane_down(now, key, "its node is gone");
+        }
+        while let Some(frame) = self.ends[link_end].machine.poll_reassembled() {
+            self.check_delivered(link_end, &frame.as_frame());
+        }
     }
 
     pub(crate) fn handle_heal(&mut self, heal: Heal) {
@@ -247,6 +266,7 @@ impl Simulation {
                     return;
                 }
                 self.links[link].blocked = None;
+                self.links[link].open_since = self.queue.now();
                 self.note(self.ends[link.saturating_mul(2)].node, Event::Heal(heal));
                 for id in self.connections_of(link) {
                     self.release(id);
@@ -275,6 +295,7 @@ impl Simulation {
     fn resume(&mut self, node: usize) {
         let now = self.queue.now();
         self.nodes[node].state = NodeState::Running;
+        self.note_runs(node);
         let timers_first = self.fault_random.chance(500);
         let ends = self.nodes[node].ends.clone();
         for &end in &ends {
@@ -299,7 +320,19 @@ impl Simulation {
         self.pump(node);
     }
 
+    /// From now on lanes of the node can be opened.
+    fn note_runs(&mut self, node: usize) {
+        let now = self.queue.now();
+        for index in 0..self.nodes[node].ends.len() {
+            if let Some(&end) = self.nodes[node].ends.get(index) {
+                let link = self.ends[end].link;
+                self.links[link].open_since = now;
+            }
+        }
+    }
+
     fn reboot(&mut self, node: usize) {
+        self.note_runs(node);
         let life = self.nodes[node].life.saturating_add(1);
         let state = &mut self.nodes[node];
         state.life = life;

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
-use hawser_link::LaneOffer;
+use hawser_link::{LaneOffer, SessionEnd};
 use hawser_wire::{CloseReason, Incarnation, LaneId, LinkEpoch, LinkMode, TrafficClass};
 
 use crate::event::Event;
+use crate::link_end::LinkEnd;
+use crate::mutation::Mutation;
 use crate::network::{ConnectionId, End, Side};
 use crate::node::NodeState;
 use crate::simulation::Simulation;
@@ -11,8 +13,12 @@ use crate::violation::Property;
 
 /// A lost lane is dialled again after a time between these.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(300));
+/// A link that can be dialled has a lane after this time.
+const DIALS_WITHIN: Duration = Duration::from_secs(5);
 /// How often, of a thousand, the acceptor of a lost lane dials too, so that connections cross.
 const CROSSING_PER_MILLE: u64 = 300;
+/// A node that misses a lane and cannot dial it asks its neighbour to after this time.
+const ASK_AFTER: Duration = Duration::from_millis(500);
 
 /// A connection and what it serves as.
 #[derive(Debug)]
@@ -53,6 +59,11 @@ impl Lane {
 }
 
 impl Lane {
+    /// Which lane of its link the connection serves.
+    pub(crate) const fn lane(&self) -> LaneId {
+        self.lane
+    }
+
     /// The end's node has lost its memory.
     pub(crate) const fn forget(&mut self, side: Side) {
         self.hold_mut(side).up = false;
@@ -118,6 +129,29 @@ impl Simulation {
                 self.dial_later(end, lane);
             }
         }
+    }
+
+    /// A machine misses a lane: its node dials it, or asks the other one to.
+    pub(crate) fn handle_want_lane(&mut self, link_end: usize, lane: LaneId) {
+        if self.mutate_from_now(Mutation::IgnoreWishes) {
+            return;
+        }
+        let first = link_end & !1;
+        let can_dial = link_end == first || self.random.chance(CROSSING_PER_MILLE);
+        let (end, wait) = if can_dial { (link_end, Duration::ZERO) } else { (first, ASK_AFTER) };
+        let at = self.queue.now().saturating_add(wait);
+        self.queue.schedule(at, Event::Dial { end, lane });
+    }
+
+    /// A lane that the link should have, and that this end has not. One that carries all classes over one
+    /// lane should have any.
+    pub(crate) fn missing_lane(&self, end: usize) -> Option<LaneId> {
+        let LinkEnd { link, ref open, ref machine, .. } = self.ends[end];
+        let has = |lane: LaneId| {
+            open.iter().any(|end| self.lanes[number(end.connection)].lane == lane)
+                || machine.mode() == LinkMode::Collapsed && !open.is_empty()
+        };
+        self.wanted_lanes(link).find(|&lane| !has(lane))
     }
 
     fn dial_later(&mut self, end: usize, lane: LaneId) {
@@ -233,7 +267,8 @@ impl Simulation {
         self.pump(node);
     }
 
-    /// An end of a lane is gone: its machine is told, the connection closed, the lane dialled again.
+    /// An end of a lane is gone: its machine is told, the connection closed. The lane is dialled again if
+    /// the machine asks for it, or if its node dials it anyway.
     pub(crate) fn lose_lane(&mut self, link_end: usize, end: End, why: &'static str) {
         let connection = number(end.connection);
         let lane = self.lanes[connection].lane;
@@ -246,7 +281,25 @@ impl Simulation {
         self.ends[link_end].machine.handle_lane_down(self.queue.now(), end.key(), why);
         self.note_usable(link_end);
         self.network.close(&mut self.queue, end);
-        self.redial(link_end, lane);
+        let retired = &mut self.ends[link_end].retired;
+        let was_retired = retired.contains(&lane);
+        retired.retain(|&other| other != lane);
+        if was_retired || self.world.faults.dials_always {
+            self.redial(link_end, lane);
+        }
+    }
+
+    /// The session of a link that has no lane ends, but not while lanes could be opened.
+    pub(crate) fn check_session_end(&mut self, link_end: usize, reason: SessionEnd) {
+        let LinkEnd { link, node, peer, .. } = self.ends[link_end];
+        let is_open = self.links[link].blocked.is_none()
+            && [node, peer].iter().all(|&node| self.is_running(node));
+        let open_for = self.queue.now().saturating_since(self.links[link].open_since);
+        if is_open && open_for >= DIALS_WITHIN && matches!(reason, SessionEnd::NoLane { .. }) {
+            let text =
+                format!("link {node} to {peer} has no lane, though none is kept from opening");
+            self.violate(Property::NoDeadlock, text);
+        }
     }
 
     /// A machine closes a lane: it may, but not by accusing its like of breaking the protocol.

@@ -39,6 +39,29 @@ impl FrameLedger {
         self.open = self.open.saturating_add(1);
     }
 
+    /// The link took a frame of its own, of which nothing comes out.
+    pub(crate) fn handle_own(&mut self) {
+        let frame =
+            Frame { checksum: 0, taken_at: MonoTime::ZERO, delivered: true, returned: false };
+        self.frames.push_back(frame);
+        self.settle();
+    }
+
+    /// The link sequence of what the link takes next.
+    pub(crate) fn next(&self) -> LinkSequence {
+        let ahead = u64::try_from(self.frames.len()).unwrap_or(u64::MAX);
+        LinkSequence(self.first.saturating_add(ahead))
+    }
+
+    /// The frame was handed back, and not delivered.
+    pub(crate) fn has_left(&self, sequence: LinkSequence) -> bool {
+        let Some(index) = sequence.0.checked_sub(self.first) else {
+            return self.returned.contains_key(&sequence.0);
+        };
+        let frame = usize::try_from(index).ok().and_then(|index| self.frames.get(index));
+        frame.is_some_and(|frame| frame.returned && !frame.delivered)
+    }
+
     /// The link delivered a frame.
     ///
     /// # Errors
@@ -163,6 +186,28 @@ mod tests {
         deliver(&mut ledger, 0).unwrap();
         deliver(&mut ledger, 2).unwrap();
         assert_eq!(ledger.first_open().map(|(first, _)| first), Some(LinkSequence(2)));
+    }
+
+    #[test]
+    fn frames_of_the_link_itself_are_not_waited_for() {
+        let mut ledger = ledger(1);
+        ledger.handle_own();
+        assert_eq!((ledger.next(), ledger.open()), (LinkSequence(3), 1));
+        ledger.handle_taken(MonoTime::ZERO, crc32c(b"\x02body"));
+        assert_eq!((deliver(&mut ledger, 2), deliver(&mut ledger, 0)), (Ok(()), Ok(())));
+        assert_eq!((ledger.next(), ledger.open()), (LinkSequence(4), 0));
+    }
+
+    #[test]
+    fn what_has_left_is_known_until_it_comes() {
+        let mut ledger = ledger(3);
+        for returned in [1, 3] {
+            ledger.handle_returned(LinkSequence(returned));
+        }
+        let left = |ledger: &FrameLedger| [1, 2, 3, 4].map(|n| ledger.has_left(LinkSequence(n)));
+        assert_eq!(left(&ledger), [true, false, true, false]);
+        assert_eq!((deliver(&mut ledger, 0), deliver(&mut ledger, 2)), (Ok(()), Ok(())));
+        assert_eq!(left(&ledger), [false; 4]);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod arena;
 mod checks;
+mod detours;
 mod event;
 mod event_queue;
 mod faults;
@@ -18,6 +19,7 @@ mod lanes;
 mod ledger;
 mod link_end;
 mod mesh;
+mod mutation;
 mod network;
 mod node;
 mod order;
@@ -38,18 +40,19 @@ pub use mesh::{
     GraphKind, LOSS_PPM_MAX, MeshFaults, MeshGraph, MeshKeys, MeshMutation, MeshProgress,
     MeshSimulation, MeshSummary, NODES_MAX,
 };
+pub use mutation::Mutation;
 pub use network::PathShape;
 pub use random::Random;
-pub use simulation::{Mutation, Simulation, Summary};
+pub use simulation::{Simulation, Summary};
 pub use trace::TraceEvent;
 pub use violation::{Failure, Property, Violation};
 pub use world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 pub use worlds::{
-    all_lanes, busy_hosts, collapsed, fair_ring, lane_changes, lane_loss, mode_switch, pair,
-    priority_collapsed, priority_faults, priority_relay, relays, restarts, saturated_collapsed,
-    saturated_pair, saturated_priority, saturated_priority_collapsed, saturated_ring, silence,
-    slow_consumer, slow_link, striped, striped_relay, tenants, tenants_first_link, thin_link,
-    worlds,
+    all_lanes, busy_hosts, collapsed, detours, fair_ring, lane_changes, lane_loss, mode_switch,
+    pair, priority_collapsed, priority_faults, priority_relay, relays, restarts,
+    saturated_collapsed, saturated_pair, saturated_priority, saturated_priority_collapsed,
+    saturated_ring, silence, slow_consumer, slow_link, standing_dials, striped, striped_relay,
+    tenants, tenants_first_link, thin_link, worlds,
 };

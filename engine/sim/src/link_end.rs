@@ -1,5 +1,5 @@
 use hawser_wire::{
-    Crc32c, FrameFlags, FrameIter, FrameKind, LANE_CREDIT_BYTES_INITIAL, LinkSequence, MonoTime,
+    Crc32c, FrameFlags, FrameKind, LANE_CREDIT_BYTES_INITIAL, LaneId, LinkSequence, MonoTime,
     NodeId, TrafficClass,
 };
 
@@ -7,7 +7,7 @@ use hawser_link::{
     Flow, FrameParts, LaneKey, LinkConfig, LinkEvent, Origin, Refusal, SessionEnd, VirtualLink,
 };
 
-use crate::event::Event;
+use crate::detours::first_that_left;
 use crate::ledger::FrameLedger;
 use crate::network::{ConnectionId, End, Side};
 use crate::order::RecordOrder;
@@ -26,9 +26,13 @@ pub(crate) struct LinkEnd {
     /// One for each life of the node.
     pub(crate) ledgers: Vec<FrameLedger>,
     /// Lanes that it is dialling.
-    pub(crate) dialling: Vec<hawser_wire::LaneId>,
+    pub(crate) dialling: Vec<LaneId>,
     /// Lanes that it has open.
     pub(crate) open: Vec<End>,
+    /// Those that it lets go of, to dial them again.
+    pub(crate) retired: Vec<LaneId>,
+    /// Frames that it takes arrive, as far as its node has noticed.
+    pub(crate) usable: bool,
     /// Of the peer's ledgers that of the lane which was heard last.
     pub(crate) heard_ledger: usize,
     /// How it keeps the order of streams.
@@ -74,6 +78,8 @@ impl LinkEnd {
             ledgers: vec![FrameLedger::new(LinkSequence(1))],
             dialling: Vec::new(),
             open: Vec::new(),
+            retired: Vec::new(),
+            usable: false,
             heard_ledger: 0,
             order: RecordOrder::default(),
             local,
@@ -88,6 +94,8 @@ impl LinkEnd {
         self.ledgers.push(FrameLedger::new(LinkSequence(1)));
         self.dialling.clear();
         self.open.clear();
+        self.retired.clear();
+        self.usable = false;
         self.order = RecordOrder::default();
     }
 
@@ -158,11 +166,13 @@ impl Simulation {
     /// Writes what the machine has for a lane, while that takes it.
     pub(crate) fn flush(&mut self, link_end: usize, end: End) {
         let now = self.queue.now();
-        while self.is_up(end)
-            && self.network.can_write(&mut self.queue, end)
-            && let Some(transmit) = self.ends[link_end].machine.poll_transmit(now, end.key())
-        {
+        while self.is_up(end) && self.network.can_write(&mut self.queue, end) {
+            let LinkEnd { machine, ledgers, .. } = &mut self.ends[link_end];
+            let Some(transmit) = machine.poll_transmit(now, end.key()) else { return };
+            let checks = self.world.faults.reroutes;
+            let again = checks.then(|| first_that_left(ledgers.last(), transmit.frames)).flatten();
             self.network.write(&mut self.queue, end, transmit.frames);
+            self.check_sent(link_end, again);
         }
     }
 
@@ -177,13 +187,12 @@ impl Simulation {
     /// Striped frames that had to wait for others and do so no more.
     pub(crate) fn take_reassembled(&mut self, link_end: usize) {
         while let Some(frame) = self.ends[link_end].machine.poll_reassembled() {
-            self.handle_frame(link_end, &frame.as_frame());
+            self.handle_frame(link_end, &frame.as_frame(), true);
             self.ends[link_end].machine.give_reassembled(frame);
         }
     }
 
     fn handle_link_event(&mut self, link_end: usize, event: &LinkEvent) {
-        let now = self.queue.now();
         self.note_order(link_end, event);
         match *event {
             LinkEvent::CloseLane { key, reason, .. } => {
@@ -192,7 +201,7 @@ impl Simulation {
                 self.lose_lane(link_end, end, "closed by this node");
             }
             LinkEvent::WantLane { lane, .. } => {
-                self.queue.schedule(now, Event::Dial { end: link_end, lane });
+                self.handle_want_lane(link_end, lane);
             }
             LinkEvent::SessionEnded { reason, .. } => self.end_session(link_end, reason),
             _ => {}
@@ -202,18 +211,9 @@ impl Simulation {
     /// The machine gave up a session, or what it had in flight over a connection that the peer has
     /// forgotten. Of a whole session it must hand back all that was not delivered.
     fn end_session(&mut self, link_end: usize, reason: SessionEnd) {
-        let end = &mut self.ends[link_end];
-        let (node, mut count) = (end.node, 0_u64);
-        let mut given_up = Vec::new();
-        while let Some(batch) = end.machine.poll_rerouted() {
-            for frame in FrameIter::new(&batch.frames()).filter_map(Result::ok) {
-                if let Some(ledger) = end.ledgers.last_mut() {
-                    ledger.handle_returned(frame.header.link_sequence);
-                }
-                count = count.saturating_add(1);
-            }
-            given_up.push(batch);
-        }
+        let node = self.ends[link_end].node;
+        let (count, given_up) = self.take_rerouted(link_end);
+        let end = &self.ends[link_end];
         let whole = !matches!(reason, SessionEnd::Forgotten { .. });
         let missing = end.ledgers.last().and_then(FrameLedger::first_open).filter(|_| whole);
         self.note_as(node, "session ended", [count, u64::from(whole)]);
@@ -222,7 +222,11 @@ impl Simulation {
             self.violate(Property::NothingLost, text);
         }
         for batch in given_up {
-            self.give_up(node, &batch.frames());
+            self.reroute(link_end, &batch.frames());
+        }
+        if whole {
+            self.check_session_end(link_end, reason);
+            self.dial_all(self.ends[link_end].link);
         }
     }
 }

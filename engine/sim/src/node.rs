@@ -4,8 +4,9 @@ use hawser_link::Handled;
 use hawser_wire::{FrameIter, MonoTime, NodeId, TrafficClass};
 
 use crate::event::Event;
+use crate::mutation::Mutation;
 use crate::network::{End, Ending, NetworkEvent};
-use crate::simulation::{Mutation, Simulation};
+use crate::simulation::Simulation;
 use crate::violation::Property;
 use crate::watched::Watched;
 
@@ -240,6 +241,13 @@ impl Simulation {
         while let Some(&end) = self.nodes[node].ends.get(index) {
             self.pump_link(end);
             index = index.saturating_add(1);
+        }
+        if self.world.faults.reroutes && self.turn_links(node) {
+            for index in 0..self.nodes[node].ends.len() {
+                if let Some(&end) = self.nodes[node].ends.get(index) {
+                    self.pump_link(end);
+                }
+            }
         }
         self.rearm(node);
     }

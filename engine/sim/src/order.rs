@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hawser_link::LinkEvent;
-use hawser_wire::{FrameFlags, FrameKind, FrameRef, LaneId, LinkSequence, MonoTime, StreamHeader};
+use hawser_wire::{FrameKind, FrameRef, LaneId, LinkSequence, MonoTime, RouteHeader, StreamHeader};
 
 use crate::flow::flow_of;
 use crate::lanes::number;
@@ -18,8 +18,10 @@ const SETTLES_AFTER: Duration = Duration::from_secs(1);
 /// What one end of a link is asked about the order of what it sends and delivers.
 #[derive(Debug, Default)]
 pub(crate) struct RecordOrder {
-    /// What came out here last of each flow, by its number: the sender's life, and the link sequence.
-    last: Vec<Option<(usize, LinkSequence)>>,
+    /// What came out here last of each flow, by its number, as the sender's own and as others': the
+    /// sender's life, and the link sequence. A link queues both for themselves, and a frame may come past
+    /// its source again on a way around a broken link.
+    last: Vec<[Option<(usize, LinkSequence)>; 2]>,
     /// Routed frames that the machine has taken in this life: the link sequence of the last one.
     taken: LinkSequence,
     /// Plain records up to this one may come in recovery's order: a lane was lost or silent then.
@@ -30,6 +32,8 @@ pub(crate) struct RecordOrder {
     /// A session has ended at one end of the link, and the other one may not know: since then, or since
     /// a lane was lost or silent after that.
     unsettled_since: Option<MonoTime>,
+    /// When a session ended last, here or there.
+    ended_at: Option<MonoTime>,
     /// Lanes that the machine has.
     lanes: usize,
     /// Those that are silent.
@@ -64,14 +68,15 @@ impl RecordOrder {
     /// What comes out here of a flow: what came before it, in the same life of the sender.
     fn note_came(
         &mut self,
-        flow: usize,
+        (flow, own): (usize, bool),
         life: usize,
         sequence: LinkSequence,
     ) -> Option<LinkSequence> {
         if self.last.len() <= flow {
-            self.last.resize(flow.saturating_add(1), None);
+            self.last.resize(flow.saturating_add(1), [None; 2]);
         }
-        let before = self.last.get_mut(flow)?.replace((life, sequence));
+        let [others, owns] = self.last.get_mut(flow)?;
+        let before = if own { owns } else { others }.replace((life, sequence));
         before.filter(|&(of, _)| of == life).map(|(_, last)| last)
     }
 }
@@ -106,7 +111,9 @@ impl Simulation {
                 lane.is_retired |= why == "closed";
                 !lane.is_retired
             }
-            LinkEvent::Quiet { .. } | LinkEvent::SessionEnded { .. } => true,
+            LinkEvent::Quiet { .. }
+            | LinkEvent::Rerouted { .. }
+            | LinkEvent::SessionEnded { .. } => true,
             _ => false,
         };
         let order = &mut self.ends[link_end].order;
@@ -130,12 +137,18 @@ impl Simulation {
         match *event {
             // One that takes the place of the last lane comes too late for what waits here.
             LinkEvent::LaneDown { .. } if has_none => self.ends[link_end ^ 1].order.note_released(),
-            LinkEvent::StripeGap { .. } => self.ends[link_end ^ 1].order.note_released(),
+            LinkEvent::StripeGap { channel, sequence, .. } => {
+                self.ends[link_end ^ 1].order.note_released();
+                self.check_gap(link_end, channel, sequence);
+            }
+            // What stays goes plain, or comes behind what the far end has let go of.
+            LinkEvent::Rerouted { .. } => self.ends[link_end].order.note_released(),
             LinkEvent::SessionEnded { .. } => {
                 let now = self.queue.now();
                 for end in [link_end, link_end ^ 1] {
-                    self.ends[end].order.unsettled_since = Some(now);
-                    self.ends[end].order.settle(now);
+                    let order = &mut self.ends[end].order;
+                    (order.unsettled_since, order.ended_at) = (Some(now), Some(now));
+                    order.settle(now);
                 }
             }
             _ => {}
@@ -145,14 +158,27 @@ impl Simulation {
         }
     }
 
-    /// A link hands out the records of a stream as it took them: of a striped one unless its far end has
-    /// let go of what came before its turn, of a plain one unless a lane was lost or silent since the
-    /// link took them.
+    /// What is missing of a striped stream comes, if the session in which it was sent goes on.
+    fn check_gap(&mut self, link_end: usize, channel: u8, sequence: u64) {
+        let ended = self.ends[link_end].order.ended_at;
+        let excused_for = self.world.link.stripe_gap_max.saturating_mul(2);
+        let is_excused = |at: MonoTime| at.saturating_add(excused_for) > self.queue.now();
+        if !ended.is_some_and(is_excused) {
+            let node = self.ends[link_end].node;
+            let text =
+                format!("node {node}: frame {sequence} of stripe channel {channel} never came");
+            self.violate(Property::NothingLost, text);
+        }
+    }
+
+    /// A link hands out the records of a stream as it took them: `striped` ones unless its far end has
+    /// let go of what came before its turn, others unless a lane was lost or silent since the link took
+    /// them.
     pub(crate) fn check_order(
         &mut self,
         link_end: usize,
-        frame: &FrameRef<'_>,
-        behind_route: &[u8],
+        (frame, striped): (&FrameRef<'_>, bool),
+        (route, behind_route): (&RouteHeader<'_>, &[u8]),
     ) {
         if frame.header.kind != FrameKind::Record {
             return;
@@ -164,16 +190,14 @@ impl Simulation {
         let sender = &mut self.ends[link_end ^ 1];
         let life = sender.life();
         sender.order.settle(now);
-        let excused_to = if frame.header.flags.contains(FrameFlags::STRIPED) {
-            sender.order.released_to
-        } else {
-            sender.order.recovers_to
-        };
+        let RecordOrder { recovers_to, released_to, .. } = sender.order;
+        let excused_to = if striped { released_to } else { recovers_to };
+        let own = route.source == self.nodes[sender.node].id && route.cursor == 1;
         let end = &mut self.ends[link_end];
         if end.heard_ledger != life || sequence <= excused_to {
             return;
         }
-        let last = end.order.note_came(flow, life, sequence);
+        let last = end.order.note_came((flow, own), life, sequence);
         if last.is_some_and(|last| last > sequence) {
             let node = end.node;
             let text = format!("node {node}: flow {flow}: frame {sequence} came after {last:?}");

@@ -9,6 +9,7 @@ use crate::event_queue::EventQueue;
 use crate::flow::{Sink, Source, stream_key};
 use crate::lanes::Lane;
 use crate::link_end::LinkEnd;
+use crate::mutation::Mutation;
 use crate::network::{Network, WireId};
 use crate::node::{Node, NodeState};
 use crate::random::Random;
@@ -56,35 +57,6 @@ pub struct Summary {
     pub trace_hash: u64,
 }
 
-/// Breaks one thing on purpose, to show that a checker sees it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mutation {
-    /// A frame that a link delivers is dropped on the way to its node.
-    LoseFrame,
-    /// One is given to the node twice.
-    RepeatFrame,
-    /// A record that a link delivers comes behind the next one.
-    DelayRecord,
-    /// A frame arrives changed.
-    AlterFrame,
-    /// A message that a connection carries vanishes, though the connection lives.
-    LoseMessage,
-    /// One comes twice.
-    RepeatMessage,
-    /// A source is told of more credit than its destination granted.
-    InflateCredit,
-    /// From then on sources are told of a byte less than their destinations grant.
-    WithholdCredit,
-    /// A stream is forgotten at its destination, and what it was allotted is not given back.
-    LeakWindow,
-    /// A link that was cut stays cut.
-    NeverHeal,
-    /// A consumer's record is confirmed and not taken.
-    SkipRecord,
-    /// A consumer gets a record a second time.
-    RepeatRecord,
-}
-
 /// One history of a world.
 #[derive(Debug)]
 pub struct Simulation {
@@ -110,8 +82,8 @@ pub struct Simulation {
     pub(crate) probes_us: Vec<u64>,
     /// Bulk in flight, in thousandths of what the design allows on that link.
     pub(crate) in_flight_permille: Vec<u64>,
-    /// A record that is to come behind the next one of that link end.
-    pub(crate) delayed: Option<(usize, Vec<u8>)>,
+    /// A record, striped or not, that is to come behind the next one of that link end.
+    pub(crate) delayed: Option<(usize, bool, Vec<u8>)>,
     /// Messages that nodes have read from their connections.
     pub(crate) messages_read: u64,
     pub(crate) violation: Option<Violation>,
@@ -137,6 +109,8 @@ pub(crate) struct Link {
     pub(crate) wires: Vec<[WireId; 2]>,
     /// No lane can be opened since then.
     pub(crate) blocked: Option<MonoTime>,
+    /// Lanes can be opened since then, unless it is blocked or one of its nodes does not run.
+    pub(crate) open_since: MonoTime,
 }
 
 /// A stream and where it goes.
@@ -218,7 +192,8 @@ impl Simulation {
             let wires =
                 (0..lanes).map(|_| [self.network.add_wire(speed), self.network.add_wire(speed)]);
             let wires = wires.collect();
-            let link = self.links.add(Link { shape, wires, blocked: None });
+            let link =
+                self.links.add(Link { shape, wires, blocked: None, open_since: MonoTime::ZERO });
             for (node, peer) in [(shape.a, shape.b), (shape.b, shape.a)] {
                 let (node, peer) = (usize::from(node), usize::from(peer));
                 let (local, remote) = (self.nodes[node].id, self.nodes[peer].id);
@@ -239,16 +214,20 @@ impl Simulation {
         self.ends.iter().position(|end| end.node == node && end.peer == peer)
     }
 
-    /// The encoded route along `path`, its first hop taken.
-    pub(crate) fn route(&self, path: &[u16]) -> Vec<u8> {
-        let hops: Vec<AdjacencyIndex> = path
-            .windows(2)
+    /// The links along `path`, as their ends are numbered.
+    pub(crate) fn hops(&self, path: &[u16]) -> Vec<AdjacencyIndex> {
+        path.windows(2)
             .filter_map(|pair| match pair {
                 &[from, to] => self.end_towards(from, to),
                 _ => None,
             })
             .map(|end| AdjacencyIndex(u32::try_from(end).unwrap_or(u32::MAX)))
-            .collect();
+            .collect()
+    }
+
+    /// The encoded route along `path`, its first hop taken.
+    pub(crate) fn route(&self, path: &[u16]) -> Vec<u8> {
+        let hops = self.hops(path);
         let id = |node: Option<&u16>| {
             node.map(|&node| self.nodes[usize::from(node)].id).unwrap_or_default()
         };
@@ -442,21 +421,6 @@ impl Simulation {
     pub(crate) fn violate(&mut self, property: Property, detail: String) {
         let at = self.queue.now();
         self.violation.get_or_insert(Violation { property, at, detail });
-    }
-
-    /// The mutation is `wanted`, and this is the occasion.
-    pub(crate) fn mutate(&mut self, wanted: Mutation) -> bool {
-        match &mut self.mutation {
-            Some((mutation, left)) if *mutation == wanted => {
-                *left = left.saturating_sub(1);
-                let now = *left == 0;
-                if now {
-                    self.mutation = None;
-                }
-                now
-            }
-            _ => false,
-        }
     }
 
     /// A flow's traffic is not of the kind that fills links.

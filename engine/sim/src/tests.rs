@@ -169,6 +169,21 @@ fn a_link_that_never_comes_back_is_noticed() {
 }
 
 #[test]
+fn a_link_that_asks_for_no_lane_is_noticed() {
+    // One that has none ...
+    check_mutation(&all_lanes(), Mutation::IgnoreWishes, 1, &[Property::NoDeadlock]);
+    // ... and one that has others.
+    let mut world = pair();
+    world.faults.kinds = vec![(FaultKind::LaneReset, 1)];
+    check_mutation(&world, Mutation::IgnoreWishes, 14, &[Property::NoDeadlock]);
+}
+
+#[test]
+fn a_frame_that_leaves_its_link_and_is_not_handed_out_is_noticed() {
+    check_mutation(&detours(), Mutation::LoseRerouted, 50, &[Property::NothingLost]);
+}
+
+#[test]
 fn an_unfair_link_is_noticed() {
     let mut world = fair_ring();
     world.links[0].bytes_per_second /= 3;

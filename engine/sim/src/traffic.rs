@@ -10,7 +10,8 @@ use hawser_wire::{
 
 use crate::event::Event;
 use crate::flow::{PATH, flow_of};
-use crate::simulation::{Mutation, Simulation};
+use crate::mutation::Mutation;
+use crate::simulation::Simulation;
 use crate::violation::Property;
 use crate::world::Pace;
 
@@ -24,6 +25,19 @@ pub(crate) fn flow_name(who: StreamKey) -> Flow {
         tail.saturating_add(1)
     };
     Flow { tenant: number(who.tenant.as_bytes()), stream: number(who.stream.as_bytes()) }
+}
+
+/// The stream of a record.
+fn stream_of(kind: FrameKind, behind_route: &[u8]) -> Option<StreamKey> {
+    let (header, _) =
+        StreamHeader::decode(behind_route).ok().filter(|_| kind == FrameKind::Record)?;
+    Some(StreamKey { tenant: header.tenant, stream: header.stream })
+}
+
+/// What a link is told of a frame that is sent on.
+pub(crate) fn about_record(header: &FrameHeader, behind_route: &[u8]) -> (Flow, FrameFlags) {
+    let who = stream_of(header.kind, behind_route);
+    (who.map_or_else(Flow::default, flow_name), header.flags)
 }
 
 /// Why a frame that a link refused is dropped.
@@ -167,7 +181,9 @@ impl Simulation {
     ) {
         if matches!(handled, Handled::Deliver | Handled::Striped) {
             match frame.unstamped() {
-                Ok(frame) => self.handle_frame(link_end, &frame),
+                Ok(frame) => {
+                    self.handle_frame(link_end, &frame, handled == Handled::Striped);
+                }
                 Err(error) => {
                     self.violate(Property::Content, format!("unreadable stamp: {error}"));
                 }
@@ -176,8 +192,8 @@ impl Simulation {
         self.take_reassembled(link_end);
     }
 
-    /// A frame that a machine delivers is checked, and goes on.
-    pub(crate) fn handle_frame(&mut self, link_end: usize, frame: &FrameRef<'_>) {
+    /// A frame that a machine delivers is checked, and goes on. `striped`: it came with a stamp.
+    pub(crate) fn handle_frame(&mut self, link_end: usize, frame: &FrameRef<'_>, striped: bool) {
         if self.mutate(Mutation::LoseFrame) {
             return;
         }
@@ -185,7 +201,7 @@ impl Simulation {
         if is_record && self.mutate(Mutation::DelayRecord) {
             let mut delayed = frame.header.encode().to_vec();
             delayed.extend_from_slice(frame.body.bytes());
-            self.delayed = Some((link_end, delayed));
+            self.delayed = Some((link_end, striped, delayed));
             return;
         }
         self.check_delivered(link_end, frame);
@@ -193,19 +209,21 @@ impl Simulation {
             self.check_delivered(link_end, frame);
         }
         if frame.header.kind.is_routed() {
-            self.handle_routed(link_end, frame);
+            self.handle_routed(link_end, frame, striped);
         } else if let Some(sent) = frame.body.first_chunk() {
             let took = self.queue.now().as_nanos().saturating_sub(u64::from_le_bytes(*sent));
             self.probes_us.push(took.checked_div(1000).unwrap_or(0));
         }
-        if is_record && let Some((_, late)) = self.delayed.take_if(|(end, _)| *end == link_end) {
+        if is_record
+            && let Some((_, striped, late)) = self.delayed.take_if(|(end, ..)| *end == link_end)
+        {
             for frame in FrameIter::new(&late).filter_map(Result::ok) {
-                self.handle_frame(link_end, &frame);
+                self.handle_frame(link_end, &frame, striped);
             }
         }
     }
 
-    fn check_delivered(&mut self, link_end: usize, frame: &FrameRef<'_>) {
+    pub(crate) fn check_delivered(&mut self, link_end: usize, frame: &FrameRef<'_>) {
         let sequence = frame.header.link_sequence;
         if sequence == LinkSequence(0) {
             return;
@@ -225,11 +243,11 @@ impl Simulation {
         }
     }
 
-    fn handle_routed(&mut self, link_end: usize, frame: &FrameRef<'_>) {
+    fn handle_routed(&mut self, link_end: usize, frame: &FrameRef<'_>, striped: bool) {
         let Ok((route, rest)) = RouteHeader::decode(frame.body.bytes()) else {
             return self.violate(Property::Content, "unreadable route header".to_owned());
         };
-        self.check_order(link_end, frame, rest);
+        self.check_order(link_end, (frame, striped), (&route, rest));
         match route.next_hop() {
             Hop::Last => {
                 let FrameHeader { kind, flags, .. } = frame.header;
@@ -248,41 +266,22 @@ impl Simulation {
         let Ok((fixed, rest)) = RouteHeader::split_advanced(frame.body.bytes()) else {
             return self.violate(Property::Content, "a route's TTL is used up".to_owned());
         };
-        let kind = frame.header.kind;
-        let header = StreamHeader::decode(behind_route).ok().map(|(header, _)| header);
-        let header = header.filter(|_| kind == FrameKind::Record);
-        let who = header.map(|header| StreamKey { tenant: header.tenant, stream: header.stream });
-        let about = (who.map_or_else(Flow::default, flow_name), frame.header.flags);
-        let class = frame.header.class;
-        let pushed = self.ends[next].push(
-            now,
-            (kind, class),
-            Origin::Foreign,
-            about,
-            FrameParts::of(&[&fixed, rest]),
-        );
+        let FrameHeader { kind, class, .. } = frame.header;
+        let about = about_record(&frame.header, behind_route);
+        let pushed = self.relay_around(next, frame, behind_route).unwrap_or_else(|| {
+            let parts: [&[u8]; 2] = [&fixed, rest];
+            let body = FrameParts::of(&parts);
+            self.ends[next].push(now, (kind, class), Origin::Foreign, about, body)
+        });
         if let Err(refusal) = pushed
-            && let Some(who) = who
+            && let Some(who) = stream_of(kind, behind_route)
         {
             self.tell_source(self.ends[next].node, who.stream, reason_of(&refusal));
         }
     }
 
-    /// Records that a link has given up: their sources are told, as if the link had been down when
-    /// they came.
-    pub(crate) fn give_up(&mut self, node: usize, frames: &[u8]) {
-        for frame in FrameIter::new(frames).filter_map(Result::ok) {
-            if frame.header.kind == FrameKind::Record
-                && let Ok((_, rest)) = RouteHeader::decode(frame.body.bytes())
-                && let Ok((header, _)) = StreamHeader::decode(rest)
-            {
-                self.tell_source(node, header.stream, NoticeReason::NoAdjacency);
-            }
-        }
-    }
-
     /// Tells a stream's source that a node on its path, which may be its own, has dropped a record.
-    fn tell_source(&mut self, relay: usize, stream: StreamId, reason: NoticeReason) {
+    pub(crate) fn tell_source(&mut self, relay: usize, stream: StreamId, reason: NoticeReason) {
         let now = self.queue.now();
         let Some(flow) = flow_of(stream).filter(|&flow| flow < self.flows.len()) else { return };
         if self.node_of_source(flow) == relay {
@@ -291,8 +290,10 @@ impl Simulation {
             return self.flows[flow].source.handle_dropped(now, congested, windows);
         }
         let path = &self.flows[flow].shape.path;
-        let at = path.iter().position(|&node| usize::from(node) == relay).unwrap_or(0);
-        let back: Vec<u16> = path.iter().take(at.saturating_add(1)).rev().copied().collect();
+        let back = match path.iter().position(|&node| usize::from(node) == relay) {
+            Some(at) => path.iter().take(at.saturating_add(1)).rev().copied().collect(),
+            None => self.way(relay, self.node_of_source(flow), |_| true).unwrap_or_default(),
+        };
         let header = self.route(&back);
         let way = back.get(1).and_then(|&before| {
             let before = usize::from(before);

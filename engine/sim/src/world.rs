@@ -80,13 +80,18 @@ pub enum Pace {
     Saturating,
 }
 
-/// How often something goes wrong, and what.
+/// How often something goes wrong, and what; and what nodes do about it.
 #[derive(Clone, Debug)]
 pub struct FaultProfile {
     /// Mean time from fault to fault; they come at irregular times. Zero: never.
     pub every: Duration,
     /// What may happen, each with its weight.
     pub kinds: Vec<(FaultKind, u32)>,
+    /// Nodes dial each lane of a link as long as they run, as that of an address in their configuration.
+    /// Otherwise they dial all as a session begins, and then those that the link's machine asks for.
+    pub dials_always: bool,
+    /// Frames that a link cannot bring on go another way, some of them, if there is one.
+    pub reroutes: bool,
 }
 
 /// What can go wrong.

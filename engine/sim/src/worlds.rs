@@ -1,3 +1,5 @@
+mod detours;
+mod dials;
 mod priority;
 mod tenants;
 
@@ -12,6 +14,8 @@ use crate::world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 
+pub use detours::detours;
+pub use dials::standing_dials;
 pub use priority::{
     priority_collapsed, priority_faults, priority_relay, saturated_priority,
     saturated_priority_collapsed,
@@ -27,6 +31,7 @@ const MEMORY_BYTES: u64 = 1024 * KIB;
 pub fn worlds() -> Vec<World> {
     let mut worlds = vec![
         pair(),
+        standing_dials(),
         collapsed(),
         mode_switch(),
         lane_changes(),
@@ -35,6 +40,7 @@ pub fn worlds() -> Vec<World> {
         silence(),
         lane_loss(),
         relays(),
+        detours(),
         saturated_ring(),
         striped(),
         striped_relay(),
@@ -127,7 +133,8 @@ fn path_window() -> PathWindowLimits {
 }
 
 fn faults(every_s: u64, kinds: &[(FaultKind, u32)]) -> FaultProfile {
-    FaultProfile { every: Duration::from_secs(every_s), kinds: kinds.to_vec() }
+    let (every, kinds) = (Duration::from_secs(every_s), kinds.to_vec());
+    FaultProfile { every, kinds, dials_always: false, reroutes: false }
 }
 
 /// Two nodes that send to each other over a link, with faults of these kinds.
