@@ -197,10 +197,13 @@ impl Source {
         }
     }
 
-    /// Would nothing that was acknowledged be lost, if this end lost its memory now? The other end
-    /// must have it, for without a journal a message survives the loss of one host only.
+    /// Would nothing that was acknowledged be lost, and nothing come twice, if this end lost its memory
+    /// now? The other end must have it, for without a journal a message survives the loss of one host
+    /// only; and if that one was lost before, it must have learned again who published what its consumer
+    /// has.
     pub(crate) fn may_restart(&self, sink: &Sink) -> bool {
-        !self.resuming && sink.receiver.frontier() >= self.sender.acked()
+        let frontier = sink.receiver.frontier();
+        !self.resuming && frontier >= self.sender.acked() && frontier >= sink.confirmed
     }
 
     /// As [`Self::may_restart`], for the other end.
