@@ -3,7 +3,7 @@
 use super::{MEMORY_BYTES, faults, flow, limits, link, link_config, path_window, priority};
 use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, World};
 
-/// A ring of four, so that each link has a way around it; plain and striped streams over one hop and two
+/// A ring of four, so that each link has a way around it, over one lane or several; plain and striped streams over one hop and two
 /// fill it in part. Whatever can go wrong with links does, so that one is without a lane, or heard of
 /// nothing, again and again.
 #[must_use]
@@ -24,7 +24,10 @@ pub fn detours() -> World {
         (NodeStall, 3),
         (NodeRestart, 1),
     ];
-    let ring = |a, b| LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) };
+    let ring = |a, b, bulk_lanes, bytes_per_second| LinkShape {
+        bytes_per_second,
+        ..link(a, b, bulk_lanes)
+    };
     let striped = |flow: FlowShape| FlowShape { striped: true, ..flow };
     let paced = |path: &[u16], rate| flow(path, Pace::PerSecond(rate), (16, 6000));
     let long = |path: &[u16]| flow(path, Pace::PerSecond(2), (4000, 100_000));
@@ -32,7 +35,12 @@ pub fn detours() -> World {
         name: "detours",
         about: "a ring of four, frames leave links that are silent or lost and go round",
         nodes: 4,
-        links: vec![ring(0, 1), ring(1, 2), ring(2, 3), ring(3, 0)],
+        links: vec![
+            ring(0, 1, 2, 125_000),
+            ring(1, 2, 3, 125_000),
+            ring(2, 3, 0, 500_000),
+            ring(3, 0, 1, 250_000),
+        ],
         flows: vec![
             striped(long(&[0, 1, 2])),
             striped(paced(&[0, 1, 2], 12)),
