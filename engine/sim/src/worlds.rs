@@ -1,3 +1,4 @@
+mod busy;
 mod detours;
 mod dials;
 mod priority;
@@ -14,6 +15,7 @@ use crate::world::{
     Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
 };
 
+pub use busy::busy_pair;
 pub use detours::detours;
 pub use dials::standing_dials;
 pub use priority::{
@@ -51,6 +53,7 @@ pub fn worlds() -> Vec<World> {
         saturated_collapsed(),
         thin_link(),
         busy_hosts(),
+        busy_pair(),
         priority_faults(),
         priority_collapsed(),
         priority_relay(),
