@@ -33,8 +33,8 @@ pub enum Property {
     ControlLatency,
     /// Messages arrive in time though lanes fall silent.
     MessageAge,
-    /// Bulk between two nodes stays near what the link holds: twice 1.5 round trips and 5 ms, in 95 of
-    /// 100 looks.
+    /// Bulk between two nodes stays near what the link holds: 1.1 times 1.5 round trips and 5 ms, or 1.75
+    /// times over one lane for all classes, in 95 of 100 looks.
     InFlight,
     /// Flows that compete for one link have like shares of it.
     Fairness,
