@@ -347,6 +347,9 @@ pub(crate) struct NewFrame<'a> {
     pub(crate) len: usize,
 }
 
+/// Batches that a queue in which none waits keeps room for.
+const BATCHES_KEPT: usize = 16;
+
 /// Batches that wait, in order; the last one is open.
 #[derive(Debug, Default)]
 pub(crate) struct BatchFifo {
@@ -409,6 +412,13 @@ impl BatchFifo {
     pub(crate) fn append(&mut self, mut other: Self) {
         self.batches.append(&mut other.batches);
         self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    /// An empty one keeps room for some batches only.
+    pub(crate) fn trim(&mut self) {
+        if self.batches.is_empty() && self.batches.capacity() > BATCHES_KEPT {
+            self.batches = VecDeque::new();
+        }
     }
 
     /// Takes out the counted frames that `takes` wants.

@@ -2,7 +2,7 @@ use hawser_wire::FrameRef;
 
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::buffer_pool::BufferPool;
-use crate::fair_queue::{FairQueue, Flow, Overfull};
+use crate::fair_queue::{FairQueue, Flow, Overfull, STREAM_QUEUE_BYTES};
 use crate::origin::Origin;
 
 /// Records that wait: bulk for one lane, or priority for the link. Those of this node's streams are in
@@ -28,6 +28,11 @@ impl DataQueue {
         }
     }
 
+    /// What queues take beside the frames in them.
+    pub(crate) const fn overhead_bytes(&self) -> usize {
+        self.foreign.streams().saturating_mul(STREAM_QUEUE_BYTES)
+    }
+
     /// As [`FairQueue::exceeds_share`], of what others' streams have here.
     pub(crate) fn exceeds_share(&self, flow: Flow, bytes: usize) -> bool {
         self.foreign.exceeds_share(flow, bytes)
@@ -39,7 +44,7 @@ impl DataQueue {
     }
 
     /// Others' streams that have something here.
-    pub(crate) fn foreign_streams(&self) -> usize {
+    pub(crate) const fn foreign_streams(&self) -> usize {
         self.foreign.streams()
     }
 
@@ -104,8 +109,9 @@ impl DataQueue {
         self.own.lowest().min(self.foreign.lowest())
     }
 
-    /// As [`FairQueue::waiting`]; this node's streams are not told apart.
+    /// As [`FairQueue::waiting`]; of this node's streams, which are not told apart, none is named.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
-        std::iter::once((None, self.own.lowest())).chain(self.foreign.waiting())
+        std::iter::once((None, self.own.lowest()))
+            .chain(self.foreign.waiting().map(|(stream, lowest)| (Some(stream), lowest)))
     }
 }

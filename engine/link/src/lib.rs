@@ -38,6 +38,7 @@ mod origin;
 mod peer_sequences;
 mod placement;
 mod proportion;
+mod queue_slots;
 mod rate_maximum;
 mod reassembly;
 mod striping;

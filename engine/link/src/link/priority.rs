@@ -30,20 +30,22 @@ impl VirtualLink {
     ) -> Result<(), Refusal> {
         let (class, max) = (TrafficClass::Priority, self.config.data_bytes_max);
         let queued = self.priority_bytes(origin);
-        if queued > 0 && queued.saturating_add(frame.len) > max {
+        let overhead = if origin == Origin::Foreign { self.priority.overhead_bytes() } else { 0 };
+        let held = queued.saturating_add(overhead);
+        if held > 0 && held.saturating_add(frame.len) > max {
             let lane = self.lane_of(class, flow);
-            return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
+            return Err(self.refusal(class, lane, RefusedLimit::Class, held, max));
         }
         let mark_bytes = self.config.mark_bytes;
         let flags = self.mark(origin, queued, frame.flags, |link| {
             link.priority.exceeds_share(flow, mark_bytes)
         });
         let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
-        let free = max.saturating_sub(queued);
+        let free = max.saturating_sub(held);
         let Self { priority, pool, .. } = self;
         if let Err(over) = priority.push(origin, flow, &frame, free, batch_bytes, pool) {
             let (limit, queued, max) = match over {
-                Overfull::Queue => (RefusedLimit::Class, queued, max),
+                Overfull::Queue => (RefusedLimit::Class, held, max),
                 Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
                 Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
             };

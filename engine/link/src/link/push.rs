@@ -11,6 +11,7 @@ use super::VirtualLink;
 use super::moves::Place;
 use super::transmit::PIECE_OVERHEAD_BYTES;
 use crate::batch::{BatchFifo, NewFrame};
+use crate::data_queue::DataQueue;
 use crate::event::{Refusal, RefusedLimit};
 use crate::fair_queue::{Flow, Overfull};
 use crate::frame_parts::FrameParts;
@@ -172,6 +173,7 @@ impl VirtualLink {
         let batch_bytes = self.batch_bytes();
         let flags = self.mark(origin, queued, frame.flags, |link| link.exceeds_share(place, flow));
         let frame = NewFrame { flags, ..*frame };
+        let queued = queued.saturating_add(self.bulk_overhead_bytes(origin));
         if queued > 0 && queued.saturating_add(frame.len) > max {
             let lane = self.lane_at(place);
             return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
@@ -210,19 +212,34 @@ impl VirtualLink {
         Ok(())
     }
 
+    /// What the queues of others' bulk take beside the frames in them: many of those that are short would
+    /// hold far more memory than they are long.
+    pub(super) fn bulk_overhead_bytes(&self, origin: Origin) -> usize {
+        if origin == Origin::Own {
+            return 0;
+        }
+        self.plain_bulk().map(|(_, bulk)| bulk.overhead_bytes()).fold(0, usize::saturating_add)
+    }
+
+    /// Where bulk waits that is not striped.
+    fn plain_bulk(&self) -> impl Iterator<Item = (Place, &DataQueue)> {
+        let lanes = self.lanes.iter().enumerate().map(|(at, lane)| (Place::Lane(at), &lane.bulk));
+        lanes.chain(self.flows.bulk().enumerate().map(|(at, bulk)| (Place::Move(at), bulk)))
+    }
+
     /// What others' streams of a tenant have waiting, of bulk, but for that place.
     fn tenant_bytes_elsewhere(&self, place: Place, origin: Origin, tenant: u64) -> usize {
         if origin == Origin::Own {
             return 0;
         }
-        let here = self.bulk_at(place).map_or(0, |bulk| bulk.tenant_bytes(tenant));
-        self.tenant_bytes(tenant).saturating_sub(here)
+        let others = self.plain_bulk().filter(|&(other, _)| other != place);
+        let bytes = others.map(|(_, bulk)| bulk.tenant_bytes(tenant));
+        bytes.fold(self.striping.tenant_bytes(tenant), usize::saturating_add)
     }
 
     /// What others' streams of a tenant have waiting, of bulk.
     pub(super) fn tenant_bytes(&self, tenant: u64) -> usize {
-        let lanes = self.lanes.iter().map(|lane| &lane.bulk);
-        let bytes = lanes.chain(self.flows.bulk()).map(|bulk| bulk.tenant_bytes(tenant));
+        let bytes = self.plain_bulk().map(|(_, bulk)| bulk.tenant_bytes(tenant));
         bytes.fold(self.striping.tenant_bytes(tenant), usize::saturating_add)
     }
 

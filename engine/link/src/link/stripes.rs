@@ -65,12 +65,13 @@ impl VirtualLink {
     ) -> Result<(), Refusal> {
         let (class, max) = (TrafficClass::Bulk, self.config.data_bytes_max);
         let queued = self.queued_bytes(class, origin);
-        if queued > 0 && queued.saturating_add(frame.len) > max {
+        let held = queued.saturating_add(self.bulk_overhead_bytes(origin));
+        if held > 0 && held.saturating_add(frame.len) > max {
             let lane = self.striped_lane();
-            return Err(self.refusal(class, lane, RefusedLimit::Class, queued, max));
+            return Err(self.refusal(class, lane, RefusedLimit::Class, held, max));
         }
         if origin == Origin::Foreign {
-            self.check_quotas(flow, frame.len, max.saturating_sub(queued), queued)?;
+            self.check_quotas(flow, frame.len, max.saturating_sub(held), held)?;
         }
         let flags = self.mark(origin, queued, frame.flags, |link| {
             link.striping.queued_of(flow) > Some(link.striped_mark_share())

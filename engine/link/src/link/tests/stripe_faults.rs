@@ -374,3 +374,59 @@ fn a_channel_knows_the_copy_of_what_was_left_of_its_batch() {
     pair.run(Duration::from_secs(2));
     assert_eq!(pair.ends[0].status().striped_streams, 0);
 }
+
+/// However many tenants wait, each has its own quota, over all lanes and stripes.
+#[test]
+fn a_tenant_has_one_quota_however_many_others_there_are() {
+    let config = LinkConfig { data_bytes_max: 4_000_000, ..LinkConfig::default() };
+    for striped in [false, true] {
+        let mut pair = Pair::with_lanes(config, 6);
+        let link = &mut pair.ends[0];
+        // Nothing of this is sent.
+        let mut push = |tenant: u64, stream: u64, is_striped: bool| {
+            let flags = if is_striped { FrameFlags::STRIPED } else { FrameFlags::default() };
+            let flow = Flow { tenant, stream: tenant * 1000 + stream };
+            let body = FrameParts::of(&[&[0; 1980]]);
+            link.push(FrameKind::Record, Bulk, Origin::Foreign, flow, flags, body)
+        };
+        // Each of those has something on each lane.
+        for tenant in 1..40 {
+            for stream in 0..16 {
+                push(tenant, stream, false).unwrap();
+            }
+        }
+        let others = 39 * 16 * (2000 + fair_queue::STREAM_QUEUE_BYTES);
+        let mut taken = 0;
+        for stream in 0..16 {
+            while push(40, stream, striped && stream == 15).is_ok() {
+                taken += 2000;
+            }
+        }
+        // As much as is still free then.
+        let half = (4_000_000 - others) / 2;
+        assert!((half * 9 / 10..=half).contains(&taken), "{taken}, striped: {striped}");
+        let refusal = push(40, 15, striped).unwrap_err();
+        assert_eq!(refusal.limit, RefusedLimit::Tenant, "{refusal}");
+        push(1, 15, false).unwrap();
+    }
+}
+
+/// A queue for each of many streams takes memory however short its frames are.
+#[test]
+fn streams_that_wait_count_with_their_queues() {
+    let config = LinkConfig { data_bytes_max: 200_000, ..LinkConfig::default() };
+    for class in [Bulk, TrafficClass::Priority] {
+        let mut pair = Pair::with_lanes(config, 6);
+        let link = &mut pair.ends[0];
+        let mut push = |number: u64, len: usize| {
+            let flow = Flow { tenant: number, stream: number };
+            let (kind, parts) = (FrameKind::Record, [&[0; 2000][..len]]);
+            let body = FrameParts::of(&parts);
+            link.push(kind, class, Origin::Foreign, flow, FrameFlags::default(), body)
+        };
+        let taken = (0..1000).take_while(|&number| push(number, 30).is_ok()).count();
+        assert!((180..=195).contains(&taken), "{taken} of {class:?}");
+        let refusal = push(1000, 30).unwrap_err();
+        assert_eq!((refusal.limit, refusal.max_bytes), (RefusedLimit::Class, 200_000));
+    }
+}

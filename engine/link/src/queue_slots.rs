@@ -1,0 +1,199 @@
+use std::collections::{BTreeMap, VecDeque};
+
+/// So many that hold nothing keep their name and their memory.
+pub(crate) const IDLE_MAX: usize = 256;
+
+/// Queues by the name of whoever has something in them.
+///
+/// Any number of them, each in a slot that is filled again: one that empties is *idle*, and still there for
+/// its owner; of those that have been idle for long the slot goes to whoever comes next. So owners that
+/// come and go cost no memory each time, and most of them no look-up.
+///
+/// Names are the peer's choice: a tree, in which no choice of them makes a long way.
+///
+/// **Invariant:** slots are at most as many as were ever in use at once and [`IDLE_MAX`] more.
+#[derive(Debug)]
+pub(crate) struct QueueSlots<K, Q> {
+    slots: Vec<Slot<K, Q>>,
+    by_name: BTreeMap<K, usize>,
+    /// Most often the one that was taken last is asked for.
+    last: usize,
+    used: usize,
+    /// Those that became idle, oldest first; some may be in use again.
+    idle: VecDeque<usize>,
+    /// Without a name.
+    free: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Slot<K, Q> {
+    name: Option<K>,
+    is_used: bool,
+    /// It stands among those that became idle.
+    is_listed: bool,
+    queue: Q,
+}
+
+impl<K, Q> Default for QueueSlots<K, Q> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            by_name: BTreeMap::new(),
+            last: 0,
+            used: 0,
+            idle: VecDeque::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<K: Copy + Ord, Q: Default> QueueSlots<K, Q> {
+    /// Queues that hold something.
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&Q> {
+        self.slots.get(at).map(|slot| &slot.queue)
+    }
+
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut Q> {
+        self.slots.get_mut(at).map(|slot| &mut slot.queue)
+    }
+
+    /// The queue of this name that holds something.
+    pub(crate) fn find(&self, name: K) -> Option<usize> {
+        let at = self.named(name)?;
+        self.slots.get(at).is_some_and(|slot| slot.is_used).then_some(at)
+    }
+
+    /// As [`Self::find`], for who may be asked for again.
+    pub(crate) fn seek(&mut self, name: K) -> Option<usize> {
+        let at = self.find(name)?;
+        self.last = at;
+        Some(at)
+    }
+
+    fn named(&self, name: K) -> Option<usize> {
+        let is_last = self.slots.get(self.last).is_some_and(|slot| slot.name == Some(name));
+        if is_last { Some(self.last) } else { self.by_name.get(&name).copied() }
+    }
+
+    /// The queue of this name, which is to hold something until it is [given back](Self::release).
+    pub(crate) fn take(&mut self, name: K) -> usize {
+        let at = self.named(name).unwrap_or_else(|| self.enter(name));
+        self.last = at;
+        if let Some(slot) = self.slots.get_mut(at)
+            && !std::mem::replace(&mut slot.is_used, true)
+        {
+            self.used = self.used.saturating_add(1);
+        }
+        at
+    }
+
+    fn enter(&mut self, name: K) -> usize {
+        let at = self.free.pop().unwrap_or(self.slots.len());
+        if at == self.slots.len() {
+            let (is_used, is_listed, queue) = (false, false, Q::default());
+            self.slots.push(Slot { name: None, is_used, is_listed, queue });
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.name = Some(name);
+        }
+        self.by_name.insert(name, at);
+        at
+    }
+
+    /// The queue holds nothing any more.
+    pub(crate) fn release(&mut self, at: usize) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        if std::mem::replace(&mut slot.is_used, false) {
+            self.used = self.used.saturating_sub(1);
+        }
+        if !std::mem::replace(&mut slot.is_listed, true) {
+            self.idle.push_back(at);
+        }
+        if self.used == 0 && self.slots.len() > IDLE_MAX.saturating_mul(2) {
+            // After a rush nothing of it is kept.
+            *self = Self::default();
+            return;
+        }
+        while self.idle.len() > IDLE_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// The slot that became idle first is for another name, if it still is idle.
+    fn forget_oldest(&mut self) {
+        let Some(at) = self.idle.pop_front() else { return };
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        slot.is_listed = false;
+        if slot.is_used {
+            return;
+        }
+        slot.queue = Q::default();
+        if let Some(name) = slot.name.take() {
+            self.by_name.remove(&name);
+        }
+        self.free.push(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Slots = QueueSlots<u64, Vec<u8>>;
+
+    #[test]
+    fn who_comes_back_finds_its_queue() {
+        let mut slots = Slots::default();
+        let one = slots.take(1);
+        slots.get_mut(one).unwrap().push(7);
+        assert_eq!((slots.find(1), slots.find(2), slots.used()), (Some(one), None, 1));
+        let two = slots.take(2);
+        assert_ne!(one, two);
+        slots.release(one);
+        assert_eq!((slots.find(1), slots.find(2), slots.used()), (None, Some(two), 1));
+        assert_eq!(slots.take(1), one);
+        assert_eq!(slots.get(one), Some(&vec![7]), "with what it had");
+    }
+
+    #[test]
+    fn who_comes_once_leaves_nothing() {
+        let mut slots = Slots::default();
+        let stays = slots.take(0);
+        for name in 1..100_000 {
+            let at = slots.take(name);
+            assert_eq!(slots.find(name), Some(at));
+            slots.release(at);
+        }
+        assert_eq!((slots.find(0), slots.used()), (Some(stays), 1));
+        assert!(slots.slots.len() <= IDLE_MAX + 2, "{}", slots.slots.len());
+        assert_eq!(slots.by_name.len() + slots.free.len(), slots.slots.len());
+        assert!(slots.idle.len() <= IDLE_MAX);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_pushes_no_other_out() {
+        let mut slots = Slots::default();
+        let idle = slots.take(1);
+        slots.release(idle);
+        for _ in 0..1000 {
+            let at = slots.take(2);
+            slots.release(at);
+        }
+        assert_eq!(slots.take(1), idle);
+    }
+
+    #[test]
+    fn after_a_rush_nothing_is_kept() {
+        let mut slots = Slots::default();
+        let taken: Vec<usize> = (0..1000).map(|name| slots.take(name)).collect();
+        assert_eq!(slots.used(), 1000);
+        taken.into_iter().for_each(|at| slots.release(at));
+        assert_eq!((slots.used(), slots.slots.len(), slots.by_name.len()), (0, 0, 0));
+        let at = slots.take(5);
+        assert_eq!(slots.find(5), Some(at));
+    }
+}
