@@ -3,8 +3,8 @@
 use super::{MEMORY_BYTES, faults, flow, limits, link, link_config, path_window, priority};
 use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, World};
 
-/// A ring of four, so that each link has a way around it, over one lane or several; plain and striped streams over one hop and two
-/// fill it in part. Whatever can go wrong with links does, so that one is without a lane, or heard of
+/// A ring of four, so that each link has a way around it, over one lane or several; plain and striped
+/// streams over one hop and two fill it in part. Whatever can go wrong with links does, so that one is without a lane, or heard of
 /// nothing, again and again.
 #[must_use]
 pub fn detours() -> World {
@@ -30,7 +30,7 @@ pub fn detours() -> World {
     };
     let striped = |flow: FlowShape| FlowShape { striped: true, ..flow };
     let paced = |path: &[u16], rate| flow(path, Pace::PerSecond(rate), (16, 6000));
-    let long = |path: &[u16]| flow(path, Pace::PerSecond(2), (4000, 100_000));
+    let long = |path: &[u16]| flow(path, Pace::PerSecond(1), (4000, 100_000));
     let mut world = World {
         name: "detours",
         about: "a ring of four, frames leave links that are silent or lost and go round",
@@ -43,13 +43,13 @@ pub fn detours() -> World {
         ],
         flows: vec![
             striped(long(&[0, 1, 2])),
-            striped(paced(&[0, 1, 2], 12)),
-            striped(paced(&[2, 3, 0], 12)),
-            paced(&[1, 2, 3], 8),
-            paced(&[2, 1], 8),
+            striped(paced(&[0, 1, 2], 5)),
+            striped(paced(&[2, 3, 0], 5)),
+            paced(&[1, 2, 3], 4),
+            paced(&[2, 1], 4),
             long(&[3, 0, 1]),
-            priority(paced(&[0, 1, 2], 6)),
-            priority(paced(&[3, 2, 1], 4)),
+            priority(paced(&[0, 1, 2], 3)),
+            priority(paced(&[3, 2, 1], 2)),
         ],
         link: link_config(),
         delivery: limits(),
