@@ -87,8 +87,9 @@ pub(crate) fn sees(node: &Node, other: &str) -> bool {
     nodes.iter().any(|node| node["name"] == other && node["hops"] == 1)
 }
 
-/// Numbered lines from one node to another, over their stream `s`.
+/// Numbered lines from one node to another, over a stream.
 pub(crate) struct Traffic {
+    stream: String,
     publisher: Guarded,
     subscriber: Guarded,
     stop: Sender<()>,
@@ -100,11 +101,22 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Lines of `line_bytes`: `lines_max` of them as fast as they are taken, or, without a limit,
-    /// twenty a millisecond until the end.
+    /// Lines of `line_bytes` over the stream `s`: `lines_max` of them as fast as they are taken, or,
+    /// without a limit, twenty a millisecond until the end.
     pub(crate) fn start(from: &Node, to: &Node, line_bytes: usize, lines_max: Option<u64>) -> Self {
-        let mut subscriber = to.spawn(&["stream", "sub", "s"], Stdio::null());
-        let mut publisher = from.spawn(&["stream", "pub", "s", "--json"], Stdio::piped());
+        Self::over("s", from, to, line_bytes, lines_max)
+    }
+
+    /// The same over another stream.
+    pub(crate) fn over(
+        stream: &str,
+        from: &Node,
+        to: &Node,
+        line_bytes: usize,
+        lines_max: Option<u64>,
+    ) -> Self {
+        let mut subscriber = to.spawn(&["stream", "sub", stream], Stdio::null());
+        let mut publisher = from.spawn(&["stream", "pub", stream, "--json"], Stdio::piped());
         let stdin = publisher.0.stdin.take().unwrap();
         let (stop, stopped) = channel();
         let feeder = std::thread::spawn(move || {
@@ -137,7 +149,8 @@ impl Traffic {
             }
             None
         });
-        Self { publisher, subscriber, stop, feeder, received, checker }
+        let stream = stream.to_owned();
+        Self { stream, publisher, subscriber, stop, feeder, received, checker }
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -162,7 +175,7 @@ impl Traffic {
         assert_eq!(code, Some(0), "{summary}");
         let summary: Value = serde_json::from_str(&summary).unwrap();
         assert_eq!(summary["published"], published, "{summary}");
-        from.run(&["stream", "close", "s"]).ok();
+        from.run(&["stream", "close", &self.stream]).ok();
         assert_eq!(self.checker.join().unwrap(), None);
         assert_eq!(self.subscriber.wait(), Some(0));
         assert_eq!(self.received.load(Ordering::Acquire), published);
