@@ -5,7 +5,7 @@
 #[derive(Debug, Default)]
 pub(crate) struct PeerSequences {
     at_least: u64,
-    at_most: u64,
+    sent: u64,
 }
 
 impl PeerSequences {
@@ -14,20 +14,19 @@ impl PeerSequences {
         self.at_least
     }
 
-    /// It has had no higher one, but for what is in flight.
-    pub(crate) const fn at_most(&self) -> u64 {
-        self.at_most
+    /// The highest that went out over any lane: it has had no higher one.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Frames up to this one go out.
+    pub(crate) fn handle_sent(&mut self, sequence: u64) {
+        self.sent = self.sent.max(sequence);
     }
 
     /// It has acknowledged one.
     pub(crate) fn handle_acknowledged(&mut self, sequence: u64) {
         self.at_least = self.at_least.max(sequence);
-        self.at_most = self.at_most.max(sequence);
-    }
-
-    /// Whether it has had those up to this one will not be known.
-    pub(crate) fn handle_unknown(&mut self, sequence: u64) {
-        self.at_most = self.at_most.max(sequence);
     }
 
     /// It may have ended the session: then this is the lowest that it will have.
@@ -38,6 +37,6 @@ impl PeerSequences {
     /// It has had none in its present life, and the next one is the first.
     pub(crate) const fn handle_other_life(&mut self, next: u64) {
         self.at_least = next.saturating_sub(1);
-        self.at_most = self.at_least;
+        self.sent = self.at_least;
     }
 }

@@ -86,11 +86,6 @@ impl UnackedWindow {
         std::mem::replace(&mut self.acked_sequence, 0)
     }
 
-    /// No link sequence in flight is higher.
-    pub(crate) fn highest(&self) -> u64 {
-        self.batches.iter().map(|sent| sent.batch.highest()).max().unwrap_or(0)
-    }
-
     /// No counted frame is in flight.
     pub(crate) fn is_settled(&self) -> bool {
         self.batches.back().is_none_or(|last| last.end <= self.acked)

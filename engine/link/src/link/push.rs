@@ -355,11 +355,16 @@ impl VirtualLink {
         if self.is_within_window(self.lowest_sequence) {
             return true;
         }
+        let is_empty = self.is_settled() && self.queued_bytes_total() == 0;
+        if !is_empty && !self.is_within_window(self.next_sequence) {
+            // An acknowledgement is waited for, whatever the lowest is: to find that takes long.
+            return false;
+        }
         let lowest = self.find_lowest_sequence();
-        if lowest == self.next_sequence && self.is_settled() {
+        if is_empty && lowest == self.next_sequence {
             // The others had left the link before they were sent, or were lost: the peer will not see
             // them, and nothing that it might acknowledge makes the next one less far ahead.
-            self.next_sequence = self.peer_sequences.at_most().saturating_add(1);
+            self.next_sequence = self.peer_sequences.sent().saturating_add(1);
             self.lowest_sequence = self.next_sequence;
             self.moved_before = None;
             self.flows.handle_renumbered();

@@ -216,9 +216,7 @@ impl VirtualLink {
         let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
         let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
         let acked = departed.unacked_mut().take_acked_sequence();
-        if forgotten {
-            self.peer_sequences.handle_unknown(acked);
-        } else {
+        if !forgotten {
             self.peer_sequences.handle_acknowledged(acked);
         }
         for (epoch, lowest) in departed.drain_striped() {
@@ -295,10 +293,6 @@ impl VirtualLink {
 
     /// Drops what was received and hands out what was in flight or waits.
     fn end_session(&mut self, now: MonoTime, reason: SessionEnd) {
-        let windows = self.lanes.iter().map(|lane| &lane.unacked);
-        let windows = windows.chain(self.departed.iter().map(Departed::unacked));
-        let sent = windows.map(UnackedWindow::highest).max().unwrap_or(0);
-        self.peer_sequences.handle_unknown(sent);
         let (batch_bytes, mut rest) = (self.config.batch_bytes, Vec::new());
         for mut lane in std::mem::take(&mut self.lanes) {
             let why = "the link session is over";

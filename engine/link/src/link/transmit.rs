@@ -290,6 +290,9 @@ impl VirtualLink {
         let snapshot = self.rate.handle_send(now, in_flight, false);
         let lane = self.lanes.get_mut(at)?;
         let (bytes, whole) = lane.take_piece(class, piece_bytes)?;
+        if let Some(batch) = &whole {
+            self.peer_sequences.handle_sent(batch.highest());
+        }
         lane.credit.spend(bytes);
         lane.unacked.push_piece(class, whole, bytes, now, snapshot);
         self.note_sent(at);
@@ -325,6 +328,7 @@ impl VirtualLink {
         if !is_sparse {
             self.ask_for_acks(in_flight.saturating_add(wide(batch.len())));
         }
+        self.peer_sequences.handle_sent(batch.highest());
         let lane = self.lanes.get_mut(at)?;
         lane.credit.spend(batch.counted_bytes());
         let merge = self.config.quantum_bytes;
