@@ -4,8 +4,8 @@ use super::{MEMORY_BYTES, faults, flow, limits, link, link_config, path_window, 
 use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, World};
 
 /// A ring of four, so that each link has a way around it, over one lane or several; plain and striped
-/// streams over one hop and two fill it in part. Whatever can go wrong with links does, so that one is without a lane, or heard of
-/// nothing, again and again.
+/// streams over one hop and two fill it in part. Whatever can go wrong with links does, so that one is
+/// without a lane, or heard of nothing, again and again.
 #[must_use]
 pub fn detours() -> World {
     use FaultKind::{
