@@ -19,8 +19,10 @@ pub(crate) struct QueueSlots<K, Q> {
     /// Most often the one that was taken last is asked for.
     last: usize,
     used: usize,
-    /// Those that became idle, oldest first; some may be in use again.
-    idle: VecDeque<usize>,
+    /// Those that became idle, oldest first, and when: one that was used again since is not at that place.
+    idle: VecDeque<(usize, u64)>,
+    /// How often one became idle.
+    releases: u64,
     /// Without a name.
     free: Vec<usize>,
 }
@@ -29,8 +31,8 @@ pub(crate) struct QueueSlots<K, Q> {
 struct Slot<K, Q> {
     name: Option<K>,
     is_used: bool,
-    /// It stands among those that became idle.
-    is_listed: bool,
+    /// When it became idle; 0 while it is not.
+    idle_since: u64,
     queue: Q,
 }
 
@@ -42,6 +44,7 @@ impl<K, Q> Default for QueueSlots<K, Q> {
             last: 0,
             used: 0,
             idle: VecDeque::new(),
+            releases: 0,
             free: Vec::new(),
         }
     }
@@ -86,6 +89,7 @@ impl<K: Copy + Ord, Q: Default> QueueSlots<K, Q> {
         if let Some(slot) = self.slots.get_mut(at)
             && !std::mem::replace(&mut slot.is_used, true)
         {
+            slot.idle_since = 0;
             self.used = self.used.saturating_add(1);
         }
         at
@@ -94,8 +98,8 @@ impl<K: Copy + Ord, Q: Default> QueueSlots<K, Q> {
     fn enter(&mut self, name: K) -> usize {
         let at = self.free.pop().unwrap_or(self.slots.len());
         if at == self.slots.len() {
-            let (is_used, is_listed, queue) = (false, false, Q::default());
-            self.slots.push(Slot { name: None, is_used, is_listed, queue });
+            let (is_used, idle_since, queue) = (false, 0, Q::default());
+            self.slots.push(Slot { name: None, is_used, idle_since, queue });
         }
         if let Some(slot) = self.slots.get_mut(at) {
             slot.name = Some(name);
@@ -109,28 +113,32 @@ impl<K: Copy + Ord, Q: Default> QueueSlots<K, Q> {
         let Some(slot) = self.slots.get_mut(at) else { return };
         if std::mem::replace(&mut slot.is_used, false) {
             self.used = self.used.saturating_sub(1);
-        }
-        if !std::mem::replace(&mut slot.is_listed, true) {
-            self.idle.push_back(at);
+            self.releases = self.releases.saturating_add(1);
+            slot.idle_since = self.releases;
+            self.idle.push_back((at, self.releases));
         }
         if self.used == 0 && self.slots.len() > IDLE_MAX.saturating_mul(2) {
             // After a rush nothing of it is kept.
             *self = Self::default();
             return;
         }
-        while self.idle.len() > IDLE_MAX {
+        if self.idle.len() > IDLE_MAX.saturating_mul(4) {
+            let slots = &self.slots;
+            let is_idle = |at: usize, since| slots.get(at).is_some_and(|s| s.idle_since == since);
+            self.idle.retain(|&(at, since)| is_idle(at, since));
+        }
+        while self.by_name.len().saturating_sub(self.used) > IDLE_MAX && !self.idle.is_empty() {
             self.forget_oldest();
         }
     }
 
-    /// The slot that became idle first is for another name, if it still is idle.
+    /// The slot that became idle first is for another name, if it has been idle since.
     fn forget_oldest(&mut self) {
-        let Some(at) = self.idle.pop_front() else { return };
-        let Some(slot) = self.slots.get_mut(at) else { return };
-        slot.is_listed = false;
-        if slot.is_used {
+        let Some((at, since)) = self.idle.pop_front() else { return };
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.idle_since == since) else {
             return;
-        }
+        };
+        slot.idle_since = 0;
         slot.queue = Q::default();
         if let Some(name) = slot.name.take() {
             self.by_name.remove(&name);
@@ -184,6 +192,42 @@ mod tests {
             slots.release(at);
         }
         assert_eq!(slots.take(1), idle);
+    }
+
+    /// Also one that was idle before.
+    #[test]
+    fn who_became_idle_last_is_forgotten_last() {
+        let mut slots = Slots::default();
+        let again = slots.take(0);
+        slots.release(again);
+        for name in 1..u64::try_from(IDLE_MAX).unwrap() {
+            let at = slots.take(name);
+            slots.release(at);
+        }
+        assert_eq!(slots.take(0), again);
+        slots.get_mut(again).unwrap().push(7);
+        slots.release(again);
+        for name in 1000..1099 {
+            let at = slots.take(name);
+            slots.release(at);
+        }
+        assert_eq!(slots.take(0), again);
+        assert_eq!(slots.get(again), Some(&vec![7]), "with what it had");
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_takes_no_memory_for_it() {
+        let mut slots = Slots::default();
+        for name in 1..10 {
+            let at = slots.take(name);
+            slots.release(at);
+        }
+        for _ in 0..10_000 {
+            let at = slots.take(5);
+            slots.release(at);
+        }
+        assert!(slots.idle.len() <= 4 * IDLE_MAX, "{}", slots.idle.len());
+        assert_eq!((slots.slots.len(), slots.by_name.len()), (9, 9));
     }
 
     #[test]
