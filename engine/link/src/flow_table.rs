@@ -56,10 +56,22 @@ pub(crate) struct Move {
     last: u64,
     /// Counted frames that `from` had sent when no earlier one of the bucket waited there any more.
     sent: Option<u64>,
+    /// Batches that `from` has sent since it was looked at what waits there.
+    unseen: usize,
     /// The last frame that waits here; 0 for none.
     pub(crate) newest: u64,
     /// What waits for the next lane.
     pub(crate) bulk: DataQueue,
+}
+
+/// Streams that are looked at for a batch that was sent, about.
+const STREAMS_SEEN: usize = 64;
+
+impl Move {
+    /// The lane has still to send something of the bucket, as far as is known.
+    fn waits_for(&self, from: &Lane) -> bool {
+        self.from == from.key && self.sent.is_none()
+    }
 }
 
 /// Which lane the plain bulk of each stream was given to last, and what waits because it is to take
@@ -126,9 +138,9 @@ impl FlowTable {
 
     /// A bucket begins to leave `from`; the place of the move.
     pub(crate) fn begin(&mut self, bucket: Bucket, from: &Lane, last: u64) -> usize {
-        let (bulk, newest) = (DataQueue::default(), 0);
+        let (bulk, newest, unseen) = (DataQueue::default(), 0, 0);
         let (from, from_lane) = (from.key, from.id.lane);
-        self.moves.push(Move { bucket, from, from_lane, last, sent: None, newest, bulk });
+        self.moves.push(Move { bucket, from, from_lane, last, sent: None, unseen, newest, bulk });
         self.moves.len().saturating_sub(1)
     }
 
@@ -136,11 +148,23 @@ impl FlowTable {
         !self.moves.is_empty()
     }
 
-    /// A lane has sent something: it may have nothing more to send of buckets that leave it. What waits
-    /// there is looked at once, however many those are.
+    /// A lane has sent a batch. Where many streams wait it is not looked at all of them for each: that
+    /// would take the square of how many they are.
     pub(crate) fn handle_sent(&mut self, from: &Lane) {
-        let waits = |found: &Move| found.from == from.key && found.sent.is_none();
-        if !self.moves.iter().any(waits) {
+        let (seen, mut is_due) = (from.bulk.foreign_streams() / STREAMS_SEEN, false);
+        for found in self.moves.iter_mut().filter(|found| found.waits_for(from)) {
+            found.unseen = found.unseen.saturating_add(1);
+            is_due |= found.unseen > seen;
+        }
+        if is_due {
+            self.look_at(from);
+        }
+    }
+
+    /// A lane may have nothing more to send of buckets that leave it. What waits there is looked at once,
+    /// however many those are.
+    fn look_at(&mut self, from: &Lane) {
+        if !self.moves.iter().any(|found| found.waits_for(from)) {
             return;
         }
         let (mut by_bucket, mut of_any) = ([u64::MAX; BUCKETS], u64::MAX);
@@ -149,7 +173,8 @@ impl FlowTable {
             let lowest = bucket.unwrap_or(&mut of_any);
             *lowest = sequence.min(*lowest);
         }
-        for found in self.moves.iter_mut().filter(|found| waits(found)) {
+        for found in self.moves.iter_mut().filter(|found| found.waits_for(from)) {
+            found.unseen = 0;
             let lowest = by_bucket.get(found.bucket.index()).map_or(of_any, |own| of_any.min(*own));
             if lowest > found.last {
                 found.sent = Some(from.unacked.sent());
@@ -161,7 +186,7 @@ impl FlowTable {
     /// bucket, or is lost or silent.
     pub(crate) fn take_over(&mut self, lanes: &[Lane]) -> Vec<Move> {
         for lane in lanes {
-            self.handle_sent(lane);
+            self.look_at(lane);
         }
         let is_over = |found: &mut Move| {
             let from = lanes.iter().find(|lane| lane.key == found.from && !lane.quiet);
