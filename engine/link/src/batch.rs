@@ -7,7 +7,7 @@ use hawser_wire::{
     StripeStamp, TrafficClass,
 };
 
-use crate::buffer_pool::BufferPool;
+use crate::buffer_pool::{BufferPool, SHORT_BYTES_MAX};
 use crate::frame_parts::FrameParts;
 use crate::width::wide;
 
@@ -366,6 +366,16 @@ impl BatchFifo {
         self.batches.is_empty()
     }
 
+    /// An empty queue of which there may be many is to have this frame: a short one is not worth a buffer
+    /// that was made for more.
+    pub(crate) fn open(&mut self, frame: &NewFrame<'_>, batch_bytes: usize, pool: &mut BufferPool) {
+        if self.batches.is_empty() && frame.len <= batch_bytes.min(SHORT_BYTES_MAX) {
+            let stripe = frame.stamp.map(|stamp| stamp.epoch);
+            let buffer = pool.take_short_whole();
+            self.batches.push_back(Batch { stripe, ..Batch::new(buffer, frame.class) });
+        }
+    }
+
     /// Appends a frame, to the open batch if that stays within `batch_bytes` and is of the same stripe
     /// channel or of none, too. False, and nothing taken, if its body is above the protocol's bound.
     pub(crate) fn push(
@@ -387,6 +397,9 @@ impl BatchFifo {
             self.batches.push_back(Batch { stripe, ..Batch::new(buffer, class) });
         }
         let Some(batch) = self.batches.back_mut() else { return false };
+        if !body.shares_end() {
+            pool.make_room(&mut batch.bytes, len);
+        }
         let body_bytes = len.saturating_sub(FrameHeader::LEN);
         let sequence_field = LinkSequence(sequence);
         let mut writer = BatchWriter::new(&mut batch.bytes);

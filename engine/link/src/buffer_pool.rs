@@ -18,7 +18,7 @@ struct Shelf {
 /// Most that are kept of either kind.
 const SPARE_MAX: usize = 256;
 /// A short buffer has no more room.
-const SHORT_BYTES_MAX: usize = 1 << 10;
+pub(crate) const SHORT_BYTES_MAX: usize = 1 << 10;
 
 impl BufferPool {
     pub(crate) fn new(keep_bytes: usize) -> Self {
@@ -33,6 +33,24 @@ impl BufferPool {
     /// An empty one, for little.
     pub(crate) fn take_short(&mut self) -> Vec<u8> {
         self.short.take().unwrap_or_default()
+    }
+
+    /// As [`Self::take_short`], with all the room that a short one may have if there was none.
+    pub(crate) fn take_short_whole(&mut self) -> Vec<u8> {
+        self.short.take().unwrap_or_else(|| Vec::with_capacity(SHORT_BYTES_MAX))
+    }
+
+    /// A short one that has no room for `bytes` more gives way to a long one, if there is one: it need
+    /// not grow step by step.
+    pub(crate) fn make_room(&mut self, buffer: &mut Vec<u8>, bytes: usize) {
+        let (capacity, len) = (buffer.capacity(), buffer.len().saturating_add(bytes));
+        if capacity > SHORT_BYTES_MAX || len <= capacity {
+            return;
+        }
+        if let Some(mut long) = self.long.take() {
+            long.extend_from_slice(buffer);
+            self.give(std::mem::replace(buffer, long));
+        }
     }
 
     pub(crate) fn give(&mut self, buffer: Vec<u8>) {

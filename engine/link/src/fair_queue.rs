@@ -113,6 +113,9 @@ impl FairQueue {
         }
         let at = found.unwrap_or_else(|| self.streams.take(flow));
         let Some(stream) = self.streams.get_mut(at) else { return Ok(false) };
+        if found.is_none() {
+            stream.fifo.open(frame, batch_bytes, pool);
+        }
         let taken = stream.fifo.push(frame, batch_bytes, pool);
         match (found, taken) {
             (Some(_), _) => {}

@@ -28,6 +28,34 @@ fn a_batch_closes_at_its_bound_and_a_larger_frame_stands_alone() {
     assert!(fifo.is_empty() && fifo.bytes() == 0);
 }
 
+/// A queue that holds little does not hold what was made for more; one that fills its batches has it.
+#[test]
+fn the_first_short_frame_of_a_queue_takes_a_short_buffer() {
+    let (mut fifo, mut pool) = (BatchFifo::default(), BufferPool::new(1 << 20));
+    for _ in 0..2 {
+        pool.give(Vec::with_capacity(100_000));
+    }
+    fifo.open(&frame(1, &[&[1; 30]]), 50_000, &mut pool);
+    assert!(fifo.push(&frame(1, &[&[1; 30]]), 50_000, &mut pool));
+    assert_eq!(fifo.front().unwrap().backing_bytes(), SHORT_BYTES_MAX);
+    let mut pushed = 1;
+    while fifo.bytes() < 100_000 {
+        pushed += 1;
+        assert!(fifo.push(&frame(pushed, &[&[1; 30]]), 50_000, &mut pool));
+    }
+    let batches: Vec<Batch> = std::iter::from_fn(|| fifo.pop()).take(2).collect();
+    assert!(batches.iter().all(|batch| batch.backing_bytes() == 100_000));
+    let found: Vec<u64> = batches.iter().flat_map(sequences).collect();
+    assert!(found.iter().copied().eq(1..=u64::try_from(found.len()).unwrap()));
+    assert_eq!(pool.take_short().capacity(), SHORT_BYTES_MAX, "it is there for the next one");
+    // A long frame has a long one at once.
+    batches.into_iter().for_each(|batch| pool.give(batch.into_buffer()));
+    let mut other = BatchFifo::default();
+    other.open(&frame(1, &[&[1; SHORT_BYTES_MAX]]), 50_000, &mut pool);
+    assert!(other.push(&frame(1, &[&[1; SHORT_BYTES_MAX]]), 50_000, &mut pool));
+    assert_eq!(other.front().unwrap().backing_bytes(), 100_000);
+}
+
 /// A frame whose body begins with one byte, and ends with `end`.
 pub(crate) fn ending<'a>(sequence: u64, end: &'a Bytes) -> NewFrame<'a> {
     let body = FrameParts { parts: &[&[1]], end: Some(end) };
