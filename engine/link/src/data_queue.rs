@@ -2,7 +2,7 @@ use hawser_wire::FrameRef;
 
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::buffer_pool::BufferPool;
-use crate::fair_queue::{FairQueue, Flow, Overfull, STREAM_QUEUE_BYTES};
+use crate::fair_queue::{FairQueue, Flow, Overfull};
 use crate::origin::Origin;
 
 /// Records that wait: bulk for one lane, or priority for the link. Those of this node's streams are in
@@ -30,7 +30,7 @@ impl DataQueue {
 
     /// What queues take beside the frames in them.
     pub(crate) const fn overhead_bytes(&self) -> usize {
-        self.foreign.streams().saturating_mul(STREAM_QUEUE_BYTES)
+        self.foreign.overhead_bytes()
     }
 
     /// As [`FairQueue::exceeds_share`], of what others' streams have here.
@@ -38,7 +38,7 @@ impl DataQueue {
         self.foreign.exceeds_share(flow, bytes)
     }
 
-    /// What others' streams of a tenant have here.
+    /// What others' streams of a tenant have here, their queues included.
     pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
         self.foreign.tenant_bytes(tenant)
     }

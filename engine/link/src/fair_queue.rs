@@ -23,9 +23,11 @@ pub(crate) enum Overfull {
     Stream { bytes: usize },
 }
 
-/// What the queue of a stream takes of memory beside its frames, about: it counts against the bound of
-/// what may wait, so that however short frames are the memory of their queues is bounded, too.
-pub(crate) const STREAM_QUEUE_BYTES: usize = 1 << 10;
+/// What the queue of a stream takes of memory beside its frames: slots and names of stream and tenant, room
+/// for some batches and a short buffer are above 2 KiB. It counts against the bound of what may wait and
+/// against its tenant's quota, so that however short frames are the memory of their queues is bounded, too,
+/// and so is how many there are.
+pub(crate) const STREAM_QUEUE_BYTES: usize = 4 << 10;
 
 /// Turns that an idle queue keeps memory for.
 const TURNS_KEPT: usize = 64;
@@ -82,8 +84,8 @@ impl FairQueue {
         self.bytes
     }
 
-    /// Appends a frame; `free_bytes` is what the link's bound leaves to all, without what the tenant has
-    /// in other such queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
+    /// Appends a frame; `free_bytes` is what the link's bound leaves to all, queues included, without what
+    /// the tenant has in other such queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
     /// above the protocol's bound.
     pub(crate) fn push(
         &mut self,
@@ -97,14 +99,18 @@ impl FairQueue {
             return Err(Overfull::Queue);
         }
         let found = self.streams.seek(flow);
-        let (of_stream, of_tenant) = match found.and_then(|at| self.streams.get(at)) {
+        let (of_stream, of_tenant, more) = match found.and_then(|at| self.streams.get(at)) {
             Some(stream) => {
                 let tenant = self.tenants.get(stream.tenant);
-                (stream.fifo.bytes(), tenant.map_or(0, |tenant| tenant.bytes))
+                let of_stream = stream.fifo.bytes().saturating_add(STREAM_QUEUE_BYTES);
+                (of_stream, tenant.map_or(0, TenantQueue::held_bytes), frame.len)
             }
-            None => (0, self.tenant_bytes(flow.tenant)),
+            None => {
+                let more = frame.len.saturating_add(STREAM_QUEUE_BYTES);
+                (0, self.tenant_bytes(flow.tenant), more)
+            }
         };
-        let over = |bytes: usize, max: usize| bytes > 0 && bytes.saturating_add(frame.len) > max;
+        let over = |bytes: usize, max: usize| bytes > 0 && bytes.saturating_add(more) > max;
         if over(of_tenant, free_bytes) {
             return Err(Overfull::Tenant { bytes: of_tenant });
         }
@@ -280,10 +286,15 @@ impl FairQueue {
         }
     }
 
-    /// What waits of a tenant.
+    /// What a tenant has waiting, its queues included.
     pub(crate) fn tenant_bytes(&self, tenant: u64) -> usize {
         let tenant = self.tenants.find(tenant).and_then(|at| self.tenants.get(at));
-        tenant.map_or(0, |tenant| tenant.bytes)
+        tenant.map_or(0, TenantQueue::held_bytes)
+    }
+
+    /// What queues take beside the frames in them.
+    pub(crate) const fn overhead_bytes(&self) -> usize {
+        self.streams().saturating_mul(STREAM_QUEUE_BYTES)
     }
 
     /// Tenants that have something here.
@@ -310,6 +321,11 @@ impl StreamQueue {
 }
 
 impl TenantQueue {
+    /// What waits, and what the queues take in which it does.
+    fn held_bytes(&self) -> usize {
+        self.bytes.saturating_add(self.turns.len().saturating_mul(STREAM_QUEUE_BYTES))
+    }
+
     fn end_turns(&mut self) {
         self.deficit = self.deficit.min(0);
         trim(&mut self.turns);

@@ -4,6 +4,7 @@ use hawser_wire::{FrameHeader, FrameIter};
 
 use super::*;
 use crate::batch::tests::frame;
+use crate::buffer_pool::SHORT_BYTES_MAX;
 
 const QUANTUM: usize = 1000;
 
@@ -93,11 +94,14 @@ fn what_queues_take_is_known() {
     let (mut queue, mut pool) = (FairQueue::default(), BufferPool::new(1 << 20));
     for stream in 0..5000 {
         let flow = Flow { tenant: name(stream % 700), stream: name(stream) };
-        assert_eq!(queue.push(flow, &frame(1, &[]), 1 << 20, QUANTUM, &mut pool), Ok(true));
+        assert_eq!(queue.push(flow, &frame(1, &[]), 1 << 30, QUANTUM, &mut pool), Ok(true));
     }
     assert_eq!((queue.tenants(), queue.streams()), (700, 5000));
-    let held = size_of::<StreamQueue>() + 4 * size_of::<Batch>() + 64;
-    assert!(held <= STREAM_QUEUE_BYTES, "{held}");
+    // Slots grow by half their number; each stream may be of a tenant of its own.
+    let slots = size_of::<StreamQueue>() + size_of::<TenantQueue>() + 2 * 64;
+    let held = 2 * slots + 4 * size_of::<usize>() + 4 * size_of::<Batch>() + SHORT_BYTES_MAX;
+    assert!((STREAM_QUEUE_BYTES / 2..=STREAM_QUEUE_BYTES).contains(&held), "{held}");
+    assert_eq!(queue.tenant_bytes(name(0)), 8 * (FrameHeader::LEN + STREAM_QUEUE_BYTES));
     while queue.pop(QUANTUM).is_some() {}
     assert_eq!((queue.tenants(), queue.streams(), queue.bytes()), (0, 0, 0));
     assert_eq!((queue.turns.capacity(), queue.lowest()), (0, u64::MAX));
@@ -128,16 +132,17 @@ fn one_stream_alone_has_a_third_of_the_queue_and_leaves_room_for_others() {
     let (mut queue, mut pool) = (FairQueue::default(), BufferPool::new(1 << 20));
     let (hog, other) = (Flow { tenant: 1, stream: 1 }, Flow { tenant: 2, stream: 2 });
     let mut push = |queue: &mut FairQueue, flow| {
-        let free = 10_000 - queue.bytes();
+        let free = 100_000 - queue.bytes() - queue.overhead_bytes();
         queue.push(flow, &frame(1, &[&[0; 80]]), free, QUANTUM, &mut pool)
     };
     while push(&mut queue, hog).is_ok() {}
-    assert_eq!(push(&mut queue, hog), Err(Overfull::Stream { bytes: 3400 }));
+    assert_eq!(push(&mut queue, hog), Err(Overfull::Stream { bytes: 33_396 }));
     let sibling = Flow { tenant: 1, stream: 2 };
     while push(&mut queue, sibling).is_ok() {}
     while push(&mut queue, Flow { tenant: 1, stream: 3 }).is_ok() {}
-    assert!(queue.bytes() >= 4500, "{}", queue.bytes());
-    for _ in 0..15 {
+    let held = queue.tenant_bytes(1);
+    assert!((44_000..=50_000).contains(&held), "{held}");
+    for _ in 0..100 {
         assert_eq!(push(&mut queue, other), Ok(true));
     }
     while queue.pop(QUANTUM).is_some() {}

@@ -227,7 +227,7 @@ impl VirtualLink {
         lanes.chain(self.flows.bulk().enumerate().map(|(at, bulk)| (Place::Move(at), bulk)))
     }
 
-    /// What others' streams of a tenant have waiting, of bulk, but for that place.
+    /// What others' streams of a tenant have waiting, of bulk, queues included, but for that place.
     fn tenant_bytes_elsewhere(&self, place: Place, origin: Origin, tenant: u64) -> usize {
         if origin == Origin::Own {
             return 0;
@@ -237,7 +237,7 @@ impl VirtualLink {
         bytes.fold(self.striping.tenant_bytes(tenant), usize::saturating_add)
     }
 
-    /// What others' streams of a tenant have waiting, of bulk.
+    /// What others' streams of a tenant have waiting, of bulk, queues included.
     pub(super) fn tenant_bytes(&self, tenant: u64) -> usize {
         let bytes = self.plain_bulk().map(|(_, bulk)| bulk.tenant_bytes(tenant));
         bytes.fold(self.striping.tenant_bytes(tenant), usize::saturating_add)
