@@ -38,7 +38,9 @@ pub(crate) struct Striping {
     pub(crate) is_supported: bool,
 }
 
-/// One stream's frames.
+/// One stream's frames: those of this node, or those of others, which have a queue of their own on each
+/// lane, too, behind which the first one goes. Frames that go round a broken link may come past their
+/// source again.
 #[derive(Debug)]
 struct Channel {
     number: u8,
@@ -66,6 +68,10 @@ struct SentBatch {
 }
 
 impl Channel {
+    fn is_of(&self, flow: Flow, origin: Origin) -> bool {
+        self.flow.stream == flow.stream && self.origin == origin
+    }
+
     fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.sent.is_empty()
     }
@@ -83,17 +89,17 @@ impl Striping {
         Self { window_bytes, window_frames, channels, time: 0, epoch: 0, is_supported: false }
     }
 
-    fn of(&self, flow: Flow) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.flow.stream == flow.stream)
+    fn of(&self, flow: Flow, origin: Origin) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.is_of(flow, origin))
     }
 
-    fn of_mut(&mut self, flow: Flow) -> Option<&mut Channel> {
-        self.channels.iter_mut().find(|channel| channel.flow.stream == flow.stream)
+    fn of_mut(&mut self, flow: Flow, origin: Origin) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.is_of(flow, origin))
     }
 
     /// Bytes that wait of a stream that has a channel.
-    pub(crate) fn queued_of(&self, flow: Flow) -> Option<usize> {
-        self.of(flow).map(|channel| channel.queue.bytes())
+    pub(crate) fn queued_of(&self, flow: Flow, origin: Origin) -> Option<usize> {
+        self.of(flow, origin).map(|channel| channel.queue.bytes())
     }
 
     /// The least that waits of one that has a channel, in bytes.
@@ -105,13 +111,13 @@ impl Striping {
     /// The stamp of a stream's next frame. A stream without a channel gets one if it `asks` for it, the
     /// peer knows of striping, and a channel is free.
     pub(crate) fn stamp(&mut self, flow: Flow, origin: Origin, asks: bool) -> Option<StripeStamp> {
-        if self.of(flow).is_none() {
+        if self.of(flow, origin).is_none() {
             if !asks || !self.is_supported {
                 return None;
             }
             self.open(flow, origin)?;
         }
-        let channel = self.of(flow)?;
+        let channel = self.of(flow, origin)?;
         let Channel { number, epoch, next_sequence: sequence, .. } = *channel;
         Some(StripeStamp { channel: number, epoch, sequence })
     }
@@ -154,8 +160,8 @@ impl Striping {
     }
 
     /// The frame with the stream's last stamp waits on a lane, behind plain ones.
-    pub(crate) fn handle_first(&mut self, flow: Flow, frame: &NewFrame<'_>) {
-        if let Some(channel) = self.of_mut(flow) {
+    pub(crate) fn handle_first(&mut self, flow: Flow, origin: Origin, frame: &NewFrame<'_>) {
+        if let Some(channel) = self.of_mut(flow, origin) {
             channel.next_sequence = channel.next_sequence.saturating_add(1);
             channel.note_sent(frame.sequence, wide(frame.len), 1);
         }
@@ -164,12 +170,12 @@ impl Striping {
     /// Queues the frame with the stream's last stamp; false, and nothing taken, if it is too large.
     pub(crate) fn push(
         &mut self,
-        flow: Flow,
+        (flow, origin): (Flow, Origin),
         frame: &NewFrame<'_>,
         batch_bytes: usize,
         pool: &mut BufferPool,
     ) -> bool {
-        let Some(channel) = self.of_mut(flow) else { return false };
+        let Some(channel) = self.of_mut(flow, origin) else { return false };
         let taken = channel.queue.push(frame, batch_bytes, pool);
         channel.next_sequence = channel.next_sequence.saturating_add(u64::from(taken));
         taken

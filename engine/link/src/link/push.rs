@@ -47,10 +47,12 @@ impl VirtualLink {
                 self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
             }
             TrafficClass::Priority if self.peer_takes_priority => self.has_priority_room(),
-            TrafficClass::Priority | TrafficClass::Bulk => match self.striping.queued_of(flow) {
-                Some(waits) => waits < self.striped_ahead_bytes() && self.takes_own_bulk(),
-                None => self.has_bulk_room(flow),
-            },
+            TrafficClass::Priority | TrafficClass::Bulk => {
+                match self.striping.queued_of(flow, Origin::Own) {
+                    Some(waits) => waits < self.striped_ahead_bytes() && self.takes_own_bulk(),
+                    None => self.has_bulk_room(flow),
+                }
+            }
         }
     }
 
@@ -418,7 +420,8 @@ impl VirtualLink {
             let lane = self.lanes.iter().find(|lane| lane.carries.contains(class));
             return lane.map(|lane| lane.id.lane);
         }
-        if self.striping.queued_of(flow).is_some() {
+        let has_channel = |origin| self.striping.queued_of(flow, origin).is_some();
+        if [Origin::Own, Origin::Foreign].into_iter().any(has_channel) {
             return self.striped_lane();
         }
         self.place_of(flow.stream).and_then(|place| self.lane_at(place))

@@ -51,7 +51,8 @@ impl VirtualLink {
         }
         let frame = NewFrame { kind: FrameKind::StripedRecord, stamp: Some(stamp), len, ..*frame };
         Some(if stamp.sequence == 0 {
-            self.push_bulk(origin, flow, &frame).map(|()| self.striping.handle_first(flow, &frame))
+            let pushed = self.push_bulk(origin, flow, &frame);
+            pushed.map(|()| self.striping.handle_first(flow, origin, &frame))
         } else {
             self.queue_striped(origin, flow, &frame)
         })
@@ -74,10 +75,10 @@ impl VirtualLink {
             self.check_quotas(flow, frame.len, max.saturating_sub(held), held)?;
         }
         let flags = self.mark(origin, queued, frame.flags, |link| {
-            link.striping.queued_of(flow) > Some(link.striped_mark_share())
+            link.striping.queued_of(flow, origin) > Some(link.striped_mark_share())
         });
         let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
-        if self.striping.push(flow, &frame, batch_bytes, &mut self.pool) {
+        if self.striping.push((flow, origin), &frame, batch_bytes, &mut self.pool) {
             self.next_sequence = self.next_sequence.saturating_add(1);
             self.want_striped();
         }
@@ -98,7 +99,7 @@ impl VirtualLink {
             return Ok(());
         }
         let of_tenant = self.tenant_bytes(flow.tenant);
-        let own = self.striping.queued_of(flow).unwrap_or(0);
+        let own = self.striping.queued_of(flow, Origin::Foreign).unwrap_or(0);
         let of_stream = free.saturating_sub(of_tenant);
         let over = |bytes: usize, max: usize| bytes > 0 && bytes.saturating_add(len) > max;
         let (limit, bytes, max) = if over(of_tenant, free) {

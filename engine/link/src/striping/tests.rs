@@ -15,7 +15,7 @@ fn push(striping: &mut Striping, flow: Flow, len: usize, sequences: std::ops::Ra
             stamp: striping.stamp(flow, Origin::Foreign, true),
             ..frame(sequence, &parts)
         };
-        assert!(striping.push(flow, &new, 1, &mut pool));
+        assert!(striping.push((flow, Origin::Foreign), &new, 1, &mut pool));
     }
 }
 
