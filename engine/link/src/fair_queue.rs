@@ -85,8 +85,8 @@ impl FairQueue {
     }
 
     /// Appends a frame; `free_bytes` is what the link's bound leaves to all, queues included, without what
-    /// the tenant has in other such queues of the link: so the thresholds are those of the link. `Ok(false)` if its body is
-    /// above the protocol's bound.
+    /// the tenant has in other such queues of the link: so the thresholds are those of the link. `Ok(false)`
+    /// if its body is above the protocol's bound.
     pub(crate) fn push(
         &mut self,
         flow: Flow,
