@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
 use crate::process;
@@ -75,9 +76,24 @@ async fn install(environment: &Path) -> Result<()> {
     }
 }
 
+/// A command and all that it has started: none outlives this program's wish for it.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ended_meanwhile = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
 async fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{:?}", command.as_std());
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.process_group(0).spawn().with_context(|| shown.clone())?;
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let output = child.wait_with_output().await;
+    group.0 = None;
     let output = output.with_context(|| shown.clone())?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();

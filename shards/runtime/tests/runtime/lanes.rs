@@ -191,7 +191,9 @@ fn a_silent_peer_loses_its_lane() {
     let kinds: Vec<FrameKind> = frames.iter().map(|frame| frame.header.kind).collect();
     let beats = kinds.iter().filter(|&&kind| kind == FrameKind::Ping).count();
     assert!((4..=6).contains(&beats), "{beats} heartbeats");
-    let others: Vec<_> = kinds.into_iter().filter(|&kind| kind != FrameKind::Ping).collect();
+    // A busy host is late for its ticks, and says so.
+    let is_said = |kind: &FrameKind| !matches!(kind, FrameKind::Ping | FrameKind::TurnDelay);
+    let others: Vec<_> = kinds.into_iter().filter(is_said).collect();
     let ack = FrameKind::LaneAck;
     assert_eq!(others, [ack, FrameKind::LaneClasses, ack, FrameKind::Close]);
     node.stop();
