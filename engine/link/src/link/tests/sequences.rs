@@ -128,26 +128,33 @@ fn what_was_in_flight_when_the_session_ended_lends_no_other_frame_its_number() {
     check_goes_on(&mut pair, WINDOW / 2);
 }
 
-/// It may come yet, though its copy has left the link.
-#[test]
-fn what_a_silent_lane_has_in_flight_lends_no_other_frame_its_number() {
+/// Thirty frames are in flight over a lane that is silent and their copies
+/// wait for another.
+fn hedged() -> (Pair, LaneKey) {
     let mut pair = Pair::with_lanes(config(), 3);
     pair.run(Duration::from_millis(300));
     let key = pair.key_of(2);
     pair.wires.get_mut(&key).unwrap().is_silent = true;
     push(&mut pair, Bulk, 30);
-    let first = pair.ends[0].next_sequence - 30;
-    let hedged = |event: &LinkEvent| matches!(event, LinkEvent::Hedged { .. });
-    let end = loop {
+    loop {
         pair.run(Duration::from_millis(1));
         let (now, end) = (pair.now.saturating_add(Duration::from_millis(1)), &mut pair.ends[0]);
         if end.poll_timeout().is_some_and(|(due, _)| due <= now) {
             end.handle_timeout(now, true);
-            if std::iter::from_fn(|| end.poll_event()).any(|event| hedged(&event)) {
-                break end;
+            let is_hedged = |event| matches!(event, LinkEvent::Hedged { .. });
+            if std::iter::from_fn(|| end.poll_event()).any(is_hedged) {
+                return (pair, key);
             }
         }
-    };
+    }
+}
+
+/// It may come yet, though its copy has left the link.
+#[test]
+fn what_a_silent_lane_has_in_flight_lends_no_other_frame_its_number() {
+    let (mut pair, key) = hedged();
+    let end = &mut pair.ends[0];
+    let first = end.next_sequence - 30;
     // Nothing of it has been sent.
     end.evacuate(|_| true);
     assert_eq!(end.find_lowest_sequence(), end.next_sequence);
@@ -164,22 +171,8 @@ fn what_a_silent_lane_has_in_flight_lends_no_other_frame_its_number() {
 /// Whatever of it the lane brought before it was lost, and though its copy has left the link.
 #[test]
 fn what_was_sent_lends_no_other_frame_its_number() {
-    let mut pair = Pair::with_lanes(config(), 3);
-    pair.run(Duration::from_millis(300));
-    let key = pair.key_of(2);
-    pair.wires.get_mut(&key).unwrap().is_silent = true;
-    push(&mut pair, Bulk, 30);
-    let hedged = |event: &LinkEvent| matches!(event, LinkEvent::Hedged { .. });
-    let end = loop {
-        pair.run(Duration::from_millis(1));
-        let (now, end) = (pair.now.saturating_add(Duration::from_millis(1)), &mut pair.ends[0]);
-        if end.poll_timeout().is_some_and(|(due, _)| due <= now) {
-            end.handle_timeout(now, true);
-            if std::iter::from_fn(|| end.poll_event()).any(|event| hedged(&event)) {
-                break end;
-            }
-        }
-    };
+    let (mut pair, key) = hedged();
+    let end = &mut pair.ends[0];
     end.evacuate(|_| true);
     let last = end.next_sequence - 1;
     pair.cut(key, [Some(1), Some(1)]);
