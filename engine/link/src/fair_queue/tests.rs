@@ -107,6 +107,21 @@ fn what_queues_take_is_known() {
     assert_eq!((queue.turns.capacity(), queue.lowest()), (0, u64::MAX));
 }
 
+/// Also where the buffers that lie about are long.
+#[test]
+fn short_frames_of_many_streams_take_no_long_buffers() {
+    let (mut queue, mut pool) = (FairQueue::default(), BufferPool::new(1 << 20));
+    for _ in 0..100 {
+        pool.give(Vec::with_capacity(200_000));
+    }
+    for stream in 0..100 {
+        let flow = Flow { tenant: 1, stream: name(stream) };
+        assert_eq!(queue.push(flow, &frame(1, &[&[0; 30]]), 1 << 30, QUANTUM, &mut pool), Ok(true));
+    }
+    let held = std::iter::from_fn(|| queue.pop(QUANTUM)).map(|batch| batch.backing_bytes());
+    assert!(held.sum::<usize>() <= 100 * STREAM_QUEUE_BYTES);
+}
+
 #[test]
 fn of_a_threshold_whoever_has_more_than_the_share_is_above_it() {
     let (mut queue, mut pool) = (FairQueue::default(), BufferPool::new(1 << 20));
