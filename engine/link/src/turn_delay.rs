@@ -4,9 +4,14 @@ use std::time::Duration;
 /// something to do.
 ///
 /// The ticks of the link are such times: nobody chooses them, so how late they are handled is how late
-/// whatever comes then is handled. Smoothed as a round trip (RFC 6298 §2).
+/// whatever comes then is handled. The average is one of the last [`TICKS`], without the latest
+/// [`OUTLIERS`] of them: a host that once stands still for 10 ms would otherwise have, for a second,
+/// five more of them stand in the queue of a slow link, before control.
 #[derive(Debug, Default)]
 pub(crate) struct TurnDelay {
+    /// How late the last ticks were, the newest one last.
+    ticks: [Duration; TICKS],
+    /// Zero if it is no waiting.
     own: Duration,
     /// As it said last.
     peer: Duration,
@@ -16,20 +21,28 @@ pub(crate) struct TurnDelay {
     is_told: bool,
 }
 
+const TICKS: usize = 16;
+
+/// So many of them may be an end that stood still: who waits for its core does so more often.
+const OUTLIERS: usize = 1;
+
 /// An end that is late by more does not wait for its core: its host stood still.
 const SAMPLE_MAX: Duration = Duration::from_millis(50);
 
-/// What is no more is no waiting: timers, and the way to a thread that sleeps, are as exact as that.
+/// What is no more on average is no waiting: timers, and the way to a thread that sleeps, are as exact
+/// as that.
 const TOLERANCE: Duration = Duration::from_micros(250);
 
 impl TurnDelay {
     /// A tick is handled so late. What the peer is to be told, if anything.
     pub(crate) fn handle_tick(&mut self, late: Duration) -> Option<Duration> {
-        let sample = if late <= TOLERANCE { Duration::ZERO } else { late.min(SAMPLE_MAX) };
-        self.own = smooth(self.own, sample);
+        self.ticks.rotate_left(1);
+        let [.., newest] = &mut self.ticks;
+        *newest = if late <= TOLERANCE { Duration::ZERO } else { late.min(SAMPLE_MAX) };
+        self.own = typical(self.ticks);
         if std::mem::replace(&mut self.peer_is_old, true) {
             // It has none to speak of any more, or its word was lost with a lane.
-            self.peer = smooth(self.peer, Duration::ZERO);
+            self.peer = fade(self.peer);
         }
         let is_some = self.own >= TOLERANCE;
         (std::mem::replace(&mut self.is_told, is_some) || is_some).then_some(self.own)
@@ -46,8 +59,17 @@ impl TurnDelay {
     }
 }
 
-fn smooth(mean: Duration, sample: Duration) -> Duration {
-    mean.saturating_mul(7).saturating_add(sample).checked_div(8).unwrap_or(sample)
+/// The mean of `ticks` without the outliers; zero if it is no waiting.
+fn typical(mut ticks: [Duration; TICKS]) -> Duration {
+    ticks.sort_unstable();
+    let counted = TICKS.saturating_sub(OUTLIERS);
+    let sum: Duration = ticks.iter().take(counted).sum();
+    let parts = u32::try_from(counted).unwrap_or(u32::MAX);
+    sum.checked_div(parts).unwrap_or_default()
+}
+
+fn fade(delay: Duration) -> Duration {
+    delay.checked_div(8).map_or(delay, |eighth| delay.saturating_sub(eighth))
 }
 
 #[cfg(test)]
@@ -72,10 +94,24 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_stood_still_once_counts_for_little() {
+    fn a_host_that_stands_still_now_and_then_does_not_wait_for_its_core() {
         let mut delay = TurnDelay::default();
+        for n in 0..100 {
+            let late = if n % TICKS == 0 { Duration::from_secs(5) } else { ms(0) };
+            assert_eq!(delay.handle_tick(late), None);
+            assert_eq!(delay.both(), Duration::ZERO, "tick {n}");
+        }
+    }
+
+    #[test]
+    fn who_waits_a_fifth_of_the_time_waits_for_its_core() {
+        let mut delay = TurnDelay::default();
+        for n in 0..100 {
+            delay.handle_tick(if n % 5 == 0 { ms(15) } else { ms(0) });
+        }
+        assert!((ms(2)..=ms(4)).contains(&delay.both()), "{:?}", delay.both());
         delay.handle_tick(Duration::from_secs(5));
-        assert!(delay.both() <= ms(7), "{:?}", delay.both());
+        assert!(delay.both() <= ms(4), "the longest is left out: {:?}", delay.both());
     }
 
     #[test]
