@@ -29,6 +29,7 @@ mod route;
 mod scripts;
 mod stalls;
 mod stream;
+mod striped_faults;
 mod survey;
 mod triangle;
 mod twins;
