@@ -60,7 +60,9 @@ impl VirtualLink {
         let staged = if self.lanes.get(at)?.has_own() {
             Staged::Own { count: self.lanes.get_mut(at)?.take_own() }
         } else {
-            match self.next(at)? {
+            let mut next = None;
+            self.next(at, &mut next);
+            match next? {
                 Next::Batch(batch) => self.stage_batch(now, at, batch)?,
                 Next::Piece(class) => self.stage_piece(now, at, class)?,
             }
@@ -132,28 +134,30 @@ impl VirtualLink {
         }
     }
 
-    /// What has its turn on a lane, taken from where it waited.
-    fn next(&mut self, at: usize) -> Option<Next> {
+    /// Puts what has its turn on a lane into `next`, taken from where it waited.
+    ///
+    /// There, as a batch is a good deal larger than what the many turns come to that take none.
+    fn next(&mut self, at: usize, next: &mut Option<Next>) {
         for class in TrafficClass::ALL {
-            match self.next_of(at, class)? {
-                Turn::Takes(next) => return Some(next),
-                Turn::Leaves => {}
-                Turn::Waits => return None,
+            if self.next_of(at, class, next) != Some(Turn::Leaves) {
+                return;
             }
         }
-        None
     }
 
     /// What a class has for a lane: the rest of what it sends in pieces, what it sends again, what waits.
-    fn next_of(&mut self, at: usize, class: TrafficClass) -> Option<Turn> {
+    fn next_of(&mut self, at: usize, class: TrafficClass, next: &mut Option<Next>) -> Option<Turn> {
         let lane = self.lanes.get(at)?;
         if !lane.is_ahead(class) {
-            return self.next_new(at, class);
+            return self.next_new(at, class, next);
         }
         if let Some(split) = lane.split(class) {
             let piece = Some(self.piece_len(split.left_bytes()));
             let turn = self.turn(at, split.batch(), piece);
-            return Some(turn.unwrap_or(Turn::Takes(Next::Piece(class))));
+            if turn.is_none() {
+                *next = Some(Next::Piece(class));
+            }
+            return Some(turn.unwrap_or(Turn::Takes));
         }
         if let Some(front) = lane.resend_front(class) {
             let piece = self.splits(front).then(|| self.piece_len(front.len()));
@@ -161,35 +165,41 @@ impl VirtualLink {
                 return Some(turn);
             }
             let batch = self.lanes.get_mut(at)?.pop_resend(class)?;
-            return self.begin(at, batch).map(Turn::Takes);
+            return self.begin(at, batch, next);
         }
-        self.next_new(at, class)
+        self.next_new(at, class, next)
     }
 
     /// Of what waits of a class and was not sent yet.
-    fn next_new(&mut self, at: usize, class: TrafficClass) -> Option<Turn> {
+    fn next_new(
+        &mut self,
+        at: usize,
+        class: TrafficClass,
+        next: &mut Option<Next>,
+    ) -> Option<Turn> {
         let lane = self.lanes.get(at)?;
         let carries = lane.carries.contains(class);
         match class {
-            TrafficClass::Control if carries => self.next_control(at),
-            TrafficClass::Priority if carries => self.next_priority(at),
+            TrafficClass::Control if carries => self.next_control(at, next),
+            TrafficClass::Priority if carries => self.next_priority(at, next),
             TrafficClass::Bulk if carries || lane.bulk.bytes() > 0 => {
-                Some(self.next_bulk(at, carries).map_or(Turn::Leaves, Turn::Takes))
+                Some(self.next_bulk(at, carries, next).unwrap_or(Turn::Leaves))
             }
             _ => Some(Turn::Leaves),
         }
     }
 
-    fn next_control(&mut self, at: usize) -> Option<Turn> {
+    fn next_control(&mut self, at: usize, next: &mut Option<Next>) -> Option<Turn> {
         let Some(front) = self.control.front() else { return Some(Turn::Leaves) };
         if let Some(turn) = self.turn(at, front, None) {
             return Some(turn);
         }
-        self.control.pop().map(|batch| Turn::Takes(Next::Batch(batch)))
+        *next = Some(Next::Batch(self.control.pop()?));
+        Some(Turn::Takes)
     }
 
     /// Of the queue of priority.
-    fn next_priority(&mut self, at: usize) -> Option<Turn> {
+    fn next_priority(&mut self, at: usize, next: &mut Option<Next>) -> Option<Turn> {
         if self.priority.bytes() == 0 {
             self.note_idle();
             return Some(Turn::Leaves);
@@ -203,7 +213,7 @@ impl VirtualLink {
             self.lanes.get_mut(at)?.put_back(batch);
             return Some(turn);
         }
-        self.begin(at, batch).map(Turn::Takes)
+        self.begin(at, batch, next)
     }
 
     /// A class had its turn on a lane and nothing to send: with nothing of the other one waiting
@@ -223,13 +233,15 @@ impl VirtualLink {
     }
 
     /// A batch whose turn it is goes as a whole or in pieces.
-    fn begin(&mut self, at: usize, batch: Batch) -> Option<Next> {
-        if !self.splits(&batch) {
-            return Some(Next::Batch(batch));
-        }
-        let class = batch.class();
-        self.lanes.get_mut(at)?.begin_split(batch);
-        Some(Next::Piece(class))
+    fn begin(&mut self, at: usize, batch: Batch, next: &mut Option<Next>) -> Option<Turn> {
+        *next = Some(if self.splits(&batch) {
+            let class = batch.class();
+            self.lanes.get_mut(at)?.begin_split(batch);
+            Next::Piece(class)
+        } else {
+            Next::Batch(batch)
+        });
+        Some(Turn::Takes)
     }
 
     /// The batch is large for this link: what comes next would wait for too long behind it.
@@ -245,7 +257,7 @@ impl VirtualLink {
     }
 
     /// Of bulk; on a lane that streams are leaving only what waits for it.
-    fn next_bulk(&mut self, at: usize, carries: bool) -> Option<Next> {
+    fn next_bulk(&mut self, at: usize, carries: bool, next: &mut Option<Next>) -> Option<Turn> {
         // With more, whoever has less than that waiting loses a part of each turn.
         let quantum = self.config.quantum_bytes;
         let tenants = if carries { self.striping.waiting_tenants() } else { 0 };
@@ -259,12 +271,12 @@ impl VirtualLink {
         }
         let lane = self.lanes.get_mut(at)?;
         if lane.is_striped_turn(tenants) {
-            return self.next_striped(at, tenants);
+            return self.next_striped(at, tenants, next);
         }
         let batch = lane.pop_bulk(quantum)?;
         let piece = self.splits(&batch).then(|| self.piece_len(batch.len()));
         if self.turn(at, &batch, piece).is_none() {
-            return self.begin(at, batch);
+            return self.begin(at, batch, next);
         }
         // Whose turn it was, it stays.
         self.lanes.get_mut(at)?.put_back(batch);
@@ -272,7 +284,7 @@ impl VirtualLink {
     }
 
     /// Takes the next batch of a striped stream, if this lane may send it; another one may otherwise.
-    fn next_striped(&mut self, at: usize, tenants: usize) -> Option<Next> {
+    fn next_striped(&mut self, at: usize, tenants: usize, next: &mut Option<Next>) -> Option<Turn> {
         let front = self.striping.front()?;
         let (len, frames) = (front.len(), front.counted());
         let piece = self.splits(front).then(|| self.piece_len(len));
@@ -281,7 +293,7 @@ impl VirtualLink {
         }
         self.lanes.get_mut(at)?.note_striped(len, tenants);
         let batch = self.striping.take()?;
-        self.begin(at, batch)
+        self.begin(at, batch, next)
     }
 
     fn stage_piece(&mut self, now: MonoTime, at: usize, class: TrafficClass) -> Option<Staged> {

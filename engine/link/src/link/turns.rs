@@ -3,14 +3,15 @@
 use hawser_wire::TrafficClass;
 
 use super::VirtualLink;
-use super::transmit::Next;
 use crate::batch::Batch;
 use crate::lane::Lane;
 use crate::width::wide;
 
 /// What a class makes of its turn on a lane.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
-    Takes(Next),
+    /// What it takes it has put where the caller wants it.
+    Takes,
     /// Nothing of it waits for the lane, or what does leaves the lane to others.
     Leaves,
     /// It waits for window or credit, which nobody less urgent takes from it.
