@@ -1,4 +1,5 @@
-use crate::{ClassSet, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass, crc32c};
+use crate::checksum::crc32c_of_16;
+use crate::{ClassSet, DecodeError, FRAME_BODY_BYTES_MAX, LinkSequence, TrafficClass};
 
 /// What a frame carries. An unknown kind is skipped by its length, so that an older node lives
 /// beside a newer one.
@@ -207,8 +208,9 @@ impl FrameHeader {
         let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, ..] = rest;
         [*l0, *l1, *l2, *l3] = self.body_len.to_le_bytes();
         [*s0, *s1, *s2, *s3, *s4, *s5, *s6, *s7] = self.link_sequence.0.to_le_bytes();
-        let (covered, checksum) = out.split_at_mut(16);
-        checksum.copy_from_slice(&crc32c(covered).to_le_bytes());
+        if let Some((covered, checksum)) = out.split_first_chunk_mut() {
+            checksum.copy_from_slice(&crc32c_of_16(covered).to_le_bytes());
+        }
         out
     }
 
@@ -218,7 +220,8 @@ impl FrameHeader {
     /// [`DecodeError`] if it is cut off, its checksum does not match, its class is unknown, its
     /// reserved byte is not zero, or it announces more than [`FRAME_BODY_BYTES_MAX`].
     pub fn decode(input: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
-        let Some((header, rest)) = input.split_first_chunk::<{ Self::LEN }>() else {
+        let header = input.split_first_chunk::<{ Self::LEN }>();
+        let Some((covered, (header, rest))) = input.first_chunk().zip(header) else {
             return Err(DecodeError::Truncated { what: "frame header", have_bytes: input.len() });
         };
         let [
@@ -241,8 +244,7 @@ impl FrameHeader {
             sum @ ..,
         ] = *header;
         let announced = u32::from_le_bytes(sum);
-        let (covered, _) = header.split_at(16);
-        let found = crc32c(covered);
+        let found = crc32c_of_16(covered);
         if found != announced {
             return Err(DecodeError::Checksum { what: "frame header", found, announced });
         }
