@@ -10,12 +10,15 @@ use hawser_wire::{LaneId, MonoTime, NodeId};
 
 use crate::dialler::WantedLane;
 
-/// A missing lane is wanted for so long; as long as a link session lasts without any.
+/// A lane that is missing is wanted for so long; as long as a link session lasts without any. One that a
+/// link always has is wanted for as long as the link has others, and so long beyond.
 const WANTED_FOR: Duration = Duration::from_secs(10);
 /// Whoever can dial the lane has so long for it before anybody is asked.
 const GRACE: Duration = Duration::from_millis(500);
 /// Until the second time; twice as long until each further one.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// It is twice as long so many times at most: about the longest pause of who dials.
+const DOUBLED_MAX: u32 = 5;
 /// Lanes that are missing at a time.
 const WISHES_MAX: usize = 4096;
 
@@ -41,7 +44,7 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
-    /// How long a lane is wanted that is missing now.
+    /// How long a lane is wanted at least that is missing now.
     pub(crate) fn until(now: MonoTime) -> MonoTime {
         now.saturating_add(WANTED_FOR)
     }
@@ -63,12 +66,22 @@ impl Wishes {
         self.wishes.remove(&(peer, lane));
     }
 
-    /// The next lane to ask for now.
-    pub(crate) fn poll_ask(&mut self, now: MonoTime) -> Option<Ask> {
+    /// The next lane to ask for now. A lane of which `is_missed` says that its link, which is up, is not
+    /// whole without it is wanted on: the link tells of its loss once.
+    pub(crate) fn poll_ask(
+        &mut self,
+        now: MonoTime,
+        is_missed: impl Fn(NodeId, LaneId) -> bool,
+    ) -> Option<Ask> {
+        for (&(peer, lane), wish) in &mut self.wishes {
+            if is_missed(peer, lane) {
+                wish.ask.wanted.until = Self::until(now);
+            }
+        }
         self.wishes.retain(|_, wish| wish.ask.wanted.until > now);
         let wish = self.wishes.values_mut().find(|wish| wish.due <= now)?;
         let ask = wish.ask;
-        let pause = ASK_AGAIN.saturating_mul(1 << ask.round.min(8));
+        let pause = ASK_AGAIN.saturating_mul(1 << ask.round.min(DOUBLED_MAX));
         wish.due = now.saturating_add(pause);
         wish.ask.round = ask.round.saturating_add(1);
         Some(ask)
@@ -102,11 +115,11 @@ mod tests {
         WantedLane { peer: PEER, lane, class, until: Wishes::until(now) }
     }
 
-    /// Every time at which a lane is asked for, in milliseconds.
-    fn asked(wishes: &mut Wishes) -> Vec<(u128, LaneId, u32)> {
+    /// Every time at which a lane is asked for, in milliseconds, while the link has others until `up_until`.
+    fn asked(wishes: &mut Wishes, up_until: MonoTime) -> Vec<(u128, LaneId, u32)> {
         let mut asked = Vec::new();
         while let Some(now) = wishes.poll_timeout() {
-            while let Some(ask) = wishes.poll_ask(now) {
+            while let Some(ask) = wishes.poll_ask(now, |_, _| now < up_until) {
                 let millis = now.saturating_since(MonoTime::ZERO).as_millis();
                 asked.push((millis, ask.wanted.lane, ask.round));
             }
@@ -120,7 +133,28 @@ mod tests {
         wishes.add(at(0), wanted(at(0), 2));
         let lane = LaneId(2);
         let expected = [(500, lane, 0), (1_500, lane, 1), (3_500, lane, 2), (7_500, lane, 3)];
-        assert_eq!(asked(&mut wishes), expected);
+        assert_eq!(asked(&mut wishes, at(0)), expected);
+    }
+
+    /// Whoever can dial it may be kept from it for longer than the wish of a link without lanes lasts.
+    #[test]
+    fn a_lane_is_wanted_for_as_long_as_its_link_has_others() {
+        let mut wishes = Wishes::default();
+        wishes.add(at(0), wanted(at(0), 1));
+        let asked: Vec<u128> =
+            asked(&mut wishes, at(100_000)).into_iter().map(|(ms, ..)| ms).collect();
+        assert_eq!(asked, [500, 1_500, 3_500, 7_500, 15_500, 31_500, 63_500, 95_500]);
+    }
+
+    #[test]
+    fn what_is_asked_for_late_is_wanted_as_long_as_at_first() {
+        let mut wishes = Wishes::default();
+        wishes.add(at(0), wanted(at(0), 1));
+        wishes.poll_ask(at(60_000), |peer, lane| (peer, lane) == (PEER, LaneId(1)));
+        let ask = wishes.poll_ask(at(62_000), |_, _| false).unwrap();
+        assert_eq!(ask.wanted.until, at(70_000));
+        assert_eq!(wishes.poll_ask(at(70_000), |_, _| false), None);
+        assert!(wishes.wishes.is_empty());
     }
 
     #[test]
@@ -129,7 +163,7 @@ mod tests {
         wishes.add(at(0), wanted(at(0), 2));
         wishes.add(at(0), wanted(at(0), 3));
         wishes.handle_lane_up(PEER, LaneId(2));
-        assert!(asked(&mut wishes).iter().all(|&(_, lane, _)| lane == LaneId(3)));
+        assert!(asked(&mut wishes, at(0)).iter().all(|&(_, lane, _)| lane == LaneId(3)));
     }
 
     #[test]
@@ -137,7 +171,10 @@ mod tests {
         let mut wishes = Wishes::default();
         wishes.add(at(0), wanted(at(0), 2));
         wishes.add(at(400), wanted(at(400), 2));
-        assert_eq!(wishes.poll_ask(at(500)).map(|ask| ask.wanted.until), Some(at(10_400)));
+        assert_eq!(
+            wishes.poll_ask(at(500), |_, _| false).map(|ask| ask.wanted.until),
+            Some(at(10_400))
+        );
         assert_eq!(wishes.poll_timeout(), Some(at(1_500)));
     }
 

@@ -31,6 +31,8 @@ const SHARDS: u16 = 2;
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
     pub(crate) listen: Option<String>,
+    /// Where others are to dial it instead.
+    pub(crate) advertise: Option<String>,
     pub(crate) dial: Vec<String>,
     /// Its links begin with one lane.
     pub(crate) collapsed: bool,
@@ -48,6 +50,7 @@ impl Setup {
         Self {
             name,
             listen: None,
+            advertise: None,
             dial: Vec::new(),
             collapsed: false,
             stub: false,
@@ -83,7 +86,7 @@ pub(crate) async fn try_start(setup: Setup, directory: Arc<TempDir>) -> Result<N
     let config = PlaneConfig {
         node_name: setup.name.to_owned(),
         listen: setup.listen.clone(),
-        advertise: None,
+        advertise: setup.advertise.clone(),
         dial: setup.dial.clone(),
         proxy: None,
         probe_interval: Duration::from_secs(1),

@@ -1,13 +1,19 @@
 //! Lanes that shards miss: who dials them, and who asks whom for them.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use hawser_exchange::ShardToControl;
 use hawser_identity::NodeKey;
 use hawser_plane::{LaneEventView, LaneView};
 use hawser_wire::{LaneId, NodeId, TrafficClass};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::link_state::Member;
-use crate::node::{Node, PATIENCE, Setup, chain, start};
+use crate::node::{Node, PATIENCE, Setup, chain, free_port, start};
 
 const EXTRA: LaneId = LaneId(3);
 
@@ -259,4 +265,66 @@ async fn events_of_links_are_kept_and_found_by_peer() {
     assert_eq!(a.handle.lane_events(Some("b".into())).await.expect("events").peer, Some(b.id()));
     a.stop().await;
     b.stop().await;
+}
+
+/// Passes on what comes to an address that others know, while it is open.
+struct Gate {
+    address: SocketAddr,
+    to: SocketAddr,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Gate {
+    async fn open(&mut self) {
+        let listener = TcpListener::bind(self.address).await.expect("bound");
+        let to = self.to;
+        self.accepting = Some(tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut to = TcpStream::connect(to).await.expect("connects");
+                    let _either = copy_bidirectional(&mut from, &mut to).await;
+                });
+            }
+        }));
+    }
+
+    /// Connections that are there stay.
+    async fn close(&mut self) {
+        let accepting = self.accepting.take().expect("open");
+        accepting.abort();
+        assert!(accepting.await.is_err());
+    }
+}
+
+/// The link was made at an address that is lent, and that nobody can dial for longer than a link without
+/// lanes lives.
+#[tokio::test]
+async fn a_lane_that_cannot_be_dialled_for_long_comes_back() {
+    let hub = start(Setup::listens("hub")).await;
+    hub.handle.seed_mesh("test", "").await.expect("seeds");
+    let a = start(Setup::dials_only("a")).await;
+    let (listen, advertise) = (free_port(), free_port());
+    let mut gate = Gate { address: advertise, to: listen, accepting: None };
+    gate.open().await;
+    let setup = Setup { listen: Some(listen.to_string()), ..Setup::dials_only("b") };
+    let b = start(Setup { advertise: Some(advertise.to_string()), ..setup }).await;
+    hub.admit(&a).await;
+    hub.admit(&b).await;
+    a.until_reaches(2).await;
+    for (lane, class) in (0..).map(LaneId).zip(TrafficClass::ALL) {
+        miss(&a, b.id(), lane, class);
+    }
+    let lanes = until_lanes(&a, b.id(), &[0, 1, 2]).await;
+    assert!(lanes.iter().all(|lane| lane.remote == advertise), "{lanes:?}");
+    gate.close().await;
+    lose(&a, &lanes[1]).await;
+    miss(&a, b.id(), LaneId(1), TrafficClass::Priority);
+    // So long as what a shard has said once is heeded.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(lanes_to(&a, b.id()).await.len(), 2);
+    gate.open().await;
+    until_lanes(&a, b.id(), &[0, 1, 2]).await;
+    for node in [a, b, hub] {
+        node.stop().await;
+    }
 }
