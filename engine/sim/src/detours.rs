@@ -55,7 +55,7 @@ impl Simulation {
                 && route.repairs < REPAIRS_MAX
                 && reachable.contains(&route.destination)
         });
-        self.note_own_frames(link_end);
+        self.ends[link_end].note_own_frames();
         let (count, left) = self.take_rerouted(link_end);
         self.take_link_events(link_end);
         if count > 0 {
@@ -64,16 +64,6 @@ impl Simulation {
         }
         for batch in left {
             self.reroute(link_end, &batch.frames());
-        }
-    }
-
-    /// A link that has begun stripe channels anew has taken a frame of its own for each.
-    fn note_own_frames(&mut self, link_end: usize) {
-        let end = &mut self.ends[link_end];
-        let next = end.machine.next_sequence();
-        while let Some(ledger) = end.ledgers.last_mut().filter(|ledger| ledger.next() < next) {
-            ledger.handle_own();
-            end.order.note_taken();
         }
     }
 

@@ -108,6 +108,7 @@ impl LinkEnd {
         (flow, flags): (Flow, FrameFlags),
         body: FrameParts<'_>,
     ) -> Result<(), Refusal> {
+        self.note_own_frames();
         self.machine.push(kind, class, origin, flow, flags, body)?;
         if kind.is_routed()
             && let Some(ledger) = self.ledgers.last_mut()
@@ -117,6 +118,15 @@ impl LinkEnd {
             self.order.note_taken();
         }
         Ok(())
+    }
+
+    /// A link that has begun stripe channels anew has taken a frame of its own for each.
+    pub(crate) fn note_own_frames(&mut self) {
+        let next = self.machine.next_sequence();
+        while let Some(ledger) = self.ledgers.last_mut().filter(|ledger| ledger.next() < next) {
+            ledger.handle_own();
+            self.order.note_taken();
+        }
     }
 
     /// Nothing waits, here or for what comes before it, nothing is unacknowledged, no fate of a lost
