@@ -112,6 +112,8 @@ pub struct VirtualLink {
     /// The lanes of plain streams.
     flows: FlowTable,
     striping: Striping,
+    /// By the peer, which has ended the session in which they began.
+    channels_forgotten: bool,
     /// Lanes came or went: what waits or is in flight with a lower link sequence may be elsewhere than
     /// its stream's lane is now.
     moved_before: Option<u64>,
@@ -174,6 +176,7 @@ impl VirtualLink {
             duplicates: DuplicateWindow::default(),
             flows: FlowTable::new(),
             striping: Striping::new(config.stripe_bytes, config.stripe_frames),
+            channels_forgotten: false,
             moved_before: None,
             reassembly: Reassembly::new(ReorderLimits {
                 bytes: STRIPE_WINDOW_BYTES,

@@ -56,6 +56,18 @@ struct Channel {
     /// When its turn is, see [`Striping::time`].
     turn: u64,
     idle_ticks: u32,
+    tenure: Tenure,
+}
+
+/// Whose a channel is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Tenure {
+    /// The stream's.
+    Stream,
+    /// Nobody's: the far end is still to be told, by a new epoch, that what it misses will not come.
+    Untold,
+    /// Nobody's: that is on its way.
+    Told,
 }
 
 /// A batch as it was sent, the lowest link sequence its name.
@@ -69,11 +81,16 @@ struct SentBatch {
 
 impl Channel {
     fn is_of(&self, flow: Flow, origin: Origin) -> bool {
-        self.flow.stream == flow.stream && self.origin == origin
+        self.flow.stream == flow.stream && self.origin == origin && self.tenure == Tenure::Stream
     }
 
     fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.sent.is_empty()
+    }
+
+    fn forget_sent(&mut self) {
+        self.sent.clear();
+        (self.sent_bytes, self.sent_frames) = (0, 0);
     }
 
     fn note_sent(&mut self, lowest: u64, bytes: u64, frames: u64) {
@@ -104,8 +121,11 @@ impl Striping {
 
     /// The least that waits of one that has a channel, in bytes.
     pub(crate) fn least_queued(&self, origin: Origin) -> Option<usize> {
-        let channels = self.channels.iter().filter(|channel| channel.origin == origin);
-        channels.map(|channel| channel.queue.bytes()).min()
+        let channels = self.channels.iter().filter(|channel| channel.tenure == Tenure::Stream);
+        channels
+            .filter(|channel| channel.origin == origin)
+            .map(|channel| channel.queue.bytes())
+            .min()
     }
 
     /// The stamp of a stream's next frame. A stream without a channel gets one if it `asks` for it, the
@@ -155,6 +175,7 @@ impl Striping {
             sent_frames: 0,
             turn: self.time,
             idle_ticks: 0,
+            tenure: Tenure::Stream,
         });
         Some(())
     }
@@ -252,7 +273,8 @@ impl Striping {
     pub(crate) fn handle_tick(&mut self) {
         for channel in &mut self.channels {
             let ticks = channel.idle_ticks.saturating_add(1);
-            channel.idle_ticks = if channel.is_empty() { ticks } else { 0 };
+            let is_idle = channel.is_empty() && channel.tenure != Tenure::Untold;
+            channel.idle_ticks = if is_idle { ticks } else { 0 };
         }
         self.channels.retain(|channel| channel.idle_ticks < IDLE_TICKS);
     }
@@ -300,15 +322,38 @@ impl Striping {
         let channel = self.channels.iter_mut().find(|channel| channel.epoch == epoch)?;
         self.epoch = newer;
         (channel.epoch, channel.next_sequence) = (newer, 1);
-        channel.sent.clear();
-        (channel.sent_bytes, channel.sent_frames) = (0, 0);
+        channel.forget_sent();
         channel.note_sent(sequence, len, 1);
+        if channel.tenure == Tenure::Untold {
+            channel.tenure = Tenure::Told;
+        }
         Some(StripeStamp { channel: channel.number, epoch: newer, sequence: 0 })
     }
 
-    /// A stream has the channel that this epoch was given to.
+    /// The channel with this epoch, of which nothing waits, is to begin anew when it can: not for its stream,
+    /// which may send plain frames until then.
+    pub(crate) fn leave(&mut self, epoch: u32) {
+        if let Some(channel) = self.channels.iter_mut().find(|channel| channel.epoch == epoch) {
+            channel.forget_sent();
+            channel.tenure = Tenure::Untold;
+        }
+    }
+
+    /// The epoch of a channel that is to begin anew.
+    pub(crate) fn left(&self) -> Option<u32> {
+        let mut channels = self.channels.iter();
+        channels.find(|channel| channel.tenure == Tenure::Untold).map(|channel| channel.epoch)
+    }
+
+    /// Those that channels have now.
+    pub(crate) fn epochs(&self) -> Vec<u32> {
+        self.channels.iter().map(|channel| channel.epoch).collect()
+    }
+
+    /// A channel has this epoch, and the far end waits for what is missing of it.
     pub(crate) fn is_open(&self, epoch: u32) -> bool {
-        self.channels.iter().any(|channel| channel.epoch == epoch)
+        let mut channels = self.channels.iter();
+        channels.any(|channel| channel.epoch == epoch && channel.tenure != Tenure::Untold)
     }
 
     /// Bytes of `origin` that wait.
@@ -331,9 +376,10 @@ impl Striping {
         queues.min().unwrap_or(u64::MAX)
     }
 
-    /// Open channels.
+    /// Channels that streams have.
     pub(crate) fn channels(&self) -> usize {
-        self.channels.len()
+        let is_streams = |channel: &&Channel| channel.tenure == Tenure::Stream;
+        self.channels.iter().filter(is_streams).count()
     }
 }
 

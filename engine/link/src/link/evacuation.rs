@@ -71,15 +71,14 @@ impl VirtualLink {
         });
         let lanes = self.lanes.len();
         self.events.push_back(LinkEvent::Rerouted { frames, bytes, lanes });
-        self.renew_channels(&taken);
+        self.renew_channels(taken.iter().filter_map(Batch::stripe).collect());
         self.rerouted.extend(taken);
     }
 
-    /// Begins the stripe channels of frames that have left anew: at the far end whatever is behind them
-    /// would wait for them. What waits of the channels goes out plain, as does what was in flight if it
-    /// has to be sent again.
-    fn renew_channels(&mut self, left: &[Batch]) {
-        let mut over: Vec<u32> = left.iter().filter_map(Batch::stripe).collect();
+    /// Begins the stripe channels with these epochs anew, of which the far end would miss something for
+    /// ever: it has left the link, or is given back to its source as the peer has ended its session. What
+    /// waits of the channels goes out plain, as does what was in flight if it has to be sent again.
+    pub(super) fn renew_channels(&mut self, mut over: Vec<u32>) {
         over.sort_unstable();
         over.dedup();
         if over.is_empty() {
@@ -98,8 +97,7 @@ impl VirtualLink {
             lane.extract(&mut is_over, &mut self.pool, &mut rest);
             waiting.push((lane.id.lane, rest));
         }
-        // Those are bound to no lane.
-        let any = self.known_lanes.first().map_or(LaneId(0), |&(lane, _)| lane);
+        let any = self.any_lane();
         let mut moving = Vec::new();
         self.flows.extract(&mut is_over, &mut self.pool, &mut moving);
         waiting.push((any, moving));
@@ -114,12 +112,27 @@ impl VirtualLink {
         self.requeue_orphans();
     }
 
+    /// What is bound to no lane comes from this one.
+    fn any_lane(&self) -> LaneId {
+        self.known_lanes.first().map_or(LaneId(0), |&(lane, _)| lane)
+    }
+
+    /// Begins channels anew that could not before.
+    pub(super) fn renew_left(&mut self) {
+        while let Some(epoch) = self.striping.left()
+            && self.has_sequence()
+            && let Some(first) = self.renew_channel(epoch)
+        {
+            self.requeue(self.any_lane(), vec![first]);
+        }
+    }
+
     /// The first frame of a channel that begins anew. It has no record: the stream may never send one
-    /// here again. If that is too much for the link the channel is over.
+    /// here again. If that is too much for the link the stream has it no more, and it waits.
     fn renew_channel(&mut self, epoch: u32) -> Option<Batch> {
         let len = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
         if !self.is_within_window(self.lowest_sequence) {
-            self.striping.end(epoch);
+            self.striping.leave(epoch);
             return None;
         }
         let sequence = self.next_sequence;

@@ -292,6 +292,10 @@ impl VirtualLink {
             .map_err(LinkViolation::from)
             .and_then(|()| self.handle_ack_message(now, at, &ack));
         self.ack_in = ack;
+        if std::mem::take(&mut self.channels_forgotten) {
+            // Once for all of their connections that the peer speaks of.
+            self.renew_channels(self.striping.epochs());
+        }
         self.update_bound();
         self.close_drained(now);
         handled

@@ -235,8 +235,8 @@ impl VirtualLink {
         if forgotten {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
-            // There the channels begin anew: what has arrived of one would be missed for ever.
-            let mut lost: Vec<Batch> = rest.into_iter().chain(self.striping.take_all()).collect();
+            self.channels_forgotten = true;
+            let mut lost = rest;
             lost.retain(Batch::brings_records);
             let (frames, _) = totals(&lost);
             if frames > 0 {

@@ -177,6 +177,7 @@ impl VirtualLink {
     pub(super) fn handle_stripe_tick(&mut self, now: MonoTime) {
         self.settle_moved();
         self.striping.handle_tick();
+        self.renew_left();
         self.release_held();
         self.want_striped();
         while let Some(given_up) = self.reassembly.handle_timeout(now) {

@@ -9,5 +9,6 @@ mod pair;
 mod priority;
 mod sequences;
 mod stripe_faults;
+mod stripe_gaps;
 mod stripes;
 mod traffic;
