@@ -53,11 +53,11 @@ fn lanes_that_go_while_the_mode_changes_cost_a_striped_stream_nothing() {
     world.namespaces.end();
     await_mode(&world, "separate");
     traffic.await_more(1_000);
-    // Back to one, and the bulk lanes are reset before all is away from them.
+    // Back to one, while a bulk lane is reset and another one takes its place.
     let ports =
         wait_for("a bulk lane", || Some(bulk_ports(&world)).filter(|ports| !ports.is_empty()));
-    world.a.run(&["link", "mode", "b", "collapsed"]).ok();
     world.namespaces.begin(Fault::Reset { port: ports[0] });
+    world.a.run(&["link", "mode", "b", "collapsed"]).ok();
     await_end(&world, &ports[..1]);
     world.namespaces.end();
     await_mode(&world, "collapsed");

@@ -35,10 +35,9 @@ impl Control {
     /// Asks for lanes that are still missing.
     pub(crate) fn ask_due(&mut self) {
         let now = self.now();
-        loop {
-            let links = &self.links;
-            let is_missed = |peer, lane| is_incomplete_without(links, peer, lane);
-            let Some(ask) = self.wishes.poll_ask(now, is_missed) else { return };
+        let links = &self.links;
+        self.wishes.handle_time(now, |peer, lane| is_incomplete_without(links, peer, lane));
+        while let Some(ask) = self.wishes.poll_ask(now) {
             if !self.links.is_served(ask.wanted.peer, ask.wanted.lane) {
                 self.ask(ask);
             }
@@ -143,12 +142,12 @@ impl Control {
     }
 }
 
-/// A link that is up always has this lane, and has not.
+/// A link that is up always has this lane, and has not. In collapsed mode that is one.
 fn is_incomplete_without(links: &Links, peer: NodeId, lane: LaneId) -> bool {
     let is_standing = LanePlan::separate().iter().any(|&(standing, _)| standing == lane);
     is_standing
         && links.is_link_up(peer)
         && !links.is_served(peer, lane)
         && !links.is_barred(peer)
-        && !links.is_collapsed(peer)
+        && (lane == LanePlan::FIRST || !links.is_collapsed(peer))
 }

@@ -66,19 +66,23 @@ impl Wishes {
         self.wishes.remove(&(peer, lane));
     }
 
-    /// The next lane to ask for now. A lane of which `is_missed` says that its link, which is up, is not
-    /// whole without it is wanted on: the link tells of its loss once.
-    pub(crate) fn poll_ask(
+    /// Time has passed. A lane of which `is_missed` says that its link, which is up, is not whole without
+    /// it is wanted on: the link tells of its loss once.
+    pub(crate) fn handle_time(
         &mut self,
         now: MonoTime,
         is_missed: impl Fn(NodeId, LaneId) -> bool,
-    ) -> Option<Ask> {
+    ) {
         for (&(peer, lane), wish) in &mut self.wishes {
             if is_missed(peer, lane) {
                 wish.ask.wanted.until = Self::until(now);
             }
         }
         self.wishes.retain(|_, wish| wish.ask.wanted.until > now);
+    }
+
+    /// The next lane to ask for now.
+    pub(crate) fn poll_ask(&mut self, now: MonoTime) -> Option<Ask> {
         let wish = self.wishes.values_mut().find(|wish| wish.due <= now)?;
         let ask = wish.ask;
         let pause = ASK_AGAIN.saturating_mul(1 << ask.round.min(DOUBLED_MAX));
@@ -119,7 +123,8 @@ mod tests {
     fn asked(wishes: &mut Wishes, up_until: MonoTime) -> Vec<(u128, LaneId, u32)> {
         let mut asked = Vec::new();
         while let Some(now) = wishes.poll_timeout() {
-            while let Some(ask) = wishes.poll_ask(now, |_, _| now < up_until) {
+            wishes.handle_time(now, |_, _| now < up_until);
+            while let Some(ask) = wishes.poll_ask(now) {
                 let millis = now.saturating_since(MonoTime::ZERO).as_millis();
                 asked.push((millis, ask.wanted.lane, ask.round));
             }
@@ -150,10 +155,11 @@ mod tests {
     fn what_is_asked_for_late_is_wanted_as_long_as_at_first() {
         let mut wishes = Wishes::default();
         wishes.add(at(0), wanted(at(0), 1));
-        wishes.poll_ask(at(60_000), |peer, lane| (peer, lane) == (PEER, LaneId(1)));
-        let ask = wishes.poll_ask(at(62_000), |_, _| false).unwrap();
+        wishes.handle_time(at(60_000), |peer, lane| (peer, lane) == (PEER, LaneId(1)));
+        wishes.handle_time(at(62_000), |_, _| false);
+        let ask = wishes.poll_ask(at(62_000)).unwrap();
         assert_eq!(ask.wanted.until, at(70_000));
-        assert_eq!(wishes.poll_ask(at(70_000), |_, _| false), None);
+        wishes.handle_time(at(70_000), |_, _| false);
         assert!(wishes.wishes.is_empty());
     }
 
@@ -171,10 +177,7 @@ mod tests {
         let mut wishes = Wishes::default();
         wishes.add(at(0), wanted(at(0), 2));
         wishes.add(at(400), wanted(at(400), 2));
-        assert_eq!(
-            wishes.poll_ask(at(500), |_, _| false).map(|ask| ask.wanted.until),
-            Some(at(10_400))
-        );
+        assert_eq!(wishes.poll_ask(at(500)).map(|ask| ask.wanted.until), Some(at(10_400)));
         assert_eq!(wishes.poll_timeout(), Some(at(1_500)));
     }
 

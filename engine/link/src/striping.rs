@@ -157,8 +157,10 @@ impl Striping {
         let number = match number {
             Some(number) => number,
             None => {
-                let idle = self.channels.iter().enumerate().filter(|(_, other)| other.is_empty());
-                let (at, _) = idle.max_by_key(|(_, channel)| channel.idle_ticks)?;
+                // The far end waits for word of one that is untold.
+                let is_free = |other: &Channel| other.is_empty() && other.tenure != Tenure::Untold;
+                let free = self.channels.iter().enumerate().filter(|(_, other)| is_free(other));
+                let (at, _) = free.max_by_key(|(_, channel)| channel.idle_ticks)?;
                 self.channels.remove(at)?.number
             }
         };
@@ -298,6 +300,15 @@ impl Striping {
         for channel in &mut self.channels {
             channel.queue.extract(takes, pool, out);
         }
+    }
+
+    /// What waits of all channels, which stay.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Batch> {
+        let mut waiting = Vec::new();
+        for channel in &mut self.channels {
+            waiting.extend(std::iter::from_fn(|| channel.queue.pop()));
+        }
+        waiting
     }
 
     /// What waits of the channel with this epoch.

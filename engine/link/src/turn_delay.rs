@@ -11,7 +11,6 @@ use std::time::Duration;
 pub(crate) struct TurnDelay {
     /// How late the last ticks were, the newest one last.
     ticks: [Duration; TICKS],
-    /// Zero if it is no waiting.
     own: Duration,
     /// As it said last.
     peer: Duration,
@@ -29,8 +28,8 @@ const OUTLIERS: usize = 1;
 /// An end that is late by more does not wait for its core: its host stood still.
 const SAMPLE_MAX: Duration = Duration::from_millis(50);
 
-/// What is no more on average is no waiting: timers, and the way to a thread that sleeps, are as exact
-/// as that.
+/// A tick that is late by no more is not late: timers, and the way to a thread that sleeps, are as exact
+/// as that. On average no more is not worth telling the peer.
 const TOLERANCE: Duration = Duration::from_micros(250);
 
 impl TurnDelay {
@@ -59,7 +58,7 @@ impl TurnDelay {
     }
 }
 
-/// The mean of `ticks` without the outliers; zero if it is no waiting.
+/// The mean of `ticks` without the outliers.
 fn typical(mut ticks: [Duration; TICKS]) -> Duration {
     ticks.sort_unstable();
     let counted = TICKS.saturating_sub(OUTLIERS);

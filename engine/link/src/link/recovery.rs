@@ -236,7 +236,9 @@ impl VirtualLink {
             // Nor will anything more come of what the peer had striped.
             self.reassembly.give_up();
             self.channels_forgotten = true;
-            let mut lost = rest;
+            // What waits of the channels is many round trips of a slow lane: none of it is to go there first.
+            let waiting = self.striping.take_waiting();
+            let mut lost: Vec<Batch> = rest.into_iter().chain(waiting).collect();
             lost.retain(Batch::brings_records);
             let (frames, _) = totals(&lost);
             if frames > 0 {

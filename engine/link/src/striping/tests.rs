@@ -81,3 +81,28 @@ fn a_tenant_of_others_leaves_channels_to_the_next() {
     assert_eq!(opened, [4, 2, 1, 1, 0]);
     assert_eq!(striping.channels(), STRIPE_CHANNELS);
 }
+
+/// Nothing of it is here any more, and the far end still misses what has left.
+#[test]
+fn a_channel_of_which_the_far_end_is_to_hear_is_not_given_to_another_stream() {
+    let mut striping = striping();
+    let flow = |stream| Flow { tenant: stream, stream };
+    let streams = u64::try_from(STRIPE_CHANNELS).unwrap();
+    for stream in 0..streams {
+        push(&mut striping, flow(stream), 10, stream..stream + 1);
+    }
+    assert_eq!(striping.stamp(flow(streams), Origin::Own, true), None, "all are in use");
+    let epoch = striping.epochs()[0];
+    assert_eq!(striping.take_queued(epoch).len(), 1);
+    striping.leave(epoch);
+    for _ in 0..2 * IDLE_TICKS {
+        striping.handle_tick();
+        assert_eq!(striping.stamp(flow(streams), Origin::Own, true), None);
+        assert_eq!(striping.left(), Some(epoch));
+    }
+    // Once it is told, and that has arrived, it is free.
+    let newer = striping.renew(epoch, 99, 50).unwrap().epoch;
+    assert_eq!((striping.left(), striping.stamp(flow(streams), Origin::Own, true)), (None, None));
+    striping.handle_acknowledged(newer, 99);
+    assert!(striping.stamp(flow(streams), Origin::Own, true).is_some());
+}
