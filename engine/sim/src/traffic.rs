@@ -56,8 +56,8 @@ impl Simulation {
         }
         self.note(source, Event::Publish { flow });
         let again = match self.flows[flow].shape.pace {
-            // Filled up in each turn of its node that finds room; this is for the first one.
-            Pace::Saturating => None,
+            // Filled up in each turn of its node; this is for the first one.
+            Pace::Saturating => Duration::from_millis(50),
             Pace::PerSecond(rate) => {
                 if self.is_running(source) {
                     let (least, most) = self.flows[flow].shape.message_bytes;
@@ -66,13 +66,11 @@ impl Simulation {
                     self.publish(flow, count, u32::try_from(bytes).unwrap_or(least));
                 }
                 let mean = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
-                Some(self.random.duration(Duration::ZERO, mean.saturating_mul(2)))
+                self.random.duration(Duration::ZERO, mean.saturating_mul(2))
             }
         };
-        if let Some(again) = again {
-            let at = self.queue.now().saturating_add(again);
-            self.queue.schedule(at, Event::Publish { flow });
-        }
+        let at = self.queue.now().saturating_add(again);
+        self.queue.schedule(at, Event::Publish { flow });
         self.pump(source);
     }
 
