@@ -76,16 +76,6 @@ impl Batch {
         [self.bytes.get(at..).unwrap_or_default(), &self.shared]
     }
 
-    /// So many bytes from a place on: what stands in the buffer, and what is shared.
-    pub(crate) fn part(&self, at: usize, len: usize) -> [&[u8]; 2] {
-        let first = |bytes: &'_ [u8], len: usize| bytes.len().min(len);
-        let own = self.bytes.get(at..).unwrap_or_default();
-        let own = own.get(..first(own, len)).unwrap_or_default();
-        let shared = self.shared.get(at.saturating_sub(self.bytes.len())..).unwrap_or_default();
-        let left = len.saturating_sub(own.len());
-        [own, shared.get(..first(shared, left)).unwrap_or_default()]
-    }
-
     /// No frame can be appended.
     pub(crate) fn is_closed(&self) -> bool {
         !self.shared.is_empty()

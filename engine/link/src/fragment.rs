@@ -16,18 +16,9 @@ pub(crate) struct SplitBatch {
     sent_bytes: usize,
 }
 
-/// A piece of a batch that is to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NextPiece {
-    pub(crate) first: bool,
-    pub(crate) last: bool,
-    /// Where it stands in its batch, and how long it is.
-    pub(crate) at: usize,
-    pub(crate) len: usize,
-}
-
 impl SplitBatch {
-    pub(crate) const fn new(batch: Batch) -> Self {
+    pub(crate) fn new(mut batch: Batch) -> Self {
+        batch.own();
         Self { batch, sent_bytes: 0 }
     }
 
@@ -44,12 +35,12 @@ impl SplitBatch {
     }
 
     /// The next piece, of at most `max_bytes`.
-    pub(crate) fn next_piece(&mut self, max_bytes: usize) -> NextPiece {
+    pub(crate) fn next_piece(&mut self, max_bytes: usize) -> LaneFragment<'_> {
         let first = self.sent_bytes == 0;
-        let at = self.batch.start().saturating_add(self.sent_bytes);
-        let len = self.left_bytes().min(max_bytes);
-        self.sent_bytes = self.sent_bytes.saturating_add(len);
-        NextPiece { first, last: self.left_bytes() == 0, at, len }
+        let [rest, _none] = self.batch.behind(self.batch.start().saturating_add(self.sent_bytes));
+        let (piece, behind) = rest.split_at(rest.len().min(max_bytes));
+        self.sent_bytes = self.sent_bytes.saturating_add(piece.len());
+        LaneFragment { first, last: behind.is_empty(), piece }
     }
 
     pub(crate) fn into_batch(self) -> Batch {
@@ -187,9 +178,8 @@ mod tests {
                 // Now and then of another size.
                 let sizes = [size, size, size.div_ceil(3)].into_iter().cycle();
                 let pieces = sizes.take_while(|&size| {
-                    let NextPiece { first, last, at, len } = split.next_piece(size);
-                    let part = split.batch().part(at, len).concat();
-                    !assembly.handle_piece(LANE, &piece(first, last, &part)).unwrap()
+                    let fragment = split.next_piece(size);
+                    !assembly.handle_piece(LANE, &fragment).unwrap()
                 });
                 assert!(pieces.count() < len, "{len} {size}");
                 assert_eq!(split.left_bytes(), 0);

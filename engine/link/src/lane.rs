@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     BatchWriter, ClassSet, CloseReason, FrameFlags, FrameKind, FrameRef, Heartbeat, LaneAckEntry,
-    LaneFragment, LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
+    LinkSequence, MonoTime, STRIPE_CHANNELS, TrafficClass,
 };
 
 use crate::batch::{Batch, extract_from};
@@ -11,7 +11,7 @@ use crate::buffer_pool::BufferPool;
 use crate::connection::{ConnectionId, LaneKey, LaneOffer};
 use crate::credit::{LaneCredit, LaneReceipt};
 use crate::data_queue::DataQueue;
-use crate::fragment::{Incoming, NextPiece, SplitBatch};
+use crate::fragment::{Incoming, SplitBatch};
 use crate::proportion::proportion;
 use crate::rate_maximum::{RateMaximum, half_window, rate_of};
 use crate::unacked::UnackedWindow;
@@ -24,18 +24,6 @@ const OWN_BYTES_MAX: usize = 64 << 10;
 
 /// Least time that a sample of a lane's rate spans: below it scheduling is all that is measured.
 const RATE_SPAN_MIN: Duration = Duration::from_micros(200);
-
-/// A piece of a batch that is being sent.
-#[derive(Debug)]
-pub(crate) struct TakenPiece {
-    /// On the wire.
-    pub(crate) bytes: u64,
-    /// The batch, if it was its last piece.
-    pub(crate) batch: Option<Batch>,
-    /// Where in the batch stands what of it is not among the lane's own frames, and how long that is.
-    pub(crate) at: usize,
-    pub(crate) len: usize,
-}
 
 /// One connection of a link.
 #[derive(Debug)]
@@ -329,33 +317,27 @@ impl Lane {
         self.is_ahead(TrafficClass::Bulk) || self.bulk.bytes() > 0
     }
 
-    /// Makes the header of the next piece of the batch of `class` that is being sent in pieces the frame
-    /// that is handed out, with as much of the piece as does not lie in one with the rest of it.
+    /// Makes the next piece of the batch of `class` that is being sent in pieces the frame that is
+    /// handed out; its bytes on the wire, and the batch if it was the last.
     pub(crate) fn take_piece(
         &mut self,
         class: TrafficClass,
         max_bytes: usize,
-    ) -> Option<TakenPiece> {
+    ) -> Option<(u64, Option<Batch>)> {
         let split = self.split.get_mut(usize::from(class.to_wire()))?;
-        let NextPiece { first, last, at, len } = split.as_mut()?.next_piece(max_bytes);
-        let [own, shared] = split.as_ref()?.batch().part(at, len);
-        let copied = if shared.is_empty() { &[] } else { own };
-        let flags = LaneFragment { first, last, piece: &[] }.flags();
+        let fragment = split.as_mut()?.next_piece(max_bytes);
         self.own_sent.clear();
-        let (kind, flagless) = (FrameKind::LaneFragment, FrameFlags::default());
-        let mut writer = BatchWriter::new(&mut self.own_sent);
+        let kind = FrameKind::LaneFragment;
+        let parts: [&[u8]; 2] = [&fragment.flags(), fragment.piece];
+        let is_last = fragment.last;
         // A piece is smaller than a frame may be.
-        let body_bytes = len.saturating_add(flags.len());
-        let _fits = writer.frame_header(kind, class, flagless, LinkSequence(0), body_bytes);
-        self.own_sent.extend_from_slice(&flags);
-        self.own_sent.extend_from_slice(copied);
-        let (at, len) = (at.saturating_add(copied.len()), len.saturating_sub(copied.len()));
-        let bytes = wide(self.own_sent.len().saturating_add(len));
-        let batch = split.take_if(|_| last).map(SplitBatch::into_batch);
-        if last {
+        let _fits =
+            BatchWriter::new(&mut self.own_sent).frame(kind, class, LinkSequence(0), &parts);
+        let batch = split.take_if(|_| is_last).map(SplitBatch::into_batch);
+        if is_last {
             self.note_ahead(class);
         }
-        Some(TakenPiece { bytes, batch, at, len })
+        Some((wide(self.own_sent.len()), batch))
     }
 
     pub(crate) fn resend_front(&self, class: TrafficClass) -> Option<&Batch> {

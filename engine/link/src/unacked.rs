@@ -213,12 +213,7 @@ impl UnackedWindow {
 
     /// The bytes of the last batch from `at` on, in two parts.
     pub(crate) fn tail(&self, at: usize) -> [&[u8]; 2] {
-        self.last().map(|batch| batch.behind(at)).unwrap_or_default()
-    }
-
-    /// The last batch.
-    pub(crate) fn last(&self) -> Option<&Batch> {
-        self.batches.back().map(|sent| &sent.batch)
+        self.batches.back().map(|sent| sent.batch.behind(at)).unwrap_or_default()
     }
 
     fn pop_front(&mut self) -> Option<SentBatch> {

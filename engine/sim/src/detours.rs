@@ -194,18 +194,15 @@ impl Simulation {
     }
 }
 
-/// The first of these encoded frames that has left its link. All headers stand in the first part: the
-/// second is the end of the last frame.
+/// The first of these encoded frames that has left its link.
 pub(crate) fn first_that_left(
     ledger: Option<&FrameLedger>,
-    [frames, _end]: [&[u8]; 2],
+    frames: [&[u8]; 2],
 ) -> Option<LinkSequence> {
-    let (ledger, mut rest) = (ledger?, frames);
-    let mut sequences = std::iter::from_fn(|| {
-        let (header, behind) = FrameHeader::decode(rest).ok()?;
-        let len = usize::try_from(header.body_len).unwrap_or(usize::MAX);
-        rest = behind.get(len..).unwrap_or_default();
-        Some(header.link_sequence)
-    });
-    sequences.find(|sequence| sequence.0 != 0 && ledger.has_left(*sequence))
+    let (ledger, frames) = (ledger?, frames.concat());
+    let mut sequences = FrameIter::new(&frames)
+        .filter_map(Result::ok)
+        .map(|frame| frame.header.link_sequence)
+        .filter(|sequence| sequence.0 != 0);
+    sequences.find(|&sequence| ledger.has_left(sequence))
 }

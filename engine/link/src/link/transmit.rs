@@ -9,8 +9,7 @@ use super::turns::Turn;
 use crate::batch::Batch;
 use crate::connection::LaneKey;
 use crate::departed::Departed;
-use crate::fragment::{SPLIT_BYTES_MAX, SplitBatch};
-use crate::lane::TakenPiece;
+use crate::fragment::SPLIT_BYTES_MAX;
 use crate::width::wide;
 
 /// Most that one write is worth, in bytes.
@@ -44,13 +43,6 @@ enum Staged {
         at: usize,
         count: u64,
     },
-    /// What of a piece is not among those stands in its batch, which the window has after the last one.
-    Piece {
-        class: TrafficClass,
-        is_last: bool,
-        at: usize,
-        len: usize,
-    },
 }
 
 impl VirtualLink {
@@ -79,13 +71,6 @@ impl VirtualLink {
         Some(match staged {
             Staged::Own { count } => Transmit { frames: [lane.own_sent(), &[]], count },
             Staged::Batch { at, count } => Transmit { frames: lane.unacked.tail(at), count },
-            Staged::Piece { class, is_last, at, len } => {
-                let sent = if is_last { lane.unacked.last() } else { None };
-                let batch = sent.or_else(|| lane.split(class).map(SplitBatch::batch))?;
-                let [own, shared] = batch.part(at, len);
-                let rest = if own.is_empty() { shared } else { own };
-                Transmit { frames: [lane.own_sent(), rest], count: 1 }
-            }
         })
     }
 
@@ -316,19 +301,18 @@ impl VirtualLink {
         let piece_bytes = self.piece_bytes();
         let snapshot = self.rate.handle_send(now, in_flight, false);
         let lane = self.lanes.get_mut(at)?;
-        let TakenPiece { bytes, batch, at: place, len } = lane.take_piece(class, piece_bytes)?;
-        let is_last = batch.is_some();
-        if let Some(batch) = &batch {
+        let (bytes, whole) = lane.take_piece(class, piece_bytes)?;
+        if let Some(batch) = &whole {
             self.peer_sequences.handle_sent(batch.highest());
         }
         lane.credit.spend(bytes);
-        lane.unacked.push_piece(class, batch, bytes, now, snapshot);
+        lane.unacked.push_piece(class, whole, bytes, now, snapshot);
         self.note_sent(at);
         if class == TrafficClass::Bulk {
             self.take_turn(at, in_flight, bytes);
         }
         self.ask_for_acks(in_flight.saturating_add(bytes));
-        Some(Staged::Piece { class, is_last, at: place, len })
+        Some(Staged::Own { count: 1 })
     }
 
     /// So many bytes are in flight now: of what may be, the peer is to acknowledge parts at once.
