@@ -154,13 +154,7 @@ impl Assembly {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use hawser_wire::{FrameFlags, FrameHeader, FrameKind};
-
     use super::*;
-    use crate::batch::{BatchFifo, NewFrame};
-    use crate::buffer_pool::BufferPool;
-    use crate::frame_parts::{FrameParts, SHARED_BYTES_MIN};
 
     const LANE: LaneId = LaneId(2);
 
@@ -187,35 +181,6 @@ mod tests {
                 assert_eq!(whole, bytes);
                 assembly.give(whole);
             }
-        }
-    }
-
-    /// Wherever it is cut: before, within, and behind the place where what is shared begins.
-    #[test]
-    fn a_batch_whose_end_is_shared_is_cut_anywhere() {
-        let end: Bytes = (0..=250).cycle().take(SHARED_BYTES_MIN).collect();
-        let body = FrameParts { parts: &[&[7; 100]], end: Some(&end) };
-        let batch = || {
-            let (kind, class) = (FrameKind::Record, TrafficClass::Bulk);
-            let (flags, stamp) = (FrameFlags::default(), None);
-            let len = FrameHeader::LEN + body.len();
-            let frame = NewFrame { kind, class, flags, sequence: 1, stamp, body, len };
-            let mut fifo = BatchFifo::default();
-            fifo.push(&frame, len, &mut BufferPool::default());
-            fifo.pop().unwrap()
-        };
-        let whole = batch().frames().into_owned();
-        let own = batch().behind(0)[0].len();
-        assert!(own < whole.len());
-        for cut in (1..2 * own).chain([whole.len() - 1]) {
-            let (batch, mut split) = (batch(), SplitBatch::new(batch()));
-            let pieces = [cut, whole.len()].map(|size| split.next_piece(size));
-            assert_eq!(
-                pieces.map(|piece| (piece.first, piece.last)),
-                [(true, false), (false, true)]
-            );
-            let parts = pieces.map(|piece| batch.part(piece.at, piece.len).concat());
-            assert_eq!(parts.concat(), whole, "cut at {cut} of {own}");
         }
     }
 
