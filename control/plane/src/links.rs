@@ -238,6 +238,17 @@ impl Links {
         self.links.get(&peer).is_some_and(|link| link.up)
     }
 
+    /// The link is up, and misses a lane that it always has in its mode.
+    pub(crate) fn is_incomplete_without(&self, peer: NodeId, lane: LaneId) -> bool {
+        let is_standing = if self.is_collapsed(peer) {
+            lane == LanePlan::FIRST
+        } else {
+            LanePlan::separate().iter().any(|&(standing, _)| standing == lane)
+        };
+        let is_wanted = is_standing && !self.is_barred(peer);
+        is_wanted && self.is_link_up(peer) && !self.is_served(peer, lane)
+    }
+
     /// No connection with `peer` is to serve a lane from now on; answers with those that do, to be
     /// closed.
     pub(crate) fn bar(&mut self, peer: NodeId) -> Vec<Superseded> {
@@ -356,6 +367,29 @@ mod tests {
         assert!(links.admit(LARGE) && !links.admit(LARGE));
         assert_eq!(links.offer(&connection(LARGE, 2, 30, false)), serves(vec![]));
         assert_eq!(links.offer(&connection(LARGE, 1, 40, false)), older(2));
+    }
+
+    #[test]
+    fn a_link_that_is_up_misses_the_lanes_of_its_mode() {
+        let mut links = Links::new(SMALL);
+        let missed = |links: &Links| {
+            let lanes = (0..5).map(LaneId);
+            lanes.filter(|&lane| links.is_incomplete_without(LARGE, lane)).collect::<Vec<_>>()
+        };
+        let bulk = Connection {
+            lane: LaneId(2),
+            class: TrafficClass::Bulk,
+            ..connection(LARGE, 1, 10, true)
+        };
+        assert_eq!(links.offer(&bulk), serves(vec![]));
+        assert_eq!(missed(&links), [], "it is not up");
+        links.handle_lane_up(LARGE, LaneId(2), LinkEpoch(10));
+        assert_eq!(missed(&links), [LaneId(0), LaneId(1)]);
+        // What it closes carries on while the only lane is away.
+        links.handle_mode(LARGE, LinkMode::Collapsed);
+        assert_eq!(missed(&links), [LaneId(0)]);
+        links.bar(LARGE);
+        assert_eq!(missed(&links), []);
     }
 
     #[test]

@@ -5,14 +5,12 @@ use hawser_admission::check_address;
 use hawser_exchange::ControlToShard;
 use hawser_wire::{LaneId, NodeId, TrafficClass};
 
-use crate::config::LanePlan;
 use crate::control::Control;
 use crate::datagram::{Datagram, dial_back_envelope};
 use crate::dial_back_guard::{Ignored, Member};
 use crate::dial_back_request::DialBackRequest;
 use crate::dialler::WantedLane;
 use crate::directory::has_left;
-use crate::links::Links;
 use crate::wishes::{Ask, Wishes};
 
 impl Control {
@@ -35,8 +33,7 @@ impl Control {
     /// Asks for lanes that are still missing.
     pub(crate) fn ask_due(&mut self) {
         let now = self.now();
-        let links = &self.links;
-        self.wishes.handle_time(now, |peer, lane| is_incomplete_without(links, peer, lane));
+        self.wishes.handle_time(now, |peer, lane| self.links.is_incomplete_without(peer, lane));
         while let Some(ask) = self.wishes.poll_ask(now) {
             if !self.links.is_served(ask.wanted.peer, ask.wanted.lane) {
                 self.ask(ask);
@@ -140,14 +137,4 @@ impl Control {
         }
         if can_dial { Ok(()) } else { Err(Ignored::NoAddress) }
     }
-}
-
-/// A link that is up always has this lane, and has not. In collapsed mode that is one.
-fn is_incomplete_without(links: &Links, peer: NodeId, lane: LaneId) -> bool {
-    let is_standing = LanePlan::separate().iter().any(|&(standing, _)| standing == lane);
-    is_standing
-        && links.is_link_up(peer)
-        && !links.is_served(peer, lane)
-        && !links.is_barred(peer)
-        && (lane == LanePlan::FIRST || !links.is_collapsed(peer))
 }

@@ -78,6 +78,41 @@ fn nothing_waits_for_what_the_end_of_a_session_has_taken_along() {
     }
 }
 
+/// It would take the lane that it is put on many round trips, before all that others have for it.
+#[test]
+fn what_waits_at_the_end_of_a_session_goes_back_to_its_sources() {
+    let config = LinkConfig { in_flight_floor_bytes: 32 << 10, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 6);
+    (pair.redials, pair.may_repeat) = (false, true);
+    pair.run(millis(300));
+    for key in keys(&pair) {
+        pair.cut(key, [Some(500), Some(0)]);
+    }
+    push(&mut pair, 1, 1);
+    while !pair.saw(1, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+        pair.step(true);
+    }
+    (pair.delay, pair.bytes_per_ms) = (millis(50), 1);
+    for lane in 0..6 {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    while pair.ends[0].status().striped_streams == 0 {
+        push(&mut pair, 1, 1);
+        pair.step(true);
+    }
+    push(&mut pair, 1, 100);
+    let waiting = pair.ends[0].status().queued_bytes;
+    assert!(waiting > 200 << 10, "{waiting} bytes wait");
+    while !pair.saw(0, |event| matches!(event, LinkEvent::SessionEnded { .. })) {
+        pair.step(true);
+    }
+    pair.step(true);
+    let left = pair.ends[0].status().queued_bytes;
+    assert!(left < waiting / 4, "{left} of {waiting} bytes wait on");
+    assert!(pair.rerouted[0].len() > 50, "{} went back", pair.rerouted[0].len());
+    assert_eq!(pair.violations, []);
+}
+
 /// Records that have left the link while it had no link sequence more: their channel cannot begin anew
 /// before something is acknowledged.
 #[test]
