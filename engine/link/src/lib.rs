@@ -26,6 +26,7 @@ mod duplicates;
 mod event;
 mod fair_queue;
 mod flow_table;
+mod forgotten;
 mod fragment;
 mod frame_parts;
 mod lane;

@@ -38,6 +38,7 @@ use crate::departed::Departed;
 use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, WakeReason};
 use crate::flow_table::FlowTable;
+use crate::forgotten::ForgottenConnections;
 use crate::lane::Lane;
 use crate::mode::ModeAgreement;
 use crate::peer_sequences::PeerSequences;
@@ -132,8 +133,8 @@ pub struct VirtualLink {
     ack_in: LaneAck,
     scratch: Vec<u8>,
     next_tick: MonoTime,
-    /// A session with this life of the peer has ended: what is not known may have been.
-    has_forgotten: bool,
+    /// Of this life of the peer.
+    forgotten: ForgottenConnections,
     /// Until then the peer may still send what it began before it knew that.
     forgives_until: MonoTime,
     /// The last lane was lost then, and the session goes on.
@@ -193,7 +194,7 @@ impl VirtualLink {
             ack_in: LaneAck::default(),
             scratch: Vec::new(),
             next_tick: MonoTime::ZERO,
-            has_forgotten: false,
+            forgotten: ForgottenConnections::default(),
             forgives_until: MonoTime::ZERO,
             alone_since: None,
             events: VecDeque::new(),

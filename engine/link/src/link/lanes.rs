@@ -63,6 +63,7 @@ impl VirtualLink {
         self.alone_since = None;
         self.striping.is_supported = offer.peer_stripes;
         self.peer_takes_priority = offer.peer_takes_priority;
+        self.forgotten.handle_lane_up(offer.id());
         let mut new = Lane::new(now, key, &offer);
         for offer in self.mode.greet() {
             new.push_own(FrameKind::LinkMode, &offer.encode());

@@ -15,6 +15,7 @@ use crate::connection::{ConnectionId, LaneKey};
 use crate::departed::{Departed, Settlement};
 use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, SessionEnd};
+use crate::forgotten::ForgottenConnections;
 use crate::frame_parts::FrameParts;
 use crate::mode::ModeAgreement;
 use crate::unacked::UnackedWindow;
@@ -203,11 +204,13 @@ impl VirtualLink {
     ) -> Result<(), LinkViolation> {
         let Some(at) = self.departed.iter().position(|departed| departed.id == id) else {
             if entry.is_final {
-                // Without a session that ended in between, it was never served here: nothing came.
-                // Who says settled needs no count: a final would call for an answer itself, without
-                // end if the peer has forgotten the connection, too.
-                self.answer_settled(now, id, !self.has_forgotten && !entry.settled);
-                if self.has_forgotten {
+                // Without a session that ended in between, it was never served here (of two that had
+                // crossed, this end keeps the other one): nothing came. Who says settled needs no count:
+                // a final would call for an answer itself, without end if the peer has forgotten the
+                // connection, too.
+                let is_forgotten = self.forgotten.contains(id);
+                self.answer_settled(now, id, !is_forgotten && !entry.settled);
+                if is_forgotten {
                     self.forgives_until = now.saturating_add(self.config.session_timeout);
                 }
             }
@@ -288,7 +291,7 @@ impl VirtualLink {
         self.end_session(now, SessionEnd::OtherLife { was, is });
         self.peer_sequences.handle_other_life(self.next_sequence);
         self.ack_seen = 0;
-        self.has_forgotten = false;
+        self.forgotten = ForgottenConnections::default();
         self.forgives_until = MonoTime::ZERO;
         self.reassembly.handle_other_life();
     }
@@ -324,7 +327,7 @@ impl VirtualLink {
         rest.sort_by_key(Batch::lowest);
         let frames = totals(&rest).0;
         self.rerouted.extend(rest);
-        self.has_forgotten = true;
+        self.forgotten.handle_session_end();
         self.duplicates = DuplicateWindow::default();
         self.known_lanes.clear();
         self.placed = [None; 3];

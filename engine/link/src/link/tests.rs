@@ -1,6 +1,7 @@
 //! Two machines over connections that fail.
 
 mod collapsed;
+mod crossings;
 mod evacuation;
 mod faults;
 mod misbehaviour;

@@ -170,6 +170,15 @@ impl Pair {
 
     /// `dialler` opens a connection; both ends are told at once.
     pub(super) fn connect(&mut self, lane: LaneId, class: TrafficClass, dialler: usize) -> LaneKey {
+        let key = self.dial();
+        for end in [1 - dialler, dialler] {
+            self.offer(end, key, (lane, class), dialler);
+        }
+        key
+    }
+
+    /// A connection of which no end was told yet.
+    pub(super) fn dial(&mut self) -> LaneKey {
         let key = LaneKey(self.next_key);
         self.next_key += 1;
         let wire = Wire {
@@ -182,22 +191,30 @@ impl Pair {
             is_cut: false,
         };
         self.wires.insert(key, wire);
-        for end in [1 - dialler, dialler] {
-            let offer = LaneOffer {
-                lane,
-                class,
-                epoch: LinkEpoch(key.0),
-                dialled: end == dialler,
-                peer_incarnation: self.incarnations[1 - end],
-                peer_life: self.lives[1 - end],
-                peer_stripes: self.stripes,
-                peer_takes_priority: self.takes_priority,
-            };
-            if self.ends[end].handle_lane_up(self.now, key, offer).is_err() {
-                self.close(end, key);
-            }
-        }
         key
+    }
+
+    /// An end is told of a connection.
+    pub(super) fn offer(
+        &mut self,
+        end: usize,
+        key: LaneKey,
+        (lane, class): (LaneId, TrafficClass),
+        dialler: usize,
+    ) {
+        let offer = LaneOffer {
+            lane,
+            class,
+            epoch: LinkEpoch(key.0),
+            dialled: end == dialler,
+            peer_incarnation: self.incarnations[1 - end],
+            peer_life: self.lives[1 - end],
+            peer_stripes: self.stripes,
+            peer_takes_priority: self.takes_priority,
+        };
+        if self.ends[end].handle_lane_up(self.now, key, offer).is_err() {
+            self.close(end, key);
+        }
     }
 
     /// One end stops to use a connection; the other learns it later.
