@@ -179,14 +179,15 @@ impl DeliveryRate {
         }
     }
 
-    /// A batch is sent while `in_flight_bytes` are. `is_sparse`: more was not to be sent.
+    /// A batch is sent. `is_first`: nothing was in flight, over any lane. `is_sparse`: more was not to be
+    /// sent.
     pub(crate) fn handle_send(
         &mut self,
         now: MonoTime,
-        in_flight_bytes: u64,
+        is_first: bool,
         is_sparse: bool,
     ) -> SendSnapshot {
-        if in_flight_bytes == 0 {
+        if is_first {
             let Mark { delivered_bytes, delivered_at, .. } = self.delivered;
             if now.saturating_since(delivered_at) > SPAN_MIN {
                 self.marks.restart(now, delivered_bytes);

@@ -367,6 +367,11 @@ impl Lane {
         }
     }
 
+    /// Bytes of the classes that what may be in flight holds back.
+    pub(crate) fn data_in_flight(&self) -> u64 {
+        self.unacked.bytes_of(TrafficClass::Priority).saturating_add(self.unacked.bulk_bytes())
+    }
+
     /// How long the bulk in flight takes to arrive, by the lane's rate, in nanoseconds: what is sent next
     /// follows it. Before a rate is known, whatever is in flight takes for ever.
     pub(crate) fn drain_nanos(&self) -> u64 {

@@ -325,10 +325,13 @@ impl VirtualLink {
     /// Likewise of the classes that what may be in flight holds back.
     fn in_flight(&self) -> u64 {
         let used = self.lanes.iter().filter(|lane| !lane.quiet || !lane.carries.is_empty());
-        used.fold(0, |sum, lane| {
-            let priority = lane.unacked.bytes_of(TrafficClass::Priority);
-            sum.saturating_add(priority).saturating_add(lane.unacked.bulk_bytes())
-        })
+        used.fold(0, |sum, lane| sum.saturating_add(lane.data_in_flight()))
+    }
+
+    /// With so much in flight over lanes in use: nothing is over silent ones, either. If something is, it
+    /// may be acknowledged at any time, and took longer than since now.
+    fn has_none_in_flight(&self, in_flight: u64) -> bool {
+        in_flight == 0 && self.lanes.iter().all(|lane| lane.data_in_flight() == 0)
     }
 
     fn update_bound(&mut self) {

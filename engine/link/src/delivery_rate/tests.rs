@@ -94,7 +94,7 @@ fn run_shaped(
         let piece = (bound / 4).clamp(512, 128 << 10);
         let pauses = !bucket.is_zero() && now.as_nanos() % 500_000_000 < 40_000_000;
         while in_flight + piece <= bound && !pauses {
-            let snapshot = estimate.handle_send(now, in_flight, false);
+            let snapshot = estimate.handle_send(now, in_flight == 0, false);
             in_flight += piece;
             acks.handle_send(in_flight, bound);
             // The bucket has gathered so much, at most.
@@ -168,7 +168,7 @@ fn first_record(rate: u64, rtt: Duration) -> (Duration, Duration) {
         let bound = estimate.in_flight_bound(FLOOR, Duration::ZERO);
         while left > 0 && in_flight + 512.min(left) <= bound {
             let piece = (bound / 4).clamp(512, 128 << 10).min(left);
-            let snapshot = estimate.handle_send(now, in_flight, false);
+            let snapshot = estimate.handle_send(now, in_flight == 0, false);
             (in_flight, left) = (in_flight + piece, left - piece);
             let takes = Duration::from_nanos(piece * 1_000_000_000 / rate);
             free_at = free_at.max(now).saturating_add(takes);
@@ -218,7 +218,7 @@ fn a_probe_ends_when_no_shorter_round_trip_shows() {
     let (tick, ms) = (Duration::from_millis(100), Duration::from_millis(1));
     let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
     estimate.handle_round_trip(at(1), ms);
-    let snapshot = estimate.handle_send(at(1), 0, false);
+    let snapshot = estimate.handle_send(at(1), true, false);
     estimate.handle_ack(at(2), 1000, at(1), snapshot);
     assert!(estimate.handle_tick(at(20_000), tick), "a filled link is to be emptied");
     let samples = [9, 7, 5, 6, 5, 6];
@@ -234,12 +234,12 @@ fn a_probe_ends_when_no_shorter_round_trip_shows() {
 fn what_the_application_leaves_unused_lowers_nothing() {
     let mut estimate = DeliveryRate::new();
     let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
-    let snapshot = estimate.handle_send(at(1), 0, false);
+    let snapshot = estimate.handle_send(at(1), true, false);
     estimate.handle_ack(at(21), 2_000_000, at(1), snapshot);
     assert_eq!(estimate.rate(), 100_000_000);
     for second in 1..100 {
         estimate.handle_idle(0);
-        let snapshot = estimate.handle_send(at(second * 1000), 0, false);
+        let snapshot = estimate.handle_send(at(second * 1000), true, false);
         estimate.handle_ack(at(second * 1000 + 10), 100, at(second * 1000), snapshot);
     }
     assert_eq!(estimate.rate(), 100_000_000);
@@ -328,7 +328,7 @@ fn run_in_turns(rate: u64, seed: u64, (has, waits): ((u64, u64), (u64, u64))) ->
             let bound = estimate.in_flight_bound(FLOOR, delays[0].both());
             let piece = (bound / 4).clamp(512, 128 << 10);
             while in_flight + piece <= bound {
-                let snapshot = estimate.handle_send(now, in_flight, false);
+                let snapshot = estimate.handle_send(now, in_flight == 0, false);
                 in_flight += piece;
                 let takes = Duration::from_nanos(piece * 1_000_000_000 / rate);
                 free_at = free_at.max(now).saturating_add(takes);

@@ -299,7 +299,8 @@ impl VirtualLink {
     fn stage_piece(&mut self, now: MonoTime, at: usize, class: TrafficClass) -> Option<Staged> {
         let in_flight = self.in_flight();
         let piece_bytes = self.piece_bytes();
-        let snapshot = self.rate.handle_send(now, in_flight, false);
+        let is_first = self.has_none_in_flight(in_flight);
+        let snapshot = self.rate.handle_send(now, is_first, false);
         let lane = self.lanes.get_mut(at)?;
         let (bytes, whole) = lane.take_piece(class, piece_bytes)?;
         if let Some(batch) = &whole {
@@ -333,7 +334,8 @@ impl VirtualLink {
         let count = batch.count();
         // Of the class that nothing holds back no amount shows what the link can do.
         let is_sparse = batch.class() == TrafficClass::Control;
-        let snapshot = self.rate.handle_send(now, in_flight, is_sparse);
+        let is_first = self.has_none_in_flight(in_flight);
+        let snapshot = self.rate.handle_send(now, is_first, is_sparse);
         if batch.class() == TrafficClass::Bulk {
             self.take_turn(at, in_flight, wide(batch.len()));
         }

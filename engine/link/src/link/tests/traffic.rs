@@ -328,3 +328,40 @@ fn a_full_link_measures_its_round_trip_again_and_does_not_stop_for_it() {
         assert!(carried >= bytes_per_ms * 30_000 * 85 / 100, "{carried} at {bytes_per_ms}");
     }
 }
+
+/// A lane that was silent for a moment, while nothing else was under way.
+#[test]
+fn what_a_silent_lane_still_brings_is_not_taken_for_speed() {
+    let config = LinkConfig { in_flight_floor_bytes: 16 << 10, ..LinkConfig::default() };
+    let mut pair = Pair::with_lanes(config, 4);
+    pair.redials = false;
+    for wire in pair.wires.values_mut() {
+        wire.bytes_per_ms = 200;
+    }
+    let stream_of = |pair: &Pair, lane| (0..).find(|&stream| pair.lane_of(0, stream) == Some(lane));
+    let streams = [2, 3].map(|lane| stream_of(&pair, lane).unwrap());
+    for _ in 0..3000 {
+        while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream: streams[0] }) {
+            pair.push(0, Bulk, Origin::Own, streams[0], 2000).unwrap();
+        }
+        pair.step(true);
+    }
+    let known = pair.ends[0].rate.rate();
+    assert!((180_000..220_000).contains(&known), "{known}");
+    let silent = pair.ends[0].lanes().nth(2).unwrap().key;
+    pair.wires.get_mut(&silent).unwrap().is_silent = true;
+    while !pair.saw(0, |event| matches!(event, LinkEvent::Quiet { .. })) {
+        pair.step(true);
+    }
+    let unacked = pair.ends[0].lanes().find(|lane| lane.key == silent).unwrap().unacked_bytes;
+    assert!(unacked > 10_000, "{unacked} bytes are in flight over the silent lane");
+    pair.push(0, Bulk, Origin::Own, streams[1], 100).unwrap();
+    pair.step(true);
+    pair.wires.get_mut(&silent).unwrap().is_silent = false;
+    for _ in 0..500 {
+        pair.step(true);
+        let rate = pair.ends[0].rate.rate();
+        assert!(rate <= known * 3 / 2, "{rate} in place of {known}");
+    }
+    assert_eq!(pair.violations, []);
+}
