@@ -283,7 +283,7 @@ fn a_connection_that_gets_no_lane_takes_none_away() {
     let others = |node: &Node| -> Vec<Value> {
         let lanes = node.json(&["lane", "ls"]);
         let key =
-            |lane: &Value| serde_json::json!([lane["peer_name"], lane["lane"], lane["epoch"]]);
+            |lane: &Value| serde_json::json!([lane["peer_name"], lane["lane_id"], lane["epoch"]]);
         lanes.as_array().unwrap().iter().map(key).collect()
     };
     let before = wait_for("all lanes", || {

@@ -2,6 +2,10 @@ use hawser_wire::{LINK_SEQUENCE_WINDOW, LinkSequence};
 
 const WORD_BITS: u64 = 64;
 
+/// Most that the first one may be. Who counts from one on never gets there, and a window that began near
+/// the end of numbers would take all that follows for duplicates.
+const FIRST_MAX: u64 = u64::MAX >> 1;
+
 /// Which link sequences have arrived, over the newest [`LINK_SEQUENCE_WINDOW`]: a frame that was sent
 /// over two lanes is taken once (as the anti-replay window of RFC 4303 §3.4.3).
 ///
@@ -30,7 +34,11 @@ impl DuplicateWindow {
     pub(crate) fn check(&self, sequence: LinkSequence) -> Arrival {
         let sequence = sequence.0;
         if self.words.is_empty() {
-            return Arrival::Fresh;
+            return if sequence > FIRST_MAX {
+                Arrival::Jump { highest: LinkSequence::default() }
+            } else {
+                Arrival::Fresh
+            };
         }
         if let Some(ahead) = sequence.checked_sub(self.highest).filter(|&ahead| ahead > 0) {
             return if ahead > LINK_SEQUENCE_WINDOW {
@@ -55,6 +63,9 @@ impl DuplicateWindow {
     pub(crate) fn insert(&mut self, sequence: LinkSequence) -> Arrival {
         let sequence = sequence.0;
         if self.words.is_empty() {
+            if sequence > FIRST_MAX {
+                return Arrival::Jump { highest: LinkSequence::default() };
+            }
             let words = LINK_SEQUENCE_WINDOW.checked_div(WORD_BITS).unwrap_or(1);
             self.words = vec![0; usize::try_from(words).unwrap_or(1)];
             self.highest = sequence;
@@ -73,10 +84,10 @@ impl DuplicateWindow {
         if seen { Arrival::Duplicate } else { Arrival::Fresh }
     }
 
-    /// Makes `sequence` the highest; the bits that come into the window are cleared.
+    /// Makes `sequence` the highest, which it was not; the bits that come into the window are cleared.
     fn advance(&mut self, sequence: u64) {
         let mut next = self.highest.saturating_add(1);
-        while next <= sequence {
+        loop {
             let bit = next & 63;
             // To the end of the word, or to the sequence if it lies in it.
             let last = (next | 63).min(sequence);
@@ -88,6 +99,9 @@ impl DuplicateWindow {
             };
             if let Some(word) = self.words.get_mut(word_of(next)) {
                 *word &= !mask;
+            }
+            if last >= sequence {
+                break;
             }
             next = last.saturating_add(1);
         }
@@ -133,6 +147,22 @@ mod tests {
         check(&mut window, 10, Arrival::Duplicate);
         check(&mut window, 11, Arrival::Fresh);
         check(&mut window, u64::MAX, Arrival::Jump { highest: LinkSequence(10 + W) });
+    }
+
+    #[test]
+    fn numbers_end_and_nothing_waits_there() {
+        for first in [FIRST_MAX + 1, u64::MAX - 200, u64::MAX] {
+            let mut window = DuplicateWindow::default();
+            check(&mut window, first, Arrival::Jump { highest: LinkSequence(0) });
+            check(&mut window, 1, Arrival::Fresh);
+        }
+        let mut window = DuplicateWindow::default();
+        check(&mut window, FIRST_MAX, Arrival::Fresh);
+        for before in [0, 1, 63, 64, 200] {
+            window.highest = u64::MAX - before - 1;
+            check(&mut window, u64::MAX, Arrival::Fresh);
+            check(&mut window, u64::MAX, Arrival::Duplicate);
+        }
     }
 
     #[test]

@@ -13,3 +13,4 @@ mod stripe_faults;
 mod stripe_gaps;
 mod stripes;
 mod traffic;
+mod windows;
