@@ -418,7 +418,9 @@ impl DeliveryRate {
         let at_rate = |nanos: u64| proportion(rate, nanos, 1_000_000_000).unwrap_or(0);
         let half = least >> 1;
         if self.probe.is_some() {
-            return at_rate(half);
+            // Half of it in either direction would be a round trip as long as the one that is in doubt, and
+            // a rate that is taken for too high, or what a lost lane leaves behind, makes it longer.
+            return at_rate(half >> 1);
         }
         let trips = if self.startup.is_some() {
             least.saturating_mul(3)

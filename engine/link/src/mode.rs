@@ -71,8 +71,9 @@ impl ModeAgreement {
                 LinkModeOffer { generation: self.generation, mode: self.mode, accepted: true };
             return ModeOutcome { answer: (!accepted).then_some(known), changed: false };
         }
-        if !accepted {
-            // Both proposed at once: that of the smaller id holds, the other side drops its own.
+        if !accepted && generation == self.generation.saturating_add(1) {
+            // Both proposed at once: that of the smaller id holds, the other side drops its own. One of a
+            // later generation comes from a side that has taken ours, and its word of that is under way.
             if self.proposed.is_some_and(|ours| ours != mode) && local_is_smaller {
                 return ModeOutcome::default();
             }
@@ -169,5 +170,19 @@ mod tests {
         let greetings = small.greet().map(|offer| (false, offer)).collect();
         settle(&mut small, &mut large, greetings);
         assert_eq!(large.mode(), Collapsed);
+    }
+
+    #[test]
+    fn a_proposal_by_who_has_taken_ours_is_taken_before_its_word_of_that_comes() {
+        let (mut small, mut large) = (ModeAgreement::default(), ModeAgreement::default());
+        let offer = small.propose(Collapsed).unwrap();
+        let accepted = large.handle_offer(offer, false).answer.unwrap();
+        let later = large.propose(Separate).unwrap();
+        let answer = small.handle_offer(later, true).answer;
+        assert!(answer.is_some_and(|answer| answer.accepted), "{answer:?}");
+        assert_eq!(small.handle_offer(accepted, true), ModeOutcome::default());
+        settle(&mut small, &mut large, vec![(false, answer.unwrap())]);
+        assert_eq!(large.mode(), Separate);
+        assert_eq!((small.proposed, large.proposed), (None, None));
     }
 }

@@ -230,6 +230,25 @@ fn a_probe_ends_when_no_shorter_round_trip_shows() {
     assert!(estimate.in_flight_bound(FLOOR, Duration::ZERO) >= FLOOR);
 }
 
+/// A least round trip that queues of both directions have made long, at a rate that is taken for nearly
+/// twice what it is: what both ends leave in flight while they measure is a shorter one.
+#[test]
+fn a_probe_shows_less_than_what_is_in_doubt_while_both_directions_are_full() {
+    let (is, taken_for): (u64, u64) = (25_000, 48_000);
+    let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+    let mut estimate = DeliveryRate::new();
+    let doubtful = Duration::from_millis(400);
+    estimate.handle_round_trip(at(1), doubtful);
+    let snapshot = estimate.handle_send(at(1), true, false);
+    estimate.handle_ack(at(1001), taken_for, at(1), snapshot);
+    assert_eq!(estimate.rate(), taken_for);
+    estimate.handle_peer_probe(at(2000), Duration::from_millis(100));
+    let in_flight = estimate.in_flight_bound(FLOOR, Duration::ZERO);
+    let shows = Duration::from_millis(2 * in_flight * 1000 / is);
+    assert!(shows < doubtful, "{shows:?}");
+    assert!(in_flight > taken_for / 20, "the link is not left empty: {in_flight}");
+}
+
 #[test]
 fn what_the_application_leaves_unused_lowers_nothing() {
     let mut estimate = DeliveryRate::new();

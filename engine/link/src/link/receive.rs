@@ -317,15 +317,24 @@ impl VirtualLink {
         // not have spoken of the same connections.
         let is_late = ack.sequence <= self.ack_seen;
         self.ack_seen = self.ack_seen.max(ack.sequence);
+        let mut is_news = false;
+        let acked_before = self.acked_frames();
         for entry in &ack.entries {
             if !(is_late && self.is_outdated(entry)) {
+                is_news |= self.is_news(entry);
                 self.handle_ack_entry(now, entry)?;
             }
+        }
+        if !is_news {
+            self.spend(now, at, 1)?;
         }
         for lane in &mut self.lanes {
             lane.wanted |= lane.has_queued();
         }
-        self.settle_moves();
+        if self.acked_frames() != acked_before {
+            // It walks all that waits: not for what a peer can say at will.
+            self.settle_moves();
+        }
         self.want_striped();
         self.want_priority();
         if !self.control.is_empty()
@@ -336,9 +345,32 @@ impl VirtualLink {
         Ok(())
     }
 
+    /// Frames that were acknowledged over the present connections.
+    fn acked_frames(&self) -> u64 {
+        self.lanes.iter().fold(0, |sum: u64, lane| sum.saturating_add(lane.unacked.acked()))
+    }
+
+    /// The connection that an entry of the peer's is about: what it has dialled, this side has not.
+    const fn connection_of(entry: &LaneAckEntry) -> ConnectionId {
+        ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled }
+    }
+
+    /// The entry says something about a connection that is not known yet.
+    fn is_news(&self, entry: &LaneAckEntry) -> bool {
+        let id = Self::connection_of(entry);
+        match self.lanes.iter().find(|lane| lane.id == id) {
+            Some(lane) => {
+                entry.is_final
+                    || entry.count > lane.unacked.acked()
+                    || lane.credit.grows(entry.credit_frames, entry.credit_bytes)
+            }
+            None => self.departed.iter().any(|departed| departed.id == id),
+        }
+    }
+
     /// The entry of a late acknowledgement says less than is known.
     fn is_outdated(&self, entry: &LaneAckEntry) -> bool {
-        let id = ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled };
+        let id = Self::connection_of(entry);
         let lane = self.lanes.iter().find(|lane| lane.id == id);
         let outdated = |lane: &Lane| {
             entry.count < lane.unacked.acked()
@@ -352,8 +384,7 @@ impl VirtualLink {
         now: MonoTime,
         entry: &LaneAckEntry,
     ) -> Result<(), LinkViolation> {
-        // What the peer has dialled, this side has not.
-        let id = ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled };
+        let id = Self::connection_of(entry);
         let Some(lane) = self.lanes.iter_mut().find(|lane| lane.id == id) else {
             return self.handle_departed_entry(now, id, entry);
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hawser_wire::{
     CloseReason, FrameFlags, FrameHeader, FrameIter, FrameKind, FrameRef, Incarnation,
-    LaneAckEntry, LaneId, MonoTime, TrafficClass, TurnDelay,
+    LANE_ACK_ENTRIES_MAX, LaneAckEntry, LaneId, MonoTime, TrafficClass, TurnDelay,
 };
 
 use super::{DEPARTED_MAX, VirtualLink};
@@ -23,7 +23,7 @@ use crate::violation::LinkViolation;
 use crate::width::wide;
 
 /// Answers kept for finals about unknown connections: as many as a peer may ask for at once.
-const ANSWERS_MAX: usize = DEPARTED_MAX;
+const ANSWERS_MAX: usize = LANE_ACK_ENTRIES_MAX;
 
 impl VirtualLink {
     /// Heartbeats, silence, hedging and death.
@@ -291,7 +291,10 @@ impl VirtualLink {
         self.end_session(now, SessionEnd::OtherLife { was, is });
         self.peer_sequences.handle_other_life(self.next_sequence);
         self.ack_seen = 0;
-        self.forgotten = ForgottenConnections::default();
+        if is > was {
+            // Two lives that cannot be told apart by that may come by turns.
+            self.forgotten = ForgottenConnections::default();
+        }
         self.forgives_until = MonoTime::ZERO;
         self.reassembly.handle_other_life();
     }

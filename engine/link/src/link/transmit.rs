@@ -87,6 +87,7 @@ impl VirtualLink {
         if lane.carries.contains(TrafficClass::Control) && self.ack_due.is_some_and(is_due) {
             let whole = std::mem::take(&mut self.ack_whole);
             self.build_ack(whole);
+            self.add_answers();
             (self.ack_due, self.ack_flagged) = (None, false);
             self.push_ack(at);
             if !self.answers.is_empty() {
@@ -95,12 +96,14 @@ impl VirtualLink {
         }
     }
 
-    /// A new lane is told everything first.
+    /// A new lane is told everything first. What the peer is owed it is told over the one that carries
+    /// acknowledgements, too: it may never serve this one.
     pub(super) fn greet_with_counts(&mut self, key: LaneKey) {
         self.build_ack(true);
         if let Some(at) = self.position(key) {
             self.push_ack(at);
         }
+        self.ack_whole |= self.ack_due.is_some();
     }
 
     /// Gathers counts, of all connections or of those that there is news about.
@@ -117,6 +120,10 @@ impl VirtualLink {
                 entries.push(Departed::entry(departed));
             }
         }
+    }
+
+    fn add_answers(&mut self) {
+        let entries = &mut self.ack_out.entries;
         let room = LANE_ACK_ENTRIES_MAX.saturating_sub(entries.len());
         entries.extend(self.answers.drain(..room.min(self.answers.len())));
     }

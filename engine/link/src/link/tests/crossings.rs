@@ -77,3 +77,33 @@ fn what_one_end_alone_has_served_is_no_sign_of_a_sessions_end() {
     assert_eq!(pair.ends[0].status().striped_streams, 3);
     assert_eq!(pair.violations, []);
 }
+
+/// What is received and not acknowledged when a lane comes up that the peer never serves: it is told over
+/// that one, and over one that the peer hears.
+#[test]
+fn what_is_said_over_a_lane_that_nobody_serves_is_said_again() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    pair.redials = false;
+    // What a young connection brings is acknowledged at once.
+    for _ in 0..40 {
+        pair.push(0, Bulk, Origin::Own, 1, 60_000).unwrap();
+    }
+    pair.settle(10);
+    for _ in 0..50 {
+        pair.push(0, Bulk, Origin::Own, 1, 100).unwrap();
+        pair.run(Duration::from_millis(2));
+        while pair.ends[1].ack_due.is_none() {
+            assert!(!pair.under_way[0].is_empty(), "it is acknowledged");
+            pair.step(true);
+        }
+        let nowhere = pair.dial();
+        pair.offer(1, nowhere, CROSSED, 1);
+        pair.cut(nowhere, [None, None]);
+        pair.run(Duration::from_millis(8));
+        let unacked: u64 = pair.ends[0].lanes().map(|lane| lane.unacked_frames).sum();
+        assert_eq!(unacked, 0, "in flight on healthy lanes");
+        pair.ends[1].handle_lane_down(pair.now, nowhere, "reset");
+        pair.settle(1);
+    }
+    assert_eq!(pair.violations, []);
+}

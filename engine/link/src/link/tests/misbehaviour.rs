@@ -238,6 +238,22 @@ fn what_needs_no_credit_by_the_thousand() {
 }
 
 #[test]
+fn acknowledgements_that_say_nothing_by_the_thousand() {
+    check(1, CloseReason::HeartbeatStorm, |pair, _| {
+        let sequence = pair.ends[0].ack_seen;
+        let empty = |n: u64| {
+            let mut body = Vec::new();
+            LaneAck { sequence: sequence + n, entries: Vec::new() }.encode(&mut body);
+            message(FrameKind::LaneAck, Control, 0, &body)
+        };
+        vec![(1..20_000).flat_map(empty).collect()]
+    });
+    check(0, CloseReason::HeartbeatStorm, |pair, key| {
+        vec![(0..20_000).flat_map(|n| ack(pair, key, n, |_| ())).collect()]
+    });
+}
+
+#[test]
 fn a_mode_that_changes_over_and_over() {
     check(1, CloseReason::ModeStorm, |_, _| {
         let modes = [LinkMode::Collapsed, LinkMode::Separate];
