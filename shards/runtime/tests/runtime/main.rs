@@ -17,6 +17,7 @@ mod forwarding;
 mod lanes;
 mod multipath;
 mod node;
+mod notices;
 mod peer;
 mod recovery;
 mod shutdown;
