@@ -172,6 +172,32 @@ fn a_mesh_carries_every_message() {
 }
 
 #[test]
+fn lanes_that_are_reset_lose_nothing_and_the_row_says_how_long_it_took() {
+    const KEYS: &[&str] = &[
+        "scenario",
+        "messages",
+        "faults",
+        "lost",
+        "duplicated",
+        "reordered",
+        "resume_ms_p50",
+        "resume_ms_p99",
+        "control_p99_us_idle",
+        "control_p99_us_loaded",
+    ];
+    let line = "chaos --scenario lane-kill --faults 2 --control-seconds 0.3 --json";
+    let rows = rows(with_hawser(bench(line)), KEYS);
+    let row = rows.last().unwrap();
+    assert_eq!((&row["scenario"], &row["faults"]), (&"lane-kill".into(), &2.into()), "{row}");
+    for count in ["lost", "duplicated", "reordered"] {
+        assert_eq!(row[count], 0, "{row}");
+    }
+    assert!(row["messages"].as_u64().unwrap() > 1000, "{row}");
+    assert!(row["resume_ms_p99"].as_f64() >= row["resume_ms_p50"].as_f64(), "{row}");
+    assert!(row["resume_ms_p50"].as_f64().unwrap() > 0.0, "{row}");
+}
+
+#[test]
 fn the_comparison_has_a_row_for_each_payload() {
     const KEYS: &[&str] = &[
         "peer",

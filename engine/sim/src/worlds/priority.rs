@@ -56,10 +56,10 @@ fn slow_pieces(name: &'static str, about: &'static str, bulk_lanes: u16) -> Worl
         nodes: 3,
         links: vec![slow(0, 1), slow(1, 2)],
         flows: vec![
-            flow(&[0, 1, 2], Pace::PerSecond(12), (16, 3000)),
+            flow(&[0, 1, 2], Pace::PerSecond(20), (16, 3000)),
             long(&[0, 1, 2], 1),
             long(&[2, 1], 1),
-            priority(flow(&[0, 1, 2], Pace::PerSecond(12), (16, 3000))),
+            priority(flow(&[0, 1, 2], Pace::PerSecond(20), (16, 3000))),
             priority(flow(&[2, 1, 0], Pace::PerSecond(12), (16, 3000))),
             priority(long(&[0, 1, 2], 1)),
         ],
