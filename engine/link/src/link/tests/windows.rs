@@ -102,7 +102,7 @@ fn copies_of_what_a_silent_lane_has_keep_to_the_window_of_those_that_carry_them(
             let kept = lane.unacked_bytes;
             assert!(kept <= WINDOW - FOR_CONTROL, "{kept} over {:?}", lane.id);
         }
-        let waiting = pair.ends[0].lanes.iter().map(crate::lane::Lane::resend_bytes).max();
+        let waiting = pair.ends[0].lanes.iter().map(lane::Lane::resend_bytes).max();
         assert!(waiting <= Some(WINDOW), "{waiting:?} bytes wait to be sent again");
     }
     pair.settle(60);
