@@ -43,14 +43,10 @@ impl VirtualLink {
         let Self { departed, lanes, orphans, control, priority, flows, striping, pool, .. } = self;
         let mut taken: Vec<Batch> = Vec::new();
         for departed in departed {
-            let mut copies = Vec::new();
-            departed.unacked_mut().evacuate(&mut takes, pool, &mut copies);
-            taken.extend(in_sequence(copies, batch_bytes, pool));
+            departed.unacked_mut().evacuate(&mut takes, pool, &mut taken);
         }
         for lane in &mut *lanes {
-            let mut copies = Vec::new();
-            lane.evacuate(&mut takes, pool, &mut copies);
-            taken.extend(in_sequence(copies, batch_bytes, pool));
+            lane.evacuate(&mut takes, pool, &mut taken);
             lane.extract(&mut takes, pool, &mut taken);
         }
         for (_, batch) in &mut *orphans {
@@ -65,6 +61,8 @@ impl VirtualLink {
         if taken.is_empty() {
             return;
         }
+        // Of a stream that lanes have failed under some may be in flight over each of them.
+        let mut taken = in_sequence(taken, batch_bytes, pool);
         taken.sort_by_key(Batch::lowest);
         let (frames, bytes) = taken.iter().fold((0, 0), |(frames, bytes): (u64, u64), batch| {
             (frames.saturating_add(batch.counted()), bytes.saturating_add(wide(batch.len())))

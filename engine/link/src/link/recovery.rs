@@ -301,7 +301,7 @@ impl VirtualLink {
 
     /// Drops what was received and hands out what was in flight or waits.
     fn end_session(&mut self, now: MonoTime, reason: SessionEnd) {
-        let (batch_bytes, mut rest) = (self.config.batch_bytes, Vec::new());
+        let mut rest = Vec::new();
         for mut lane in std::mem::take(&mut self.lanes) {
             let why = "the link session is over";
             self.close_event(lane.key, CloseReason::Superseded, why);
@@ -311,13 +311,11 @@ impl VirtualLink {
             let pool = &mut self.pool;
             // A batch that was going in pieces may hold frames that have left the link.
             rest.extend(lane.take_all_queued().into_iter().map(|batch| batch.without_gone(pool)));
-            let in_flight = lane.unacked.take_rest(lane.unacked.acked(), &mut self.pool);
-            rest.extend(in_sequence(in_flight, batch_bytes, &mut self.pool));
+            rest.extend(lane.unacked.take_rest(lane.unacked.acked(), &mut self.pool));
         }
         self.carries = false;
         for departed in std::mem::take(&mut self.departed) {
-            let in_flight = departed.into_rest(&mut self.pool);
-            rest.extend(in_sequence(in_flight, batch_bytes, &mut self.pool));
+            rest.extend(departed.into_rest(&mut self.pool));
         }
         rest.extend(self.orphans.drain(..).map(|(_, batch)| batch));
         rest.extend(std::iter::from_fn(|| {
@@ -327,6 +325,8 @@ impl VirtualLink {
         rest.extend(self.striping.take_all());
         self.reassembly.handle_session_end();
         rest.retain(Batch::brings_records);
+        // Of a stream that lanes have failed under some may have been in flight over each of them.
+        let mut rest = in_sequence(rest, self.config.batch_bytes, &mut self.pool);
         rest.sort_by_key(Batch::lowest);
         let frames = totals(&rest).0;
         self.rerouted.extend(rest);
@@ -347,8 +347,8 @@ impl VirtualLink {
     }
 }
 
-/// Batches that were in flight over one lane, those of priority and of plain bulk each in the order of
-/// their link sequences.
+/// Batches that were in flight or waited, those of priority and of plain bulk each in the order of their
+/// link sequences.
 ///
 /// What waits is sorted by the lowest sequence of each batch. Small batches share a buffer in flight,
 /// whatever queues they came from, and a lower sequence of one stream would take later frames of another

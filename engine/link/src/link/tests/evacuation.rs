@@ -256,6 +256,52 @@ fn what_leaves_keeps_the_order_of_each_stream() {
     }
 }
 
+/// Of a stream that lanes have failed under there may be frames in flight over several.
+#[test]
+fn what_leaves_lanes_that_fail_one_after_the_other_keeps_the_order_of_each_stream() {
+    for (seed, ends_session) in (0..100).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut random = Random(seed);
+        let config = LinkConfig { in_flight_floor_bytes: 1 << 20, ..LinkConfig::default() };
+        let mut pair = Pair::with_lanes(config, 5);
+        pair.redials = false;
+        for wire in pair.wires.values_mut() {
+            (wire.bytes_per_ms, wire.delay) = (2000, millis(5 + random.below(40)));
+        }
+        let mut flows = BTreeMap::new();
+        for lane in [2, 3, 4, 1, 0] {
+            for _ in 0..random.below(60) {
+                for class in [Bulk, Bulk, Priority] {
+                    let flow = random.below(8);
+                    let origin = if flow < 2 { Origin::Own } else { Origin::Foreign };
+                    let len = usize::try_from(random.below(6000)).unwrap();
+                    if let Ok(id) = pair.push(0, class, origin, flow, len) {
+                        flows.insert(id, (class, flow));
+                    }
+                }
+                pair.step(true);
+            }
+            let key = pair.key_of(lane);
+            pair.cut(key, [Some(random.below(2)), Some(random.below(50))]);
+            pair.step(true);
+        }
+        while pair.ends[0].is_up() {
+            pair.step(true);
+        }
+        if ends_session {
+            pair.run(millis(10_500));
+        } else {
+            pair.ends[0].evacuate(|_| true);
+            pair.step(true);
+        }
+        let mut last = BTreeMap::new();
+        for id in &pair.left[0] {
+            let before = last.insert(flows[id], id);
+            assert!(before < Some(id), "{id} after {before:?}, seed {seed}");
+        }
+        assert!(!pair.left[0].is_empty(), "seed {seed}");
+    }
+}
+
 /// Of striped streams one leaves as a whole, one in part, and one has no other way.
 const ALL: u64 = 7;
 const SOME: u64 = 8;
