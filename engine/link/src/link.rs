@@ -96,6 +96,8 @@ pub struct VirtualLink {
     next_sequence: u64,
     /// No counted frame that waits or is in flight has a lower link sequence.
     lowest_sequence: u64,
+    /// It is that of one, or the next one: none has gone since it was looked for.
+    is_lowest_exact: bool,
     peer_sequences: PeerSequences,
     pool: BufferPool,
     rate: DeliveryRate,
@@ -164,6 +166,7 @@ impl VirtualLink {
             orphans: VecDeque::new(),
             next_sequence: 1,
             lowest_sequence: 1,
+            is_lowest_exact: false,
             peer_sequences: PeerSequences::default(),
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),

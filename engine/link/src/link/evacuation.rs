@@ -61,6 +61,7 @@ impl VirtualLink {
         if taken.is_empty() {
             return;
         }
+        self.is_lowest_exact = false;
         // Of a stream that lanes have failed under some may be in flight over each of them.
         let mut taken = in_sequence(taken, batch_bytes, pool);
         taken.sort_by_key(Batch::lowest);

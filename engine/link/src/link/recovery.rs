@@ -34,6 +34,7 @@ impl VirtualLink {
         } else {
             FrameFlags::default()
         };
+        self.is_lowest_exact = false;
         let mut changed = false;
         let mut dead = Vec::new();
         for lane in &mut self.lanes {
@@ -338,7 +339,7 @@ impl VirtualLink {
         self.answers.clear();
         (self.ack_due, self.ack_flagged, self.ack_whole) = (None, false, false);
         self.alone_since = None;
-        self.lowest_sequence = self.next_sequence;
+        (self.lowest_sequence, self.is_lowest_exact) = (self.next_sequence, true);
         self.moved_before = None;
         self.next_tick = now;
         self.rate.reset();
