@@ -361,7 +361,10 @@ impl VirtualLink {
         // Who asks again before anything has gone is answered at once: to find the lowest takes long.
         let waits = self.is_lowest_exact || !self.is_within_window(self.next_sequence);
         if !is_empty && waits {
-            debug_assert!(!self.is_within_window(self.find_lowest_sequence()), "something has gone");
+            debug_assert!(
+                !self.is_within_window(self.find_lowest_sequence()),
+                "something has gone"
+            );
             return false;
         }
         let lowest = self.find_lowest_sequence();

@@ -129,15 +129,17 @@ impl VirtualLink {
     }
 
     /// No other lane that can send would have delivered the bulk in flight over it sooner, and what it
-    /// is sent next.
+    /// is sent next. One that bulk leaves is among them as long as some waits for it: nobody else can send
+    /// that.
     ///
     /// Each lane goes by its own rate: lanes of any speed are kept busy for equally long, whether they
     /// share a bottleneck or not, and records come nearly in the order in which they were sent.
     pub(super) fn delivers_first(&self, at: usize, frames: u64, len: u64) -> bool {
         let own_nanos = self.lanes.get(at).map_or(0, Lane::drain_nanos);
         let is_sooner = |lane: &Lane| {
-            let carries = !lane.quiet && lane.carries.contains(TrafficClass::Bulk);
-            carries && lane.drain_nanos() < own_nanos && self.may_follow(lane, frames, len)
+            let sends = lane.carries.contains(TrafficClass::Bulk) || lane.has_bulk();
+            let is_sooner = !lane.quiet && sends && lane.drain_nanos() < own_nanos;
+            is_sooner && self.may_follow(lane, frames, len)
         };
         !self.lanes.iter().any(is_sooner)
     }

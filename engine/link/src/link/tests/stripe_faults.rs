@@ -461,3 +461,31 @@ fn a_tenant_of_many_streams_with_little_each_has_half_of_the_queue() {
         assert_eq!(push(1, 100_001, 10).unwrap_err().limit, RefusedLimit::Tenant);
     }
 }
+
+/// While their lane was silent another one had its bulk: what still waits there is nobody else's to send,
+/// however much striped streams have to send over the lane that is heard again.
+#[test]
+fn bulk_that_waits_for_a_lane_which_others_leave_goes_out_beside_striped_streams() {
+    let mut pair = Pair::new(LinkConfig::default());
+    pair.bytes_per_ms = 100;
+    // Of two that may send the older one is asked first.
+    for lane in [0, 2, 1] {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    saturate(&mut pair, 4000, 500);
+    let key = pair.key_of(2);
+    pair.wires.get_mut(&key).unwrap().is_silent = true;
+    let ids: Vec<u64> = (0..20)
+        .map(|_| {
+            saturate(&mut pair, 4000, 25);
+            pair.push(0, Bulk, Origin::Own, 1, 4000).unwrap()
+        })
+        .collect();
+    pair.wires.get_mut(&key).unwrap().is_silent = false;
+    let stays = |lane: LaneStatus| lane.class == TrafficClass::Priority && lane.queued_bytes > 0;
+    assert!(pair.ends[0].lanes().any(stays), "{:?}", pair.ends[0].lanes().collect::<Vec<_>>());
+    saturate(&mut pair, 4000, 3000);
+    let late: Vec<&u64> = ids.iter().filter(|id| !pair.arrived[1].contains(id)).collect();
+    assert!(late.is_empty(), "{late:?} {:?}", pair.ends[0].lanes().collect::<Vec<_>>());
+    assert_eq!(pair.violations, []);
+}
