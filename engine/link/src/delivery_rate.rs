@@ -89,6 +89,8 @@ const LONG_TRIPS: u8 = 3;
 /// A time with little in flight.
 #[derive(Clone, Copy, Debug)]
 struct Probe {
+    /// This end has begun it, and asks the other one to measure, too.
+    is_own: bool,
     /// The queue is gone: what is sent from then on shows the round trip.
     from: MonoTime,
     until: MonoTime,
@@ -322,7 +324,8 @@ impl DeliveryRate {
     /// then, before the least round trip is taken to have grown. A link that is not filled has no such
     /// queue: there the least of late is the least, and nothing has to wait for it.
     ///
-    /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns.
+    /// The peer's queue raises them no less: it is asked to hold back, too, by what this returns. Who
+    /// measures because it was asked to does not ask: two ends would keep each other at it for ever.
     pub(crate) fn handle_tick(&mut self, now: MonoTime, tick: Duration) -> bool {
         let is_old = now.saturating_since(self.min_rtt_at) >= MIN_RTT_WINDOW;
         let is_unexplained = now.saturating_since(self.explained_at) >= self.patience;
@@ -330,27 +333,33 @@ impl DeliveryRate {
             let is_filled = self.app_limited_until <= self.delivered.delivered_bytes;
             match self.recent_rtt.filter(|_| !is_filled) {
                 Some(recent) => self.set_min_rtt(now, recent),
-                None => self.start_probe(now, tick),
+                None => self.start_probe(now, tick, true),
             }
         }
-        self.probe.is_some()
+        self.asks_peer()
+    }
+
+    /// The round trip is measured because this end wants to know.
+    pub(crate) fn asks_peer(&self) -> bool {
+        self.probe.is_some_and(|probe| probe.is_own)
     }
 
     /// The peer measures the round trip: both ends measure at once, if this one has not done so just
     /// now.
     pub(crate) fn handle_peer_probe(&mut self, now: MonoTime, tick: Duration) {
         if now.saturating_since(self.probed_at) >= PROBE_GAP {
-            self.start_probe(now, tick);
+            self.start_probe(now, tick, false);
         }
     }
 
-    fn start_probe(&mut self, now: MonoTime, tick: Duration) {
+    fn start_probe(&mut self, now: MonoTime, tick: Duration, is_own: bool) {
         let Some(least) = self.min_rtt.filter(|_| self.probe.is_none()) else { return };
         (self.min_rtt_at, self.probed_at, self.explained_at) = (now, now, now);
         let trips = least.saturating_mul(2);
         let from = now.saturating_add(trips).saturating_add(Duration::from_millis(10));
         let until = from.saturating_add(trips).saturating_add(tick.saturating_mul(2));
-        self.probe = Some(Probe { from, until, ask_at: from, best: None, level_samples: 0 });
+        self.probe =
+            Some(Probe { is_own, from, until, ask_at: from, best: None, level_samples: 0 });
     }
 
     /// In flight is held low to measure the round trip.

@@ -249,6 +249,55 @@ fn a_probe_shows_less_than_what_is_in_doubt_while_both_directions_are_full() {
     assert!(in_flight > taken_for / 20, "the link is not left empty: {in_flight}");
 }
 
+/// However long the way is, one end's wish to measure is over once both have measured.
+#[test]
+fn two_ends_do_not_keep_each_other_measuring() {
+    let tick = Duration::from_millis(100);
+    for (one_way_ms, jitter_ms) in [(1, 0), (60, 0), (125, 3), (150, 0), (300, 7), (700, 0)] {
+        let at = |ms: u64| MonoTime::from_nanos(ms * 1_000_000);
+        let mut ends = [DeliveryRate::new(), DeliveryRate::new()];
+        // When they arrive at each end: heartbeats, with what they ask for, and echoes, with their age.
+        let mut beats: [VecDeque<(u64, bool, u64)>; 2] = Default::default();
+        let mut echoes: [VecDeque<(u64, u64)>; 2] = Default::default();
+        for end in &mut ends {
+            end.handle_round_trip(at(1), Duration::from_millis(2 * one_way_ms));
+            let snapshot = end.handle_send(at(1), true, false);
+            end.handle_ack(at(2), 1_000_000, at(1), snapshot);
+        }
+        let (mut measuring, last) = (0_u64, 60_000);
+        for now in 9_000..last {
+            for end in 0..2 {
+                let takes = one_way_ms + (now * 7 + end) % (jitter_ms + 1);
+                let (end, other) =
+                    (usize::try_from(end).unwrap(), usize::try_from(1 - end).unwrap());
+                let is_due = |arrives: u64| arrives <= now;
+                while let Some((_, asks, sent)) = beats[end].pop_front_if(|beat| is_due(beat.0)) {
+                    if asks {
+                        ends[end].handle_peer_probe(at(now), tick);
+                    }
+                    echoes[other].push_back((now + takes, sent));
+                }
+                while let Some((_, sent)) = echoes[end].pop_front_if(|echo| is_due(echo.0)) {
+                    ends[end].handle_round_trip(at(now), Duration::from_millis(now - sent));
+                }
+                let mut asks = None;
+                if (now + 37 * u64::try_from(end).unwrap()).is_multiple_of(100) {
+                    asks = Some(ends[end].handle_tick(at(now), tick));
+                }
+                if ends[end].handle_probe(at(now)) {
+                    asks = Some(ends[end].asks_peer());
+                }
+                if let Some(asks) = asks {
+                    beats[other].push_back((now + takes, asks, now));
+                }
+                measuring += u64::from(ends[end].is_measuring());
+            }
+        }
+        let share = measuring * 100 / (2 * (last - 9_000));
+        assert!(measuring > 0 && share < 25, "{share} % of the time, {one_way_ms} ms each way");
+    }
+}
+
 #[test]
 fn what_the_application_leaves_unused_lowers_nothing() {
     let mut estimate = DeliveryRate::new();

@@ -29,11 +29,7 @@ impl VirtualLink {
     /// Heartbeats, silence, hedging and death.
     pub(super) fn handle_tick(&mut self, now: MonoTime, drained: bool) {
         let config = self.config;
-        let flags = if self.rate.handle_tick(now, config.tick) {
-            FrameFlags::MEASURING
-        } else {
-            FrameFlags::default()
-        };
+        let flags = measuring_flags(self.rate.handle_tick(now, config.tick));
         self.is_lowest_exact = false;
         let mut changed = false;
         let mut dead = Vec::new();
@@ -88,8 +84,9 @@ impl VirtualLink {
 
     /// A heartbeat beside those of the ticks, now that the queue is gone.
     pub(super) fn measure(&mut self, now: MonoTime) {
+        let flags = measuring_flags(self.rate.asks_peer());
         if let Some(lane) = self.carrier(TrafficClass::Control) {
-            lane.push_heartbeat(now, FrameFlags::MEASURING);
+            lane.push_heartbeat(now, flags);
         }
     }
 
@@ -391,6 +388,11 @@ fn in_one_run(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) ->
     drop(encoded);
     batches.into_iter().for_each(|batch| pool.give(batch.into_buffer()));
     std::iter::from_fn(|| run.pop()).collect()
+}
+
+/// Of heartbeats, by which the peer is asked to measure the round trip, too, or is not.
+fn measuring_flags(asks: bool) -> FrameFlags {
+    if asks { FrameFlags::MEASURING } else { FrameFlags::default() }
 }
 
 /// Counted frames and bytes of `batches`.
