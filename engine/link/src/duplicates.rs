@@ -84,28 +84,39 @@ impl DuplicateWindow {
         if seen { Arrival::Duplicate } else { Arrival::Fresh }
     }
 
-    /// Makes `sequence` the highest, which it was not; the bits that come into the window are cleared.
+    /// Makes `sequence` the highest, which it was not; the bits that come into the window are cleared. What
+    /// lies between the first word and the last is cleared at once: a peer may skip nearly all of them with
+    /// each frame.
     fn advance(&mut self, sequence: u64) {
-        let mut next = self.highest.saturating_add(1);
-        loop {
-            let bit = next & 63;
-            // To the end of the word, or to the sequence if it lies in it.
-            let last = (next | 63).min(sequence);
-            let count = last.saturating_sub(next).saturating_add(1);
-            let mask = if count >= WORD_BITS {
-                u64::MAX
-            } else {
-                (1_u64 << count).wrapping_sub(1).wrapping_shl(u32::try_from(bit).unwrap_or(0))
-            };
-            if let Some(word) = self.words.get_mut(word_of(next)) {
-                *word &= !mask;
-            }
-            if last >= sequence {
-                break;
-            }
-            next = last.saturating_add(1);
+        let next = self.highest.saturating_add(1);
+        let from_next = u64::MAX << (next & 63);
+        let to_sequence = u64::MAX >> (63_u64.saturating_sub(sequence & 63));
+        let words = (sequence >> 6).saturating_sub(next >> 6);
+        if words == 0 {
+            self.clear(next, from_next & to_sequence);
+        } else {
+            self.clear(next, from_next);
+            self.clear(sequence, to_sequence);
+            self.clear_words(word_of(next), words.saturating_sub(1));
         }
         self.highest = sequence;
+    }
+
+    /// Clears bits of the word of a sequence.
+    fn clear(&mut self, sequence: u64, mask: u64) {
+        if let Some(word) = self.words.get_mut(word_of(sequence)) {
+            *word &= !mask;
+        }
+    }
+
+    /// Clears so many words behind the one that stands `at` a place of the ring.
+    fn clear_words(&mut self, at: usize, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let behind = self.words.get_mut(at.saturating_add(1)..).unwrap_or_default();
+        let to_end = count.min(behind.len());
+        behind.iter_mut().take(to_end).for_each(|word| *word = 0);
+        let rest = count.saturating_sub(to_end);
+        self.words.iter_mut().take(rest).for_each(|word| *word = 0);
     }
 }
 
@@ -147,6 +158,28 @@ mod tests {
         check(&mut window, 10, Arrival::Duplicate);
         check(&mut window, 11, Arrival::Fresh);
         check(&mut window, u64::MAX, Arrival::Jump { highest: LinkSequence(10 + W) });
+    }
+
+    #[test]
+    fn whatever_is_skipped_is_fresh() {
+        const W: u64 = LINK_SEQUENCE_WINDOW;
+        for (from, step) in
+            (0..70).flat_map(|from| [(from, W), (from, W - from), (from, W / 2 + from)])
+        {
+            let mut window = DuplicateWindow::default();
+            let mut highest = from + 1;
+            check(&mut window, highest, Arrival::Fresh);
+            for _ in 0..4 {
+                highest += step;
+                check(&mut window, highest, Arrival::Fresh);
+                check(&mut window, highest, Arrival::Duplicate);
+                let skipped = highest - (step - 1).min(W - 1)..highest;
+                let is_fresh = |n: u64| window.check(LinkSequence(n)) == Arrival::Fresh;
+                assert!(skipped.clone().all(is_fresh), "from {from} by {step}");
+                let filled = skipped.filter(|_| step < W);
+                filled.for_each(|n| assert_eq!(window.insert(LinkSequence(n)), Arrival::Fresh));
+            }
+        }
     }
 
     #[test]

@@ -52,6 +52,17 @@ pub enum LinkViolation {
         /// Now.
         to: u64,
     },
+    /// The sequence of acknowledgements is further ahead than any that is under way: all that follow would
+    /// pass for late ones.
+    #[error("lane {lane}: acknowledgement {to} behind {from}")]
+    AckJump {
+        /// Of this lane.
+        lane: LaneId,
+        /// The highest before, over any lane.
+        from: u64,
+        /// Now.
+        to: u64,
+    },
     /// A second connection by the same dialler that is not newer.
     #[error("lane {lane} has a connection of epoch {epoch} already")]
     DuplicateLane {
@@ -180,6 +191,7 @@ impl LinkViolation {
             ) => CloseReason::StripeSequence,
             Self::Uncounted { .. }
             | Self::Counted { .. }
+            | Self::AckJump { .. }
             | Self::StrayFragment { .. }
             | Self::FragmentsTooLarge { .. }
             | Self::Malformed(_) => CloseReason::ProtocolViolation,

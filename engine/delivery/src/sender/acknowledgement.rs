@@ -1,10 +1,19 @@
 //! What destinations say that they have.
 
-use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamAck};
+use hawser_wire::{BootEpoch, MonoTime, NodeId, StreamAck, StreamOffset};
 
 use super::StreamSender;
-use crate::RefusedBy;
 use crate::destination::SyncState;
+use crate::{RefusedBy, StreamViolation};
+
+/// Most that a destination may have of a stream. No stream gets there, and one that went on near the end of
+/// numbers would have no room for what is published.
+const OFFSET_MAX: StreamOffset = StreamOffset(u64::MAX >> 1);
+
+fn check_answer(ack: &StreamAck) -> Result<(), StreamViolation> {
+    let (seen, sent) = (ack.seen.max(ack.received), OFFSET_MAX);
+    if seen > sent { Err(StreamViolation::AckAhead { seen, sent }) } else { Ok(()) }
+}
 
 impl StreamSender {
     /// A destination's progress. Acknowledgements of another life of this node are ignored.
@@ -33,9 +42,12 @@ impl StreamSender {
             self.unknown_at.push(from);
             return;
         }
-        if destination.sync != SyncState::Asking
-            && let Err(violation) = destination.check(ack)
-        {
+        let checked = match destination.sync {
+            // What was sent in earlier lives is not known here any more.
+            SyncState::Asking => check_answer(ack),
+            _ => destination.check(ack),
+        };
+        if let Err(violation) = checked {
             let by = RefusedBy::Source(violation);
             return self.handle_refused(now, index, ack.receiver_epoch, by);
         }

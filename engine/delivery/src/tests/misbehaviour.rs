@@ -308,3 +308,37 @@ fn one_destination_that_is_refused_holds_up_no_other() {
     assert_eq!(receivers[1].2, [1, 2, 3]);
     assert_eq!(receivers[0].2, Vec::<u64>::new());
 }
+
+/// A source in its second life asks where the stream goes on. One whose answer leaves no room behind it is
+/// refused, and the stream goes on where the others have it, once that one says something else.
+#[test]
+fn a_destination_that_answers_with_the_end_of_numbers() {
+    let (mut first, mut receiver, ack) = sent();
+    let mut now = 5;
+    while let Some(transmit) = first.poll_transmit(at(now), |_| true) {
+        if let TransmitBody::Record(record) = transmit.body {
+            give(&mut receiver, &record);
+        }
+    }
+    let fence_epoch = BootEpoch(2);
+    let mut second = sender(2, false);
+    for end in [u64::MAX, u64::MAX - 1, (u64::MAX >> 1) + 1] {
+        let end = StreamOffset(end);
+        for (received, seen) in [(end, end), (StreamOffset(2), end)] {
+            let lie = StreamAck { fence_epoch, received, seen, consumed: received, ..ack.clone() };
+            second.handle_ack(at(now), DESTINATION, &lie);
+        }
+    }
+    let (node, by) = second.poll_refused().expect("it is refused");
+    assert_eq!((node, by.refusal()), (DESTINATION, StreamRefusal::AckAhead));
+    assert!(!second.is_ready(), "it knows where the stream goes on from a lie");
+    let mut receivers = [(DESTINATION, attached(3, &[("app", 2)]), Vec::new())];
+    for _ in 0..4 {
+        settle(&mut now, &mut second, &mut receivers);
+        now += 2000;
+    }
+    assert_eq!(second.refused(), None);
+    publish(&mut second, 1, 1..3);
+    settle(&mut now, &mut second, &mut receivers);
+    assert_eq!((second.acked(), receivers[0].2.len()), (StreamOffset(4), 2));
+}

@@ -36,6 +36,11 @@ impl VirtualLink {
         self.peer_incarnation = Some(offer.peer_incarnation);
         self.peer_life = offer.peer_life;
         let is_new = self.check_known(&offer)?;
+        if self.departed.iter().any(|departed| departed.id == offer.id()) {
+            // Whatever is said of the connection that is gone would be said of this one.
+            let epoch = offer.epoch.0;
+            return Err(LinkViolation::DuplicateLane { lane, epoch });
+        }
         let present = self.lanes.iter().find(|present| present.id.lane == lane);
         if let Some((present_key, present)) = present.map(|present| (present.key, present.id)) {
             match cross(present, offer.id(), self.local_is_smaller) {

@@ -16,6 +16,12 @@ use crate::width::wide;
 /// What it costs to place all classes anew, in heartbeats.
 const PLACEMENT_BEATS: u32 = 20;
 
+/// An acknowledgement may be this far ahead of the highest that has come, but for the first one: weeks of
+/// them, at a thousand a second, all lost.
+pub(super) const ACK_JUMP_MAX: u64 = 1 << 32;
+/// The first may be any that leaves room for others.
+const ACK_FIRST_MAX: u64 = u64::MAX >> 1;
+
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Handled {
@@ -312,6 +318,11 @@ impl VirtualLink {
         if ack.sequence <= lane.ack_sequence {
             let (lane, from, to) = (lane.id.lane, lane.ack_sequence, ack.sequence);
             return Err(LinkViolation::AckReturned { lane, from, to });
+        }
+        let most = if self.ack_seen == 0 { ACK_FIRST_MAX } else { ACK_JUMP_MAX };
+        if ack.sequence.saturating_sub(self.ack_seen) > most {
+            let (lane, from, to) = (lane.id.lane, self.ack_seen, ack.sequence);
+            return Err(LinkViolation::AckJump { lane, from, to });
         }
         lane.ack_sequence = ack.sequence;
         // If a newer one came over another lane, what this one says may be known or not: that one need

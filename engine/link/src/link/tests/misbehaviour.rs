@@ -8,7 +8,8 @@ use hawser_wire::{
     TurnDelay,
 };
 
-use super::pair::{Pair, Random};
+use super::pair::{Pair, Random, class_of};
+use crate::link::receive::ACK_JUMP_MAX;
 use crate::*;
 use TrafficClass::{Bulk, Control, Priority};
 
@@ -77,6 +78,11 @@ fn acknowledgements_that_cannot_be() {
         let lower = ack(pair, key, 1, |entry| entry.credit_bytes -= 1);
         vec![ack(pair, key, 0, |_| ()), lower]
     });
+    for ahead in [ACK_JUMP_MAX, u64::MAX >> 1, u64::MAX - 1000] {
+        check(0, CloseReason::ProtocolViolation, |pair, key| {
+            vec![ack(pair, key, 0, |_| ()), ack(pair, key, 1 + ahead, |_| ())]
+        });
+    }
     check(0, CloseReason::ProtocolViolation, |_, _| {
         vec![message(FrameKind::LaneAck, Control, 0, &[1, 2, 3])]
     });
@@ -319,6 +325,19 @@ fn lanes_that_come_again_as_something_else() {
         refused.unwrap_err().close_reason()
     };
     assert_eq!(refused(&mut pair, offer), CloseReason::DuplicateLane);
+    // Nor is one that is gone and not settled yet.
+    let key = pair.connect(LaneId(1), class_of(1), 0);
+    pair.run(Duration::from_millis(20));
+    let gone = pair.ends[0].lanes().find(|lane| lane.key == key).unwrap();
+    pair.redials = false;
+    pair.push(0, Priority, Origin::Own, 1, 100).unwrap();
+    pair.cut(key, [Some(0), None]);
+    pair.step(true);
+    let ConnectionId { epoch, dialled, .. } = gone.id;
+    let again = LaneOffer { lane: LaneId(1), class: Priority, epoch, dialled, ..offer };
+    let found = pair.ends[0].handle_lane_up(pair.now, LaneKey(9999), again);
+    assert_eq!(found.unwrap_err().close_reason(), CloseReason::DuplicateLane);
+    pair.connect(LaneId(1), class_of(1), 0);
     let other = LaneOffer { class: Control, epoch: LinkEpoch(9999), ..offer };
     assert_eq!(refused(&mut pair, other), CloseReason::ClassChange);
     let old = LaneOffer { peer_incarnation: Incarnation(0), epoch: LinkEpoch(9999), ..offer };
