@@ -57,7 +57,8 @@ pub struct LinkConfig {
     /// Most lane credit granted ahead of what was received.
     pub credit_bytes_max: u64,
     /// Link sequences in flight span less than this, and the next is so far ahead at most of the highest
-    /// that the peer has; at most [`LINK_SEQUENCE_WINDOW`], which the peer takes.
+    /// that the peer has; at most [`LINK_SEQUENCE_WINDOW`], which the peer takes. Bulk leaves a quarter of
+    /// it to the other classes, priority an eighth to control.
     pub sequence_window: u64,
     /// Bytes of one striped stream that may be sent beyond the first frame that is not acknowledged; at
     /// most [`STRIPE_WINDOW_BYTES`], which the peer takes.

@@ -119,7 +119,7 @@ impl VirtualLink {
     /// Begins channels anew that could not before.
     pub(super) fn renew_left(&mut self) {
         while let Some(epoch) = self.striping.left()
-            && self.has_sequence()
+            && self.has_sequence(TrafficClass::Control)
             && let Some(first) = self.renew_channel(epoch)
         {
             self.requeue(self.any_lane(), vec![first]);
@@ -130,7 +130,7 @@ impl VirtualLink {
     /// here again. If that is too much for the link the stream has it no more, and it waits.
     fn renew_channel(&mut self, epoch: u32) -> Option<Batch> {
         let len = FrameHeader::LEN.saturating_add(StripeStamp::LEN);
-        if !self.is_within_window(self.lowest_sequence) {
+        if !self.is_within_window(self.lowest_sequence, 0) {
             self.striping.leave(epoch);
             return None;
         }

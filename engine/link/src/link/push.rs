@@ -131,7 +131,7 @@ impl VirtualLink {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         }
         let is_counted = kind.is_routed();
-        if is_counted && !self.has_sequence() {
+        if is_counted && !self.has_sequence(class) {
             let (lane, queued) = (self.lane_of(class, flow), self.queued_bytes_total());
             return Err(self.refusal(class, lane, RefusedLimit::SequenceWindow, queued, 0));
         }
@@ -352,19 +352,25 @@ impl VirtualLink {
     }
 
     /// Link sequences in flight stay within the window in which the peer can tell duplicates, and are no
-    /// jump to it, whichever comes first.
-    pub(super) fn has_sequence(&mut self) -> bool {
-        if self.is_within_window(self.lowest_sequence) {
+    /// jump to it, whichever comes first. The last eighth of it is for control, and the one before for
+    /// control and priority: many small records that wait, or a few that wait for long, refuse none of what
+    /// keeps the mesh together.
+    pub(super) fn has_sequence(&mut self, class: TrafficClass) -> bool {
+        let eighth = self.config.sequence_window >> 3;
+        let kept = match class {
+            TrafficClass::Control => 0,
+            TrafficClass::Priority => eighth,
+            TrafficClass::Bulk => eighth.saturating_mul(2),
+        };
+        if self.is_within_window(self.lowest_sequence, kept) {
             return true;
         }
         let is_empty = self.is_settled() && self.queued_bytes_total() == 0;
         // Who asks again before anything has gone is answered at once: to find the lowest takes long.
-        let waits = self.is_lowest_exact || !self.is_within_window(self.next_sequence);
+        let waits = self.is_lowest_exact || !self.is_within_window(self.next_sequence, kept);
         if !is_empty && waits {
-            debug_assert!(
-                !self.is_within_window(self.find_lowest_sequence()),
-                "something has gone"
-            );
+            let lowest = || self.find_lowest_sequence();
+            debug_assert!(!self.is_within_window(lowest(), kept), "something has gone");
             return false;
         }
         let lowest = self.find_lowest_sequence();
@@ -378,14 +384,15 @@ impl VirtualLink {
             return true;
         }
         (self.lowest_sequence, self.is_lowest_exact) = (lowest, true);
-        self.is_within_window(lowest)
+        self.is_within_window(lowest, kept)
     }
 
-    /// The next link sequence may be given out, if `lowest` is the lowest of a frame that is here.
-    pub(super) fn is_within_window(&self, lowest: u64) -> bool {
+    /// The next link sequence may be given out, if `lowest` is the lowest of a frame that is here and so many
+    /// of the window are kept for others.
+    pub(super) fn is_within_window(&self, lowest: u64, kept: u64) -> bool {
         let span = self.next_sequence.saturating_sub(lowest).saturating_add(1);
         let ahead = self.next_sequence.saturating_sub(self.peer_sequences.at_least());
-        span.max(ahead) < self.config.sequence_window
+        span.max(ahead).saturating_add(kept) < self.config.sequence_window
     }
 
     /// Of nothing that was sent it is open whether the peer has it.

@@ -7,9 +7,11 @@ use hawser_wire::{CloseReason, FrameRef, LaneId, LinkMode, TrafficClass};
 
 use super::pair::{Pair, Random, class_of};
 use crate::*;
-use TrafficClass::{Bulk, Control};
+use TrafficClass::{Bulk, Control, Priority};
 
 const WINDOW: u64 = 1 << 10;
+/// The part of it that bulk may take.
+const BULK: u64 = WINDOW * 3 / 4;
 
 fn config() -> LinkConfig {
     let session_timeout = Duration::from_secs(2);
@@ -39,19 +41,19 @@ fn silent() -> Pair {
 
 /// Control goes before what was queued earlier, and nothing waits for ever.
 fn check_goes_on(pair: &mut Pair, least: u64) {
-    assert!(push(pair, Bulk, WINDOW * 3 / 4) >= least);
+    assert!(push(pair, Bulk, BULK) >= least);
     push(pair, Control, 1);
     pair.run(Duration::from_millis(20));
     assert_eq!(push(pair, Control, 10), 10);
     pair.settle(5);
-    assert_eq!(push(pair, Bulk, WINDOW / 2), WINDOW / 2);
+    assert_eq!(push(pair, Bulk, BULK / 2), BULK / 2);
     pair.settle(5);
     assert_eq!(pair.violations, []);
 }
 
 #[test]
 fn what_comes_after_many_frames_that_have_left_is_no_jump() {
-    for (frames, least) in [(WINDOW / 2, WINDOW / 4), (WINDOW, WINDOW / 2)] {
+    for (frames, least) in [(BULK / 2, BULK / 3), (BULK, BULK / 2)] {
         let mut pair = silent();
         let taken = push(&mut pair, Bulk, frames);
         assert!(frames - taken < 10, "{taken}");
@@ -67,9 +69,29 @@ fn what_comes_after_many_frames_that_have_left_is_no_jump() {
     }
 }
 
+/// Whatever waits of bulk, and of priority: the link still takes what keeps the mesh together.
+#[test]
+fn records_leave_control_its_part_of_the_sequences() {
+    let mut pair = silent();
+    let taken = [Bulk, Priority, Control].map(|class| {
+        let taken = push(&mut pair, class, WINDOW);
+        let refused = pair.push(0, class, Origin::Own, 1, 0).unwrap_err();
+        assert_eq!((refused.class, refused.limit), (class, RefusedLimit::SequenceWindow));
+        taken
+    });
+    let [bulk, others @ ..] = taken;
+    assert!(bulk > BULK - 20 && others == [WINDOW / 8; 2], "{taken:?}");
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = false;
+    }
+    pair.settle(5);
+    pair.run(Duration::from_millis(300));
+    check_goes_on(&mut pair, BULK / 2);
+}
+
 #[test]
 fn what_comes_after_a_session_that_one_end_has_ended_is_no_jump() {
-    for (frames, least) in [(WINDOW / 2, WINDOW / 4), (WINDOW, WINDOW / 2)] {
+    for (frames, least) in [(BULK / 2, BULK / 3), (BULK, BULK / 2)] {
         let mut pair = silent();
         push(&mut pair, Bulk, frames);
         forget(&mut pair, 0);
@@ -85,7 +107,7 @@ fn use_up(pair: &mut Pair) {
     while pair.ends[0].is_usable() {
         pair.step(true);
     }
-    push(pair, Bulk, WINDOW);
+    push(pair, Bulk, BULK);
     pair.ends[0].evacuate(|_| true);
     for wire in pair.wires.values_mut() {
         wire.is_silent = false;
@@ -125,7 +147,7 @@ fn what_was_in_flight_when_the_session_ended_lends_no_other_frame_its_number() {
     forget(&mut pair, 0);
     pair.run(Duration::from_millis(300));
     use_up(&mut pair);
-    check_goes_on(&mut pair, WINDOW / 2);
+    check_goes_on(&mut pair, BULK / 2);
 }
 
 /// Thirty frames are in flight over a lane that is silent and their copies
@@ -159,13 +181,13 @@ fn what_a_silent_lane_has_in_flight_lends_no_other_frame_its_number() {
     end.evacuate(|_| true);
     assert_eq!(end.find_lowest_sequence(), end.next_sequence);
     assert_eq!(end.lanes().map(|lane| lane.unacked_frames).sum::<u64>(), 30);
-    while end.has_sequence() && end.next_sequence > first + 30 - 1 {
+    while end.has_sequence(Bulk) && end.next_sequence > first + 30 - 1 {
         end.next_sequence += 1;
     }
-    assert!(!end.has_sequence());
+    assert!(!end.has_sequence(Bulk));
     pair.wires.get_mut(&key).unwrap().is_silent = false;
     pair.run(Duration::from_millis(300));
-    check_goes_on(&mut pair, WINDOW / 2);
+    check_goes_on(&mut pair, BULK / 2);
 }
 
 /// Whatever of it the lane brought before it was lost, and though its copy has left the link.
@@ -179,7 +201,7 @@ fn what_was_sent_lends_no_other_frame_its_number() {
     pair.run(Duration::from_millis(300));
     let end = &mut pair.ends[0];
     end.next_sequence = end.peer_sequences.at_least() + WINDOW;
-    assert!(end.has_sequence());
+    assert!(end.has_sequence(Bulk));
     assert!(end.next_sequence > last, "{} after {last}", end.next_sequence);
 }
 
@@ -202,7 +224,7 @@ fn what_the_peer_had_before_it_ended_the_session_is_no_bound_later() {
     push(&mut pair, Bulk, WINDOW - 10);
     push(&mut pair, Control, 1);
     pair.settle(1);
-    check_goes_on(&mut pair, WINDOW / 2);
+    check_goes_on(&mut pair, BULK / 2);
 }
 
 /// Some of a striped stream leaves before any of it was sent, with all that was numbered behind it.
