@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use hawser_wire::{LinkSequence, MonoTime, crc32c};
+use hawser_wire::{Crc32c, FrameKind, LinkSequence, MonoTime};
 
 use crate::violation::Property;
 
@@ -19,9 +19,36 @@ pub(crate) struct FrameLedger {
     returned: BTreeMap<u64, Frame>,
 }
 
+/// What a frame's body is told by: its length and a checksum, of a record over what names it and some of
+/// its messages. All of a record has a checksum of its own, which is among that and is checked where the
+/// record arrives.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct FrameDigest {
+    len: usize,
+    checksum: u32,
+}
+
+/// Bytes of a record that its digest covers: routes, its header, and what of the rest costs little.
+const RECORD_BYTES_COVERED: usize = 512;
+
+impl FrameDigest {
+    /// Of a body that consists of these parts.
+    pub(crate) fn of<'a>(kind: FrameKind, parts: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut left = if kind == FrameKind::Record { RECORD_BYTES_COVERED } else { usize::MAX };
+        let (mut len, mut checksum) = (0_usize, Crc32c::new());
+        for part in parts {
+            let covered = part.get(..left).unwrap_or(part);
+            checksum = checksum.update(covered);
+            left = left.saturating_sub(covered.len());
+            len = len.saturating_add(part.len());
+        }
+        Self { len, checksum: checksum.finish() }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    checksum: u32,
+    digest: FrameDigest,
     taken_at: MonoTime,
     delivered: bool,
     returned: bool,
@@ -33,16 +60,16 @@ impl FrameLedger {
         Self { frames: VecDeque::new(), first: first.0, open: 0, returned: BTreeMap::new() }
     }
 
-    /// The link took a frame with the next sequence, whose body has this checksum.
-    pub(crate) fn handle_taken(&mut self, taken_at: MonoTime, checksum: u32) {
-        self.frames.push_back(Frame { checksum, taken_at, delivered: false, returned: false });
+    /// The link took a frame with the next sequence, whose body has this digest.
+    pub(crate) fn handle_taken(&mut self, taken_at: MonoTime, digest: FrameDigest) {
+        self.frames.push_back(Frame { digest, taken_at, delivered: false, returned: false });
         self.open = self.open.saturating_add(1);
     }
 
     /// The link took a frame of its own, of which nothing comes out.
     pub(crate) fn handle_own(&mut self) {
-        let frame =
-            Frame { checksum: 0, taken_at: MonoTime::ZERO, delivered: true, returned: false };
+        let digest = FrameDigest::default();
+        let frame = Frame { digest, taken_at: MonoTime::ZERO, delivered: true, returned: false };
         self.frames.push_back(frame);
         self.settle();
     }
@@ -69,19 +96,19 @@ impl FrameLedger {
     pub(crate) fn handle_delivered(
         &mut self,
         sequence: LinkSequence,
-        body: &[u8],
+        digest: FrameDigest,
     ) -> Result<(), (Property, String)> {
         let name = sequence.0;
         let duplicate = || (Property::NothingDuplicated, format!("frame {name} came again"));
         let Some(index) = name.checked_sub(self.first) else {
             let frame = self.returned.remove(&name).ok_or_else(duplicate)?;
-            return check_body(sequence, &frame, body);
+            return check_body(sequence, &frame, digest);
         };
         let frame = usize::try_from(index).ok().and_then(|index| self.frames.get_mut(index));
         let Some(frame) = frame else {
             return Err((Property::Content, format!("frame {name} was never sent")));
         };
-        check_body(sequence, frame, body)?;
+        check_body(sequence, frame, digest)?;
         if std::mem::replace(&mut frame.delivered, true) {
             return Err(duplicate());
         }
@@ -131,31 +158,36 @@ impl FrameLedger {
 fn check_body(
     sequence: LinkSequence,
     frame: &Frame,
-    body: &[u8],
+    found: FrameDigest,
 ) -> Result<(), (Property, String)> {
-    let (found, sent) = (crc32c(body), frame.checksum);
+    let sent = frame.digest;
     if sent == found {
         return Ok(());
     }
-    let text = format!("frame {sequence} has checksum {found:#010x}, was sent as {sent:#010x}");
-    Err((Property::Content, text))
+    Err((Property::Content, format!("frame {sequence} came as {found:?}, was sent as {sent:?}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn digest(body: &[u8]) -> FrameDigest {
+        FrameDigest::of(FrameKind::StreamAck, std::iter::once(body))
+    }
+
     fn ledger(frames: u8) -> FrameLedger {
         let mut ledger = FrameLedger::new(LinkSequence(1));
         for n in 0..frames {
-            ledger.handle_taken(MonoTime::ZERO, crc32c(&[&[n][..], b"body"].concat()));
+            ledger.handle_taken(MonoTime::ZERO, digest(&[&[n][..], b"body"].concat()));
         }
         ledger
     }
 
     fn deliver(ledger: &mut FrameLedger, n: u8) -> Result<(), Property> {
         let body = [&[n][..], b"body"].concat();
-        ledger.handle_delivered(LinkSequence(u64::from(n) + 1), &body).map_err(|(what, _)| what)
+        ledger
+            .handle_delivered(LinkSequence(u64::from(n) + 1), digest(&body))
+            .map_err(|(what, _)| what)
     }
 
     #[test]
@@ -175,7 +207,8 @@ mod tests {
         assert_eq!(deliver(&mut ledger, 0), Ok(()));
         assert_eq!(deliver(&mut ledger, 0), Err(Property::NothingDuplicated), "settled long ago");
         assert_eq!(deliver(&mut ledger, 7), Err(Property::Content), "never sent");
-        let altered = ledger.handle_delivered(LinkSequence(3), b"else").map_err(|(what, _)| what);
+        let altered =
+            ledger.handle_delivered(LinkSequence(3), digest(b"else")).map_err(|(what, _)| what);
         assert_eq!(altered, Err(Property::Content));
         assert_eq!(ledger.first_open().map(|(first, _)| first), Some(LinkSequence(3)));
     }
@@ -193,7 +226,7 @@ mod tests {
         let mut ledger = ledger(1);
         ledger.handle_own();
         assert_eq!((ledger.next(), ledger.open()), (LinkSequence(3), 1));
-        ledger.handle_taken(MonoTime::ZERO, crc32c(b"\x02body"));
+        ledger.handle_taken(MonoTime::ZERO, digest(b"\x02body"));
         assert_eq!((deliver(&mut ledger, 2), deliver(&mut ledger, 0)), (Ok(()), Ok(())));
         assert_eq!((ledger.next(), ledger.open()), (LinkSequence(4), 0));
     }

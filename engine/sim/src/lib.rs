@@ -51,8 +51,8 @@ pub use world::{
 };
 pub use worlds::{
     all_lanes, busy_hosts, busy_pair, collapsed, detours, fair_ring, lane_changes, lane_loss,
-    mode_switch, pair, priority_collapsed, priority_faults, priority_relay, relays, restarts,
-    saturated_collapsed, saturated_pair, saturated_priority, saturated_priority_collapsed,
-    saturated_ring, silence, slow_consumer, slow_link, standing_dials, striped, striped_relay,
-    tenants, tenants_first_link, thin_link, worlds,
+    long_way, mode_switch, pair, priority_collapsed, priority_faults, priority_relay, relays,
+    restarts, saturated_collapsed, saturated_pair, saturated_priority,
+    saturated_priority_collapsed, saturated_ring, silence, slow_consumer, slow_link,
+    standing_dials, striped, striped_relay, tenants, tenants_first_link, thin_link, worlds,
 };

@@ -1,6 +1,6 @@
 use hawser_wire::{
-    Crc32c, FrameFlags, FrameKind, LANE_CREDIT_BYTES_INITIAL, LaneId, LinkSequence, MonoTime,
-    NodeId, TrafficClass,
+    FrameFlags, FrameKind, LANE_CREDIT_BYTES_INITIAL, LaneId, LinkSequence, MonoTime, NodeId,
+    TrafficClass,
 };
 
 use hawser_link::{
@@ -8,7 +8,7 @@ use hawser_link::{
 };
 
 use crate::detours::first_that_left;
-use crate::ledger::FrameLedger;
+use crate::ledger::{FrameDigest, FrameLedger};
 use crate::network::{ConnectionId, End, Side};
 use crate::order::RecordOrder;
 use crate::simulation::Simulation;
@@ -113,8 +113,7 @@ impl LinkEnd {
         if kind.is_routed()
             && let Some(ledger) = self.ledgers.last_mut()
         {
-            let checksum = body.iter().fold(Crc32c::new(), Crc32c::update);
-            ledger.handle_taken(now, checksum.finish());
+            ledger.handle_taken(now, FrameDigest::of(kind, body.iter()));
             self.order.note_taken();
         }
         Ok(())

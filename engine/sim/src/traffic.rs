@@ -10,6 +10,7 @@ use hawser_wire::{
 
 use crate::event::Event;
 use crate::flow::{PATH, flow_of};
+use crate::ledger::FrameDigest;
 use crate::mutation::Mutation;
 use crate::simulation::Simulation;
 use crate::violation::Property;
@@ -237,7 +238,8 @@ impl Simulation {
         };
         let ledger = self.ends[link_end].heard_ledger;
         let Some(ledger) = self.ends[link_end ^ 1].ledgers.get_mut(ledger) else { return };
-        if let Err((property, text)) = ledger.handle_delivered(sequence, body) {
+        let digest = FrameDigest::of(frame.header.kind, std::iter::once(body));
+        if let Err((property, text)) = ledger.handle_delivered(sequence, digest) {
             let (from, to) = (self.ends[link_end].peer, self.ends[link_end].node);
             self.violate(property, format!("link {from} to {to}: {text}"));
         }

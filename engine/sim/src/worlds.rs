@@ -1,6 +1,7 @@
 mod busy;
 mod detours;
 mod dials;
+mod distance;
 mod priority;
 mod tenants;
 
@@ -18,6 +19,7 @@ use crate::world::{
 pub use busy::busy_pair;
 pub use detours::detours;
 pub use dials::standing_dials;
+pub use distance::long_way;
 pub use priority::{
     priority_collapsed, priority_faults, priority_relay, saturated_priority,
     saturated_priority_collapsed,
@@ -52,6 +54,7 @@ pub fn worlds() -> Vec<World> {
         saturated_pair(),
         saturated_collapsed(),
         thin_link(),
+        long_way(),
         busy_hosts(),
         busy_pair(),
         priority_faults(),
@@ -153,11 +156,11 @@ fn two_nodes(
         nodes: 2,
         links: vec![link(0, 1, bulk_lanes)],
         flows: vec![
-            flow(&[0, 1], Pace::PerSecond(8), (16, 4000)),
-            flow(&[1, 0], Pace::PerSecond(8), (16, 4000)),
-            flow(&[0, 1], Pace::PerSecond(2), (10_000, 200_000)),
-            priority(flow(&[0, 1], Pace::PerSecond(8), (16, 4000))),
-            priority(flow(&[1, 0], Pace::PerSecond(2), (10_000, 200_000))),
+            flow(&[0, 1], Pace::PerSecond(4), (16, 4000)),
+            flow(&[1, 0], Pace::PerSecond(4), (16, 4000)),
+            flow(&[0, 1], Pace::PerSecond(1), (10_000, 200_000)),
+            priority(flow(&[0, 1], Pace::PerSecond(4), (16, 4000))),
+            priority(flow(&[1, 0], Pace::PerSecond(1), (10_000, 200_000))),
         ],
         link: link_config(),
         delivery: limits(),
@@ -206,7 +209,7 @@ pub fn mode_switch() -> World {
 /// Lanes come and go on both links of a path and none is lost: links keep the order of every stream.
 #[must_use]
 pub fn lane_changes() -> World {
-    let hop = |a, b| far(LinkShape { bytes_per_second: 250_000, ..link(a, b, 3) }, 10);
+    let hop = |a, b| far(LinkShape { bytes_per_second: 80_000, ..link(a, b, 3) }, 30);
     let paced = |path: &[u16]| flow(path, Pace::PerSecond(5), (1000, 8000));
     World {
         name: "lane-changes",
@@ -238,7 +241,14 @@ pub fn restarts() -> World {
     use FaultKind::{LaneReset, LinkOutage, NodeRestart};
     let kinds = [(NodeRestart, 3), (LinkOutage, 3), (LaneReset, 2)];
     let about = "nodes restart, links are down for about the session time";
-    two_nodes("restarts", about, 1, faults(20, &kinds))
+    let mut world = two_nodes("restarts", about, 1, faults(20, &kinds));
+    // What a minute carries that is without a link for a good part of it.
+    for flow in &mut world.flows {
+        if flow.message_bytes.1 <= 4000 {
+            flow.pace = Pace::PerSecond(9);
+        }
+    }
+    world
 }
 
 /// All lanes are lost at once, again and again.
@@ -264,7 +274,7 @@ pub fn silence() -> World {
 #[must_use]
 pub fn lane_loss() -> World {
     let kinds = [(FaultKind::LaneReset, 3), (FaultKind::LaneFinish, 1)];
-    let slow = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) }, 20);
+    let slow = |a, b| far(LinkShape { bytes_per_second: 60_000, ..link(a, b, 2) }, 30);
     World {
         name: "lane-loss",
         about: "lanes are lost under load, and no byte goes twice from end to end",
@@ -307,8 +317,8 @@ pub fn striped() -> World {
     let mut world = two_nodes("striped", about, 4, faults(6, &kinds));
     let stripe = |flow: FlowShape| FlowShape { striped: true, ..flow };
     world.flows.extend([
-        stripe(flow(&[0, 1], Pace::PerSecond(10), (10_000, 60_000))),
-        stripe(flow(&[1, 0], Pace::PerSecond(5), (16, 60_000))),
+        stripe(flow(&[0, 1], Pace::PerSecond(5), (10_000, 60_000))),
+        stripe(flow(&[1, 0], Pace::PerSecond(3), (16, 60_000))),
         stripe(flow(&[0, 1], Pace::PerSecond(1), (100, 200_000))),
     ]);
     world
@@ -318,7 +328,7 @@ pub fn striped() -> World {
 #[must_use]
 pub fn striped_relay() -> World {
     use FaultKind::{LaneReset, LaneSilence, LinkReset, ModeSwitch};
-    let hop = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 3) }, 20);
+    let hop = |a, b| far(LinkShape { bytes_per_second: 60_000, ..link(a, b, 3) }, 40);
     let mut filling = flow(&[0, 1, 2], Pace::Saturating, (4000, 4000));
     filling.striped = true;
     World {
@@ -351,7 +361,7 @@ pub fn relays() -> World {
         (NodeStall, 2),
         (NodeRestart, 1),
     ];
-    let slow = |path: &[u16]| flow(path, Pace::PerSecond(5), (16, 4000));
+    let slow = |path: &[u16]| flow(path, Pace::PerSecond(3), (16, 4000));
     World {
         name: "relays",
         about: "a ring of four, flows over two hops, every fault",
@@ -380,15 +390,18 @@ pub fn relays() -> World {
 pub fn saturated_pair() -> World {
     let about = "bulk fills a bottleneck of 10 Mbit/s, control passes in time";
     let control_within = Duration::from_micros(3500 + 25_000);
-    full_link("saturated-pair", about, (2, 1_250_000), control_within)
+    let mut world = full_link("saturated-pair", about, (2, 1_250_000), control_within);
+    world.flows.truncate(2);
+    sized(world, 40_000)
 }
 
 /// The same over one lane for all classes.
 #[must_use]
 pub fn saturated_collapsed() -> World {
-    let about = "bulk fills one lane of 10 Mbit/s, control passes in time";
+    let about = "bulk fills one lane of 5 Mbit/s, control passes in time";
     let control_within = Duration::from_micros(6500 + 25_000);
-    further(full_link("saturated-collapsed", about, (0, 1_250_000), control_within), 5)
+    let world = full_link("saturated-collapsed", about, (0, 625_000), control_within);
+    further(sized(world, 30_000), 5)
 }
 
 /// Its links lead over a longer way.
@@ -403,9 +416,13 @@ fn further(mut world: World, delay_ms: u64) -> World {
 #[must_use]
 pub fn thin_link() -> World {
     let about = "bulk fills a bottleneck of 200 kbit/s, no lane passes for silent";
-    let mut world = full_link("thin-link", about, (2, 25_000), Duration::from_millis(500));
+    sized(full_link("thin-link", about, (2, 25_000), Duration::from_millis(500)), 1000)
+}
+
+/// Its messages are of so many bytes.
+fn sized(mut world: World, message_bytes: u32) -> World {
     for flow in &mut world.flows {
-        flow.message_bytes = (1000, 1000);
+        flow.message_bytes = (message_bytes, message_bytes);
     }
     world
 }
@@ -446,14 +463,13 @@ fn full_link(
 /// threads that wait for their turn.
 #[must_use]
 pub fn busy_hosts() -> World {
-    let near =
-        |a, b| LinkShape { bytes_per_second: 1_250_000, path: path(25, 10), ..link(a, b, 1) };
+    let near = |a, b| LinkShape { bytes_per_second: 500_000, path: path(25, 10), ..link(a, b, 1) };
     let mut world = World {
         name: "busy-hosts",
         about: "nodes wait for their cores again and again, links carry what is left",
         nodes: 3,
         links: vec![near(0, 1), near(1, 2)],
-        flows: vec![flow(&[0, 1, 2], Pace::Saturating, (30_000, 30_000))],
+        flows: vec![flow(&[0, 1, 2], Pace::Saturating, (20_000, 20_000))],
         link: marking_link(),
         delivery: DeliveryLimits::default(),
         memory_bytes: 512 << 20,

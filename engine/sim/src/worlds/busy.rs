@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use super::{faults, full_link};
+use super::{faults, full_link, sized};
 use crate::world::{FaultKind, World};
 
 /// Two nodes that fill the bottleneck between them, and wait for their cores a fifth of the time: what
 /// they may have in flight for that stands before control in the queue, and control passes in time.
 #[must_use]
 pub fn busy_pair() -> World {
-    let about = "bulk fills a bottleneck of 10 Mbit/s, nodes wait for their cores, control passes";
+    let about = "bulk fills a bottleneck of 5 Mbit/s, nodes wait for their cores, control passes";
     let control_within = Duration::from_millis(100);
-    let mut world = full_link("busy-pair", about, (2, 1_250_000), control_within);
+    let world = full_link("busy-pair", about, (2, 625_000), control_within);
+    let mut world = sized(world, 30_000);
     world.faults = faults(0, &[(FaultKind::NodePreempted, 500), (FaultKind::LaneReset, 1)]);
     world.faults.every = Duration::from_millis(40);
     // What may be in flight goes by how long the ends wait, and by round trips that are longer for it.

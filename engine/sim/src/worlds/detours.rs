@@ -1,6 +1,6 @@
 //! Worlds in which frames leave links that cannot bring them on.
 
-use super::{MEMORY_BYTES, faults, flow, limits, link, link_config, path_window, priority};
+use super::{MEMORY_BYTES, far, faults, flow, limits, link, link_config, path_window, priority};
 use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, World};
 
 /// A ring of four, so that each link has a way around it, over one lane or several; plain and striped
@@ -29,26 +29,26 @@ pub fn detours() -> World {
         ..link(a, b, bulk_lanes)
     };
     let striped = |flow: FlowShape| FlowShape { striped: true, ..flow };
-    let paced = |path: &[u16], rate| flow(path, Pace::PerSecond(rate), (16, 6000));
-    let long = |path: &[u16]| flow(path, Pace::PerSecond(1), (4000, 100_000));
+    let paced = |path: &[u16], rate| flow(path, Pace::PerSecond(rate), (16, 3000));
+    let long = |path: &[u16]| flow(path, Pace::PerSecond(1), (4000, 20_000));
     let mut world = World {
         name: "detours",
         about: "a ring of four, frames leave links that are silent or lost and go round",
         nodes: 4,
         links: vec![
             ring(0, 1, 2, 125_000),
-            ring(1, 2, 3, 125_000),
+            far(ring(1, 2, 3, 125_000), 20),
             ring(2, 3, 0, 500_000),
-            ring(3, 0, 1, 250_000),
+            far(ring(3, 0, 1, 250_000), 10),
         ],
         flows: vec![
             striped(long(&[0, 1, 2])),
-            striped(paced(&[0, 1, 2], 5)),
-            striped(paced(&[2, 3, 0], 5)),
-            paced(&[1, 2, 3], 4),
-            paced(&[2, 1], 4),
+            striped(paced(&[0, 1, 2], 4)),
+            striped(paced(&[2, 3, 0], 3)),
+            paced(&[1, 2, 3], 3),
+            paced(&[2, 1], 2),
             long(&[3, 0, 1]),
-            priority(paced(&[0, 1, 2], 3)),
+            priority(paced(&[0, 1, 2], 2)),
             priority(paced(&[3, 2, 1], 2)),
         ],
         link: link_config(),

@@ -8,14 +8,14 @@ use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 #[must_use]
 pub fn tenants() -> World {
     let about = "a tenant with eight streams and one with one share the window of a path";
-    shared("tenants", about, &[12_500_000, 625_000])
+    shared("tenants", about, &[12_500_000, 250_000])
 }
 
 /// The same where the first link is the narrow one, so that they share what it takes.
 #[must_use]
 pub fn tenants_first_link() -> World {
     let about = "a tenant with eight streams and one with one share the first link of a path";
-    shared("tenants-first-link", about, &[625_000])
+    shared("tenants-first-link", about, &[250_000])
 }
 
 fn shared(name: &'static str, about: &'static str, speeds: &[u64]) -> World {
