@@ -34,6 +34,9 @@ pub(crate) struct LinkArgs {
         value_parser = clap::value_parser!(u64).range(1..=10_000_000)
     )]
     seeds: u64,
+    /// Begins no seed later than so many seconds after the first: runs as many of them as fit.
+    #[arg(long, value_name = "SECONDS")]
+    within: Option<u64>,
     /// Runs every seed in this world, in place of each in its own; `list` shows them.
     #[arg(long, value_name = "NAME")]
     world: Option<String>,
@@ -46,6 +49,7 @@ pub(crate) struct LinkArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     seed: u64,
+    /// Those that were run.
     seeds: u64,
     minutes: u64,
     messages: u64,
@@ -83,7 +87,9 @@ pub(super) fn run(args: &LinkArgs, out: Output) -> Result<(), Failure> {
         Some(name) => vec![find(&named, name)?],
     };
     let started = Instant::now();
-    let outcomes = run_seeds(args, &chosen);
+    let bar = out.progress(args.within.is_none().then_some(args.seeds), "seeds");
+    let outcomes = run_seeds(args, &chosen, &|| bar.inc(1));
+    bar.finish_and_clear();
     let report = report(args, &outcomes, started.elapsed());
     out.value(&report, || text(&report))?;
     match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
@@ -112,15 +118,21 @@ fn list(known: &[World], out: Output) -> Result<(), Failure> {
     })
 }
 
-/// Every seed in its world, in the order of the seeds.
-fn run_seeds(args: &LinkArgs, chosen: &[World]) -> Vec<Outcome> {
+/// Every seed in its world, in the order of the seeds; says so of each that is done.
+fn run_seeds(args: &LinkArgs, chosen: &[World], done: &(dyn Fn() + Sync)) -> Vec<Outcome> {
     let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let jobs = args.jobs.map_or_else(processors, NonZeroUsize::get);
     let jobs = jobs.min(usize::try_from(args.seeds).unwrap_or(usize::MAX));
     let next = AtomicU64::new(0);
+    let started = Instant::now();
+    let is_over = || args.within.is_some_and(|most| started.elapsed().as_secs() >= most);
     let work = || {
         let mut outcomes = Vec::new();
         loop {
+            // The first one is run whatever it takes.
+            if next.load(Ordering::Relaxed) > 0 && is_over() {
+                return outcomes;
+            }
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= args.seeds {
                 return outcomes;
@@ -129,6 +141,7 @@ fn run_seeds(args: &LinkArgs, chosen: &[World]) -> Vec<Outcome> {
             let Some(world) = world_of(seed, chosen) else { return outcomes };
             let result = Simulation::new(world.clone(), seed).run(args.minutes);
             outcomes.push(Outcome { seed, result });
+            done();
         }
     };
     let mut outcomes: Vec<Outcome> = std::thread::scope(|scope| {
@@ -167,10 +180,11 @@ fn report(args: &LinkArgs, outcomes: &[Outcome], took: Duration) -> Report {
             .map(hash_of)
             .fold(0, |all: u64, hash| (all ^ hash).wrapping_mul(0x9fb2_1c65_1e98_df25)),
     };
-    let simulated_s = args.minutes.saturating_mul(60).saturating_mul(args.seeds) as f64;
+    let seeds = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
+    let simulated_s = args.minutes.saturating_mul(60).saturating_mul(seeds) as f64;
     Report {
         seed: args.seed,
-        seeds: args.seeds,
+        seeds,
         minutes: args.minutes,
         messages: sum(|summary| summary.messages),
         faults: sum(|summary| summary.faults),
@@ -231,7 +245,8 @@ mod tests {
     }
 
     fn args(seeds: u64, jobs: usize) -> LinkArgs {
-        LinkArgs { seed: 3, minutes: 1, seeds, world: None, jobs: NonZeroUsize::new(jobs) }
+        let jobs = NonZeroUsize::new(jobs);
+        LinkArgs { seed: 3, minutes: 1, seeds, within: None, world: None, jobs }
     }
 
     #[test]
@@ -249,8 +264,19 @@ mod tests {
     fn several_jobs_come_to_the_same() {
         let hash = |jobs| {
             let args = args(4, jobs);
-            report(&args, &run_seeds(&args, &worlds()), Duration::from_secs(1)).trace_hash
+            report(&args, &run_seeds(&args, &worlds(), &|| ()), Duration::from_secs(1)).trace_hash
         };
         assert_eq!(hash(1), hash(3));
+    }
+
+    #[test]
+    fn seeds_that_fit_are_the_first_ones() {
+        let all = LinkArgs { within: Some(0), ..args(1000, 2) };
+        let outcomes = run_seeds(&all, &worlds(), &|| ());
+        let fitted = report(&all, &outcomes, Duration::from_secs(1));
+        assert!((1..=2).contains(&fitted.seeds), "{}", fitted.seeds);
+        let same = args(fitted.seeds, 1);
+        let again = run_seeds(&same, &worlds(), &|| ());
+        assert_eq!(report(&same, &again, Duration::from_secs(1)).trace_hash, fitted.trace_hash);
     }
 }
