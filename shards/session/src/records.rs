@@ -26,6 +26,11 @@ const KEY_UPDATE_MESSAGE: [u8; 5] = [KEY_UPDATE, 0, 0, 1, 0];
 const ANSWERS_UNSENT_MAX: usize = 64 << 10;
 /// Key updates, tickets, warnings and records without data that may come in a row.
 const FRUITLESS_MAX: u8 = 32;
+/// Key updates that may come at once.
+const KEY_UPDATES_MAX: u8 = 32;
+/// Records with data that pay for one more: new keys cost as much as some records do, and whoever else
+/// this thread serves waits.
+const PAYS_RECORDS: u8 = 8;
 /// `AlertLevel.fatal` (RFC 8446 §6).
 const FATAL: u8 = 2;
 
@@ -72,6 +77,8 @@ pub(crate) struct Records {
     key_update_due: bool,
     /// Records in a row that brought nothing.
     fruitless: u8,
+    /// Key updates that no data has paid for, and records with data since the last that was paid for.
+    key_updates: (u8, u8),
     /// The peer sends no more.
     peer_closed: bool,
     /// This side sends no more: it has said so, or cannot go on.
@@ -114,6 +121,7 @@ impl Records {
             records_per_key_max: suite.common.confidentiality_limit,
             key_update_due: false,
             fruitless: 0,
+            key_updates: (0, 0),
             peer_closed: false,
             closed: false,
         })
@@ -169,7 +177,7 @@ impl Records {
             return match opened.and_then(|()| split_content(room)) {
                 Ok((ContentType::ApplicationData, bytes)) if !bytes.is_empty() => {
                     let bytes = bytes.len();
-                    self.fruitless = 0;
+                    self.note_data();
                     inbox.fill(bytes);
                     Ok(())
                 }
@@ -200,7 +208,7 @@ impl Records {
                 self.note_fruitless(PeerMisbehaved::TooManyEmptyFragments)?;
             }
             ContentType::ApplicationData => {
-                self.fruitless = 0;
+                self.note_data();
                 inbox.feed(bytes);
             }
             // RFC 8446 §5.4.
@@ -237,7 +245,7 @@ impl Records {
                     return Err(unexpected(ContentType::Handshake.code()));
                 }
                 (KEY_UPDATE, &[asks @ (0 | 1)]) => {
-                    self.note_fruitless(PeerMisbehaved::TooManyKeyUpdateRequests)?;
+                    self.note_key_update()?;
                     self.opening = self.schedule.next_opening()?;
                     self.key_update_due |= asks == 1;
                 }
@@ -257,7 +265,26 @@ impl Records {
         Ok(())
     }
 
-    /// Each record costs something, a key update most; data pays for it.
+    /// Data came: it pays for what brought none, and is not saved for later.
+    fn note_data(&mut self) {
+        self.fruitless = 0;
+        let (updates, records) = self.key_updates;
+        let records = if updates > 0 { records.saturating_add(1) } else { 0 };
+        let is_paid = records >= PAYS_RECORDS;
+        self.key_updates =
+            if is_paid { (updates.saturating_sub(1), 0) } else { (updates, records) };
+    }
+
+    fn note_key_update(&mut self) -> Result<(), SessionError> {
+        self.note_fruitless(PeerMisbehaved::TooManyKeyUpdateRequests)?;
+        self.key_updates.0 = self.key_updates.0.saturating_add(1);
+        if self.key_updates.0 > KEY_UPDATES_MAX {
+            return Err(Error::PeerMisbehaved(PeerMisbehaved::TooManyKeyUpdateRequests).into());
+        }
+        Ok(())
+    }
+
+    /// Each record costs something; data pays for it.
     fn note_fruitless(&mut self, too_many: PeerMisbehaved) -> Result<(), SessionError> {
         self.fruitless = self.fruitless.saturating_add(1);
         if self.fruitless > FRUITLESS_MAX {

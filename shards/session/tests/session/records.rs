@@ -282,6 +282,26 @@ fn what_brings_nothing_may_not_come_for_ever() {
     }
 }
 
+/// New keys cost more than a record does: one record does not pay for as many as may come at once.
+#[test]
+fn a_little_data_pays_for_few_new_keys() {
+    for role in [Role::Client, Role::Server] {
+        let (mut near, mut far) = Far::connected(role);
+        let mut updates = 0;
+        let error = loop {
+            far.tls.refresh_traffic_keys().unwrap();
+            far.tls.writer().write_all(&frame(role)).unwrap();
+            far.write_to(&mut near);
+            if let Err(error) = near.process() {
+                break error;
+            }
+            updates += 1;
+        };
+        assert!(matches!(error, SessionError::Tls(Error::PeerMisbehaved(_))), "{error}");
+        assert!((32..40).contains(&updates), "{updates}");
+    }
+}
+
 #[test]
 fn who_asks_for_new_keys_gets_them_before_more_data() {
     for role in [Role::Client, Role::Server] {
@@ -309,12 +329,14 @@ fn who_asks_for_new_keys_and_does_not_read_gets_few_answers() {
         let before = near.unsent_len();
         for _ in 0..100 {
             far.tls.refresh_traffic_keys().unwrap();
-            far.tls.writer().write_all(&frame(role)).unwrap();
+            for _ in 0..8 {
+                far.tls.writer().write_all(&frame(role)).unwrap();
+            }
             far.write_to(&mut near);
             near.process().unwrap();
         }
         assert_eq!(near.unsent_len(), before, "{role:?}");
-        assert_eq!(messages(&mut near).len(), 100);
+        assert_eq!(messages(&mut near).len(), 800);
         far.read_from(&mut near);
         near.process().unwrap();
         assert!(near.unsent_len() > 0, "one answer, once there is room");
