@@ -1,6 +1,7 @@
 mod evacuation;
 mod lanes;
 mod moves;
+mod numbers;
 mod priority;
 mod push;
 mod receive;

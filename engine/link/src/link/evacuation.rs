@@ -61,7 +61,6 @@ impl VirtualLink {
         if taken.is_empty() {
             return;
         }
-        self.is_lowest_exact = false;
         // Of a stream that lanes have failed under some may be in flight over each of them.
         let mut taken = in_sequence(taken, batch_bytes, pool);
         taken.sort_by_key(Batch::lowest);
@@ -72,6 +71,7 @@ impl VirtualLink {
         self.events.push_back(LinkEvent::Rerouted { frames, bytes, lanes });
         self.renew_channels(taken.iter().filter_map(Batch::stripe).collect());
         self.rerouted.extend(taken);
+        self.note_gone();
     }
 
     /// Begins the stripe channels with these epochs anew, of which the far end would miss something for

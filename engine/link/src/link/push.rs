@@ -43,6 +43,7 @@ impl VirtualLink {
     #[must_use]
     pub fn has_room(&self, class: TrafficClass, flow: Flow) -> bool {
         match class {
+            _ if self.lacks_sequence(class) => false,
             TrafficClass::Control => {
                 self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
             }
@@ -65,7 +66,7 @@ impl VirtualLink {
             TrafficClass::Priority => self.peer_takes_priority,
             TrafficClass::Bulk => false,
         };
-        if is_one_queue {
+        if is_one_queue || self.lacks_sequence(class) {
             return !self.has_room(class, Flow::default());
         }
         // Streams that move or are striped have queues of their own. Who is told that the link is not full
@@ -137,6 +138,17 @@ impl VirtualLink {
         }
         let sequence = if is_counted { self.next_sequence } else { 0 };
         let frame = NewFrame { kind, class, flags, sequence, stamp: None, body, len };
+        self.queue(origin, flow, &frame)?;
+        if is_counted {
+            // Whether there is one for the next, who has that is to know before giving it.
+            self.has_sequence(class);
+        }
+        Ok(())
+    }
+
+    /// Appends a frame to what waits of its class.
+    fn queue(&mut self, origin: Origin, flow: Flow, frame: &NewFrame<'_>) -> Result<(), Refusal> {
+        let (class, len) = (frame.class, frame.len);
         match class {
             TrafficClass::Control => {
                 let max = self.config.control_bytes_max;
@@ -145,15 +157,15 @@ impl VirtualLink {
                     let lane = self.lane_of(class, flow);
                     self.refusal(class, lane, RefusedLimit::Class, queued, max)
                 })?;
-                self.control.push(&frame, batch_bytes, &mut self.pool);
+                self.control.push(frame, batch_bytes, &mut self.pool);
             }
-            TrafficClass::Priority => return self.push_priority(origin, flow, &frame),
+            TrafficClass::Priority => return self.push_priority(origin, flow, frame),
             TrafficClass::Bulk => {
-                let striped = self.push_striped(origin, flow, &frame);
-                return striped.unwrap_or_else(|| self.push_bulk(origin, flow, &frame));
+                let striped = self.push_striped(origin, flow, frame);
+                return striped.unwrap_or_else(|| self.push_bulk(origin, flow, frame));
             }
         }
-        self.next_sequence = self.next_sequence.saturating_add(u64::from(is_counted));
+        self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
         if let Some(lane) = self.carrier(class) {
             lane.wanted = true;
         }
@@ -349,66 +361,6 @@ impl VirtualLink {
             retry_after: Duration::MAX,
             ..self.refusal(class, lane, RefusedLimit::FrameSize, body, max)
         })
-    }
-
-    /// Link sequences in flight stay within the window in which the peer can tell duplicates, and are no
-    /// jump to it, whichever comes first. The last eighth of it is for control, and the one before for
-    /// control and priority: many small records that wait, or a few that wait for long, refuse none of what
-    /// keeps the mesh together.
-    pub(super) fn has_sequence(&mut self, class: TrafficClass) -> bool {
-        let eighth = self.config.sequence_window >> 3;
-        let kept = match class {
-            TrafficClass::Control => 0,
-            TrafficClass::Priority => eighth,
-            TrafficClass::Bulk => eighth.saturating_mul(2),
-        };
-        if self.is_within_window(self.lowest_sequence, kept) {
-            return true;
-        }
-        let is_empty = self.is_settled() && self.queued_bytes_total() == 0;
-        // Who asks again before anything has gone is answered at once: to find the lowest takes long.
-        let waits = self.is_lowest_exact || !self.is_within_window(self.next_sequence, kept);
-        if !is_empty && waits {
-            let lowest = || self.find_lowest_sequence();
-            debug_assert!(!self.is_within_window(lowest(), kept), "something has gone");
-            return false;
-        }
-        let lowest = self.find_lowest_sequence();
-        if is_empty && lowest == self.next_sequence {
-            // The others had left the link before they were sent, or were lost: the peer will not see
-            // them, and nothing that it might acknowledge makes the next one less far ahead.
-            self.next_sequence = self.peer_sequences.sent().saturating_add(1);
-            self.lowest_sequence = self.next_sequence;
-            self.moved_before = None;
-            self.flows.handle_renumbered();
-            return true;
-        }
-        (self.lowest_sequence, self.is_lowest_exact) = (lowest, true);
-        self.is_within_window(lowest, kept)
-    }
-
-    /// The next link sequence may be given out, if `lowest` is the lowest of a frame that is here and so many
-    /// of the window are kept for others.
-    pub(super) fn is_within_window(&self, lowest: u64, kept: u64) -> bool {
-        let span = self.next_sequence.saturating_sub(lowest).saturating_add(1);
-        let ahead = self.next_sequence.saturating_sub(self.peer_sequences.at_least());
-        span.max(ahead).saturating_add(kept) < self.config.sequence_window
-    }
-
-    /// Of nothing that was sent it is open whether the peer has it.
-    fn is_settled(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.unacked.is_settled())
-            && self.departed.iter().all(|departed| departed.unacked().is_settled())
-    }
-
-    pub(super) fn find_lowest_sequence(&self) -> u64 {
-        let lanes = self.lanes.iter().map(Lane::lowest);
-        let departed = self.departed.iter().map(|departed| departed.unacked().lowest());
-        let orphans = self.orphans.iter().map(|(_, batch)| batch.lowest());
-        let classes = [self.control.lowest(), self.priority.lowest()];
-        let unbound = [self.flows.lowest(), self.striping.lowest(), self.next_sequence];
-        let queues = classes.into_iter().chain(unbound);
-        lanes.chain(departed).chain(orphans).chain(queues).min().unwrap_or(self.next_sequence)
     }
 
     /// Bytes that wait in all.

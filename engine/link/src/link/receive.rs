@@ -298,7 +298,7 @@ impl VirtualLink {
             .map_err(LinkViolation::from)
             .and_then(|()| self.handle_ack_message(now, at, &ack));
         self.ack_in = ack;
-        self.is_lowest_exact = false;
+        self.note_gone();
         if std::mem::take(&mut self.channels_forgotten) {
             // Once for all of their connections that the peer speaks of.
             self.renew_channels(self.striping.epochs());

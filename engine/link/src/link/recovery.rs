@@ -30,7 +30,7 @@ impl VirtualLink {
     pub(super) fn handle_tick(&mut self, now: MonoTime, drained: bool) {
         let config = self.config;
         let flags = measuring_flags(self.rate.handle_tick(now, config.tick));
-        self.is_lowest_exact = false;
+        self.note_gone();
         let mut changed = false;
         let mut dead = Vec::new();
         for lane in &mut self.lanes {
@@ -166,6 +166,8 @@ impl VirtualLink {
                 None => self.orphans.push_back((from, batch)),
             }
         }
+        // Of those that had left the link nothing is here any more.
+        self.is_lowest_exact = false;
     }
 
     /// Batches that waited for a lane go to one.
@@ -336,7 +338,7 @@ impl VirtualLink {
         self.answers.clear();
         (self.ack_due, self.ack_flagged, self.ack_whole) = (None, false, false);
         self.alone_since = None;
-        (self.lowest_sequence, self.is_lowest_exact) = (self.next_sequence, true);
+        (self.lowest_sequence, self.is_lowest_exact) = (self.next_sequence, false);
         self.moved_before = None;
         self.next_tick = now;
         self.rate.reset();

@@ -77,6 +77,9 @@ fn records_leave_control_its_part_of_the_sequences() {
         let taken = push(&mut pair, class, WINDOW);
         let refused = pair.push(0, class, Origin::Own, 1, 0).unwrap_err();
         assert_eq!((refused.class, refused.limit), (class, RefusedLimit::SequenceWindow));
+        // Nor is more of it asked for.
+        let flow = Flow { tenant: 1, stream: 1 };
+        assert!(!pair.ends[0].has_room(class, flow) && pair.ends[0].is_full(class));
         taken
     });
     let [bulk, others @ ..] = taken;
@@ -86,6 +89,7 @@ fn records_leave_control_its_part_of_the_sequences() {
     }
     pair.settle(5);
     pair.run(Duration::from_millis(300));
+    assert!([Bulk, Priority, Control].iter().all(|&class| !pair.ends[0].is_full(class)));
     check_goes_on(&mut pair, BULK / 2);
 }
 
