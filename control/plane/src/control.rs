@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hawser_admission::{Accepted, LocalNode};
+use hawser_exchange::LaneSerial;
 use hawser_identity::{Credentials, NodeKey, random_u64};
 use hawser_routing::{Flooding, Lsdb, LsdbState, MeshTopology, RouteSnapshot, TokenBucket};
 use hawser_store::MeshRecord;
@@ -106,6 +107,8 @@ pub(crate) struct Control {
     attempts: JoinSet<()>,
 
     pub(crate) links: Links,
+    /// Of the last lane that came.
+    pub(crate) lane_serial: LaneSerial,
     pub(crate) dialler: Dialler,
     /// Lanes that are missing.
     pub(crate) wishes: Wishes,
@@ -231,6 +234,7 @@ impl Control {
             listening: None,
             attempts: JoinSet::new(),
             links: Links::new(node),
+            lane_serial: LaneSerial::default(),
             dialler: Dialler::new(node, plan),
             wishes: Wishes::default(),
             dial_backs_sent: 0,

@@ -214,9 +214,9 @@ impl Control {
             mesh.local.barred.bar(peer);
         }
         for cut in self.links.bar(peer) {
-            let (lane, epoch) = (cut.lane, cut.epoch);
+            let (lane, serial) = (cut.lane, cut.serial);
             let reason = CloseReason::Barred;
-            let close = ControlToShard::CloseLane { peer, lane, epoch, reason };
+            let close = ControlToShard::CloseLane { peer, lane, serial, reason };
             self.shards.send_to_link(peer, close);
         }
     }

@@ -172,8 +172,8 @@ impl Control {
         self.lsdb_changed |= self.flooding.handle_evicted(node);
         self.bar_evicted(node, told, record);
         for old in self.links.evict(node) {
-            let (lane, epoch, reason) = (old.lane, old.epoch, CloseReason::Evicted);
-            let close = ControlToShard::CloseLane { peer: node, lane, epoch, reason };
+            let (lane, serial, reason) = (old.lane, old.serial, CloseReason::Evicted);
+            let close = ControlToShard::CloseLane { peer: node, lane, serial, reason };
             self.shards.send_to_link(node, close);
         }
         Ok(())

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hawser_admission::{Accepted, AdmissionError, DialOptions, Handover, dial, refuse};
-use hawser_exchange::ControlToShard;
+use hawser_exchange::{ControlToShard, LaneSerial};
 use hawser_routing::TokenBucket;
-use hawser_wire::{CloseReason, LaneClose, LaneId, LinkEpoch, NodeId};
+use hawser_wire::{CloseReason, LaneClose, LaneId, NodeId};
 
 use crate::EventKind;
 use crate::control::{Continuation, Control, entropy};
@@ -112,6 +112,8 @@ impl Control {
     /// Why it is; the peer is told.
     fn take_lane(&mut self, handover: Box<Handover>) -> Result<(), String> {
         let peer = handover.peer;
+        let serial = self.lane_serial.next();
+        self.lane_serial = serial;
         let connection = Connection {
             peer,
             incarnation: handover.peer_incarnation,
@@ -120,6 +122,7 @@ impl Control {
             class: handover.class,
             epoch: handover.epoch,
             dialled: handover.dialled,
+            serial,
         };
         match self.links.offer(&connection) {
             Verdict::Serve { superseded, link_ended } => {
@@ -130,16 +133,16 @@ impl Control {
                     self.takes_several.remove(&peer);
                 }
                 for old in superseded {
-                    let (lane, epoch) = (old.lane, old.epoch);
+                    let (lane, serial) = (old.lane, old.serial);
                     let reason = CloseReason::Superseded;
-                    let close = ControlToShard::CloseLane { peer, lane, epoch, reason };
+                    let close = ControlToShard::CloseLane { peer, lane, serial, reason };
                     self.shards.send_to_link(peer, close);
                 }
                 if link_ended {
                     self.handle_link_down(peer, "the neighbour began a new life");
                 }
                 self.tell_lane_rule(peer);
-                let arrived = ControlToShard::LaneArrived(handover);
+                let arrived = ControlToShard::LaneArrived { serial, handover };
                 self.shards.send_to_link(peer, arrived);
                 Ok(())
             }
@@ -193,8 +196,8 @@ impl Control {
     }
 
     /// A shard says that a lane carries frames.
-    pub(crate) fn handle_lane_up(&mut self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) {
-        let change = self.links.handle_lane_up(peer, lane, epoch);
+    pub(crate) fn handle_lane_up(&mut self, peer: NodeId, lane: LaneId, serial: LaneSerial) {
+        let change = self.links.handle_lane_up(peer, lane, serial);
         if change == LinkChange::Stale {
             return;
         }
@@ -215,12 +218,12 @@ impl Control {
     /// A shard says that a lane is gone.
     pub(crate) fn handle_lane_down(
         &mut self,
-        (peer, lane, epoch): (NodeId, LaneId, LinkEpoch),
+        (peer, lane, serial): (NodeId, LaneId, LaneSerial),
         reason: &str,
         told: Option<CloseReason>,
         closed: Option<CloseReason>,
     ) {
-        let change = self.links.handle_lane_down(peer, lane, epoch);
+        let change = self.links.handle_lane_down(peer, lane, serial);
         if change == LinkChange::Stale {
             return;
         }
@@ -271,8 +274,8 @@ impl Control {
     /// Closes every lane, saying why.
     pub(crate) fn close_lanes(&mut self, reason: CloseReason) {
         for (peer, old) in self.links.take_all() {
-            let (lane, epoch) = (old.lane, old.epoch);
-            let close = ControlToShard::CloseLane { peer, lane, epoch, reason };
+            let (lane, serial) = (old.lane, old.serial);
+            let close = ControlToShard::CloseLane { peer, lane, serial, reason };
             self.shards.send_to_link(peer, close);
         }
     }

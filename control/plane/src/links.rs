@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hawser_exchange::LaneSerial;
 use hawser_wire::{Incarnation, LaneId, LifeNonce, LinkEpoch, LinkMode, NodeId, TrafficClass};
 
 use crate::config::LanePlan;
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
     pub epoch: LinkEpoch,
     /// This node dialled.
     pub dialled: bool,
+    /// Of its hand-over: what tells it from every other one.
+    pub serial: LaneSerial,
 }
 
 /// A registered connection that must be closed.
@@ -37,7 +40,7 @@ pub(crate) struct Superseded {
     /// The lane.
     pub lane: LaneId,
     /// The connection.
-    pub epoch: LinkEpoch,
+    pub serial: LaneSerial,
 }
 
 /// What becomes of a connection.
@@ -67,6 +70,7 @@ pub(crate) enum LinkChange {
 
 #[derive(Debug)]
 struct Lane {
+    serial: LaneSerial,
     epoch: LinkEpoch,
     dialled: bool,
     up: bool,
@@ -119,12 +123,13 @@ impl Links {
             link.collapsed = false;
             let old = std::mem::take(&mut link.lanes);
             superseded
-                .extend(old.into_iter().map(|(lane, old)| Superseded { lane, epoch: old.epoch }));
+                .extend(old.into_iter().map(|(lane, old)| Superseded { lane, serial: old.serial }));
         }
         if let Some(current) = link.lanes.get(&offered.lane) {
-            superseded.push(Superseded { lane: offered.lane, epoch: current.epoch });
+            superseded.push(Superseded { lane: offered.lane, serial: current.serial });
         }
-        let lane = Lane { epoch: offered.epoch, dialled: offered.dialled, up: false };
+        let Connection { serial, epoch, dialled, .. } = *offered;
+        let lane = Lane { serial, epoch, dialled, up: false };
         link.lanes.insert(offered.lane, lane);
         Verdict::Serve { superseded, link_ended }
     }
@@ -168,11 +173,11 @@ impl Links {
         &mut self,
         peer: NodeId,
         lane: LaneId,
-        epoch: LinkEpoch,
+        serial: LaneSerial,
     ) -> LinkChange {
         let Some(link) = self.links.get_mut(&peer) else { return LinkChange::Stale };
         match link.lanes.get_mut(&lane) {
-            Some(entry) if entry.epoch == epoch && !entry.up => entry.up = true,
+            Some(entry) if entry.serial == serial && !entry.up => entry.up = true,
             _ => return LinkChange::Stale,
         }
         if std::mem::replace(&mut link.up, true) { LinkChange::Lane } else { LinkChange::Link }
@@ -183,11 +188,11 @@ impl Links {
         &mut self,
         peer: NodeId,
         lane: LaneId,
-        epoch: LinkEpoch,
+        serial: LaneSerial,
     ) -> LinkChange {
         let Some(link) = self.links.get_mut(&peer) else { return LinkChange::Stale };
         match link.lanes.get(&lane) {
-            Some(entry) if entry.epoch == epoch => drop(link.lanes.remove(&lane)),
+            Some(entry) if entry.serial == serial => drop(link.lanes.remove(&lane)),
             _ => return LinkChange::Stale,
         }
         // A lane that is being replaced may come up yet; the shard will say.
@@ -269,7 +274,7 @@ impl Links {
 
     fn connections(&self, peer: NodeId) -> Vec<Superseded> {
         let lanes = self.links.get(&peer).into_iter().flat_map(|link| &link.lanes);
-        lanes.map(|(&lane, entry)| Superseded { lane, epoch: entry.epoch }).collect()
+        lanes.map(|(&lane, entry)| Superseded { lane, serial: entry.serial }).collect()
     }
 
     /// Ends [`Self::bar`]; answers whether it was so.
@@ -288,7 +293,7 @@ impl Links {
         for (&peer, link) in &mut self.links {
             link.up = false;
             for (lane, entry) in std::mem::take(&mut link.lanes) {
-                all.push((peer, Superseded { lane, epoch: entry.epoch }));
+                all.push((peer, Superseded { lane, serial: entry.serial }));
             }
         }
         all
@@ -311,6 +316,7 @@ mod tests {
             class: TrafficClass::Control,
             epoch: LinkEpoch(epoch),
             dialled,
+            serial: LaneSerial(epoch),
         }
     }
 
@@ -323,7 +329,7 @@ mod tests {
     }
 
     fn replaces(epoch: u64) -> Verdict {
-        serves(vec![Superseded { lane: LaneId(0), epoch: LinkEpoch(epoch) }])
+        serves(vec![Superseded { lane: LaneId(0), serial: LaneSerial(epoch) }])
     }
 
     #[test]
@@ -341,9 +347,9 @@ mod tests {
                     assert_eq!(links.offer(&by_large), serves(vec![]));
                     assert_eq!(links.offer(&by_small), replaces(20));
                 }
-                assert_eq!(links.handle_lane_up(peer, LaneId(0), LinkEpoch(10)), LinkChange::Link);
+                assert_eq!(links.handle_lane_up(peer, LaneId(0), LaneSerial(10)), LinkChange::Link);
                 assert_eq!(
-                    links.handle_lane_down(peer, LaneId(0), LinkEpoch(20)),
+                    links.handle_lane_down(peer, LaneId(0), LaneSerial(20)),
                     LinkChange::Stale
                 );
                 assert!(links.is_link_up(peer));
@@ -355,11 +361,11 @@ mod tests {
     fn who_is_barred_gets_no_lane_until_the_end_of_it() {
         let mut links = Links::new(SMALL);
         assert_eq!(links.offer(&connection(LARGE, 1, 10, true)), serves(vec![]));
-        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(10));
-        let up = Superseded { lane: LaneId(0), epoch: LinkEpoch(10) };
+        links.handle_lane_up(LARGE, LaneId(0), LaneSerial(10));
+        let up = Superseded { lane: LaneId(0), serial: LaneSerial(10) };
         assert_eq!(links.bar(LARGE), [up]);
         // It is up until the shard says that it is not.
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10)), LinkChange::Link);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LaneSerial(10)), LinkChange::Link);
         let cut = Verdict::Refuse(Refusal::Cut);
         assert_eq!(links.offer(&connection(LARGE, 1, 20, false)), cut);
         assert_eq!(links.offer(&connection(LARGE, 2, 20, false)), cut);
@@ -383,7 +389,7 @@ mod tests {
         };
         assert_eq!(links.offer(&bulk), serves(vec![]));
         assert_eq!(missed(&links), [], "it is not up");
-        links.handle_lane_up(LARGE, LaneId(2), LinkEpoch(10));
+        links.handle_lane_up(LARGE, LaneId(2), LaneSerial(10));
         assert_eq!(missed(&links), [LaneId(0), LaneId(1)]);
         // What it closes carries on while the only lane is away.
         links.handle_mode(LARGE, LinkMode::Collapsed);
@@ -418,12 +424,28 @@ mod tests {
         assert_eq!(
             links.offer(&bulk(2, 1)),
             serves(vec![
-                Superseded { lane: LaneId(0), epoch: LinkEpoch(50) },
-                Superseded { lane: LaneId(2), epoch: LinkEpoch(51) },
+                Superseded { lane: LaneId(0), serial: LaneSerial(50) },
+                Superseded { lane: LaneId(2), serial: LaneSerial(51) },
             ])
         );
         assert!(!links.is_served(LARGE, LaneId(0)));
         assert_eq!(links.offer(&connection(LARGE, 1, 99, false)), older(2));
+    }
+
+    #[test]
+    fn what_is_said_of_an_older_life_is_not_taken_for_the_next_that_counts_alike() {
+        for dialled in [false, true] {
+            let mut links = Links::new(SMALL);
+            assert_eq!(links.offer(&connection(LARGE, 5, 7, false)), serves(vec![]));
+            let (lane, old, serial) = (LaneId(0), LaneSerial(7), LaneSerial(8));
+            let new = Connection { serial, ..connection(LARGE, 6, 7, dialled) };
+            assert_eq!(links.offer(&new), replaces(7));
+            assert_eq!(links.handle_lane_up(LARGE, lane, old), LinkChange::Stale);
+            assert_eq!(links.handle_lane_up(LARGE, lane, serial), LinkChange::Link);
+            assert_eq!(links.handle_lane_down(LARGE, lane, old), LinkChange::Stale);
+            assert!(links.is_lane_up(LARGE, lane));
+            assert_eq!(links.evict(LARGE), [Superseded { lane, serial }]);
+        }
     }
 
     #[test]
@@ -434,7 +456,7 @@ mod tests {
             let mut links = Links::new(SMALL);
             let first = Connection { life: before, ..connection(LARGE, 1, 10, false) };
             assert_eq!(links.offer(&first), serves(vec![]));
-            links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(10));
+            links.handle_lane_up(LARGE, LaneId(0), LaneSerial(10));
             // Whatever it counts, and whichever lane it is for.
             for offered in [
                 other(9),
@@ -460,7 +482,7 @@ mod tests {
             assert_eq!(links.epoch(LARGE, LaneId(0)), Some(LinkEpoch(10)));
             assert!(links.is_link_up(LARGE));
             // Once the first has no lane any more the other may have the link, and then keeps it.
-            links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(10));
+            links.handle_lane_down(LARGE, LaneId(0), LaneSerial(10));
             assert_eq!(links.offer(&other(12)), serves(vec![]));
             assert_eq!(links.offer(&first), Verdict::Refuse(Refusal::OtherLife));
         }
@@ -488,12 +510,12 @@ mod tests {
         links.offer(&connection(LARGE, 1, 1, true));
         links.offer(&bulk);
         assert!(!links.is_link_up(LARGE));
-        assert_eq!(links.handle_lane_up(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Link);
-        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
-        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Stale);
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Link);
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LinkEpoch(2)), LinkChange::Stale);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(2), LaneSerial(2)), LinkChange::Link);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Stale);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LaneSerial(2)), LinkChange::Link);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(2), LaneSerial(2)), LinkChange::Stale);
         assert!(!links.is_link_up(LARGE));
     }
 
@@ -502,7 +524,7 @@ mod tests {
         let mut links = Links::new(SMALL);
         links.offer(&connection(LARGE, 1, 1, true));
         assert!(links.is_served(LARGE, LaneId(0)));
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Lane);
         assert!(!links.is_served(LARGE, LaneId(0)));
         assert_eq!(links.offer(&connection(LARGE, 1, 2, true)), serves(vec![]));
     }
@@ -511,20 +533,20 @@ mod tests {
     fn a_replaced_lane_keeps_the_link_up_a_new_life_does_not() {
         let mut links = Links::new(SMALL);
         links.offer(&connection(LARGE, 1, 1, false));
-        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1));
+        links.handle_lane_up(LARGE, LaneId(0), LaneSerial(1));
         assert_eq!(links.offer(&connection(LARGE, 1, 2, false)), replaces(1));
         assert!(links.is_link_up(LARGE));
-        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(2)), LinkChange::Lane);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LaneSerial(2)), LinkChange::Lane);
         assert_eq!(links.offer(&connection(LARGE, 1, 3, false)), replaces(2));
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(3)), LinkChange::Link);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LaneSerial(3)), LinkChange::Link);
 
         links.offer(&connection(LARGE, 1, 4, false));
-        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(4));
-        let superseded = vec![Superseded { lane: LaneId(0), epoch: LinkEpoch(4) }];
+        links.handle_lane_up(LARGE, LaneId(0), LaneSerial(4));
+        let superseded = vec![Superseded { lane: LaneId(0), serial: LaneSerial(4) }];
         let verdict = links.offer(&connection(LARGE, 2, 1, false));
         assert_eq!(verdict, Verdict::Serve { superseded, link_ended: true });
         assert!(!links.is_link_up(LARGE));
-        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Link);
+        assert_eq!(links.handle_lane_up(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Link);
     }
 
     #[test]
@@ -546,10 +568,10 @@ mod tests {
     fn taking_all_forgets_them() {
         let mut links = Links::new(SMALL);
         links.offer(&connection(LARGE, 1, 1, true));
-        links.handle_lane_up(LARGE, LaneId(0), LinkEpoch(1));
+        links.handle_lane_up(LARGE, LaneId(0), LaneSerial(1));
         let all = links.take_all();
-        assert_eq!(all, [(LARGE, Superseded { lane: LaneId(0), epoch: LinkEpoch(1) })]);
+        assert_eq!(all, [(LARGE, Superseded { lane: LaneId(0), serial: LaneSerial(1) })]);
         assert!(!links.is_link_up(LARGE));
-        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LinkEpoch(1)), LinkChange::Stale);
+        assert_eq!(links.handle_lane_down(LARGE, LaneId(0), LaneSerial(1)), LinkChange::Stale);
     }
 }

@@ -98,8 +98,9 @@ impl NeighbourTurns {
 
 #[cfg(test)]
 mod tests {
+    use hawser_exchange::LaneSerial;
     use hawser_exchange::ShardToControl::{LaneDown, LinkControl};
-    use hawser_wire::{LaneId, LinkEpoch};
+    use hawser_wire::LaneId;
 
     use super::*;
 
@@ -114,8 +115,8 @@ mod tests {
 
     fn say_down(turns: &mut NeighbourTurns, peer: NodeId) {
         let (reason, told, closed) = ("".into(), None, None);
-        let (lane, epoch) = (LaneId(0), LinkEpoch(1));
-        let message = LaneDown { peer, lane, epoch, reason, told, closed };
+        let (lane, serial) = (LaneId(0), LaneSerial(1));
+        let message = LaneDown { peer, lane, serial, reason, told, closed };
         turns.push(peer, (ShardId(0), message));
     }
 

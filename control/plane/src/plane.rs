@@ -380,9 +380,11 @@ impl Control {
 
     fn handle_shard(&mut self, shard: ShardId, message: ShardToControl) {
         match message {
-            ShardToControl::LaneUp { peer, lane, epoch } => self.handle_lane_up(peer, lane, epoch),
-            ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed } => {
-                self.handle_lane_down((peer, lane, epoch), &reason, told, closed);
+            ShardToControl::LaneUp { peer, lane, serial } => {
+                self.handle_lane_up(peer, lane, serial);
+            }
+            ShardToControl::LaneDown { peer, lane, serial, reason, told, closed } => {
+                self.handle_lane_down((peer, lane, serial), &reason, told, closed);
             }
             ShardToControl::WantLane { peer, lane, class } => {
                 self.handle_want_lane(peer, lane, class);

@@ -26,10 +26,10 @@ pub use doorbell::Doorbell;
 pub use lane_rule::{LanePolicyMode, LaneRule};
 pub use message::{
     ApiData, ApiToShard, ConsumerStart, ControlToShard, DestinationSpec, LaneHandover, LaneReport,
-    LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending, MessageWay,
-    PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport, ShardToApi, ShardToApiData,
-    ShardToControl, ShardToShard, SourceSpec, StreamRefusedReport, StreamReport, StreamSpec,
-    SubscribeEnd, SubscribeRequest,
+    LaneSerial, LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending,
+    MessageWay, PublishedBatch, Refusal, RoutedFrame, SessionId, ShardReport, ShardToApi,
+    ShardToApiData, ShardToControl, ShardToShard, SourceSpec, StreamRefusedReport, StreamReport,
+    StreamSpec, SubscribeEnd, SubscribeRequest,
 };
 pub use ports::{
     ApiPorts, ApiShardPort, ControlPorts, ControlShardPort, Exchange, ShardApiPort,

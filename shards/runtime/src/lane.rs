@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hawser_exchange::{LaneHandover, LaneReport};
+use hawser_exchange::{LaneHandover, LaneReport, LaneSerial};
 use hawser_session::LaneSession;
 use hawser_wire::{
     BatchWriter, CloseReason, FrameKind, LaneClose, LaneId, LinkEpoch, LinkSequence, MonoTime,
@@ -21,7 +21,9 @@ pub(crate) struct Lane {
     pub(crate) peer: NodeId,
     pub(crate) lane: LaneId,
     pub(crate) class: TrafficClass,
-    pub(crate) epoch: LinkEpoch,
+    /// What the control thread calls it.
+    pub(crate) serial: LaneSerial,
+    epoch: LinkEpoch,
     dialled: bool,
     remote: SocketAddr,
     pub(crate) session: LaneSession,
@@ -45,11 +47,12 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// The lane of a hand-over, whose socket went elsewhere.
-    pub(crate) fn new(handover: LaneHandover<LaneSession>) -> Self {
+    pub(crate) fn new(serial: LaneSerial, handover: LaneHandover<LaneSession>) -> Self {
         Self {
             peer: handover.peer,
             lane: handover.lane,
             class: handover.class,
+            serial,
             epoch: handover.epoch,
             dialled: handover.dialled,
             remote: handover.remote,

@@ -6,15 +6,14 @@ mod usability;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use hawser_exchange::{LaneHandover, LaneRule};
+use hawser_exchange::{LaneHandover, LaneRule, LaneSerial};
 use hawser_link::{
     Batch, Flow, FrameParts, Handled, LaneDecision, LaneOffer, LinkConfig, LinkEvent,
     LinkViolation, Origin, ReassembledFrame, Refusal, RefusedLimit, VirtualLink,
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
-    CloseReason, FrameFlags, FrameKind, FrameRef, LaneId, LinkEpoch, LinkMode, MonoTime, NodeId,
-    TrafficClass,
+    CloseReason, FrameFlags, FrameKind, FrameRef, LaneId, LinkMode, MonoTime, NodeId, TrafficClass,
 };
 
 use crate::config::ShardConfig;
@@ -48,12 +47,12 @@ pub(crate) enum LaneEvent {
     Up {
         peer: NodeId,
         lane: LaneId,
-        epoch: LinkEpoch,
+        serial: LaneSerial,
     },
     Down {
         peer: NodeId,
         lane: LaneId,
-        epoch: LinkEpoch,
+        serial: LaneSerial,
         reason: String,
         told: Option<CloseReason>,
         closed: Option<CloseReason>,
@@ -166,31 +165,32 @@ impl<I: ShardIo> Links<I> {
     pub(crate) fn add(
         &mut self,
         now: MonoTime,
+        serial: LaneSerial,
         mut handover: LaneHandover<LaneSession>,
     ) -> LaneKey {
         let key = LaneKey(self.next_key);
         self.next_key += 1;
-        let (peer, lane, epoch) = (handover.peer, handover.lane, handover.epoch);
+        let (peer, lane) = (handover.peer, handover.lane);
         // The socket goes to the driver; the lane keeps a closed stand-in out of its reach.
         let opened = handover.socket.try_clone().and_then(|socket| self.io.open(key, socket));
         if let Err(error) = opened {
             let reason = format!("socket lost at hand-over: {error}");
             let (told, closed) = (None, None);
-            self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told, closed });
+            self.events.push_back(LaneEvent::Down { peer, lane, serial, reason, told, closed });
             return key;
         }
         handover.peer_name.clear();
         let offer = LaneOffer {
             lane,
             class: handover.class,
-            epoch,
+            epoch: handover.epoch,
             dialled: handover.dialled,
             peer_incarnation: handover.peer_incarnation,
             peer_life: handover.peer_life,
             peer_stripes: handover.peer_stripes,
             peer_takes_priority: handover.peer_takes_priority,
         };
-        self.lanes.insert(key, Lane::new(handover));
+        self.lanes.insert(key, Lane::new(serial, handover));
         let (local, config, rule) = (self.local, self.config, self.lane_rule_of(peer));
         let link = self.links.entry(peer).or_insert_with(|| Link {
             machine: VirtualLink::new(config, local, peer),
@@ -211,7 +211,7 @@ impl<I: ShardIo> Links<I> {
         if self.collapsed && link.machine.is_mode_untouched() {
             link.machine.propose_mode(LinkMode::Collapsed);
         }
-        self.events.push_back(LaneEvent::Up { peer, lane, epoch });
+        self.events.push_back(LaneEvent::Up { peer, lane, serial });
         if let Err(violation) = taken {
             self.start_close(now, key, violation.close_reason(), &violation.to_string());
         }

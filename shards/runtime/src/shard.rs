@@ -242,8 +242,8 @@ impl<I: ShardIo> Shard<I> {
 
     fn handle_control(&mut self, now: MonoTime, message: ControlToShard<LaneSession>) {
         match message {
-            ControlToShard::LaneArrived(handover) => {
-                let key = self.forwarder.links.add(now, *handover);
+            ControlToShard::LaneArrived { serial, handover } => {
+                let key = self.forwarder.links.add(now, serial, *handover);
                 if self.stopping {
                     self.forwarder.links.start_close(now, key, CloseReason::Shutdown, "");
                 }
@@ -252,8 +252,8 @@ impl<I: ShardIo> Shard<I> {
                 self.report_lane_events();
                 self.handle_ciphertext(now, key);
             }
-            ControlToShard::CloseLane { peer, lane, epoch, reason } => {
-                if let Some(key) = self.forwarder.links.find(peer, lane, epoch) {
+            ControlToShard::CloseLane { peer, lane, serial, reason } => {
+                if let Some(key) = self.forwarder.links.find(peer, lane, serial) {
                     self.forwarder.links.start_close(now, key, reason, "");
                 }
             }
@@ -508,10 +508,12 @@ impl<I: ShardIo> Shard<I> {
     fn report_lane_events(&mut self) {
         while let Some(event) = self.forwarder.links.poll_event() {
             let message = match event {
-                LaneEvent::Up { peer, lane, epoch } => ShardToControl::LaneUp { peer, lane, epoch },
-                LaneEvent::Down { peer, lane, epoch, reason, told, closed } => {
+                LaneEvent::Up { peer, lane, serial } => {
+                    ShardToControl::LaneUp { peer, lane, serial }
+                }
+                LaneEvent::Down { peer, lane, serial, reason, told, closed } => {
                     let reason = reason.into_boxed_str();
-                    ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed }
+                    ShardToControl::LaneDown { peer, lane, serial, reason, told, closed }
                 }
             };
             self.outward.control.push(message);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hawser_exchange::LaneSerial;
 use hawser_wire::Incarnation;
 
 use super::*;
@@ -34,6 +35,10 @@ fn at(millis: u64) -> MonoTime {
 
 /// A connection by its lane and its epoch, which no other has.
 type Id = (LaneId, LinkEpoch);
+
+const fn serial_of(epoch: LinkEpoch) -> LaneSerial {
+    LaneSerial(epoch.0)
+}
 
 #[derive(Debug)]
 enum Event {
@@ -132,12 +137,13 @@ impl World {
         let (lane, epoch) = id;
         let peer = NODES[1 - node];
         let (incarnation, class) = (Incarnation(1), LanePlan::class_on_wire(lane));
-        let offered = Connection { peer, incarnation, life: None, lane, class, epoch, dialled };
+        let (life, serial) = (None, serial_of(epoch));
+        let offered = Connection { peer, incarnation, life, lane, class, epoch, dialled, serial };
         match self.nodes[node].links.offer(&offered) {
             Verdict::Serve { superseded, link_ended } => {
                 assert!(!link_ended);
                 for old in superseded {
-                    self.close(node, (old.lane, old.epoch));
+                    self.close(node, (old.lane, LinkEpoch(old.serial.0)));
                 }
                 let gone = !self.open.contains(&id);
                 self.after_a_while(node, if gone { Event::Down(id) } else { Event::Up(id) });
@@ -172,14 +178,14 @@ impl World {
             }
             Event::Up((lane, epoch)) => {
                 let Node { dialler, links } = &mut self.nodes[node];
-                if links.handle_lane_up(peer, lane, epoch) != LinkChange::Stale {
+                if links.handle_lane_up(peer, lane, serial_of(epoch)) != LinkChange::Stale {
                     dialler.handle_lane_up(now, peer, lane);
                 }
             }
             Event::Down((lane, epoch)) => {
                 let entropy = self.random.draw();
                 let Node { dialler, links } = &mut self.nodes[node];
-                if links.handle_lane_down(peer, lane, epoch) != LinkChange::Stale {
+                if links.handle_lane_down(peer, lane, serial_of(epoch)) != LinkChange::Stale {
                     dialler.handle_lane_down(now, peer, lane, LaneEnd::Lost, entropy);
                 }
                 if let Some(class) = LanePlan::default().class_of(lane) {

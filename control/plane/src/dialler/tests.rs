@@ -1,3 +1,4 @@
+use hawser_exchange::LaneSerial;
 use hawser_wire::{Incarnation, LinkMode};
 
 use super::*;
@@ -16,9 +17,15 @@ fn at(millis: u64) -> MonoTime {
     MonoTime::ZERO.saturating_add(Duration::from_millis(millis))
 }
 
+/// Of the hand-over of a connection: no two of a test have one epoch.
+const fn serial_of(epoch: LinkEpoch) -> LaneSerial {
+    LaneSerial(epoch.0)
+}
+
 fn connection(lane: LaneId, epoch: LinkEpoch, dialled: bool) -> Connection {
     let (incarnation, class) = (Incarnation(1), LanePlan::class_on_wire(lane));
-    Connection { peer: PEER, incarnation, life: None, lane, class, epoch, dialled }
+    let serial = serial_of(epoch);
+    Connection { peer: PEER, incarnation, life: None, lane, class, epoch, dialled, serial }
 }
 
 /// Serves what `request` asked for and reports it up.
@@ -26,7 +33,7 @@ fn serve(dialler: &mut Dialler, links: &mut Links, now: MonoTime, request: &Dial
     let verdict = links.offer(&connection(request.lane, request.epoch, true));
     assert!(matches!(verdict, Verdict::Serve { .. }));
     dialler.handle_dialled(now, &request.address, request.lane, PEER);
-    links.handle_lane_up(PEER, request.lane, request.epoch);
+    links.handle_lane_up(PEER, request.lane, serial_of(request.epoch));
     dialler.handle_lane_up(now, PEER, request.lane);
 }
 
@@ -82,7 +89,7 @@ fn failures_back_off_and_a_stable_lane_is_redialled_at_once() {
     let request = dialler.poll_dial(now, &links).expect("due");
     serve(&mut dialler, &mut links, now, &request);
     now = now.saturating_add(STABLE_AFTER);
-    links.handle_lane_down(PEER, CONTROL, request.epoch);
+    links.handle_lane_down(PEER, CONTROL, serial_of(request.epoch));
     dialler.handle_lane_down(now, PEER, CONTROL, LaneEnd::Lost, u64::MAX);
     assert_eq!(dialler.poll_timeout(&links), Some(now));
     assert_eq!(dialler.poll_dial(now, &links).expect("due").lane, CONTROL);
@@ -93,7 +100,7 @@ fn a_lane_that_dies_young_waits() {
     let (mut dialler, mut links) = fixture();
     let request = dialler.poll_dial(at(0), &links).expect("due");
     serve(&mut dialler, &mut links, at(0), &request);
-    links.handle_lane_down(PEER, CONTROL, request.epoch);
+    links.handle_lane_down(PEER, CONTROL, serial_of(request.epoch));
     dialler.handle_lane_down(at(10), PEER, CONTROL, LaneEnd::Lost, u64::MAX);
     assert_eq!(dialler.poll_dial(at(10), &links), None);
     assert!(dialler.poll_timeout(&links) > Some(at(10)));
@@ -111,7 +118,7 @@ fn redialled_after(lived: Duration, end: LaneEnd, change: LinkChange) -> Duratio
     let request = dialler.poll_dial(now, &links).expect("due");
     serve(&mut dialler, &mut links, now, &request);
     now = now.saturating_add(lived);
-    links.handle_lane_down(PEER, CONTROL, request.epoch);
+    links.handle_lane_down(PEER, CONTROL, serial_of(request.epoch));
     dialler.handle_lane_down(now, PEER, CONTROL, end, u64::MAX);
     if change == LinkChange::Link {
         dialler.handle_link_down(now, PEER, u64::MAX);
@@ -127,7 +134,7 @@ fn one_that_is_lost_over_and_over_waits_longer_in_the_end() {
         let request = dialler.poll_dial(now, &links).expect("due");
         serve(&mut dialler, &mut links, now, &request);
         now = now.saturating_add(lived);
-        links.handle_lane_down(PEER, CONTROL, request.epoch);
+        links.handle_lane_down(PEER, CONTROL, serial_of(request.epoch));
         dialler.handle_lane_down(now, PEER, CONTROL, LaneEnd::Lost, u64::MAX);
         dialler.handle_link_down(now, PEER, u64::MAX);
         let due = dialler.poll_timeout(&links).expect("tried again");
@@ -189,7 +196,7 @@ fn a_lane_that_the_peer_dialled_is_not_dialled() {
     let (mut dialler, mut links) = fixture();
     let request = dialler.poll_dial(at(0), &links).expect("due");
     links.offer(&connection(CONTROL, LinkEpoch(1), false));
-    links.handle_lane_up(PEER, CONTROL, LinkEpoch(1));
+    links.handle_lane_up(PEER, CONTROL, LaneSerial(1));
     // The attempt crossed it and was refused, but showed who lives at the address.
     dialler.handle_dialled(at(5), &request.address, CONTROL, PEER);
     let next = dialler.poll_dial(at(5), &links).expect("the other lane");
@@ -221,7 +228,7 @@ fn wanted(lane: LaneId, until: MonoTime) -> WantedLane {
 
 /// The lane's connection ends.
 fn lose(dialler: &mut Dialler, links: &mut Links, now: MonoTime, request: &DialRequest) {
-    links.handle_lane_down(PEER, request.lane, request.epoch);
+    links.handle_lane_down(PEER, request.lane, serial_of(request.epoch));
     dialler.handle_lane_down(now, PEER, request.lane, LaneEnd::Lost, u64::MAX);
 }
 
@@ -348,7 +355,7 @@ fn others_are_dialled_while_the_first_lane_cannot_be() {
     let (mut dialler, mut links) = link();
     for lane in [CONTROL, PRIORITY] {
         let epoch = links.epoch(PEER, lane).expect("served");
-        links.handle_lane_down(PEER, lane, epoch);
+        links.handle_lane_down(PEER, lane, serial_of(epoch));
         dialler.handle_lane_down(at(5_000), PEER, lane, LaneEnd::Lost, u64::MAX);
     }
     let first = dialler.poll_dial(at(5_000), &links).expect("due");

@@ -25,7 +25,7 @@ const REQUEST: u8 = 5;
 const SEVERAL: u8 = 9;
 
 /// A neighbour of any release: a lane of control, and what comes over it.
-struct Neighbour {
+pub(crate) struct Neighbour {
     socket: TcpStream,
     session: LaneSession,
 }
@@ -33,6 +33,17 @@ struct Neighbour {
 impl Neighbour {
     /// The member dials the node, for the `epoch`th time, and says that it has these capabilities.
     async fn dial(node: &Node, member: &Member, epoch: u64, capabilities: u64) -> Self {
+        Self::dial_in(node, member, Incarnation(1), epoch, capabilities).await
+    }
+
+    /// Likewise, in a life of its own.
+    pub(crate) async fn dial_in(
+        node: &Node,
+        member: &Member,
+        incarnation: Incarnation,
+        epoch: u64,
+        capabilities: u64,
+    ) -> Self {
         let status = node.handle.status().await.expect("status");
         let credentials = Credentials::new(&member.key, &member.certificate, &member.authority);
         let config = credentials.expect("credentials").lane_client_config();
@@ -53,7 +64,7 @@ impl Neighbour {
             capabilities,
             mesh: status.mesh.expect("in a mesh").mesh,
             node: member.key.node_id(),
-            incarnation: Incarnation(1),
+            incarnation,
             link_epoch: LinkEpoch(epoch),
             lane: LaneId(0),
             class: TrafficClass::Control,
@@ -121,10 +132,18 @@ impl Neighbour {
         }
     }
 
+    /// Reads until the node ends the connection.
+    pub(crate) async fn until_closed(&mut self) {
+        while self.read_some().await > 0 {}
+    }
+
     async fn read(&mut self) {
+        assert_ne!(self.read_some().await, 0, "the node closes");
+    }
+
+    async fn read_some(&mut self) -> usize {
         let reading = self.socket.read_buf(self.session.read_buffer());
-        let count = timeout(PATIENCE, reading).await.expect("in time").expect("bytes");
-        assert_ne!(count, 0, "the node closes");
+        timeout(PATIENCE, reading).await.expect("in time").expect("bytes")
     }
 
     async fn flush(&mut self) {

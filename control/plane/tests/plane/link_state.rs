@@ -149,17 +149,8 @@ async fn only_members_are_believed_and_refusals_are_told_once() {
     assert_eq!(rejects[..], counts, "{rejects:?}");
 
     // Whoever says it, and whatever for.
-    let reason = "closed by the peer: \x1b]0;x\x07".into();
-    let lane = a.handle.lanes().await.expect("lanes").remove(0);
-    let down = ShardToControl::LaneDown {
-        peer: from,
-        lane: lane.lane,
-        epoch: lane.epoch,
-        reason,
-        told: None,
-        closed: None,
-    };
-    a.say(stream, down);
+    let lane = a.handle.lanes().await.expect("lanes").remove(0).lane;
+    a.lose_lane((from, lane), "closed by the peer: \x1b]0;x\x07", None);
     let told = event(&mut events, EventKind::LaneDown).await;
     assert!(told.detail.ends_with("closed by the peer: \\u{1b}]0;x\\u{7}"), "{told:?}");
     for node in [a, b, c] {
@@ -217,9 +208,7 @@ async fn what_was_on_its_way_when_the_link_went_down_is_no_fault() {
     let [advertisement, _] = Member::admit(&b, "d").await.flooded("d", "");
     let mut events = a.handle.events();
     for lane in a.handle.lanes().await.expect("lanes") {
-        let (reason, told, closed) = ("closed by the peer".into(), None, None);
-        let (peer, lane, epoch) = (from, lane.lane, lane.epoch);
-        a.say_of_link(from, ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed });
+        a.lose_lane((from, lane.lane), "closed by the peer", None);
     }
     a.say_of_link(from, ShardToControl::LinkControl { from, body: advertisement.into() });
     event(&mut events, EventKind::LinkDown).await;

@@ -14,7 +14,7 @@ use hawser_plane::{
 use hawser_routing::Weights;
 use hawser_session::LaneSession;
 use hawser_store::{Store, StoreThread};
-use hawser_wire::{NodeId, ShardId, StreamId};
+use hawser_wire::{CloseReason, LaneId, NodeId, ShardId, StreamId};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -207,12 +207,24 @@ impl Node {
 
     /// Makes the shard that hosts `stream` say something.
     pub(crate) fn say(&self, stream: StreamId, message: ShardToControl) {
-        self.say.send((ShardId::of_stream(stream, SHARDS), message)).expect("running");
+        let shard = ShardId::of_stream(stream, SHARDS);
+        self.say.send(Say::Message(shard, message)).expect("running");
     }
 
-    /// Makes the shard that owns the link to `peer` say something. A lane that it says is gone is.
+    /// Makes the shard that owns the link to `peer` say something.
     pub(crate) fn say_of_link(&self, peer: NodeId, message: ShardToControl) {
-        self.say.send((ShardId::of_peer(peer, SHARDS), message)).expect("running");
+        let shard = ShardId::of_peer(peer, SHARDS);
+        self.say.send(Say::Message(shard, message)).expect("running");
+    }
+
+    /// Makes it lose a lane, closed by the peer if it `told` so, and say it.
+    pub(crate) fn lose_lane(
+        &self,
+        (peer, lane): (NodeId, LaneId),
+        reason: &'static str,
+        told: Option<CloseReason>,
+    ) {
+        self.say.send(Say::LaneDown { peer, lane, reason, told }).expect("running");
     }
 
     /// Lets `other` join the mesh of this node.

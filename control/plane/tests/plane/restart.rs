@@ -1,6 +1,9 @@
 use hawser_plane::EventKind;
+use hawser_wire::{Incarnation, capability};
 
-use crate::node::{chain, event, try_start};
+use crate::capabilities::Neighbour;
+use crate::link_state::Member;
+use crate::node::{Setup, chain, event, start, try_start};
 
 #[tokio::test]
 async fn a_relay_that_was_killed_comes_back() {
@@ -51,4 +54,21 @@ async fn everybody_restarts_and_the_mesh_is_there_again() {
     for node in nodes {
         node.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_neighbour_whose_lives_count_connections_alike_is_known_in_the_newer() {
+    let node = start(Setup::listens("a")).await;
+    node.handle.seed_mesh("test", "").await.expect("seeds");
+    let member = Member::admit(&node, "m").await;
+    let mut events = node.handle.events();
+    let capabilities = capability::STRICT_SOURCE_ROUTES | capability::LANE_ACKS;
+    let dial = |incarnation| Neighbour::dial_in(&node, &member, incarnation, 7, capabilities);
+    let _older = dial(Incarnation(5)).await;
+    event(&mut events, EventKind::LinkUp).await;
+    let mut newer = dial(Incarnation(6)).await;
+    event(&mut events, EventKind::LinkUp).await;
+    node.handle.evict("m".to_owned(), String::new()).await.expect("evicted");
+    newer.until_closed().await;
+    node.stop().await;
 }

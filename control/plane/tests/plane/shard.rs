@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hawser_exchange::{
-    ControlToShard, LaneHandover, LaneReport, LaneRule, LinkReport, ShardPorts, ShardReport,
-    ShardToControl, StreamSpec,
+    ControlToShard, LaneHandover, LaneReport, LaneRule, LaneSerial, LinkReport, ShardPorts,
+    ShardReport, ShardToControl, StreamSpec,
 };
 use hawser_session::LaneSession;
 use hawser_wire::{
-    BatchWriter, FrameIter, FrameKind, LaneId, LinkEpoch, LinkMode, LinkSequence, NodeId, ShardId,
-    StreamId, StreamOffset, TrafficClass,
+    BatchWriter, CloseReason, FrameIter, FrameKind, LaneId, LinkEpoch, LinkMode, LinkSequence,
+    NodeId, ShardId, StreamId, StreamOffset, TrafficClass,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -38,9 +38,19 @@ pub(crate) enum Told {
 }
 
 /// What a test makes a shard say.
-pub(crate) type Say = (ShardId, ShardToControl);
+pub(crate) enum Say {
+    Message(ShardId, ShardToControl),
+    /// The lane is gone, and why; `told` as in the message.
+    LaneDown {
+        peer: NodeId,
+        lane: LaneId,
+        reason: &'static str,
+        told: Option<CloseReason>,
+    },
+}
 
 struct Lane {
+    serial: LaneSerial,
     epoch: LinkEpoch,
     class: TrafficClass,
     dialled: bool,
@@ -53,7 +63,7 @@ type Key = (NodeId, LaneId);
 
 enum FromLane {
     Frame(NodeId, FrameKind, Vec<u8>),
-    Down(Key, LinkEpoch, String),
+    Down(Key, LaneSerial, String),
 }
 
 /// What goes wrong at a node's shards.
@@ -110,13 +120,20 @@ impl Shards {
                     ready
                 }) => this.drain(),
                 Some(event) = from_lanes.recv() => this.handle_lane(event),
-                Some((shard, message)) = say.recv() => {
-                    if let ShardToControl::LaneDown { peer, lane, .. } = message {
-                        // Its socket closes: the other end sees it by itself.
-                        this.lanes.remove(&(peer, lane));
-                    }
-                    this.answer(shard, message);
-                }
+                Some(said) = say.recv() => this.say(said),
+            }
+        }
+    }
+
+    fn say(&mut self, said: Say) {
+        match said {
+            Say::Message(shard, message) => self.answer(shard, message),
+            Say::LaneDown { peer, lane, reason, told } => {
+                // Its socket closes: the other end sees it by itself.
+                let serial = self.lanes.remove(&(peer, lane)).expect("a lane").serial;
+                let (reason, closed) = (reason.into(), None);
+                let message = ShardToControl::LaneDown { peer, lane, serial, reason, told, closed };
+                self.answer(self.shard_of(peer), message);
             }
         }
     }
@@ -142,9 +159,11 @@ impl Shards {
 
     fn handle_control(&mut self, shard: ShardId, message: ControlToShard<LaneSession>) {
         match message {
-            ControlToShard::LaneArrived(handover) => self.arrive(shard, *handover),
-            ControlToShard::CloseLane { peer, lane, epoch, reason } => {
-                if self.lanes.get(&(peer, lane)).is_some_and(|lane| lane.epoch == epoch) {
+            ControlToShard::LaneArrived { serial, handover } => {
+                self.arrive(shard, serial, *handover);
+            }
+            ControlToShard::CloseLane { peer, lane, serial, reason } => {
+                if self.lanes.get(&(peer, lane)).is_some_and(|lane| lane.serial == serial) {
                     // Ends behind what was sent before.
                     let key = (peer, lane);
                     let closed = self.lanes.remove(&key).map(|lane| lane.batches);
@@ -152,7 +171,7 @@ impl Shards {
                     if lane != LaneId(0) && self.faults.lingers.load(Ordering::Relaxed) {
                         return;
                     }
-                    self.say_down(key, epoch, format!("closed here: {}", reason.text()));
+                    self.say_down(key, serial, format!("closed here: {}", reason.text()));
                 }
             }
             ControlToShard::LinkControl { peer, body } => {
@@ -192,40 +211,40 @@ impl Shards {
         }
     }
 
-    fn arrive(&mut self, shard: ShardId, handover: LaneHandover<LaneSession>) {
+    fn arrive(&mut self, shard: ShardId, serial: LaneSerial, handover: LaneHandover<LaneSession>) {
         assert_eq!(shard, self.shard_of(handover.peer), "given to the wrong shard");
         let key = (handover.peer, handover.lane);
         if let Some(old) = self.lanes.get(&key) {
-            let epoch = old.epoch;
-            self.down(key, epoch, "replaced".to_owned());
+            let serial = old.serial;
+            self.down(key, serial, "replaced".to_owned());
         }
         let (batches, outward) = mpsc::unbounded_channel();
         let epoch = handover.epoch;
         let (class, dialled, remote) = (handover.class, handover.dialled, handover.remote);
-        let task = self.tasks.spawn(carry(handover, outward, self.inward.clone()));
-        self.lanes.insert(key, Lane { epoch, class, dialled, remote, batches, task });
+        let task = self.tasks.spawn(carry(serial, handover, outward, self.inward.clone()));
+        self.lanes.insert(key, Lane { serial, epoch, class, dialled, remote, batches, task });
         let (peer, lane) = key;
-        self.answer(shard, ShardToControl::LaneUp { peer, lane, epoch });
+        self.answer(shard, ShardToControl::LaneUp { peer, lane, serial });
     }
 
-    fn down(&mut self, key: Key, epoch: LinkEpoch, reason: String) {
+    fn down(&mut self, key: Key, serial: LaneSerial, reason: String) {
         if let Some(lane) = self.lanes.remove(&key) {
             lane.task.abort();
-            self.say_down(key, epoch, reason);
+            self.say_down(key, serial, reason);
         }
     }
 
-    fn say_down(&mut self, (peer, lane): Key, epoch: LinkEpoch, reason: String) {
+    fn say_down(&mut self, (peer, lane): Key, serial: LaneSerial, reason: String) {
         let (reason, told, closed) = (reason.into(), None, None);
-        let message = ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed };
+        let message = ShardToControl::LaneDown { peer, lane, serial, reason, told, closed };
         self.answer(self.shard_of(peer), message);
     }
 
     fn handle_lane(&mut self, event: FromLane) {
         match event {
-            FromLane::Down(key, epoch, reason) => {
-                if self.lanes.get(&key).is_some_and(|lane| lane.epoch == epoch) {
-                    self.down(key, epoch, reason);
+            FromLane::Down(key, serial, reason) => {
+                if self.lanes.get(&key).is_some_and(|lane| lane.serial == serial) {
+                    self.down(key, serial, reason);
                 }
             }
             FromLane::Frame(from, FrameKind::LinkControl, body) => {
@@ -316,11 +335,12 @@ impl Shards {
 
 /// Moves one lane's bytes until it ends.
 async fn carry(
+    serial: LaneSerial,
     handover: LaneHandover<LaneSession>,
     mut outward: mpsc::UnboundedReceiver<Vec<u8>>,
     inward: mpsc::UnboundedSender<FromLane>,
 ) {
-    let LaneHandover { peer, lane, epoch, socket, mut session, .. } = handover;
+    let LaneHandover { peer, lane, socket, mut session, .. } = handover;
     let reason = async {
         let mut socket = TcpStream::from_std(socket).map_err(|error| error.to_string())?;
         let mut buffer = vec![0; 16 << 10];
@@ -354,5 +374,5 @@ async fn carry(
         }
     };
     let reason = reason.await.err().unwrap_or_default();
-    let _stopping = inward.send(FromLane::Down((peer, lane), epoch, reason));
+    let _stopping = inward.send(FromLane::Down((peer, lane), serial, reason));
 }

@@ -1,6 +1,5 @@
 //! A node is refused as another process runs with its key.
 
-use hawser_exchange::ShardToControl;
 use hawser_plane::EventKind;
 use hawser_wire::{CloseReason, LaneId, TrafficClass};
 use tokio::time::timeout;
@@ -21,15 +20,8 @@ async fn a_twin_is_told_what_is_wrong_and_not_for_each_lane_that_it_is_refused()
     let lanes = until_lanes(&a, b.id(), &LANES).await;
     let mut events = a.handle.events();
     for lane in &lanes {
-        let down = ShardToControl::LaneDown {
-            peer: b.id(),
-            lane: lane.lane,
-            epoch: lane.epoch,
-            reason: "another process".into(),
-            told: Some(CloseReason::DuplicateNode),
-            closed: None,
-        };
-        a.say_of_link(b.id(), down);
+        let told = Some(CloseReason::DuplicateNode);
+        a.lose_lane((b.id(), lane.lane), "another process", told);
     }
     let (mut down, mut told) = (0, 0);
     let waiting = async {

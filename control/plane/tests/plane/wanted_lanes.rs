@@ -82,10 +82,8 @@ pub(crate) async fn pair() -> (Node, Node) {
 }
 
 async fn lose(node: &Node, lane: &LaneView) {
-    let (peer, lane, epoch) = (lane.peer.node, lane.lane, lane.epoch);
     let mut events = node.handle.events();
-    let (reason, told, closed) = ("closed".into(), None, None);
-    node.say_of_link(peer, ShardToControl::LaneDown { peer, lane, epoch, reason, told, closed });
+    node.lose_lane((lane.peer.node, lane.lane), "closed", None);
     crate::node::event(&mut events, hawser_plane::EventKind::LaneDown).await;
 }
 

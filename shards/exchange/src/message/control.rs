@@ -9,6 +9,21 @@ use hawser_wire::{
 use super::{LinkEventReport, MessageReport, ShardReport, StreamRefusedReport};
 use crate::LaneRule;
 
+/// A hand-over of a lane, as the control thread counts them.
+///
+/// **Invariant:** no two of one process have the same. The epoch is the dialler's count, which begins anew
+/// in each of its lives, and says nothing of whether this node dialled.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LaneSerial(pub u64);
+
+impl LaneSerial {
+    /// Of the next hand-over.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// A lane whose handshake is done, on its way to the shard that owns the link.
 #[derive(Debug)]
 pub struct LaneHandover<C> {
@@ -93,15 +108,20 @@ pub struct DestinationSpec {
 #[derive(Debug)]
 pub enum ControlToShard<C> {
     /// The shard owns this lane from now on.
-    LaneArrived(Box<LaneHandover<C>>),
-    /// Close the connection, if it is still the one with this epoch.
+    LaneArrived {
+        /// What the shard calls the connection from now on.
+        serial: LaneSerial,
+        /// The lane.
+        handover: Box<LaneHandover<C>>,
+    },
+    /// Close the connection, if it is still there.
     CloseLane {
         /// The neighbour.
         peer: NodeId,
         /// The lane.
         lane: LaneId,
         /// The connection.
-        epoch: LinkEpoch,
+        serial: LaneSerial,
         /// Said to the peer.
         reason: CloseReason,
     },
@@ -182,7 +202,7 @@ pub enum ShardToControl {
         /// The lane.
         lane: LaneId,
         /// The connection.
-        epoch: LinkEpoch,
+        serial: LaneSerial,
     },
     /// The lane is gone.
     LaneDown {
@@ -191,7 +211,7 @@ pub enum ShardToControl {
         /// The lane.
         lane: LaneId,
         /// The connection.
-        epoch: LinkEpoch,
+        serial: LaneSerial,
         /// For people.
         reason: Box<str>,
         /// Why the peer has closed it, if it said so.

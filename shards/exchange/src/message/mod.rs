@@ -13,7 +13,8 @@ pub use api::{
     ShardToApiData, SubscribeEnd, SubscribeRequest,
 };
 pub use control::{
-    ControlToShard, DestinationSpec, LaneHandover, ShardToControl, SourceSpec, StreamSpec,
+    ControlToShard, DestinationSpec, LaneHandover, LaneSerial, ShardToControl, SourceSpec,
+    StreamSpec,
 };
 pub use report::{
     LaneReport, LinkEventReport, LinkReport, MessageDestination, MessageReport, MessageSending,

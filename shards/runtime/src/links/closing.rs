@@ -1,6 +1,7 @@
 //! Lanes that end: with a good-bye, or at once.
 
-use hawser_wire::{CloseReason, LaneId, LinkEpoch, MonoTime, NodeId};
+use hawser_exchange::LaneSerial;
+use hawser_wire::{CloseReason, LaneId, MonoTime, NodeId};
 
 use super::{LaneEvent, Links, fill, note_wanted};
 use crate::io::{LaneKey, ShardIo};
@@ -38,11 +39,11 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
-    /// The lane of `peer` with this id and epoch.
-    pub(crate) fn find(&self, peer: NodeId, lane: LaneId, epoch: LinkEpoch) -> Option<LaneKey> {
+    /// The connection of `peer` that was handed over for the lane under this serial.
+    pub(crate) fn find(&self, peer: NodeId, lane: LaneId, serial: LaneSerial) -> Option<LaneKey> {
         self.lanes
             .iter()
-            .find(|(_, l)| l.peer == peer && l.lane == lane && l.epoch == epoch)
+            .find(|(_, l)| l.peer == peer && l.lane == lane && l.serial == serial)
             .map(|(&key, _)| key)
     }
 
@@ -70,7 +71,7 @@ impl<I: ShardIo> Links<I> {
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
         }
         self.touch(lane.peer);
-        let Lane { peer, lane, epoch, told, closed, .. } = lane;
-        self.events.push_back(LaneEvent::Down { peer, lane, epoch, reason, told, closed });
+        let Lane { peer, lane, serial, told, closed, .. } = lane;
+        self.events.push_back(LaneEvent::Down { peer, lane, serial, reason, told, closed });
     }
 }

@@ -10,7 +10,7 @@ use hawser_wire::{
 };
 
 use crate::application::Application;
-use crate::node::{Node, node_id, stream_id};
+use crate::node::{Node, node_id, serial_of, stream_id};
 use crate::peer::{COLLAPSED, Frame, LaneSpec, Peer};
 
 const MIB: usize = 1 << 20;
@@ -274,7 +274,8 @@ fn what_is_published_while_the_link_is_down_waits_for_its_lane() {
     peer.send_batch(&welcome);
     peer.round_trip();
     let (lane, epoch, reason) = (LaneId(0), LinkEpoch(1), CloseReason::Shutdown);
-    node.tell_link(id, ControlToShard::CloseLane { peer: id, lane, epoch, reason });
+    let serial = serial_of(epoch);
+    node.tell_link(id, ControlToShard::CloseLane { peer: id, lane, serial, reason });
     node.hear_down(id, lane, epoch);
     publish(&mut node, &mut application, stream, 5000, 20_000);
 

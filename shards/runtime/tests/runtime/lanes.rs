@@ -1,18 +1,19 @@
 use std::time::{Duration, Instant};
 
-use hawser_exchange::{ControlToShard, LanePolicyMode, LaneRule, ShardToControl};
+use hawser_exchange::{ControlToShard, LanePolicyMode, LaneRule, LaneSerial, ShardToControl};
 use hawser_link::LinkConfig;
 use hawser_runtime::IoDriver;
 use hawser_session::Role;
 use hawser_wire::{
-    CloseReason, FrameKind, Heartbeat, LaneClose, LaneId, LinkEpoch, NodeId, ShardId, TrafficClass,
+    CloseReason, FrameKind, Heartbeat, Incarnation, LaneClose, LaneId, LinkEpoch, NodeId, ShardId,
+    TrafficClass,
 };
 use rustix::net::sockopt::{set_tcp_congestion, tcp_congestion};
 
 use crate::application::Application;
 use crate::cable::Cable;
-use crate::node::{Node, node_id, stream_id};
-use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, frame};
+use crate::node::{Node, node_id, serial_of, stream_id};
+use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, frame, handed_over};
 use crate::recovery::dropped;
 use crate::streams::{messages, open_as};
 use crate::wait::PATIENCE;
@@ -94,7 +95,7 @@ fn what_comes_right_behind_the_hello_is_told_behind_the_lane() {
         far.send_message(&frame(FrameKind::LinkControl, CONTROL, &[b"early"])).unwrap();
         near.read_buffer().extend(far.take_unsent());
     });
-    node.tell_link(peer(), ControlToShard::LaneArrived(handover));
+    node.tell_link(peer(), handed_over(handover));
     let mut next = || {
         node.hear("the lane, and what came over it", |message| match message {
             ShardToControl::LaneUp { .. } => Some("up"),
@@ -347,7 +348,7 @@ fn only_the_connection_that_is_meant_is_closed() {
     let close = |epoch| ControlToShard::CloseLane {
         peer: self::peer(),
         lane: LaneId(0),
-        epoch,
+        serial: serial_of(epoch),
         reason: CloseReason::RateLimited,
     };
     node.tell_link(peer.id, close(LinkEpoch(6)));
@@ -355,6 +356,33 @@ fn only_the_connection_that_is_meant_is_closed() {
     node.tell_link(peer.id, close(epoch));
     assert_eq!(peer.expect_close().reason, CloseReason::RateLimited);
     assert_eq!(node.hear_down(peer.id, LaneId(0), epoch), CloseReason::RateLimited.text());
+    node.stop();
+}
+
+#[test]
+fn lives_of_a_neighbour_may_count_their_connections_alike() {
+    let mut node = Node::start(local(), 1);
+    let mut old = Peer::open(&mut node, peer(), COLLAPSED);
+    a_lane_works(&mut node, &mut old);
+    let (mut new, mut handover) = Peer::make(peer(), COLLAPSED, |_near, _far| {});
+    handover.peer_incarnation = Incarnation(2);
+    let (before, serial) = (serial_of(COLLAPSED.epoch), LaneSerial(9));
+    let close = |serial| ControlToShard::CloseLane {
+        peer: peer(),
+        lane: LaneId(0),
+        serial,
+        reason: CloseReason::Barred,
+    };
+    node.tell_link(peer(), close(before));
+    node.tell_link(peer(), ControlToShard::LaneArrived { serial, handover });
+    assert_eq!(node.hear_up(peer(), LaneId(0)), serial);
+    assert_eq!(old.expect_close().reason, CloseReason::Barred);
+    node.hear_down(peer(), LaneId(0), COLLAPSED.epoch);
+    // What comes late for the older one does not touch the other.
+    node.tell_link(peer(), close(before));
+    a_lane_works(&mut node, &mut new);
+    node.tell_link(peer(), close(serial));
+    assert_eq!(new.expect_close().reason, CloseReason::Barred);
     node.stop();
 }
 

@@ -13,7 +13,7 @@ use hawser_wire::{
     LinkSequence, MeshId, NodeId, TrafficClass,
 };
 
-use crate::node::Node;
+use crate::node::{Node, serial_of};
 use crate::wait::PATIENCE;
 
 fn credentials() -> &'static Credentials {
@@ -101,6 +101,11 @@ fn handover(
     })
 }
 
+/// What hands it over.
+pub(crate) fn handed_over(handover: Box<LaneHandover<LaneSession>>) -> ControlToShard<LaneSession> {
+    ControlToShard::LaneArrived { serial: serial_of(handover.epoch), handover }
+}
+
 /// Both ends of a connection that `a` has dialled, to be handed to it and to `b`.
 pub(crate) fn dial(
     a: &Node,
@@ -109,8 +114,8 @@ pub(crate) fn dial(
     (at_a, at_b): (TcpStream, TcpStream),
 ) -> (ControlToShard<LaneSession>, ControlToShard<LaneSession>) {
     let (client, server) = sessions();
-    let to_a = ControlToShard::LaneArrived(handover(spec, b.local, at_a, client));
-    let to_b = ControlToShard::LaneArrived(handover(spec, a.local, at_b, server));
+    let to_a = handed_over(handover(spec, b.local, at_a, client));
+    let to_b = handed_over(handover(spec, a.local, at_b, server));
     (to_a, to_b)
 }
 
@@ -130,8 +135,8 @@ pub(crate) fn connect_over(
     let (id_a, id_b) = (a.local, b.local);
     a.tell_link(id_b, to_a);
     b.tell_link(id_a, to_b);
-    assert_eq!(a.hear_up(id_b, spec.lane), spec.epoch);
-    assert_eq!(b.hear_up(id_a, spec.lane), spec.epoch);
+    assert_eq!(a.hear_up(id_b, spec.lane), serial_of(spec.epoch));
+    assert_eq!(b.hear_up(id_a, spec.lane), serial_of(spec.epoch));
 }
 
 /// A frame as it arrived.
@@ -184,8 +189,8 @@ impl Peer {
         before: impl FnOnce(&mut LaneSession, &mut LaneSession),
     ) -> Self {
         let (mut peer, handover) = Self::make(id, spec, before);
-        node.tell_link(id, ControlToShard::LaneArrived(handover));
-        assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        node.tell_link(id, handed_over(handover));
+        assert_eq!(node.hear_up(id, spec.lane), serial_of(spec.epoch));
         peer.greet();
         peer
     }
@@ -199,8 +204,8 @@ impl Peer {
     ) -> Self {
         let (mut peer, handover) = Self::make(id, spec, |_near, _far| {});
         node.tell_link(id, first);
-        node.tell_link(id, ControlToShard::LaneArrived(handover));
-        assert_eq!(node.hear_up(id, spec.lane), spec.epoch);
+        node.tell_link(id, handed_over(handover));
+        assert_eq!(node.hear_up(id, spec.lane), serial_of(spec.epoch));
         peer.greet();
         peer
     }

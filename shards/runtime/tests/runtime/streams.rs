@@ -10,7 +10,7 @@ use hawser_wire::{
 };
 
 use crate::application::{Application, Publishing, Subscribed};
-use crate::node::{Node, node_id, stream_id};
+use crate::node::{Node, node_id, serial_of, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, connect};
 use crate::wait::PATIENCE;
 
@@ -184,7 +184,8 @@ fn control_and_bulk_lanes_share_the_work_and_one_does_it_all() {
     assert!(sent[1] > 100_000 && sent[0] < 50_000, "{sent:?} bytes");
     let peer = b.local;
     let reason = CloseReason::Shutdown;
-    let close = ControlToShard::CloseLane { peer, lane: LaneId(2), epoch: LinkEpoch(1), reason };
+    let serial = serial_of(LinkEpoch(1));
+    let close = ControlToShard::CloseLane { peer, lane: LaneId(2), serial, reason };
     a.tell_link(peer, close);
     carries(&mut publisher, &mut publishing, &mut subscriber, &mut subscribed, 1000);
     a.hear_down(peer, LaneId(2), LinkEpoch(1));
@@ -206,9 +207,9 @@ fn a_link_that_fails_and_returns_loses_nothing_and_repeats_nothing() {
         for (number, batch) in sent.chunks(10).enumerate() {
             publisher.publish(&mut publishing, batch);
             if number == 75 {
-                let (lane, epoch) = (LaneId(0), LinkEpoch(epoch));
+                let (lane, serial) = (LaneId(0), serial_of(LinkEpoch(epoch)));
                 let reason = CloseReason::Shutdown;
-                let close = ControlToShard::CloseLane { peer: id_b, lane, epoch, reason };
+                let close = ControlToShard::CloseLane { peer: id_b, lane, serial, reason };
                 a.tell_link(id_b, close);
             }
         }

@@ -13,7 +13,7 @@ use hawser_wire::{
 use crate::application::Application;
 use crate::cable::Cable;
 use crate::detours::{DEAF, sent_to, start, start_with, until_sent};
-use crate::node::{Node, node_id, number_of, stream_id};
+use crate::node::{Node, node_id, number_of, serial_of, stream_id};
 use crate::peer::{COLLAPSED, LaneSpec, Peer, connect, connect_over, counted_frame, frame};
 use crate::recovery::{Flow, dropped, sent_over};
 use crate::streams::{carries, messages, open_as};
@@ -79,7 +79,8 @@ fn a_striped_stream_takes_several_lanes_and_keeps_its_order_over_a_relay() {
     // Lanes that are closed under it cost neither order nor messages.
     for (number, reason) in [(2, CloseReason::RateLimited), (4, CloseReason::Shutdown)] {
         let (peer, epoch) = (b.local, LinkEpoch(1));
-        let close = ControlToShard::CloseLane { peer, lane: LaneId(number), epoch, reason };
+        let (lane, serial) = (LaneId(number), serial_of(epoch));
+        let close = ControlToShard::CloseLane { peer, lane, serial, reason };
         relay.tell_link(peer, close);
         carries(&mut publisher, &mut publishing, &mut subscriber, &mut subscribed, 5000);
         relay.hear_down(b.local, LaneId(number), epoch);
