@@ -1,12 +1,15 @@
 //! Which requests to dial back are heeded. Pure.
 //!
 //! **Invariant:** only a member's own words make this node dial, and no faster than one request a
-//! second from each member; what is kept of them is bounded.
+//! second from each member; what is kept of them is bounded. **Invariant:** who speaks in the name of a
+//! member takes nothing of its allowance: that is charged for its own words alone, and before they are
+//! known to be its own the neighbour that brings them is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hawser_identity::verify;
+use hawser_routing::TokenBucket;
 use hawser_wire::{Incarnation, MonoTime, NodeId};
 
 use crate::dial_back_request::DialBackRequest;
@@ -15,6 +18,9 @@ use crate::dial_back_request::DialBackRequest;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// ...of which it has so much: as many requests at once as a link has lanes, and some more.
 const ALLOWANCE: Duration = Duration::from_secs(8);
+/// Requests that one neighbour brings and whose signatures are looked at: so many at once, and fifty a
+/// second.
+const BROUGHT: TokenBucket = TokenBucket::new(256, Duration::from_millis(20));
 /// Members whose requests are kept in mind.
 const MEMBERS_MAX: usize = 4096;
 
@@ -23,7 +29,7 @@ const MEMBERS_MAX: usize = 4096;
 pub(crate) enum Ignored {
     /// Its sender is not in the link-state database, or has left the mesh.
     NoMember,
-    /// Its sender asks too often.
+    /// Its sender asks too often, or the neighbour that brings it brings too many.
     RateLimited,
     /// It is not its sender's word.
     Forged,
@@ -62,7 +68,7 @@ pub(crate) struct Member {
     pub public_key: [u8; 32],
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Heard {
     /// When its allowance is whole again (GCRA).
     whole_at: MonoTime,
@@ -74,18 +80,22 @@ struct Heard {
 #[derive(Debug, Default)]
 pub(crate) struct DialBackGuard {
     heard: BTreeMap<NodeId, Heard>,
+    /// By neighbour.
+    brought: BTreeMap<NodeId, TokenBucket>,
     ignored: BTreeMap<Ignored, u64>,
 }
 
 impl DialBackGuard {
-    /// Judges a request from `from` to this node, `local`; `member` is what is known of `from`.
+    /// Judges a request from `from` to this node, `local`, which the neighbour `via` brings; `member` is
+    /// what is known of `from`.
     ///
     /// # Errors
-    /// [`Ignored`]: why it is not heeded. A request that is too many costs no allowance.
+    /// [`Ignored`]: why it is not heeded. It costs `from` nothing then.
     pub(crate) fn check(
         &mut self,
         now: MonoTime,
         (from, local): (NodeId, NodeId),
+        via: NodeId,
         member: Option<Member>,
         request: &DialBackRequest,
     ) -> Result<(), Ignored> {
@@ -96,24 +106,32 @@ impl DialBackGuard {
                 return Err(Ignored::RateLimited);
             }
         }
-        let heard = self.heard.entry(from).or_default();
+        let heard = self.heard.get(&from).copied().unwrap_or_default();
         let whole_at = heard.whole_at.max(now).saturating_add(INTERVAL);
         if whole_at.saturating_since(now) > ALLOWANCE {
             return Err(Ignored::RateLimited);
         }
-        // Before the signature is looked at, which costs the most.
-        heard.whole_at = whole_at;
-        let newer = (heard.incarnation, heard.sequence) < (request.incarnation, request.sequence);
+        let Heard { incarnation, sequence, .. } = heard;
+        let newer = (incarnation, sequence) < (request.incarnation, request.sequence);
         if request.incarnation < member.incarnation || !newer || request.lifetime.is_zero() {
             return Err(Ignored::Stale);
+        }
+        // The signature costs the most, and who has sent it is not known before.
+        if !self.brought.entry(via).or_insert(BROUGHT).take(now) {
+            return Err(Ignored::RateLimited);
         }
         let signed = request.signed_bytes(from, local);
         if !verify(&member.public_key, &signed, &request.signature) {
             return Err(Ignored::Forged);
         }
-        heard.incarnation = request.incarnation;
-        heard.sequence = request.sequence;
+        let DialBackRequest { incarnation, sequence, .. } = *request;
+        self.heard.insert(from, Heard { whole_at, incarnation, sequence });
         Ok(())
+    }
+
+    /// This node has no neighbours any more.
+    pub(crate) fn clear_neighbours(&mut self) {
+        self.brought.clear();
     }
 
     /// A request is ignored; how many have been for this reason, with this one.
@@ -132,6 +150,7 @@ mod tests {
     use crate::dial_back_request::tests::request;
 
     const LOCAL: NodeId = NodeId::from_bytes([1; 16]);
+    const VIA: NodeId = NodeId::from_bytes([2; 16]);
 
     fn at(millis: u64) -> MonoTime {
         MonoTime::ZERO.saturating_add(Duration::from_millis(millis))
@@ -159,7 +178,7 @@ mod tests {
         fn check(&mut self, now: MonoTime, request: &DialBackRequest) -> Result<(), Ignored> {
             let ends = (self.key.node_id(), LOCAL);
             let member = self.member();
-            self.guard.check(now, ends, Some(member), request)
+            self.guard.check(now, ends, VIA, Some(member), request)
         }
     }
 
@@ -185,8 +204,9 @@ mod tests {
         let mut sender = Sender::new();
         let good = sender.signed(LOCAL, request());
         let ends = (sender.key.node_id(), LOCAL);
-        assert_eq!(sender.guard.check(at(0), ends, None, &good), Err(Ignored::NoMember));
-        assert!(sender.guard.heard.is_empty(), "nothing is kept of strangers");
+        assert_eq!(sender.guard.check(at(0), ends, VIA, None, &good), Err(Ignored::NoMember));
+        let DialBackGuard { heard, brought, .. } = &sender.guard;
+        assert!(heard.is_empty() && brought.is_empty(), "nothing is kept of strangers");
         let stranger = Sender::new().signed(LOCAL, request());
         assert_eq!(sender.check(at(0), &stranger), Err(Ignored::Forged));
         let for_another = sender.signed(NodeId::from_bytes([5; 16]), request());
@@ -223,20 +243,47 @@ mod tests {
     }
 
     #[test]
+    fn who_forges_uses_up_what_its_neighbour_may_bring_and_nothing_of_the_members() {
+        let mut sender = Sender::new();
+        let (ends, member) = ((sender.key.node_id(), LOCAL), sender.member());
+        let other_way = NodeId::from_bytes([3; 16]);
+        for sequence in 100..356 {
+            let forged = DialBackRequest { sequence, ..request() };
+            assert_eq!(sender.check(at(0), &forged), Err(Ignored::Forged));
+        }
+        let good = |sender: &Sender, sequence| {
+            sender.signed(LOCAL, DialBackRequest { sequence, ..request() })
+        };
+        let first = good(&sender, 100);
+        assert_eq!(sender.check(at(0), &first), Err(Ignored::RateLimited), "over that neighbour");
+        for sequence in 100..108 {
+            let own = good(&sender, sequence);
+            let judged = sender.guard.check(at(0), ends, other_way, Some(member), &own);
+            assert_eq!(judged, Ok(()), "{sequence}");
+        }
+        let next = good(&sender, 108);
+        assert_eq!(sender.check(at(1_000), &next), Ok(()), "fifty a second come again");
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let mut sender = Sender::new();
         let member = sender.member();
         let mut judge = |now, id: u32| {
+            let [a, b, ..] = id.to_le_bytes();
             let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&id.to_be_bytes());
-            let ends = (NodeId::from_bytes(bytes), LOCAL);
-            sender.guard.check(now, ends, Some(member), &request())
+            bytes[..2].copy_from_slice(&[a, b]);
+            // Each neighbour brings requests of as many as it may.
+            let (from, via) = (NodeId::from_bytes(bytes), NodeId::from_bytes([b; 16]));
+            let mut request = request();
+            request.signature = sender.key.sign(&request.signed_bytes(from, LOCAL));
+            sender.guard.check(now, (from, LOCAL), via, Some(member), &request)
         };
         for id in 0..4096 {
-            assert_eq!(judge(at(0), id), Err(Ignored::Forged));
+            assert_eq!(judge(at(0), id), Ok(()));
         }
         assert_eq!(judge(at(0), 9_999), Err(Ignored::RateLimited));
-        assert_eq!(judge(at(1_000), 9_999), Err(Ignored::Forged), "idle ones are forgotten");
+        assert_eq!(judge(at(1_000), 9_999), Ok(()), "idle ones are forgotten");
         assert_eq!(sender.guard.heard.len(), 1);
     }
 

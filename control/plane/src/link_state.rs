@@ -58,7 +58,9 @@ impl Control {
                 }
                 self.check_link_state();
             }
-            Ok(Some(LinkMessage::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(Some(LinkMessage::DialBack(request))) => {
+                self.handle_dial_back((from, from), &request);
+            }
             Ok(Some(LinkMessage::Eviction(eviction))) => self.handle_eviction(from, eviction),
             Ok(Some(LinkMessage::EvictionDigest(digest))) => {
                 self.handle_eviction_digest(from, digest);

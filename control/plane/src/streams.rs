@@ -234,7 +234,9 @@ impl Control {
             Ok(Some(Datagram::StreamRefuse { stream, reason, detail })) => {
                 self.handle_refuse((from, via), stream, reason, &detail);
             }
-            Ok(Some(Datagram::DialBack(request))) => self.handle_dial_back(from, &request),
+            Ok(Some(Datagram::DialBack(request))) => {
+                self.handle_dial_back((from, via), &request);
+            }
             Ok(Some(Datagram::Probe(DrillProbe { drill, probe }))) => {
                 self.handle_probe(from, drill, probe);
             }

@@ -213,6 +213,7 @@ impl Control {
         self.told = LsdbState::default();
         self.refused.clear();
         self.refused_via.clear();
+        self.dial_back_guard.clear_neighbours();
         self.hops.clear();
         self.mesh_known.0 = Arc::new(self.mesh_known.0.update(self.flooding.lsdb()));
         self.mesh_known.1 = self.flooding.lsdb().digest();

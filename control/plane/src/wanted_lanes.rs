@@ -88,8 +88,12 @@ impl Control {
         }
     }
 
-    /// Another node wants to be dialled.
-    pub(crate) fn handle_dial_back(&mut self, from: NodeId, request: &DialBackRequest) {
+    /// Another node wants to be dialled, as the neighbour `via` brings it.
+    pub(crate) fn handle_dial_back(
+        &mut self,
+        (from, via): (NodeId, NodeId),
+        request: &DialBackRequest,
+    ) {
         if !self.is_running() || self.leaving.is_some() || self.links.is_barred(from) {
             return;
         }
@@ -99,7 +103,7 @@ impl Control {
             ("addresses", request.addresses.join(",")),
             ("lifetime_ms", request.lifetime.as_millis().to_string()),
         ];
-        match self.heed_dial_back(from, request) {
+        match self.heed_dial_back((from, via), request) {
             Ok(()) => self.note_lane_event(from, "dial-back-heeded", inputs),
             Err(reason) => {
                 let count = self.dial_back_guard.count(reason);
@@ -113,14 +117,18 @@ impl Control {
         }
     }
 
-    fn heed_dial_back(&mut self, from: NodeId, request: &DialBackRequest) -> Result<(), Ignored> {
+    fn heed_dial_back(
+        &mut self,
+        (from, via): (NodeId, NodeId),
+        request: &DialBackRequest,
+    ) -> Result<(), Ignored> {
         let now = self.now();
         let lsa = self.flooding.lsdb().get(from).filter(|lsa| !has_left(lsa));
         let member = lsa
             .filter(|_| from != self.node)
             .map(|lsa| Member { incarnation: lsa.incarnation, public_key: lsa.public_key });
         let advertised = lsa.map(|lsa| lsa.address.clone());
-        self.dial_back_guard.check(now, (from, self.node), member, request)?;
+        self.dial_back_guard.check(now, (from, self.node), via, member, request)?;
         let (lane, class) = (request.lane, request.class);
         if self.lane_plan(from).class_of(lane) != Some(class) {
             return Err(Ignored::UnknownLane);
