@@ -127,9 +127,10 @@ impl Control {
             self.store.run(
                 move |store| store.put_consumers(&commits),
                 |control, stored| {
-                    control.commits.handle_written();
+                    let now = control.now();
+                    control.commits.handle_written(now, stored.is_err());
                     if let Err(error) = stored {
-                        let detail = format!("consumers' progress is not kept: {error}");
+                        let detail = format!("consumers' progress is not kept yet: {error}");
                         control.events.emit(EventKind::Refused, None, detail);
                     }
                 },

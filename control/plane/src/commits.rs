@@ -8,10 +8,20 @@ use hawser_wire::{MonoTime, StreamId, StreamOffset};
 /// Confirmations are gathered for so long before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// After a transaction that failed the next one waits so long: what fails now mostly fails again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Progress by stream and consumer.
+type Progress = BTreeMap<(StreamId, Box<str>), StreamOffset>;
+
 /// The newest confirmation of each consumer that is not durable yet.
+///
+/// **Invariant:** a confirmation leaves only when it is durable, or its stream is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
-    gathered: BTreeMap<(StreamId, Box<str>), StreamOffset>,
+    gathered: Progress,
+    /// What the transaction that is on its way holds.
+    under_way: Progress,
     due: Option<MonoTime>,
     /// A transaction is on its way; the next waits for it.
     writing: bool,
@@ -26,14 +36,21 @@ impl Commits {
         consumer: Box<str>,
         next: StreamOffset,
     ) {
-        let kept = self.gathered.entry((stream, consumer)).or_default();
-        *kept = next.max(*kept);
+        self.keep((stream, consumer), next);
         self.due.get_or_insert_with(|| now.saturating_add(GATHER));
+    }
+
+    /// The newer of two stays.
+    fn keep(&mut self, consumer: (StreamId, Box<str>), next: StreamOffset) {
+        let kept = self.gathered.entry(consumer).or_default();
+        *kept = next.max(*kept);
     }
 
     /// The stream is gone, and its consumers with it.
     pub(crate) fn forget(&mut self, stream: StreamId) {
-        self.gathered.retain(|(gathered, _), _| *gathered != stream);
+        for kept in [&mut self.gathered, &mut self.under_way] {
+            kept.retain(|(of, _), _| *of != stream);
+        }
     }
 
     /// When [`Self::take_due`] has something.
@@ -51,21 +68,34 @@ impl Commits {
         }
         self.due = None;
         self.writing = true;
-        Some(self.drain())
+        self.under_way = std::mem::take(&mut self.gathered);
+        Some(listed(self.under_way.clone()))
     }
 
-    /// The transaction is over.
-    pub(crate) const fn handle_written(&mut self) {
+    /// The transaction is over. What it held is written with the next one if it `failed`.
+    pub(crate) fn handle_written(&mut self, now: MonoTime, failed: bool) {
         self.writing = false;
+        let held = std::mem::take(&mut self.under_way);
+        if failed && !held.is_empty() {
+            for (consumer, next) in held {
+                self.keep(consumer, next);
+            }
+            self.due = Some(now.saturating_add(RETRY_AFTER));
+        }
     }
 
-    /// Everything that is not written, at the end.
+    /// Everything that is not known to be written, at the end.
     pub(crate) fn drain(&mut self) -> Vec<(StreamId, String, StreamOffset)> {
-        std::mem::take(&mut self.gathered)
-            .into_iter()
-            .map(|((stream, consumer), next)| (stream, consumer.into(), next))
-            .collect()
+        for (consumer, next) in std::mem::take(&mut self.under_way) {
+            self.keep(consumer, next);
+        }
+        listed(std::mem::take(&mut self.gathered))
     }
+}
+
+fn listed(progress: Progress) -> Vec<(StreamId, String, StreamOffset)> {
+    let listed = progress.into_iter();
+    listed.map(|((stream, consumer), next)| (stream, consumer.into(), next)).collect()
 }
 
 #[cfg(test)]
@@ -90,8 +120,36 @@ mod tests {
         commits.add(at(24), STREAM, "c".into(), StreamOffset(10));
         assert_eq!(commits.poll_timeout(), None);
         assert_eq!(commits.take_due(at(99)), None);
-        commits.handle_written();
-        assert_eq!(commits.take_due(at(99)).expect("due").len(), 1);
+        commits.handle_written(at(99), false);
+        let written = commits.take_due(at(99)).expect("due");
+        assert_eq!(written, [(STREAM, "c".to_owned(), StreamOffset(10))]);
+        commits.handle_written(at(99), false);
+        assert_eq!((commits.poll_timeout(), commits.drain()), (None, vec![]));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later_unless_there_is_newer() {
+        const GONE: StreamId = StreamId::from_bytes([8; 16]);
+        let mut commits = Commits::default();
+        for (consumer, next) in [("older", 3), ("alone", 4)] {
+            commits.add(at(0), STREAM, consumer.into(), StreamOffset(next));
+        }
+        commits.add(at(0), GONE, "c".into(), StreamOffset(5));
+        assert_eq!(commits.take_due(at(20)).expect("due").len(), 3);
+        commits.add(at(21), STREAM, "older".into(), StreamOffset(7));
+        commits.forget(GONE);
+        commits.handle_written(at(30), true);
+        assert_eq!(commits.poll_timeout(), Some(at(1_030)));
+        // What comes meanwhile waits with it.
+        commits.add(at(40), STREAM, "alone".into(), StreamOffset(4));
+        assert_eq!(commits.take_due(at(1_029)), None);
+        let kept = [("alone", 4), ("older", 7)];
+        let kept = kept.map(|(consumer, next)| (STREAM, consumer.to_owned(), StreamOffset(next)));
+        assert_eq!(commits.take_due(at(1_030)).expect("due"), kept);
+        // Nor does the end lose what is on its way.
+        assert_eq!(commits.drain(), kept);
+        commits.handle_written(at(1_040), true);
+        assert_eq!((commits.poll_timeout(), commits.drain()), (None, vec![]));
     }
 
     #[test]
