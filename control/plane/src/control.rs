@@ -15,10 +15,12 @@ use hawser_wire::{
 };
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
+use crate::EventKind;
 use crate::adjacency::Adjacencies;
 use crate::announcements::Announcements;
+use crate::attempts::{self, Attempts, Bug};
 use crate::catalogue::Catalogue;
 use crate::certificates::Certificates;
 use crate::commits::Commits;
@@ -51,7 +53,7 @@ use crate::store_queue::StoreQueue;
 use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
-pub(crate) type Continuation = Box<dyn FnOnce(&mut Control) + Send>;
+pub(crate) type Continuation = attempts::Continuation<Control>;
 
 /// The mesh that this node is in.
 pub(crate) struct Mesh {
@@ -90,7 +92,6 @@ pub(crate) struct Control {
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
-    continuations: mpsc::UnboundedSender<Continuation>,
     pub(crate) accepted: mpsc::Sender<Accepted>,
 
     pub(crate) mesh: Option<Mesh>,
@@ -103,8 +104,8 @@ pub(crate) struct Control {
     /// ends in a later one is dropped.
     pub(crate) run: u64,
     pub(crate) listening: Option<Listening>,
-    /// Attempts to dial or to join, ended with the plane.
-    attempts: JoinSet<()>,
+    /// Attempts to dial or to join, and good-byes, ended with the plane.
+    attempts: Attempts<Self>,
 
     pub(crate) links: Links,
     /// Of the last lane that came.
@@ -224,7 +225,6 @@ impl Control {
             store: parts.store,
             events: parts.events,
             api_credentials: parts.api_credentials,
-            continuations: parts.continuations,
             accepted: parts.accepted,
             mesh: None,
             peers: parts.peers,
@@ -232,7 +232,7 @@ impl Control {
             leaving: None,
             run: 0,
             listening: None,
-            attempts: JoinSet::new(),
+            attempts: Attempts::new(parts.continuations),
             links: Links::new(node),
             lane_serial: LaneSerial::default(),
             dialler: Dialler::new(node, plan),
@@ -307,18 +307,20 @@ impl Control {
         self.mesh.as_ref().is_some_and(|mesh| !mesh.record.stopped) && !self.is_evicted()
     }
 
-    /// Runs `work` beside the loop and its result's continuation on the loop.
-    pub(crate) fn spawn<F>(&mut self, work: F)
-    where
-        F: Future<Output = Continuation> + Send + 'static,
-    {
-        // Ended ones are only kept until somebody looks.
-        while self.attempts.try_join_next().is_some() {}
-        let continuations = self.continuations.clone();
-        self.attempts.spawn(async move {
-            let continuation = work.await;
-            // The loop is gone at the very end.
-            let _loop_gone = continuations.send(continuation);
+    /// Runs `work` beside the loop, then `done` with its result on the loop. A bug is reported before, as
+    /// one of `what`.
+    pub(crate) fn spawn<R: Send + 'static>(
+        &mut self,
+        what: &'static str,
+        work: impl Future<Output = R> + Send + 'static,
+        done: impl FnOnce(&mut Self, Result<R, Bug>) + Send + 'static,
+    ) {
+        self.attempts.spawn(work, move |control: &mut Self, result| {
+            if let Err(bug) = &result {
+                tracing::error!(what, "{bug}");
+                control.events.emit(EventKind::Refused, None, format!("{what} {bug}"));
+            }
+            done(control, result);
         });
     }
 

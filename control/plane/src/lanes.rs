@@ -9,7 +9,8 @@ use hawser_routing::TokenBucket;
 use hawser_wire::{CloseReason, LaneClose, LaneId, NodeId};
 
 use crate::EventKind;
-use crate::control::{Continuation, Control, entropy};
+use crate::attempts::Bug;
+use crate::control::{Control, entropy};
 use crate::dialler::{DialRequest, Failed, Failure, LaneEnd};
 use crate::links::{Connection, LinkChange, Verdict};
 use crate::refusal::Refusal;
@@ -36,24 +37,34 @@ impl Control {
                 limits: self.config.limits,
                 sockets: self.config.sockets,
             };
-            let (local, run) = (Arc::clone(&local), self.run);
-            self.spawn(async move {
-                let result = dial(&local, &request.address, &options).await;
-                let done: Continuation = Box::new(move |control| {
-                    if control.run == run {
-                        control.handle_dialled(&request, result);
-                    }
-                });
-                done
-            });
+            let (local, address) = (Arc::clone(&local), request.address.clone());
+            self.begin_dial(request, async move { dial(&local, &address, &options).await });
         }
     }
 
-    fn handle_dialled(&mut self, request: &DialRequest, result: Result<Handover, AdmissionError>) {
+    /// Starts an attempt, which is `work`.
+    pub(crate) fn begin_dial(
+        &mut self,
+        request: DialRequest,
+        work: impl Future<Output = Result<Handover, AdmissionError>> + Send + 'static,
+    ) {
+        let run = self.run;
+        self.spawn("dialling", work, move |control, result| {
+            if control.run == run {
+                control.handle_dialled(&request, result);
+            }
+        });
+    }
+
+    fn handle_dialled(
+        &mut self,
+        request: &DialRequest,
+        result: Result<Result<Handover, AdmissionError>, Bug>,
+    ) {
         let (address, lane) = (request.address.as_str(), request.lane);
         let now = self.now();
         let (error, failure) = match result {
-            Ok(handover) => {
+            Ok(Ok(handover)) => {
                 let peer = handover.peer;
                 // A refusal by this side alone means that another connection serves the lane.
                 match self.take_lane(Box::new(handover)) {
@@ -61,10 +72,11 @@ impl Control {
                     _ => return self.dialler.handle_dialled(now, address, lane, peer),
                 }
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 let failure = error.to_string();
                 (Some(error), failure)
             }
+            Err(bug) => (None, bug.to_string()),
         };
         if let Some(AdmissionError::Refused { reason: CloseReason::Evicted, detail, evidence }) =
             &error
@@ -188,11 +200,11 @@ impl Control {
             tracing::debug!(%peer, reason = close.reason.text(), "closed without a good-bye");
             return;
         }
-        self.spawn(async move {
-            refuse(*handover, &close).await;
-            let done: Continuation = Box::new(move |control| control.farewells.end(peer));
-            done
-        });
+        self.spawn(
+            "a good-bye",
+            async move { refuse(*handover, &close).await },
+            move |control, _ended| control.farewells.end(peer),
+        );
     }
 
     /// A shard says that a lane carries frames.

@@ -15,6 +15,7 @@
 mod adjacency;
 mod announcements;
 mod arrivals;
+mod attempts;
 mod catalogue;
 mod certificates;
 mod commits;

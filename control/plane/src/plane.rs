@@ -484,3 +484,6 @@ fn node_key(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
