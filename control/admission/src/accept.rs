@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hawser_wire::{JoinReply, JoinRequest, LaneClose, MonoTime, NodeId};
+use hawser_wire::{JoinReply, JoinRequest, LaneClose, LaneId, MonoTime, NodeId, TrafficClass};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinSet};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::address::check_address;
 use crate::rate_limit::{RateLimiter, Verdict};
-use crate::serve::{report, serve};
+use crate::serve::{Caller, serve};
 use crate::slots::{NoSlot, Slots};
 use crate::{AdmissionError, AdmissionLimits, Handover, LocalNode, SocketOptions};
 
@@ -31,6 +31,10 @@ pub enum Accepted {
     Refused {
         /// The peer's address.
         remote: SocketAddr,
+        /// Who it is, if TLS has checked a certificate that says so.
+        peer: Option<NodeId>,
+        /// What it asked for, if it came so far, with the class as it has it.
+        lane: Option<(LaneId, TrafficClass)>,
         /// What and where, for people.
         reason: String,
     },
@@ -114,7 +118,7 @@ impl Acceptor {
                         if let Err(refusal) = admit(&mut rates, &slots, now, remote.ip()) {
                             drop(socket);
                             if let Some(reason) = refusal {
-                                report(&sink, remote, reason);
+                                Caller::stranger(remote).report(&sink, reason);
                             }
                             continue;
                         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use hawser_exchange::LaneHandover;
 use hawser_identity::{PeerIdentity, csr_node, peer_identity};
 use hawser_session::LaneSession;
-use hawser_wire::{CloseReason, FrameKind, Hello, JoinRequest, LaneClose, capability};
+use hawser_wire::{
+    CloseReason, FrameKind, Hello, JoinRequest, LaneClose, LaneId, NodeId, TrafficClass, capability,
+};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +44,29 @@ impl From<LaneClose> for Failure {
     }
 }
 
+/// Who has connected, as far as the handshake has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    remote: SocketAddr,
+    /// From its certificate, which TLS has checked.
+    peer: Option<NodeId>,
+    /// What its Hello asks for.
+    lane: Option<(LaneId, TrafficClass)>,
+}
+
+impl Caller {
+    pub(crate) const fn stranger(remote: SocketAddr) -> Self {
+        Self { remote, peer: None, lane: None }
+    }
+
+    /// Best effort: if the receiver is behind, only the log has it.
+    pub(crate) fn report(self, sink: &mpsc::Sender<Accepted>, reason: String) {
+        let Self { remote, peer, lane } = self;
+        tracing::debug!(%remote, reason, "connection refused");
+        let _receiver_is_behind = sink.try_send(Accepted::Refused { remote, peer, lane, reason });
+    }
+}
+
 /// What the request was for, once it has been answered with an upgrade.
 enum Upgraded {
     Lane(PeerIdentity),
@@ -59,33 +84,37 @@ pub(crate) async fn serve(
 ) {
     let sink = &sink;
     let deadline = Deadline::after(limits.handshake_timeout);
+    let mut caller = Caller::stranger(remote);
     if let Err(error) = prepare(&socket) {
-        return report(sink, remote, error.to_string());
+        return caller.report(sink, error.to_string());
     }
     let session = match LaneSession::server(Arc::clone(&local.server)) {
         Ok(session) => session,
-        Err(error) => return report(sink, remote, error.to_string()),
+        Err(error) => return caller.report(sink, error.to_string()),
     };
     let mut connection = Connection::new(socket, session, remote, deadline);
-    let failure = match upgrade(&mut connection, limits).await {
-        Ok(Upgraded::Lane(peer)) => match serve_lane(&mut connection, &local, &peer).await {
-            Ok((hello, frame_body_max)) => {
-                return hand_over(connection, hello, peer, frame_body_max, sink).await;
+    let failure = match upgrade(&mut connection, limits, &mut caller).await {
+        Ok(Upgraded::Lane(peer)) => {
+            match serve_lane(&mut connection, &local, &peer, &mut caller).await {
+                Ok((hello, frame_body_max)) => {
+                    return hand_over(connection, hello, peer, frame_body_max, caller, sink).await;
+                }
+                Err(failure) => failure,
             }
-            Err(failure) => failure,
-        },
+        }
         Ok(Upgraded::Join) => match serve_join(&mut connection, sink).await {
             Ok(()) => return connection.finish().await,
             Err(failure) => failure,
         },
         Err(failure) => failure,
     };
-    refuse(connection, failure, sink).await;
+    refuse(connection, failure, caller, sink).await;
 }
 
 async fn upgrade(
     connection: &mut Connection,
     limits: AdmissionLimits,
+    caller: &mut Caller,
 ) -> Result<Upgraded, Failure> {
     connection.tls_handshake().await?;
     connection.enter(Stage::Upgrade, limits.request_bytes_max);
@@ -93,20 +122,19 @@ async fn upgrade(
         Err(Fault::TooLarge { .. }) => return Err(Failure::Http(HttpRefusal::HEAD_TOO_LARGE)),
         head => head?,
     };
-    let (target, response) = answer_request(&head).map_err(Failure::Http)?;
     // A request can only be read once the whole handshake is done, the client's certificate and
     // its proof of possession included: what is absent now stays absent.
-    let upgraded = match (target, connection.session().peer_certificates()) {
+    let certificates = connection.session().peer_certificates().filter(|shown| !shown.is_empty());
+    let identity = certificates.map(peer_identity);
+    caller.peer = identity.as_ref().and_then(|identity| Some(identity.as_ref().ok()?.node));
+    let (target, response) = answer_request(&head).map_err(Failure::Http)?;
+    let upgraded = match (target, identity) {
         (Target::Join, _) => Upgraded::Join,
-        (Target::Lane, None | Some([])) => {
-            return Err(Failure::Http(HttpRefusal::NO_CERTIFICATE));
-        }
-        (Target::Lane, Some(certificates)) => {
-            Upgraded::Lane(peer_identity(certificates).map_err(|error| LaneClose {
-                reason: CloseReason::IdentityRefused,
-                detail: error.to_string(),
-            })?)
-        }
+        (Target::Lane, None) => return Err(Failure::Http(HttpRefusal::NO_CERTIFICATE)),
+        (Target::Lane, Some(identity)) => Upgraded::Lane(identity.map_err(|error| LaneClose {
+            reason: CloseReason::IdentityRefused,
+            detail: error.to_string(),
+        })?),
     };
     connection.send_plaintext(&response).await?;
     let stage = match upgraded {
@@ -121,6 +149,7 @@ async fn serve_lane(
     connection: &mut Connection,
     local: &LocalNode,
     peer: &PeerIdentity,
+    caller: &mut Caller,
 ) -> Result<(Hello, u32), Failure> {
     let body = match connection.read_frame(FrameKind::Hello).await? {
         Answer::Body(body) => body,
@@ -128,6 +157,8 @@ async fn serve_lane(
     };
     let hello =
         Hello::decode(&body).map_err(|source| Fault::Decode { stage: Stage::Hello, source })?;
+    // Under a version that is not shared its other fields may mean anything.
+    caller.lane = hello.shared_version().map(|_| (hello.lane, hello.class));
     let frame_body_max = check_hello(&hello, peer, local)?;
     if let Some(refusal) = local.barred.refusal(peer.node) {
         return Err(Failure::Barred(refusal));
@@ -143,12 +174,12 @@ async fn hand_over(
     hello: Hello,
     peer: PeerIdentity,
     frame_body_max: u32,
+    caller: Caller,
     sink: &mpsc::Sender<Accepted>,
 ) {
-    let remote = connection.remote();
     let (socket, session) = match connection.into_parts() {
         Ok(parts) => parts,
-        Err(fault) => return report(sink, remote, fault.to_string()),
+        Err(fault) => return caller.report(sink, fault.to_string()),
     };
     let handover = LaneHandover {
         peer: peer.node,
@@ -163,7 +194,7 @@ async fn hand_over(
         epoch: hello.link_epoch,
         dialled: false,
         frame_body_max,
-        remote,
+        remote: caller.remote,
         socket,
         session,
     };
@@ -200,30 +231,34 @@ async fn serve_join(
     Ok(())
 }
 
-async fn refuse(mut connection: Connection, failure: Failure, sink: &mpsc::Sender<Accepted>) {
-    let remote = connection.remote();
+async fn refuse(
+    mut connection: Connection,
+    failure: Failure,
+    caller: Caller,
+    sink: &mpsc::Sender<Accepted>,
+) {
     match failure {
         Failure::Fault(fault) => {
-            report(sink, remote, fault.to_string());
+            caller.report(sink, fault.to_string());
             connection.refuse_fault(&fault).await;
         }
         Failure::Http(refusal) => {
             let status = refusal.status.as_u16();
-            report(sink, remote, format!("HTTP {status}: {}", refusal.text));
+            caller.report(sink, format!("HTTP {status}: {}", refusal.text));
             if connection.send_plaintext(&refusal.encode()).await.is_ok() {
                 connection.finish().await;
             }
         }
         Failure::Close(close) => {
-            report(sink, remote, format!("{}: {}", close.reason.text(), close.detail));
+            caller.report(sink, format!("{}: {}", close.reason.text(), close.detail));
             connection.refuse(&close).await;
         }
         Failure::Barred(Refusal { close, evidence }) => {
-            report(sink, remote, format!("{}: {}", close.reason.text(), close.detail));
+            caller.report(sink, format!("{}: {}", close.reason.text(), close.detail));
             connection.refuse_with(&close, &evidence).await;
         }
         Failure::ClosedByPeer(LaneClose { reason, detail }) => {
-            report(sink, remote, format!("closed by the peer: {}: {detail}", reason.text()));
+            caller.report(sink, format!("closed by the peer: {}: {detail}", reason.text()));
             connection.finish().await;
         }
         Failure::Stopping => {
@@ -231,10 +266,4 @@ async fn refuse(mut connection: Connection, failure: Failure, sink: &mpsc::Sende
             connection.refuse(&LaneClose { reason: CloseReason::Shutdown, detail }).await;
         }
     }
-}
-
-/// Best effort: if the receiver is behind, only the log has it.
-pub(crate) fn report(sink: &mpsc::Sender<Accepted>, remote: SocketAddr, reason: String) {
-    tracing::debug!(%remote, reason, "connection refused");
-    let _receiver_is_behind = sink.try_send(Accepted::Refused { remote, reason });
 }

@@ -45,7 +45,7 @@ use crate::opens::Opens;
 use crate::operator_routes::OperatorRoutes;
 use crate::path_worker::PathWorker;
 use crate::refresh::Refresh;
-use crate::refused::Refused;
+use crate::refused::{Refused, RefusedStrangers};
 use crate::reports::Reports;
 use crate::settling::Settling;
 use crate::shards::Shards;
@@ -164,6 +164,8 @@ pub(crate) struct Control {
     pub(crate) refused: BTreeMap<NodeId, Refused>,
     /// And of the datagrams that each has brought.
     pub(crate) refused_via: BTreeMap<NodeId, Refused>,
+    /// And of strangers.
+    pub(crate) refused_strangers: RefusedStrangers,
     /// How often datagrams were refused, by reason.
     pub(crate) datagrams_refused: BTreeMap<&'static str, u64>,
     /// Who is being told that it gets no lane.
@@ -269,6 +271,7 @@ impl Control {
             settling: None,
             refused: BTreeMap::new(),
             refused_via: BTreeMap::new(),
+            refused_strangers: RefusedStrangers::default(),
             datagrams_refused: BTreeMap::new(),
             farewells: Farewells::default(),
             duplicate_told: DUPLICATE_TOLD,

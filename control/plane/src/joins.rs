@@ -8,10 +8,10 @@ use hawser_identity::{JoinToken, MeshAuthority, check_node_name, fingerprint, to
 use hawser_store::{Admitted, MemberRecord, MeshRecord, Store, StoreError, TokenRecord};
 use hawser_wire::{CloseReason, JoinReply, JoinRequest, LaneClose, NodeId};
 
+use crate::PlaneError;
 use crate::control::{Control, unix_s};
 use crate::handle::Answer;
 use crate::lifecycle::CERTIFICATE_VALIDITY;
-use crate::{EventKind, PlaneError};
 
 /// A token is good for so long, unless told otherwise.
 const TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
@@ -91,7 +91,7 @@ impl Control {
                         close.reason.text(),
                         close.detail
                     );
-                    control.events.emit(EventKind::Refused, Some(node), detail);
+                    control.tell_stranger_refused(Some(node), detail);
                 } else {
                     tracing::info!(%remote, %node, name, "node admitted");
                 }

@@ -112,8 +112,8 @@ impl Control {
                 self.refuse(handover, LaneClose { reason: CloseReason::Shutdown, detail });
             }
             Accepted::Join(attempt) => self.handle_join_attempt(attempt),
-            Accepted::Refused { remote, reason } => {
-                self.events.emit(EventKind::Refused, None, format!("{remote}: {reason}"));
+            Accepted::Refused { remote, peer, lane, reason } => {
+                self.tell_refused_at_door(remote, peer, lane, &reason);
             }
         }
     }

@@ -276,6 +276,7 @@ impl Control {
         self.announce_due();
         self.answer_overdue_opens();
         self.write_commits();
+        self.tell_untold_strangers();
         self.advance_reports();
         self.shards.flush();
     }
@@ -301,6 +302,7 @@ impl Control {
             self.announcements.poll_timeout(),
             self.opens.poll_timeout(),
             self.commits.poll_timeout(),
+            self.refused_strangers.poll_timeout(),
             self.reports.poll_timeout(),
         ]
         .into_iter()

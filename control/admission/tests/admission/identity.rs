@@ -1,10 +1,10 @@
-use hawser_admission::{Fault, Stage, dial};
+use hawser_admission::{Fault, LocalNode, Stage, dial};
 use hawser_session::SessionError;
-use hawser_wire::{CloseReason, MeshId, NodeId};
+use hawser_wire::{CloseReason, FrameKind, Hello, MeshId, NodeId};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use crate::mesh::{Mesh, Running, assert_refused, fault, now_unix_s, options, within};
-use crate::raw_peer::RawPeer;
+use crate::raw_peer::{RawPeer, encoded, hello};
 
 const TWO_DAYS_S: u64 = 2 * 86_400;
 
@@ -141,4 +141,41 @@ async fn secrets_are_in_no_output() {
         assert!(!shown.contains(numbers.trim_matches(['[', ']'])));
     }
     assert!(!shown.contains("PrivateKey") && !shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_whom_the_certificate_names_and_which_lane_was_asked_for() {
+    let mesh = Mesh::new();
+    let b = mesh.member("b");
+    let mut running = Running::start(&b);
+    let a = mesh.member("a");
+    let lane = Some((options().lane, options().class));
+
+    let elsewhere = LocalNode { mesh: MeshId::from_bytes([7; 16]), ..a.clone() };
+    running.dial(&elsewhere).await.unwrap_err();
+    let (_, peer, asked) = running.refused_one("wrong mesh").await;
+    assert_eq!((peer, asked), (Some(a.node), lane));
+
+    b.barred.bar(a.node);
+    running.dial(&a).await.unwrap_err();
+    let (_, peer, asked) = running.refused_one("comes back by itself").await;
+    assert_eq!((peer, asked), (Some(a.node), lane));
+
+    // Of another version nothing but that is known, and the certificate.
+    let mut newer = RawPeer::connect(running.address, &a.client).await;
+    assert_eq!(newer.upgrade("/lane").await, 101);
+    let other = Hello { version_min: 7, version_max: 9, ..hello(&a) };
+    newer.send_frame(FrameKind::Hello, &encoded(&other)).await;
+    let (_, peer, asked) = running.refused_one("speaks 7 to 9").await;
+    assert_eq!((peer, asked), (Some(a.node), None));
+
+    let mut lost = RawPeer::connect(running.address, &a.client).await;
+    assert_eq!(lost.upgrade("/nowhere").await, 404);
+    let (_, peer, asked) = running.refused_one("HTTP 404").await;
+    assert_eq!((peer, asked), (Some(a.node), None));
+
+    let foreign = Mesh::new().member("a");
+    running.dial(&foreign).await.unwrap_err();
+    let (_, peer, asked) = running.refused_one("").await;
+    assert_eq!((peer, asked), (None, None), "nobody whom this mesh knows");
 }

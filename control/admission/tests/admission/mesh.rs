@@ -9,7 +9,9 @@ use hawser_admission::{
     SocketOptions, dial,
 };
 use hawser_identity::{Credentials, MeshAuthority, NodeKey, random_id};
-use hawser_wire::{CloseReason, Incarnation, LaneId, LifeNonce, LinkEpoch, MeshId, TrafficClass};
+use hawser_wire::{
+    CloseReason, Incarnation, LaneId, LifeNonce, LinkEpoch, MeshId, NodeId, TrafficClass,
+};
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -71,6 +73,9 @@ impl Mesh {
     }
 }
 
+/// Its address, its id and the lane that it asked for.
+pub(crate) type RefusedOne = (SocketAddr, Option<NodeId>, Option<(LaneId, TrafficClass)>);
+
 /// An acceptor that runs, and what it reports.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
@@ -110,10 +115,15 @@ impl Running {
 
     /// The next report is a refusal that says this.
     pub(crate) async fn refused(&mut self, part: &str) -> SocketAddr {
+        self.refused_one(part).await.0
+    }
+
+    /// Likewise; who it was and what it asked for beside its address.
+    pub(crate) async fn refused_one(&mut self, part: &str) -> RefusedOne {
         match self.next().await {
-            Accepted::Refused { remote, reason } => {
+            Accepted::Refused { remote, peer, lane, reason } => {
                 assert!(reason.contains(part), "{reason:?} has no {part:?}");
-                remote
+                (remote, peer, lane)
             }
             other => panic!("expected a refusal with {part:?}, got {other:?}"),
         }

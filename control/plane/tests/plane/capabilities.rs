@@ -44,6 +44,19 @@ impl Neighbour {
         epoch: u64,
         capabilities: u64,
     ) -> Self {
+        let (this, answer) = Self::knock(node, member, incarnation, epoch, capabilities).await;
+        assert_eq!(answer, FrameKind::Hello);
+        this
+    }
+
+    /// Likewise; the kind of the node's answer to the Hello.
+    pub(crate) async fn knock(
+        node: &Node,
+        member: &Member,
+        incarnation: Incarnation,
+        epoch: u64,
+        capabilities: u64,
+    ) -> (Self, FrameKind) {
         let status = node.handle.status().await.expect("status");
         let credentials = Credentials::new(&member.key, &member.certificate, &member.authority);
         let config = credentials.expect("credentials").lane_client_config();
@@ -76,8 +89,7 @@ impl Neighbour {
         hello.encode(&mut body);
         this.send(FrameKind::Hello, &body).await;
         let (answer, _) = this.frame().await;
-        assert_eq!(answer, FrameKind::Hello);
-        this
+        (this, answer)
     }
 
     /// Asks for what the node knows of these origins, which are not the node itself; the kinds of the

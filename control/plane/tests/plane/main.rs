@@ -4,6 +4,7 @@
 
 mod capabilities;
 mod crossing;
+mod door;
 mod drills;
 mod evictions;
 mod lane_rules;
