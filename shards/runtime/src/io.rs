@@ -32,6 +32,9 @@ pub(crate) trait ShardIo {
     /// Writes all of the buffer.
     fn write(&mut self, key: LaneKey, buffer: Vec<u8>);
 
+    /// Nothing more is written, and the peer is told so once all of it is there. Reads go on.
+    fn finish(&mut self, key: LaneKey);
+
     /// Ends the connection. Completions of what is in flight may still come.
     fn close(&mut self, key: LaneKey);
 

@@ -37,6 +37,8 @@ pub(crate) struct Lane {
     pub(crate) closing: Option<(String, MonoTime)>,
     /// The same, for the control thread.
     pub(crate) closed: Option<CloseReason>,
+    /// The good-bye is written, and nothing follows it.
+    pub(crate) finished: bool,
     /// Why the peer has closed it.
     pub(crate) told: Option<CloseReason>,
     pub(crate) sent_bytes: u64,
@@ -61,6 +63,7 @@ impl Lane {
             wanted: false,
             read_room: READ_BYTES_MIN,
             closing: None,
+            finished: false,
             closed: None,
             told: None,
             sent_bytes: 0,

@@ -374,6 +374,17 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
+    /// A read came back with what a lane that is closing does not look at; false if it is none.
+    pub(crate) fn discard(&mut self, key: LaneKey, buffer: &mut Vec<u8>) -> bool {
+        if self.lanes.get(&key).is_none_or(|lane| lane.closing.is_none()) {
+            return false;
+        }
+        let mut buffer = std::mem::take(buffer);
+        buffer.clear();
+        self.io.read(key, buffer);
+        true
+    }
+
     /// A read came back with bytes; false if the lane is gone.
     pub(crate) fn handle_read(&mut self, key: LaneKey, buffer: Vec<u8>, bytes: usize) -> bool {
         let Some(lane) = self.lanes.get_mut(&key) else { return false };
@@ -428,9 +439,10 @@ impl<I: ShardIo> Links<I> {
                 lane.writing = true;
                 let buffer = lane.session.take_unsent();
                 self.io.write(key, buffer);
-            } else if let Some((why, _)) = &lane.closing {
-                let why = why.clone();
-                self.drop_lane(now, key, &why);
+            } else if lane.closing.is_some() && !std::mem::replace(&mut lane.finished, true) {
+                // Closed with something unread, or to which more comes, the connection would be reset, and
+                // what the peer has not got yet be lost: it ends when the peer has closed it, too.
+                self.io.finish(key);
             }
             // What one lane sent may give another the turn.
             self.note_wanting(peer);

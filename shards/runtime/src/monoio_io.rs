@@ -135,6 +135,14 @@ impl ShardIo for MonoioIo {
         }
     }
 
+    fn finish(&mut self, key: LaneKey) {
+        if let Some(pumps) = self.lanes.get(&key) {
+            pumps.writes.close();
+            // Fails if the peer was faster, and then there is nothing left to do.
+            let _already_closed = pumps.socket.shutdown(Shutdown::Write);
+        }
+    }
+
     fn close(&mut self, key: LaneKey) {
         if let Some(pumps) = self.lanes.remove(&key) {
             pumps.reads.close();

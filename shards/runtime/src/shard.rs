@@ -393,7 +393,7 @@ impl<I: ShardIo> Shard<I> {
         &mut self,
         now: MonoTime,
         key: LaneKey,
-        buffer: Vec<u8>,
+        mut buffer: Vec<u8>,
         result: std::io::Result<usize>,
     ) {
         let bytes = match result {
@@ -408,6 +408,9 @@ impl<I: ShardIo> Shard<I> {
                 return;
             }
         };
+        if self.forwarder.links.discard(key, &mut buffer) {
+            return;
+        }
         if self.forwarder.links.handle_read(key, buffer, bytes) {
             self.handle_ciphertext(now, key);
         }
@@ -425,7 +428,10 @@ impl<I: ShardIo> Shard<I> {
                     self.forwarder.links.read_more(key);
                 }
             }
-            Err(error) => self.refuse(now, key, &Breach::of(&error)),
+            Err(error) => {
+                self.refuse(now, key, &Breach::of(&error));
+                self.forwarder.links.read_more(key);
+            }
         }
     }
 

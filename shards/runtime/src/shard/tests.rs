@@ -24,6 +24,8 @@ impl ShardIo for NoIo {
 
     fn write(&mut self, _: LaneKey, _: Vec<u8>) {}
 
+    fn finish(&mut self, _: LaneKey) {}
+
     fn close(&mut self, _: LaneKey) {}
 
     fn poll_completion(&mut self) -> Option<Completion> {
