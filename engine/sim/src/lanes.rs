@@ -6,7 +6,7 @@ use hawser_wire::{CloseReason, Incarnation, LaneId, LinkEpoch, LinkMode, Traffic
 use crate::event::Event;
 use crate::link_end::LinkEnd;
 use crate::mutation::Mutation;
-use crate::network::{ConnectionId, End, Side};
+use crate::network::{ConnectionId, End, PathShape, Side};
 use crate::node::NodeState;
 use crate::simulation::Simulation;
 use crate::violation::Property;
@@ -154,9 +154,12 @@ impl Simulation {
         self.wanted_lanes(link).find(|&lane| !has(lane))
     }
 
+    /// Not before this end can have heard that the lane is gone, if the other one has let go of it.
     fn dial_later(&mut self, end: usize, lane: LaneId) {
         let (least, most) = REDIAL;
-        let at = self.queue.now().saturating_add(self.random.duration(least, most));
+        let PathShape { delay, jitter, .. } = self.links[self.ends[end].link].shape.path;
+        let heard = self.queue.now().saturating_add(delay).saturating_add(jitter);
+        let at = heard.saturating_add(self.random.duration(least, most));
         self.queue.schedule(at, Event::Dial { end, lane });
     }
 

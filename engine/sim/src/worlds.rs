@@ -274,7 +274,7 @@ pub fn silence() -> World {
 #[must_use]
 pub fn lane_loss() -> World {
     let kinds = [(FaultKind::LaneReset, 3), (FaultKind::LaneFinish, 1)];
-    let slow = |a, b| far(LinkShape { bytes_per_second: 60_000, ..link(a, b, 2) }, 30);
+    let slow = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 2) }, 20);
     World {
         name: "lane-loss",
         about: "lanes are lost under load, and no byte goes twice from end to end",

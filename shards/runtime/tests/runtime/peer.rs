@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -391,6 +391,11 @@ impl Peer {
         assert_eq!(self.next(), None, "nothing stands behind a close");
         assert!(self.session.inbox().is_closed(), "WebSocket was closed, too");
         LaneClose::decode(&frame.body).unwrap()
+    }
+
+    /// Closes the connection, as one does who has heard why it is over.
+    pub(crate) fn hang_up(&mut self) {
+        self.socket.shutdown(Shutdown::Both).unwrap();
     }
 
     /// Everything up to the end, which may come without a word.

@@ -5,8 +5,8 @@ use hawser_session::Role;
 use hawser_wire::{
     AdjacencyIndex, BATCH_BYTES_MAX, ClassSet, CloseReason, Crc32c, FRAME_BODY_BYTES_MAX,
     FrameFlags, FrameHeader, FrameKind, LINK_CONTROL_BYTES_MAX, LINK_SEQUENCE_WINDOW, LaneAckEntry,
-    LaneId, LinkEpoch, LinkSequence, NodeId, Notice, NoticeReason, PathId, RouteHeader, ShardId,
-    TrafficClass,
+    LaneClose, LaneId, LinkEpoch, LinkSequence, NodeId, Notice, NoticeReason, PathId, RouteHeader,
+    ShardId, TrafficClass,
 };
 
 use crate::node::{Node, node_id, stream_id};
@@ -40,15 +40,16 @@ fn refused_at(
     evil.session.send_message(&after).unwrap();
     evil.flush();
 
+    let close = evil.expect_close();
+    assert_eq!(close.reason, named);
+    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
+    evil.hang_up();
     let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
     assert!(why.starts_with(named.text()), "{why:?}");
     assert!(why.contains(reason), "{why:?} does not say {reason:?}");
     let event = node.hear_event(evil.id, "lane-down");
     let seen = event.iter().any(|(name, value)| *name == "why" && *value == why);
     assert!(seen, "{event:?} does not say {why:?}");
-    let close = evil.expect_close();
-    assert_eq!(close.reason, named);
-    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
     assert_eq!(hear_from(&mut node, evil.id), b"before", "what came before it counts");
 
     good.round_trip();
@@ -357,5 +358,37 @@ fn a_record_of_tls_that_is_changed_is_told_by_an_alert_alone() {
     let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
     assert!(why.contains("TLS: cannot decrypt peer's message"), "{why:?}");
     good.round_trip();
+    node.stop();
+}
+
+/// What it sends on while it has not read why it was closed does not cost it that: a connection that is
+/// closed with something unread is reset, and what the peer has not got yet with it.
+#[test]
+fn a_peer_that_reads_late_and_sends_on_hears_why_its_lane_was_closed() {
+    let mut node = Node::start(node_id(1, 0), 1);
+    let mut peer = Peer::open(&mut node, node_id(3, 0), COLLAPSED);
+    // Their answers fill the socket that nobody reads.
+    let beats: Vec<u8> = (0..4000_u64)
+        .flat_map(|number| frame(FrameKind::Ping, CONTROL, &[&number.to_le_bytes()]))
+        .collect();
+    for part in beats.chunks(50 * 28) {
+        peer.send_batch(part);
+    }
+    peer.send(FrameKind::LinkControl, CONTROL, &[b"read so far"]);
+    assert_eq!(hear_from(&mut node, peer.id), b"read so far");
+    let bad = counted_frame(FrameKind::Ping, CONTROL, 77, &[&[0; 8]]);
+    peer.session.send_message(&bad).unwrap();
+    peer.flush();
+    node.hear_event(peer.id, "lane-down");
+    for _ in 0..200 {
+        peer.send_batch(&beats[..50 * 28]);
+    }
+    let answers = peer.until_over();
+    let last = answers.last().expect("it was told nothing");
+    assert_eq!(last.header.kind, FrameKind::Close, "{:?}", last.header);
+    let close = LaneClose::decode(&last.body).unwrap();
+    assert_eq!(close.reason, CloseReason::ProtocolViolation);
+    peer.hang_up();
+    node.hear_down(peer.id, LaneId(0), LinkEpoch(1));
     node.stop();
 }
