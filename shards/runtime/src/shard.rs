@@ -10,7 +10,7 @@ use hawser_wire::{
     BootEpoch, CloseReason, FrameFlags, FrameIter, FrameKind, LINK_CONTROL_BYTES_MAX, MonoTime,
     NodeId, TrafficClass,
 };
-use tracing::info;
+use tracing::debug;
 
 use crate::breach::Breach;
 use crate::config::ShardConfig;
@@ -506,7 +506,7 @@ impl<I: ShardIo> Shard<I> {
         let Breach { reason, why } = breach;
         if let Some(lane) = self.forwarder.links.lane_mut(key) {
             let reason = reason.text();
-            info!(peer = %lane.peer, lane = lane.lane.0, reason, why, "lane closed: broken protocol");
+            debug!(peer = %lane.peer, lane = lane.lane.0, reason, why, "lane closed: broken protocol");
         }
         self.forwarder.links.start_close(now, key, *reason, why);
     }
