@@ -15,12 +15,10 @@ use hawser_wire::{
 };
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
-use crate::EventKind;
 use crate::adjacency::Adjacencies;
 use crate::announcements::Announcements;
-use crate::attempts::{self, Attempts, Bug};
 use crate::catalogue::Catalogue;
 use crate::certificates::Certificates;
 use crate::commits::Commits;
@@ -53,7 +51,7 @@ use crate::store_queue::StoreQueue;
 use crate::wishes::Wishes;
 
 /// What is to happen on the loop when something outside it is done.
-pub(crate) type Continuation = attempts::Continuation<Control>;
+pub(crate) type Continuation = Box<dyn FnOnce(&mut Control) + Send>;
 
 /// The mesh that this node is in.
 pub(crate) struct Mesh {
@@ -92,6 +90,7 @@ pub(crate) struct Control {
     pub(crate) store: StoreQueue,
     pub(crate) events: Events,
     pub(crate) api_credentials: watch::Sender<Option<Arc<ServerConfig>>>,
+    continuations: mpsc::UnboundedSender<Continuation>,
     pub(crate) accepted: mpsc::Sender<Accepted>,
 
     pub(crate) mesh: Option<Mesh>,
@@ -104,8 +103,8 @@ pub(crate) struct Control {
     /// ends in a later one is dropped.
     pub(crate) run: u64,
     pub(crate) listening: Option<Listening>,
-    /// Attempts to dial or to join, and good-byes, ended with the plane.
-    attempts: Attempts<Self>,
+    /// Attempts to dial or to join, ended with the plane.
+    attempts: JoinSet<()>,
 
     pub(crate) links: Links,
     /// Of the last lane that came.
@@ -227,6 +226,7 @@ impl Control {
             store: parts.store,
             events: parts.events,
             api_credentials: parts.api_credentials,
+            continuations: parts.continuations,
             accepted: parts.accepted,
             mesh: None,
             peers: parts.peers,
@@ -234,7 +234,7 @@ impl Control {
             leaving: None,
             run: 0,
             listening: None,
-            attempts: Attempts::new(parts.continuations),
+            attempts: JoinSet::new(),
             links: Links::new(node),
             lane_serial: LaneSerial::default(),
             dialler: Dialler::new(node, plan),
@@ -310,20 +310,18 @@ impl Control {
         self.mesh.as_ref().is_some_and(|mesh| !mesh.record.stopped) && !self.is_evicted()
     }
 
-    /// Runs `work` beside the loop, then `done` with its result on the loop. A bug is reported before, as
-    /// one of `what`.
-    pub(crate) fn spawn<R: Send + 'static>(
-        &mut self,
-        what: &'static str,
-        work: impl Future<Output = R> + Send + 'static,
-        done: impl FnOnce(&mut Self, Result<R, Bug>) + Send + 'static,
-    ) {
-        self.attempts.spawn(work, move |control: &mut Self, result| {
-            if let Err(bug) = &result {
-                tracing::error!(what, "{bug}");
-                control.events.emit(EventKind::Refused, None, format!("{what} {bug}"));
-            }
-            done(control, result);
+    /// Runs `work` beside the loop and its result's continuation on the loop.
+    pub(crate) fn spawn<F>(&mut self, work: F)
+    where
+        F: Future<Output = Continuation> + Send + 'static,
+    {
+        // Ended ones are only kept until somebody looks.
+        while self.attempts.try_join_next().is_some() {}
+        let continuations = self.continuations.clone();
+        self.attempts.spawn(async move {
+            let continuation = work.await;
+            // The loop is gone at the very end.
+            let _loop_gone = continuations.send(continuation);
         });
     }
 

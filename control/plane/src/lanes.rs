@@ -9,8 +9,7 @@ use hawser_routing::TokenBucket;
 use hawser_wire::{CloseReason, LaneClose, LaneId, NodeId};
 
 use crate::EventKind;
-use crate::attempts::Bug;
-use crate::control::{Control, entropy};
+use crate::control::{Continuation, Control, entropy};
 use crate::dialler::{DialRequest, Failed, Failure, LaneEnd};
 use crate::links::{Connection, LinkChange, Verdict};
 use crate::refusal::Refusal;
@@ -37,34 +36,24 @@ impl Control {
                 limits: self.config.limits,
                 sockets: self.config.sockets,
             };
-            let (local, address) = (Arc::clone(&local), request.address.clone());
-            self.begin_dial(request, async move { dial(&local, &address, &options).await });
+            let (local, run) = (Arc::clone(&local), self.run);
+            self.spawn(async move {
+                let result = dial(&local, &request.address, &options).await;
+                let done: Continuation = Box::new(move |control| {
+                    if control.run == run {
+                        control.handle_dialled(&request, result);
+                    }
+                });
+                done
+            });
         }
     }
 
-    /// Starts an attempt, which is `work`.
-    pub(crate) fn begin_dial(
-        &mut self,
-        request: DialRequest,
-        work: impl Future<Output = Result<Handover, AdmissionError>> + Send + 'static,
-    ) {
-        let run = self.run;
-        self.spawn("dialling", work, move |control, result| {
-            if control.run == run {
-                control.handle_dialled(&request, result);
-            }
-        });
-    }
-
-    fn handle_dialled(
-        &mut self,
-        request: &DialRequest,
-        result: Result<Result<Handover, AdmissionError>, Bug>,
-    ) {
+    fn handle_dialled(&mut self, request: &DialRequest, result: Result<Handover, AdmissionError>) {
         let (address, lane) = (request.address.as_str(), request.lane);
         let now = self.now();
         let (error, failure) = match result {
-            Ok(Ok(handover)) => {
+            Ok(handover) => {
                 let peer = handover.peer;
                 // A refusal by this side alone means that another connection serves the lane.
                 match self.take_lane(Box::new(handover)) {
@@ -72,11 +61,10 @@ impl Control {
                     _ => return self.dialler.handle_dialled(now, address, lane, peer),
                 }
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 let failure = error.to_string();
                 (Some(error), failure)
             }
-            Err(bug) => (None, bug.to_string()),
         };
         if let Some(AdmissionError::Refused { reason: CloseReason::Evicted, detail, evidence }) =
             &error
@@ -200,11 +188,11 @@ impl Control {
             tracing::debug!(%peer, reason = close.reason.text(), "closed without a good-bye");
             return;
         }
-        self.spawn(
-            "a good-bye",
-            async move { refuse(*handover, &close).await },
-            move |control, _ended| control.farewells.end(peer),
-        );
+        self.spawn(async move {
+            refuse(*handover, &close).await;
+            let done: Continuation = Box::new(move |control| control.farewells.end(peer));
+            done
+        });
     }
 
     /// A shard says that a lane carries frames.

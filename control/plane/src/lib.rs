@@ -15,7 +15,6 @@
 mod adjacency;
 mod announcements;
 mod arrivals;
-mod attempts;
 mod catalogue;
 mod certificates;
 mod commits;

@@ -9,8 +9,7 @@ use hawser_store::{MemberRecord, MeshRecord, StoreError};
 use hawser_wire::{CloseReason, Incarnation, JoinReply, LifeNonce, MeshId, MonoTime, printable};
 use zeroize::Zeroizing;
 
-use crate::attempts::Bug;
-use crate::control::{Control, Listening, Mesh, unix_s};
+use crate::control::{Continuation, Control, Listening, Mesh, unix_s};
 use crate::handle::Answer;
 use crate::{EventKind, PlaneError};
 
@@ -201,12 +200,13 @@ impl Control {
             limits: self.config.limits,
             sockets: self.config.sockets,
         };
-        let dialled = address.clone();
-        self.spawn(
-            "joining",
-            async move { join(&token, &dialled, csr, &name, &options).await },
-            move |control, result| control.handle_joined(address, result, answer),
-        );
+        self.spawn(async move {
+            let result = join(&token, &address, csr, &name, &options).await;
+            let done: Continuation = Box::new(move |control| {
+                control.handle_joined(address, result, answer);
+            });
+            done
+        });
     }
 
     fn prepare_join(
@@ -245,18 +245,11 @@ impl Control {
     fn handle_joined(
         &mut self,
         address: String,
-        result: Result<Result<JoinReply, AdmissionError>, Bug>,
+        result: Result<JoinReply, AdmissionError>,
         answer: Answer<()>,
     ) {
         self.entering = false;
-        let reply = match result {
-            Ok(result) => result.map_err(|error| plane_error(&address, error)),
-            Err(bug) => {
-                let (address, detail) = (address.clone(), bug.to_string());
-                Err(PlaneError::Unreachable { address, detail })
-            }
-        };
-        let mesh = reply.and_then(|reply| {
+        let mesh = result.map_err(|error| plane_error(&address, error)).and_then(|reply| {
             check_mesh_name(&reply.mesh_name)?;
             self.mesh_of(MeshRecord {
                 mesh: reply.mesh,

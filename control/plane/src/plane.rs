@@ -486,6 +486,3 @@ fn node_key(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
