@@ -128,8 +128,10 @@ impl Control {
                 move |store| store.put_consumers(&commits),
                 |control, stored| {
                     let now = control.now();
-                    control.commits.handle_written(now, stored.is_err());
-                    if let Err(error) = stored {
+                    let is_news = control.commits.handle_written(now, stored.is_err());
+                    if let Err(error) = stored
+                        && is_news
+                    {
                         let detail = format!("consumers' progress is not kept yet: {error}");
                         control.events.emit(EventKind::Refused, None, detail);
                     }

@@ -25,6 +25,8 @@ pub(crate) struct Commits {
     due: Option<MonoTime>,
     /// A transaction is on its way; the next waits for it.
     writing: bool,
+    /// The last one failed.
+    fails: bool,
 }
 
 impl Commits {
@@ -72,9 +74,11 @@ impl Commits {
         Some(listed(self.under_way.clone()))
     }
 
-    /// The transaction is over. What it held is written with the next one if it `failed`.
-    pub(crate) fn handle_written(&mut self, now: MonoTime, failed: bool) {
+    /// The transaction is over. What it held is written with the next one if it `failed`; whether that is
+    /// news.
+    pub(crate) fn handle_written(&mut self, now: MonoTime, failed: bool) -> bool {
         self.writing = false;
+        let is_news = !std::mem::replace(&mut self.fails, failed) && failed;
         let held = std::mem::take(&mut self.under_way);
         if failed && !held.is_empty() {
             for (consumer, next) in held {
@@ -82,6 +86,7 @@ impl Commits {
             }
             self.due = Some(now.saturating_add(RETRY_AFTER));
         }
+        is_news
     }
 
     /// Everything that is not known to be written, at the end.
@@ -120,10 +125,10 @@ mod tests {
         commits.add(at(24), STREAM, "c".into(), StreamOffset(10));
         assert_eq!(commits.poll_timeout(), None);
         assert_eq!(commits.take_due(at(99)), None);
-        commits.handle_written(at(99), false);
+        assert!(!commits.handle_written(at(99), false));
         let written = commits.take_due(at(99)).expect("due");
         assert_eq!(written, [(STREAM, "c".to_owned(), StreamOffset(10))]);
-        commits.handle_written(at(99), false);
+        assert!(!commits.handle_written(at(99), false));
         assert_eq!((commits.poll_timeout(), commits.drain()), (None, vec![]));
     }
 
@@ -138,7 +143,7 @@ mod tests {
         assert_eq!(commits.take_due(at(20)).expect("due").len(), 3);
         commits.add(at(21), STREAM, "older".into(), StreamOffset(7));
         commits.forget(GONE);
-        commits.handle_written(at(30), true);
+        assert!(commits.handle_written(at(30), true), "the first is news");
         assert_eq!(commits.poll_timeout(), Some(at(1_030)));
         // What comes meanwhile waits with it.
         commits.add(at(40), STREAM, "alone".into(), StreamOffset(4));
@@ -148,7 +153,7 @@ mod tests {
         assert_eq!(commits.take_due(at(1_030)).expect("due"), kept);
         // Nor does the end lose what is on its way.
         assert_eq!(commits.drain(), kept);
-        commits.handle_written(at(1_040), true);
+        assert!(!commits.handle_written(at(1_040), true), "said already");
         assert_eq!((commits.poll_timeout(), commits.drain()), (None, vec![]));
     }
 

@@ -16,6 +16,7 @@ use hawser_wire::{
     CloseReason, FrameFlags, FrameKind, FrameRef, LaneId, LinkMode, MonoTime, NodeId, TrafficClass,
 };
 
+use self::closing::down_of;
 use crate::config::ShardConfig;
 use crate::congestion_control::{UnmeasuredLanes, least_round_trip};
 use crate::control_share::ControlShare;
@@ -439,9 +440,15 @@ impl<I: ShardIo> Links<I> {
                 lane.writing = true;
                 let buffer = lane.session.take_unsent();
                 self.io.write(key, buffer);
-            } else if lane.closing.is_some() && !std::mem::replace(&mut lane.finished, true) {
+            } else if let Some((why, _)) = &lane.closing
+                && !lane.finished
+            {
                 // Closed with something unread, or to which more comes, the connection would be reset, and
-                // what the peer has not got yet be lost: it ends when the peer has closed it, too.
+                // what the peer has not got yet be lost: it ends when the peer has closed it, too. The
+                // lane is over now.
+                let why = why.clone();
+                lane.finished = true;
+                self.events.push_back(down_of(lane, why));
                 self.io.finish(key);
             }
             // What one lane sent may give another the turn.

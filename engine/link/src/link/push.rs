@@ -42,18 +42,17 @@ impl VirtualLink {
     /// theirs.
     #[must_use]
     pub fn has_room(&self, class: TrafficClass, flow: Flow) -> bool {
+        let class = self.class_here(FrameKind::Record, class);
         match class {
             _ if self.lacks_sequence(class) => false,
             TrafficClass::Control => {
                 self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
             }
-            TrafficClass::Priority if self.peer_takes_priority => self.has_priority_room(),
-            TrafficClass::Priority | TrafficClass::Bulk => {
-                match self.striping.queued_of(flow, Origin::Own) {
-                    Some(waits) => waits < self.striped_ahead_bytes() && self.takes_own_bulk(),
-                    None => self.has_bulk_room(flow),
-                }
-            }
+            TrafficClass::Priority => self.has_priority_room(),
+            TrafficClass::Bulk => match self.striping.queued_of(flow, Origin::Own) {
+                Some(waits) => waits < self.striped_ahead_bytes() && self.takes_own_bulk(),
+                None => self.has_bulk_room(flow),
+            },
         }
     }
 
@@ -61,12 +60,8 @@ impl VirtualLink {
     /// may, see [`Self::has_room`].
     #[must_use]
     pub fn is_full(&self, class: TrafficClass) -> bool {
-        let is_one_queue = match class {
-            TrafficClass::Control => true,
-            TrafficClass::Priority => self.peer_takes_priority,
-            TrafficClass::Bulk => false,
-        };
-        if is_one_queue || self.lacks_sequence(class) {
+        let class = self.class_here(FrameKind::Record, class);
+        if class != TrafficClass::Bulk || self.lacks_sequence(class) {
             return !self.has_room(class, Flow::default());
         }
         // Streams that move or are striped have queues of their own. Who is told that the link is not full

@@ -364,14 +364,27 @@ pub(super) fn in_sequence(
     let (plain, mut ordered): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(is_plain);
     let is_priority = |batch: &Batch| batch.class() == TrafficClass::Priority;
     let (priority, bulk): (Vec<Batch>, Vec<Batch>) = plain.into_iter().partition(is_priority);
-    for class in [priority, bulk] {
-        ordered.extend(in_one_run(class, batch_bytes, pool));
+    for mut class in [priority, bulk] {
+        class.sort_by_key(Batch::lowest);
+        // Those that none overlaps stay as they are, without a copy.
+        let (mut run, mut highest) = (Vec::new(), 0);
+        for batch in class {
+            if batch.lowest() > highest {
+                ordered.extend(in_one_run(std::mem::take(&mut run), batch_bytes, pool));
+            }
+            highest = batch.highest().max(highest);
+            run.push(batch);
+        }
+        ordered.extend(in_one_run(run, batch_bytes, pool));
     }
     ordered
 }
 
-/// Batches of one class as one run, ascending by link sequence.
+/// Batches of one class that overlap as one run, ascending by link sequence.
 fn in_one_run(batches: Vec<Batch>, batch_bytes: usize, pool: &mut BufferPool) -> Vec<Batch> {
+    if batches.len() < 2 {
+        return batches;
+    }
     let encoded: Vec<_> = batches.iter().map(Batch::frames).collect();
     let frames = encoded.iter().flat_map(|frames| FrameIter::new(frames));
     let mut frames: Vec<FrameRef<'_>> = frames.map_while(Result::ok).collect();

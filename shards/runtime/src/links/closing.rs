@@ -63,7 +63,8 @@ impl<I: ShardIo> Links<I> {
     pub(crate) fn drop_lane(&mut self, now: MonoTime, key: LaneKey, why: &str) {
         let Some(lane) = self.lanes.remove(&key) else { return };
         self.io.close(key);
-        let reason = lane.closing.map_or_else(|| why.to_owned(), |(why, _)| why);
+        let closing = lane.closing.as_ref();
+        let reason = closing.map_or_else(|| why.to_owned(), |(why, _)| why.clone());
         if let Some(link) = self.links.get_mut(&lane.peer) {
             link.machine.handle_lane_down(now, key, &reason);
             link.unmeasured.remove(key);
@@ -71,7 +72,14 @@ impl<I: ShardIo> Links<I> {
             link.received_bytes = link.received_bytes.saturating_add(lane.received_bytes);
         }
         self.touch(lane.peer);
-        let Lane { peer, lane, serial, told, closed, .. } = lane;
-        self.events.push_back(LaneEvent::Down { peer, lane, serial, reason, told, closed });
+        if !lane.finished {
+            self.events.push_back(down_of(&lane, reason));
+        }
     }
+}
+
+/// What the control thread is told of a lane that is over.
+pub(super) fn down_of(lane: &Lane, reason: String) -> LaneEvent {
+    let &Lane { peer, lane, serial, told, closed, .. } = lane;
+    LaneEvent::Down { peer, lane, serial, reason, told, closed }
 }

@@ -35,8 +35,8 @@ impl<I> Links<I> {
     }
 
     pub(crate) fn lane_reports(&self) -> Vec<LaneReport> {
-        self.lanes
-            .iter()
+        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.finished);
+        lanes
             .map(|(&key, lane)| {
                 let status = self
                     .links

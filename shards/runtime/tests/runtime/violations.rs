@@ -40,16 +40,16 @@ fn refused_at(
     evil.session.send_message(&after).unwrap();
     evil.flush();
 
-    let close = evil.expect_close();
-    assert_eq!(close.reason, named);
-    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
-    evil.hang_up();
+    // Though the peer does not hang up.
     let why = node.hear_down(evil.id, LaneId(0), LinkEpoch(1));
     assert!(why.starts_with(named.text()), "{why:?}");
     assert!(why.contains(reason), "{why:?} does not say {reason:?}");
     let event = node.hear_event(evil.id, "lane-down");
     let seen = event.iter().any(|(name, value)| *name == "why" && *value == why);
     assert!(seen, "{event:?} does not say {why:?}");
+    let close = evil.expect_close();
+    assert_eq!(close.reason, named);
+    assert!(close.detail.contains(reason), "{close:?} does not say {reason:?}");
     assert_eq!(hear_from(&mut node, evil.id), b"before", "what came before it counts");
 
     good.round_trip();
@@ -58,6 +58,7 @@ fn refused_at(
     let lanes = node.report(ShardId(0)).lanes;
     assert_eq!(lanes.iter().map(|lane| lane.peer).collect::<Vec<_>>(), [good.id]);
     assert!(node.unasked().is_empty(), "{:?}", node.unasked());
+    evil.hang_up();
     node.stop();
 }
 

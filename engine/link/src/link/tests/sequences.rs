@@ -93,6 +93,25 @@ fn records_leave_control_its_part_of_the_sequences() {
     check_goes_on(&mut pair, BULK / 2);
 }
 
+/// Its records of priority are bulk there, and leave others as much.
+#[test]
+fn priority_waits_as_bulk_does_for_a_peer_that_does_not_take_it() {
+    let mut pair = Pair::new(config());
+    pair.takes_priority = false;
+    for lane in 0..3 {
+        pair.connect(LaneId(lane), class_of(lane), 0);
+    }
+    pair.run(Duration::from_millis(300));
+    for wire in pair.wires.values_mut() {
+        wire.is_silent = true;
+    }
+    assert!(push(&mut pair, Bulk, WINDOW) > BULK - 20);
+    let flow = Flow { tenant: 1, stream: 1 };
+    assert!(!pair.ends[0].has_room(Priority, flow) && pair.ends[0].is_full(Priority));
+    assert!(pair.push(0, Priority, Origin::Own, 1, 0).is_err());
+    assert!(pair.ends[0].has_room(Control, flow));
+}
+
 #[test]
 fn what_comes_after_a_session_that_one_end_has_ended_is_no_jump() {
     for (frames, least) in [(BULK / 2, BULK / 3), (BULK, BULK / 2)] {
