@@ -328,7 +328,7 @@ pub fn striped() -> World {
 #[must_use]
 pub fn striped_relay() -> World {
     use FaultKind::{LaneReset, LaneSilence, LinkReset, ModeSwitch};
-    let hop = |a, b| far(LinkShape { bytes_per_second: 60_000, ..link(a, b, 3) }, 40);
+    let hop = |a, b| far(LinkShape { bytes_per_second: 125_000, ..link(a, b, 3) }, 20);
     let mut filling = flow(&[0, 1, 2], Pace::Saturating, (4000, 4000));
     filling.striped = true;
     World {
