@@ -398,10 +398,9 @@ pub fn saturated_pair() -> World {
 /// The same over one lane for all classes.
 #[must_use]
 pub fn saturated_collapsed() -> World {
-    let about = "bulk fills one lane of 5 Mbit/s, control passes in time";
+    let about = "bulk fills one lane of 10 Mbit/s, control passes in time";
     let control_within = Duration::from_micros(6500 + 25_000);
-    let world = full_link("saturated-collapsed", about, (0, 625_000), control_within);
-    further(sized(world, 30_000), 5)
+    further(full_link("saturated-collapsed", about, (0, 1_250_000), control_within), 5)
 }
 
 /// Its links lead over a longer way.

@@ -48,7 +48,7 @@ pub fn detours() -> World {
             paced(&[1, 2, 3], 3),
             paced(&[2, 1], 2),
             long(&[3, 0, 1]),
-            priority(paced(&[0, 1, 2], 2)),
+            priority(paced(&[0, 1, 2], 3)),
             priority(paced(&[3, 2, 1], 2)),
         ],
         link: link_config(),

@@ -6,7 +6,7 @@ use hawser_wire::TrafficClass;
 
 use super::{
     MEMORY_BYTES, far, faults, flow, full_link, further, limits, link, link_config, marking_link,
-    path_window, priority, sized,
+    path_window, priority,
 };
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
@@ -75,14 +75,14 @@ fn slow_pieces(name: &'static str, about: &'static str, bulk_lanes: u16) -> Worl
 /// Priority and bulk both fill one bottleneck: control passes, and bulk does not starve.
 #[must_use]
 pub fn saturated_priority() -> World {
-    let about = "priority and bulk fill a bottleneck of 5 Mbit/s, control passes, bulk moves";
+    let about = "priority and bulk fill a bottleneck of 10 Mbit/s, control passes, bulk moves";
     full_of_both("saturated-priority", about, 2)
 }
 
 /// The same over one lane for all classes, one way.
 #[must_use]
 pub fn saturated_priority_collapsed() -> World {
-    let about = "priority and bulk fill one lane of 5 Mbit/s one way, control passes, bulk moves";
+    let about = "priority and bulk fill one lane of 10 Mbit/s one way, control passes, bulk moves";
     let mut world = full_of_both("saturated-priority-collapsed", about, 0);
     world.flows.truncate(2);
     world
@@ -90,8 +90,8 @@ pub fn saturated_priority_collapsed() -> World {
 
 fn full_of_both(name: &'static str, about: &'static str, bulk_lanes: u16) -> World {
     let control_within = Duration::from_micros(11_500 + 25_000);
-    let world = full_link(name, about, (bulk_lanes, 625_000), control_within);
-    let mut world = further(sized(world, 30_000), 10);
+    let world = full_link(name, about, (bulk_lanes, 1_250_000), control_within);
+    let mut world = further(world, 10);
     for flow in world.flows.iter_mut().step_by(2) {
         flow.class = TrafficClass::Priority;
     }
