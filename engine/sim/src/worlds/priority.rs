@@ -6,7 +6,7 @@ use hawser_wire::TrafficClass;
 
 use super::{
     MEMORY_BYTES, far, faults, flow, full_link, further, limits, link, link_config, marking_link,
-    path_window, priority,
+    path_window, priority, sized,
 };
 use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
 
@@ -82,8 +82,11 @@ pub fn saturated_priority() -> World {
 /// The same over one lane for all classes, one way.
 #[must_use]
 pub fn saturated_priority_collapsed() -> World {
-    let about = "priority and bulk fill one lane of 10 Mbit/s one way, control passes, bulk moves";
-    let mut world = full_of_both("saturated-priority-collapsed", about, 0);
+    let about = "priority and bulk fill one lane of 5 Mbit/s one way, control passes, bulk moves";
+    let mut world = sized(full_of_both("saturated-priority-collapsed", about, 0), 30_000);
+    for link in &mut world.links {
+        link.bytes_per_second = 625_000;
+    }
     world.flows.truncate(2);
     world
 }
