@@ -5,8 +5,8 @@ use crate::buffer_pool::BufferPool;
 use crate::fair_queue::{FairQueue, Flow, Overfull};
 use crate::origin::Origin;
 
-/// Records that wait: bulk for one lane, or priority for the link. Those of this node's streams are in
-/// one queue, those of others in queues of their own.
+/// Frames that wait: bulk for one lane, or control or priority for the link. Those of this node are in one
+/// queue, those of others in queues of their own.
 #[derive(Debug, Default)]
 pub(crate) struct DataQueue {
     own: BatchFifo,
@@ -71,7 +71,12 @@ impl DataQueue {
         Ok(())
     }
 
-    /// Own and foreign records share alike, by bytes, while both hold batches.
+    /// The next of this node's, whoever's turn it is.
+    pub(crate) fn pop_own(&mut self) -> Option<Batch> {
+        self.own.pop()
+    }
+
+    /// Own and foreign frames share alike, by bytes, while both hold batches.
     pub(crate) fn pop(&mut self, quantum_bytes: usize) -> Option<Batch> {
         if self.own.is_empty() || self.foreign.bytes() == 0 {
             // Who was alone owes nothing for it.

@@ -29,7 +29,7 @@ use hawser_wire::{
 
 use crate::ack_interval::AckInterval;
 use crate::allowance::Allowance;
-use crate::batch::{Batch, BatchFifo};
+use crate::batch::Batch;
 use crate::buffer_pool::BufferPool;
 use crate::config::LinkConfig;
 use crate::connection::LaneKey;
@@ -88,7 +88,7 @@ pub struct VirtualLink {
     placed: [Option<LaneId>; 3],
     /// As in [`LinkStatus`].
     lanes_let_go: u64,
-    control: BatchFifo,
+    control: DataQueue,
     priority: DataQueue,
     /// It takes records of priority.
     peer_takes_priority: bool,
@@ -161,7 +161,7 @@ impl VirtualLink {
             known_lanes: Vec::new(),
             placed: [None; 3],
             lanes_let_go: 0,
-            control: BatchFifo::default(),
+            control: DataQueue::default(),
             priority: DataQueue::default(),
             peer_takes_priority: false,
             orphans: VecDeque::new(),
@@ -346,7 +346,7 @@ impl VirtualLink {
             for lane in &mut self.lanes {
                 lane.wanted |= lane.has_queued();
             }
-            self.want_priority();
+            self.want_unbound();
             self.want_striped();
         }
     }

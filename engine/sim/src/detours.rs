@@ -13,7 +13,7 @@ use crate::ledger::FrameLedger;
 use crate::mutation::Mutation;
 use crate::random::Random;
 use crate::simulation::Simulation;
-use crate::traffic::about_record;
+use crate::traffic::about_frame;
 use crate::violation::Property;
 
 /// Of the frames that may leave a link so many do, of a thousand.
@@ -138,7 +138,7 @@ impl Simulation {
         route.encode_repaired(&mut repaired, &hops).ok()?;
         let is_own = route.source == self.nodes[self.ends[link_end].node].id;
         let origin = if is_own { Origin::Own } else { Origin::Foreign };
-        let about = about_record(header, behind_route);
+        let about = about_frame(link_end, header, behind_route);
         let parts = [repaired.as_slice(), behind_route];
         let (now, kind) = (self.queue.now(), (header.kind, header.class));
         Some(self.ends[next].push(now, kind, origin, about, FrameParts::of(&parts)))

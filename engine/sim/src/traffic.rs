@@ -35,10 +35,15 @@ fn stream_of(kind: FrameKind, behind_route: &[u8]) -> Option<StreamKey> {
     Some(StreamKey { tenant: header.tenant, stream: header.stream })
 }
 
-/// What a link is told of a frame that is sent on.
-pub(crate) fn about_record(header: &FrameHeader, behind_route: &[u8]) -> (Flow, FrameFlags) {
+/// Whose a frame is that has come over `link_end`, and its flags.
+pub(crate) fn about_frame(
+    link_end: usize,
+    header: &FrameHeader,
+    behind_route: &[u8],
+) -> (Flow, FrameFlags) {
     let who = stream_of(header.kind, behind_route);
-    (who.map_or_else(Flow::default, flow_name), header.flags)
+    let control = || Flow { tenant: link_end.try_into().unwrap_or(u64::MAX), stream: 0 };
+    (who.map_or_else(control, flow_name), header.flags)
 }
 
 /// Why a frame that a link refused is dropped.
@@ -257,19 +262,19 @@ impl Simulation {
             }
             Hop::Via(index) => {
                 let next = usize::try_from(index.0).unwrap_or(usize::MAX);
-                self.relay(next, frame, rest);
+                self.relay(link_end, next, frame, rest);
             }
         }
     }
 
     /// Sends a frame on. What the next link does not take is dropped, and its source is told.
-    fn relay(&mut self, next: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
+    fn relay(&mut self, link_end: usize, next: usize, frame: &FrameRef<'_>, behind_route: &[u8]) {
         let now = self.queue.now();
         let Ok((fixed, rest)) = RouteHeader::split_advanced(frame.body.bytes()) else {
             return self.violate(Property::Content, "a route's TTL is used up".to_owned());
         };
         let FrameHeader { kind, class, .. } = frame.header;
-        let about = about_record(&frame.header, behind_route);
+        let about = about_frame(link_end, &frame.header, behind_route);
         let pushed = self.relay_around(next, frame, behind_route).unwrap_or_else(|| {
             let parts: [&[u8]; 2] = [&fixed, rest];
             let body = FrameParts::of(&parts);

@@ -231,6 +231,7 @@ mod tests {
             kind: hawser_wire::FrameKind::StreamAck,
             class: hawser_wire::TrafficClass::Control,
             flags: hawser_wire::FrameFlags::default(),
+            via: None,
             body: bytes::Bytes::new(),
         };
         ShardToShard::Egress { peer: NodeId::from_bytes([tag; 16]), frame }

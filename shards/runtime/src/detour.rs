@@ -9,8 +9,8 @@ use std::time::Duration;
 use hawser_exchange::RouteReader;
 use hawser_link::{Batch, FrameParts, Origin};
 use hawser_wire::{
-    AdjacencyIndex, FrameIter, FrameKind, FrameRef, MonoTime, NodeId, NoticeReason, PathId,
-    REPAIRS_MAX, RouteHeader, StreamHeader, StreamId, TrafficClass,
+    AdjacencyIndex, FrameHeader, FrameIter, FrameKind, FrameRef, MonoTime, NodeId, NoticeReason,
+    PathId, REPAIRS_MAX, RouteHeader, StreamHeader, StreamId, TrafficClass,
 };
 
 use crate::dispatch::{Forwarder, Onward, Sent, flow_of};
@@ -191,8 +191,10 @@ impl<I: ShardIo> Forwarder<I> {
             let FrameRef { header, body } = frame;
             let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { continue };
             let origin = if route.source == self.local { Origin::Own } else { Origin::Foreign };
-            let (flow, flags) = (flow_of(header.kind, rest), header.flags);
-            let outgoing = Outgoing { kind: header.kind, class: header.class, origin, flow, flags };
+            // Who had brought it is not known any more.
+            let flow = flow_of(header.kind, None, route.source, rest);
+            let FrameHeader { kind, class, flags, .. } = header;
+            let outgoing = Outgoing { kind, class, origin, flow, flags, via: None };
             // Without a backup it is as if the link had been down when the frame came.
             let rest = &[rest];
             let sent = self.push_backup(peer, outgoing, route, FrameParts::of(rest));

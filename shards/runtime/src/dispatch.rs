@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use hawser_exchange::{RouteReader, RoutedFrame, ShardToShard};
@@ -293,8 +294,9 @@ impl<I: ShardIo> Forwarder<I> {
         let Some(lent) = self.encoded.get_mut(&(to, path)).map(std::mem::take) else {
             return Sent::NoRoute;
         };
-        let flow = flow_of(kind, body.parts.first().copied().unwrap_or_default());
-        let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags };
+        let first = body.parts.first().copied().unwrap_or_default();
+        let flow = flow_of_record(kind, first).unwrap_or_default();
+        let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags, via: None };
         let onward = Onward { route: None, header: [&lent.header, &[]] };
         let sent = self.push_to(lent.neighbour, frame, &onward, body);
         if let Some(route) = self.encoded.get_mut(&(to, path)) {
@@ -367,14 +369,14 @@ impl<I: ShardIo> Forwarder<I> {
         body: FrameParts<'_>,
         wrap: impl FnOnce(RoutedFrame) -> ShardToShard,
     ) -> Sent {
-        let Outgoing { kind, class, flags, .. } = frame;
+        let Outgoing { kind, class, flags, via, .. } = frame;
         let Some(outlets) = self.peer_outlets(owner) else { return Sent::NoRoute };
         let ring = match class {
             TrafficClass::Control => {
                 let Some(body) = outlets.budget.take(body) else {
                     return Sent::Full(ring_full(class));
                 };
-                outlets.control.push(wrap(RoutedFrame { kind, class, flags, body }));
+                outlets.control.push(wrap(RoutedFrame { kind, class, flags, via, body }));
                 return Sent::Queued;
             }
             TrafficClass::Priority => &mut outlets.priority,
@@ -384,16 +386,18 @@ impl<I: ShardIo> Forwarder<I> {
             return Sent::Full(ring_full(class));
         }
         let body = Bytes::from(body.concat());
-        ring.push(wrap(RoutedFrame { kind, class, flags, body }));
+        ring.push(wrap(RoutedFrame { kind, class, flags, via, body }));
         Sent::Queued
     }
 
     /// A frame that another shard wants on a link of ours. Its route is advanced already.
     pub(crate) fn egress(&mut self, peer: NodeId, frame: &RoutedFrame) {
-        let RoutedFrame { kind, class, flags, .. } = *frame;
+        let RoutedFrame { kind, class, flags, via, .. } = *frame;
         let Ok((route, rest)) = RouteHeader::decode(&frame.body) else { return };
-        let flow = flow_of(kind, rest);
-        let outgoing = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
+        let flow = flow_of(kind, via, route.source, rest);
+        let is_own = via.is_none() && class == TrafficClass::Control;
+        let origin = if is_own { Origin::Own } else { Origin::Foreign };
+        let outgoing = Outgoing { kind, class, origin, flow, flags, via };
         let header = frame.body.get(..frame.body.len() - rest.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [header, &[]] };
         let body = match class {
@@ -414,16 +418,18 @@ impl<I: ShardIo> Forwarder<I> {
         flags: FrameFlags,
         body: &[u8],
     ) {
-        let frame = Outgoing { kind, class, origin: Origin::Foreign, flow: Flow::default(), flags };
+        let (origin, flow) = (Origin::Foreign, Flow::default());
+        let frame = Outgoing { kind, class, origin, flow, flags, via: None };
         let sent = self.push_to_shard(host, frame, FrameParts::of(&[body]), |frame| {
             ShardToShard::Ingress { frame }
         });
         self.tell_source(sent, kind, body);
     }
 
-    /// Sends a frame that came from a neighbour on its way.
+    /// Sends a frame that came from the neighbour `via` on its way.
     pub(crate) fn forward(
         &mut self,
+        via: NodeId,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
@@ -442,8 +448,9 @@ impl<I: ShardIo> Forwarder<I> {
             self.notify(route, NoticeReason::NoAdjacency, None, kind, &body);
             return;
         };
-        let flow = flow_of(kind, after);
-        let frame = Outgoing { kind, class, origin: Origin::Foreign, flow, flags };
+        let via = Some(NonZeroU64::new(hash_of(via.as_bytes())).unwrap_or(NonZeroU64::MIN));
+        let (origin, flow) = (Origin::Foreign, flow_of(kind, via, route.source, after));
+        let frame = Outgoing { kind, class, origin, flow, flags, via };
         let hops = rest.get(..rest.len() - after.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [&fixed, hops] };
         let sent = self.push_onward(neighbour, frame, &onward, body.with(after));
@@ -529,7 +536,8 @@ impl<I: ShardIo> Forwarder<I> {
         let (class, host) = (TrafficClass::Control, self.host_of(stream));
         if RouteHeader::encode(&mut header, self.local, self.local, path, &[]).is_ok() {
             let (kind, flags) = (FrameKind::Notice, FrameFlags::default());
-            let frame = Outgoing { kind, class, origin: Origin::Own, flow: Flow::default(), flags };
+            let (origin, flow) = (Origin::Own, Flow::default());
+            let frame = Outgoing { kind, class, origin, flow, flags, via: None };
             let parts = [&header[..], notice];
             let _best_effort = self.push_to_shard(host, frame, FrameParts::of(&parts), |frame| {
                 ShardToShard::Ingress { frame }
@@ -547,14 +555,27 @@ fn joined<'a>(header: &[&'a [u8]; 2], parts: &[&'a [u8]]) -> [&'a [u8]; PARTS_MA
     all
 }
 
-/// Whose a frame is, by what stands behind its route header.
-pub(crate) fn flow_of(kind: FrameKind, rest: &[u8]) -> Flow {
-    match StreamHeader::peek(rest) {
-        Some((tenant, stream)) if kind == FrameKind::Record => {
-            Flow { tenant: hash_of(tenant.as_bytes()), stream: hash_of(stream.as_bytes()) }
-        }
-        _ => Flow::default(),
-    }
+/// Into so many queues control of one neighbour is divided.
+const CONTROL_QUEUES: u64 = 16;
+
+/// Whose a frame is. A record is its tenant's and stream's, by what stands behind its route header.
+/// Control is the neighbour's that has brought it, which is known, and by its source, which the neighbour
+/// says, in one of a few queues (stochastic fairness queueing, McKenney, 1990).
+pub(crate) fn flow_of(
+    kind: FrameKind,
+    via: Option<NonZeroU64>,
+    source: NodeId,
+    rest: &[u8],
+) -> Flow {
+    flow_of_record(kind, rest).unwrap_or_else(|| Flow {
+        tenant: via.map_or(0, NonZeroU64::get),
+        stream: hash_of(source.as_bytes()) % CONTROL_QUEUES,
+    })
+}
+
+fn flow_of_record(kind: FrameKind, rest: &[u8]) -> Option<Flow> {
+    let (tenant, stream) = StreamHeader::peek(rest).filter(|_| kind == FrameKind::Record)?;
+    Some(Flow { tenant: hash_of(tenant.as_bytes()), stream: hash_of(stream.as_bytes()) })
 }
 
 /// Ids are random, or as good as.

@@ -27,7 +27,10 @@ pub(crate) trait ShardIo {
     fn set_congestion_control(&mut self, key: LaneKey, name: &str);
 
     /// Reads once, behind what the buffer holds. Never cancelled: only [`Self::close`] ends it.
-    fn read(&mut self, key: LaneKey, buffer: Vec<u8>);
+    ///
+    /// Whoever reads has no use for less than `awaited` bytes, and need not be woken before they are there,
+    /// or the peer has closed; it takes what comes all the same.
+    fn read(&mut self, key: LaneKey, buffer: Vec<u8>, awaited: usize);
 
     /// Writes all of the buffer.
     fn write(&mut self, key: LaneKey, buffer: Vec<u8>);

@@ -8,6 +8,8 @@ use hawser_wire::{
     NodeId, TrafficClass,
 };
 
+use crate::read_pace::ReadPace;
+
 /// Read buffers start with this much room and double while reads fill them.
 const READ_BYTES_MIN: usize = 32 << 10;
 const READ_BYTES_MAX: usize = 512 << 10;
@@ -33,6 +35,7 @@ pub(crate) struct Lane {
     pub(crate) wanted: bool,
     /// Room for the next read, in bytes.
     read_room: usize,
+    read_pace: ReadPace,
     /// Why the lane is closing, and when patience ends.
     pub(crate) closing: Option<(String, MonoTime)>,
     /// The same, for the control thread.
@@ -62,6 +65,7 @@ impl Lane {
             writing: false,
             wanted: false,
             read_room: READ_BYTES_MIN,
+            read_pace: ReadPace::default(),
             closing: None,
             finished: false,
             closed: None,
@@ -80,8 +84,14 @@ impl Lane {
         buffer
     }
 
+    /// The next read is of no use before so many bytes are there.
+    pub(crate) fn awaited_bytes(&self) -> usize {
+        self.read_pace.awaited_bytes(self.session.missing_bytes())
+    }
+
     /// A read of `bytes` came back: a full one asks for more room next time.
-    pub(crate) fn return_read_buffer(&mut self, buffer: Vec<u8>, bytes: usize) {
+    pub(crate) fn return_read_buffer(&mut self, now: MonoTime, buffer: Vec<u8>, bytes: usize) {
+        self.read_pace.handle_read(now, bytes);
         if bytes >= self.read_room {
             self.read_room = self.read_room.saturating_mul(2).min(READ_BYTES_MAX);
         }

@@ -5,6 +5,7 @@ mod reports;
 mod usability;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 
 use hawser_exchange::{LaneHandover, LaneRule, LaneSerial};
 use hawser_link::{
@@ -68,6 +69,8 @@ pub(crate) struct Outgoing {
     pub(crate) origin: Origin,
     pub(crate) flow: Flow,
     pub(crate) flags: FrameFlags,
+    /// A number of the neighbour that has brought it; none if it is of this node.
+    pub(crate) via: Option<NonZeroU64>,
 }
 
 /// The links of this shard and their lanes: carries bytes between each link's machine and the
@@ -298,7 +301,7 @@ impl<I: ShardIo> Links<I> {
         body: FrameParts<'_>,
         takes: impl FnOnce(&Link) -> bool,
     ) -> Result<(), Refusal> {
-        let Outgoing { kind, class, origin, flow, flags } = frame;
+        let Outgoing { kind, class, origin, flow, flags, .. } = frame;
         let link = self.links.get_mut(&peer).filter(|link| takes(link));
         let Some(link) = link else {
             return Err(Refusal {
@@ -370,8 +373,9 @@ impl<I: ShardIo> Links<I> {
     /// Lends the lane's read buffer to the next read.
     pub(crate) fn read_more(&mut self, key: LaneKey) {
         if let Some(lane) = self.lanes.get_mut(&key) {
+            let awaited = lane.awaited_bytes();
             let buffer = lane.lend_read_buffer();
-            self.io.read(key, buffer);
+            self.io.read(key, buffer, awaited);
         }
     }
 
@@ -382,14 +386,20 @@ impl<I: ShardIo> Links<I> {
         }
         let mut buffer = std::mem::take(buffer);
         buffer.clear();
-        self.io.read(key, buffer);
+        self.io.read(key, buffer, 1);
         true
     }
 
     /// A read came back with bytes; false if the lane is gone.
-    pub(crate) fn handle_read(&mut self, key: LaneKey, buffer: Vec<u8>, bytes: usize) -> bool {
+    pub(crate) fn handle_read(
+        &mut self,
+        now: MonoTime,
+        key: LaneKey,
+        buffer: Vec<u8>,
+        bytes: usize,
+    ) -> bool {
         let Some(lane) = self.lanes.get_mut(&key) else { return false };
-        lane.return_read_buffer(buffer, bytes);
+        lane.return_read_buffer(now, buffer, bytes);
         let peer = lane.peer;
         if let Some(link) = self.links.get_mut(&peer) {
             link.machine.handle_bytes(key);

@@ -13,6 +13,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt, Splitable};
 use monoio::net::tcp::{TcpOwnedReadHalf, TcpOwnedWriteHalf};
 
 use crate::io::{Completion, LaneKey, ShardIo};
+use crate::low_water::set_receive_low_water;
 
 /// What pumps have completed, and who waits for it.
 #[derive(Debug, Default)]
@@ -88,6 +89,8 @@ struct Pumps {
     writes: Rc<Slot>,
     /// The same socket, for its options, and to shut it down while operations are in flight.
     socket: TcpStream,
+    /// Its low-water mark.
+    awaited: usize,
 }
 
 /// See the module.
@@ -112,7 +115,7 @@ impl ShardIo for MonoioIo {
         let (reads, writes) = (Rc::new(Slot::default()), Rc::new(Slot::default()));
         monoio::spawn(pump_reads(key, reader, Rc::clone(&reads), self.completions()));
         monoio::spawn(pump_writes(key, writer, Rc::clone(&writes), self.completions()));
-        self.lanes.insert(key, Pumps { reads, writes, socket: held });
+        self.lanes.insert(key, Pumps { reads, writes, socket: held, awaited: 1 });
         Ok(())
     }
 
@@ -123,8 +126,12 @@ impl ShardIo for MonoioIo {
         }
     }
 
-    fn read(&mut self, key: LaneKey, buffer: Vec<u8>) {
-        if let Some(pumps) = self.lanes.get(&key) {
+    fn read(&mut self, key: LaneKey, buffer: Vec<u8>, awaited: usize) {
+        if let Some(pumps) = self.lanes.get_mut(&key) {
+            let awaited = awaited.max(1);
+            if awaited != pumps.awaited && set_receive_low_water(&pumps.socket, awaited).is_ok() {
+                pumps.awaited = awaited;
+            }
             pumps.reads.put(buffer);
         }
     }

@@ -268,7 +268,7 @@ impl<I: ShardIo> Shard<I> {
                 // Flooding repeats what is not acknowledged; without a lane it begins anew.
                 let (kind, origin) = (FrameKind::LinkControl, Origin::Own);
                 let (flow, flags) = (Flow::default(), FrameFlags::default());
-                let frame = Outgoing { kind, class, origin, flow, flags };
+                let frame = Outgoing { kind, class, origin, flow, flags, via: None };
                 let _dropped = self.forwarder.links.push(peer, frame, FrameParts::of(&[&body]));
             }
             ControlToShard::Datagram { to, body } => {
@@ -411,7 +411,7 @@ impl<I: ShardIo> Shard<I> {
         if self.forwarder.links.discard(key, &mut buffer) {
             return;
         }
-        if self.forwarder.links.handle_read(key, buffer, bytes) {
+        if self.forwarder.links.handle_read(now, key, buffer, bytes) {
             self.handle_ciphertext(now, key);
         }
     }

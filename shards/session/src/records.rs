@@ -410,6 +410,14 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, SessionError> {
     Ok((bytes.len() >= len).then_some(len))
 }
 
+/// So much is missing of the record at the front: before that is there nothing can be decrypted. 0 if its
+/// length is not known yet, or if it is whole.
+pub(crate) fn missing_bytes(bytes: &[u8]) -> usize {
+    let Some(&[_, _, _, high, low]) = bytes.first_chunk() else { return 0 };
+    let len = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    len.saturating_sub(bytes.len())
+}
+
 /// What a decrypted record carries, without padding and type behind it (RFC 8446 §5.4).
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use crate::inbox::Inbox;
 use crate::mask::MaskSource;
 use crate::outgoing::Outgoing;
 use crate::pieces::Pieces;
+use crate::records::missing_bytes;
 use crate::tls::Tls;
 use crate::traffic_key::RECORD_PLAINTEXT_MAX;
 use crate::websocket::{HEADER_BYTES_MAX, Opcode, encode_header};
@@ -106,6 +107,13 @@ impl LaneSession {
     #[must_use]
     pub fn take_read_buffer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.incoming)
+    }
+
+    /// So many bytes at least are still to come before there is something to decrypt; 0 if that is not known,
+    /// as it is not before the handshake is done.
+    #[must_use]
+    pub fn missing_bytes(&self) -> usize {
+        if self.tls.is_established() { missing_bytes(&self.incoming) } else { 0 }
     }
 
     /// Brings the read buffer back.

@@ -107,6 +107,10 @@ impl Tls {
         }
     }
 
+    pub(crate) const fn is_established(&self) -> bool {
+        matches!(self, Self::Established(_))
+    }
+
     /// Records, once the handshake is done.
     pub(crate) fn records(&mut self) -> Result<&mut Records, SessionError> {
         match self {

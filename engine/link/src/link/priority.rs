@@ -3,9 +3,6 @@
 use hawser_wire::{FrameKind, TrafficClass};
 
 use super::VirtualLink;
-use crate::batch::NewFrame;
-use crate::event::{Refusal, RefusedLimit};
-use crate::fair_queue::{Flow, Overfull};
 use crate::lane::Lane;
 use crate::origin::Origin;
 use crate::width::wide;
@@ -21,47 +18,18 @@ impl VirtualLink {
         }
     }
 
-    /// Puts a frame behind those of priority of its origin.
-    pub(super) fn push_priority(
-        &mut self,
-        origin: Origin,
-        flow: Flow,
-        frame: &NewFrame<'_>,
-    ) -> Result<(), Refusal> {
-        let (class, max) = (TrafficClass::Priority, self.config.data_bytes_max);
-        let queued = self.priority_bytes(origin);
-        let overhead = if origin == Origin::Foreign { self.priority.overhead_bytes() } else { 0 };
-        let held = queued.saturating_add(overhead);
-        if held > 0 && held.saturating_add(frame.len) > max {
-            let lane = self.lane_of(class, flow);
-            return Err(self.refusal(class, lane, RefusedLimit::Class, held, max));
-        }
-        let mark_bytes = self.config.mark_bytes;
-        let flags = self.mark(origin, queued, frame.flags, |link| {
-            link.priority.exceeds_share(flow, mark_bytes)
-        });
-        let (frame, batch_bytes) = (NewFrame { flags, ..*frame }, self.batch_bytes());
-        let free = max.saturating_sub(held);
-        let Self { priority, pool, .. } = self;
-        if let Err(over) = priority.push(origin, flow, &frame, free, batch_bytes, pool) {
-            let (limit, queued, max) = match over {
-                Overfull::Queue => (RefusedLimit::Class, held, max),
-                Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
-                Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
-            };
-            return Err(self.refusal(class, self.lane_of(class, flow), limit, queued, max));
-        }
-        self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
-        self.want_priority();
-        Ok(())
-    }
-
-    /// The lane of priority may send what waits in its queue.
-    pub(super) fn want_priority(&mut self) {
-        if self.priority.bytes() > 0
-            && let Some(lane) = self.carrier(TrafficClass::Priority)
-        {
-            lane.wanted = true;
+    /// The lanes of control and of priority may send what waits for them.
+    pub(super) fn want_unbound(&mut self) {
+        let waiting = [
+            (TrafficClass::Control, self.control.bytes()),
+            (TrafficClass::Priority, self.priority.bytes()),
+        ];
+        for (class, bytes) in waiting {
+            if bytes > 0
+                && let Some(lane) = self.carrier(class)
+            {
+                lane.wanted = true;
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use hawser_wire::{
 use super::VirtualLink;
 use super::moves::Place;
 use super::transmit::PIECE_OVERHEAD_BYTES;
-use crate::batch::{BatchFifo, NewFrame};
+use crate::batch::NewFrame;
 use crate::data_queue::DataQueue;
 use crate::event::{Refusal, RefusedLimit};
 use crate::fair_queue::{Flow, Overfull};
@@ -46,7 +46,7 @@ impl VirtualLink {
         match class {
             _ if self.lacks_sequence(class) => false,
             TrafficClass::Control => {
-                self.is_up() && self.control.bytes() < self.config.send_ahead_bytes
+                self.is_up() && self.control.bytes_of(Origin::Own) < self.config.send_ahead_bytes
             }
             TrafficClass::Priority => self.has_priority_room(),
             TrafficClass::Bulk => match self.striping.queued_of(flow, Origin::Own) {
@@ -88,7 +88,7 @@ impl VirtualLink {
             })
         };
         let pinned_bytes = match (class, origin) {
-            (TrafficClass::Control, _) => return self.control.bytes(),
+            (TrafficClass::Control, origin) => return self.control.bytes_of(origin),
             (TrafficClass::Priority, origin) => return self.priority_bytes(origin),
             (TrafficClass::Bulk, Origin::Own) => over_lanes(|lane| lane.bulk.bytes_of(Origin::Own)),
             (TrafficClass::Bulk, Origin::Foreign) => {
@@ -143,27 +143,60 @@ impl VirtualLink {
 
     /// Appends a frame to what waits of its class.
     fn queue(&mut self, origin: Origin, flow: Flow, frame: &NewFrame<'_>) -> Result<(), Refusal> {
-        let (class, len) = (frame.class, frame.len);
-        match class {
-            TrafficClass::Control => {
-                let max = self.config.control_bytes_max;
-                let batch_bytes = self.config.batch_bytes;
-                check_queue(&self.control, len, max).map_err(|queued| {
-                    let lane = self.lane_of(class, flow);
-                    self.refusal(class, lane, RefusedLimit::Class, queued, max)
-                })?;
-                self.control.push(frame, batch_bytes, &mut self.pool);
-            }
-            TrafficClass::Priority => return self.push_priority(origin, flow, frame),
-            TrafficClass::Bulk => {
-                let striped = self.push_striped(origin, flow, frame);
-                return striped.unwrap_or_else(|| self.push_bulk(origin, flow, frame));
-            }
+        if frame.class != TrafficClass::Bulk {
+            return self.push_unbound(origin, flow, frame);
+        }
+        let striped = self.push_striped(origin, flow, frame);
+        striped.unwrap_or_else(|| self.push_bulk(origin, flow, frame))
+    }
+
+    /// Puts a frame behind those of its origin, of a class that waits for whichever lane carries it.
+    fn push_unbound(
+        &mut self,
+        origin: Origin,
+        flow: Flow,
+        frame: &NewFrame<'_>,
+    ) -> Result<(), Refusal> {
+        let class = frame.class;
+        let is_control = class == TrafficClass::Control;
+        let max =
+            if is_control { self.config.control_bytes_max } else { self.config.data_bytes_max };
+        let queued = self.queued_bytes(class, origin);
+        let overhead = match origin {
+            Origin::Own => 0,
+            Origin::Foreign if is_control => self.control.overhead_bytes(),
+            Origin::Foreign => self.priority.overhead_bytes(),
+        };
+        let held = queued.saturating_add(overhead);
+        if held > 0 && held.saturating_add(frame.len) > max {
+            let lane = self.lane_of(class, flow);
+            return Err(self.refusal(class, lane, RefusedLimit::Class, held, max));
+        }
+        let flags = match class {
+            TrafficClass::Control => frame.flags,
+            _ => self.mark(origin, queued, frame.flags, |link| {
+                link.priority.exceeds_share(flow, link.config.mark_bytes)
+            }),
+        };
+        let frame = NewFrame { flags, ..*frame };
+        let batch_bytes = match origin {
+            Origin::Own if is_control => self.config.batch_bytes,
+            Origin::Foreign if is_control && !self.wants_data() => self.config.quantum_bytes,
+            _ => self.batch_bytes(),
+        };
+        let free = max.saturating_sub(held);
+        let Self { control, priority, pool, .. } = self;
+        let waiting = if is_control { control } else { priority };
+        if let Err(over) = waiting.push(origin, flow, &frame, free, batch_bytes, pool) {
+            let (limit, queued, max) = match over {
+                Overfull::Queue => (RefusedLimit::Class, held, max),
+                Overfull::Tenant { bytes } => (RefusedLimit::Tenant, bytes, free),
+                Overfull::Stream { bytes } => (RefusedLimit::Stream, bytes, free),
+            };
+            return Err(self.refusal(class, self.lane_of(class, flow), limit, queued, max));
         }
         self.next_sequence = self.next_sequence.saturating_add(u64::from(frame.sequence != 0));
-        if let Some(lane) = self.carrier(class) {
-            lane.wanted = true;
-        }
+        self.want_unbound();
         Ok(())
     }
 
@@ -316,7 +349,7 @@ impl VirtualLink {
     /// next waits behind a whole one.
     pub(super) fn batch_bytes(&self) -> usize {
         let most = self.piece_bytes();
-        if !self.control.is_empty() || self.has_priority() {
+        if self.control.bytes() > 0 || self.has_priority() {
             return most.min(self.config.quantum_bytes);
         }
         most
@@ -410,12 +443,6 @@ impl VirtualLink {
             .clamp(Duration::from_millis(1), Duration::from_secs(1));
         Refusal { class, lane, limit, queued_bytes, max_bytes, retry_after }
     }
-}
-
-/// What waits, if `len` more is above `max`; one frame passes an empty queue.
-fn check_queue(queue: &BatchFifo, len: usize, max: usize) -> Result<(), usize> {
-    let queued = queue.bytes();
-    if queued > 0 && queued.saturating_add(len) > max { Err(queued) } else { Ok(()) }
 }
 
 /// Own streams that keep to a lane may give it more, if less than `send_ahead_bytes` wait for it.

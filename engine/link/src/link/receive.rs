@@ -348,12 +348,7 @@ impl VirtualLink {
             self.settle_moves();
         }
         self.want_striped();
-        self.want_priority();
-        if !self.control.is_empty()
-            && let Some(lane) = self.carrier(TrafficClass::Control)
-        {
-            lane.wanted = true;
-        }
+        self.want_unbound();
         Ok(())
     }
 

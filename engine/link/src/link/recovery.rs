@@ -319,7 +319,7 @@ impl VirtualLink {
         }
         rest.extend(self.orphans.drain(..).map(|(_, batch)| batch));
         rest.extend(std::iter::from_fn(|| {
-            self.control.pop().or_else(|| self.priority.pop(usize::MAX))
+            self.control.pop(usize::MAX).or_else(|| self.priority.pop(usize::MAX))
         }));
         rest.extend(self.flows.take_all());
         rest.extend(self.striping.take_all());

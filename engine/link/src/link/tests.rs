@@ -1,6 +1,7 @@
 //! Two machines over connections that fail.
 
 mod collapsed;
+mod control;
 mod crossings;
 mod evacuation;
 mod faults;

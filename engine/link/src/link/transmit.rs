@@ -197,11 +197,20 @@ impl VirtualLink {
     }
 
     fn next_control(&mut self, at: usize, next: &mut Option<Next>) -> Option<Turn> {
-        let Some(front) = self.control.front() else { return Some(Turn::Leaves) };
-        if let Some(turn) = self.turn(at, front, None) {
+        if self.control.bytes() == 0 {
+            return Some(Turn::Leaves);
+        }
+        let batch = if self.takes_foreign_control(at) {
+            self.control.pop(self.config.quantum_bytes)
+        } else {
+            self.control.pop_own()
+        };
+        let Some(batch) = batch else { return Some(Turn::Leaves) };
+        if let Some(turn) = self.turn(at, &batch, None) {
+            self.lanes.get_mut(at)?.put_back(batch);
             return Some(turn);
         }
-        *next = Some(Next::Batch(self.control.pop()?));
+        *next = Some(Next::Batch(batch));
         Some(Turn::Takes)
     }
 

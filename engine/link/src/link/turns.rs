@@ -105,6 +105,19 @@ impl VirtualLink {
         is_first || own.saturating_add(before).saturating_add(len) <= self.in_flight_bound
     }
 
+    /// Of control from elsewhere a lane has as much in flight as the link may have of priority and bulk, or
+    /// one batch, while any of those waits or is in flight: whoever sends it, others keep half of the link.
+    pub(super) fn takes_foreign_control(&self, at: usize) -> bool {
+        let in_flight =
+            self.lanes.get(at).map_or(0, |lane| lane.unacked.bytes_of(TrafficClass::Control));
+        in_flight == 0 || in_flight < self.in_flight_bound || !self.wants_data()
+    }
+
+    /// Priority or bulk waits or is in flight.
+    pub(super) fn wants_data(&self) -> bool {
+        self.wants_bulk() || self.has_priority() || self.in_flight_of(TrafficClass::Priority) > 0
+    }
+
     /// Lanes may share one bottleneck, and what may be in flight is the link's: while it is scarce, a
     /// lane leaves the next turn to another one with bulk waiting that has less of it, or as much and
     /// has been served less (start-time fair queueing, Goyal et al., 1996). A lane whose own way is

@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use hawser_wire::{FrameFlags, FrameKind, NodeId, TrafficClass};
 
@@ -10,6 +12,8 @@ pub struct RoutedFrame {
     pub class: TrafficClass,
     /// As it came.
     pub flags: FrameFlags,
+    /// A number of the neighbour that has brought it; none if it is of this node.
+    pub via: Option<NonZeroU64>,
     /// Route header and the rest, copied out of the lane's buffer.
     pub body: Bytes,
 }

@@ -160,7 +160,7 @@ impl<I: ShardIo> Shard<I> {
             return None;
         }
         if route.next_hop() != Hop::Last || route.destination != self.forwarder.local {
-            self.forwarder.forward(kind, class, flags, body);
+            self.forwarder.forward(via, kind, class, flags, body);
         } else if kind != FrameKind::Datagram {
             self.handle_routed(now, kind, class, flags, body);
         } else if let Some(body) = self.forwarder.links.take_control(via, rest) {

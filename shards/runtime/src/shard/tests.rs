@@ -20,7 +20,7 @@ impl ShardIo for NoIo {
 
     fn set_congestion_control(&mut self, _: LaneKey, _: &str) {}
 
-    fn read(&mut self, _: LaneKey, _: Vec<u8>) {}
+    fn read(&mut self, _: LaneKey, _: Vec<u8>, _: usize) {}
 
     fn write(&mut self, _: LaneKey, _: Vec<u8>) {}
 
@@ -54,13 +54,13 @@ fn shard(count: u16) -> (Shard<NoIo>, ControlPorts<LaneSession>, Vec<ShardPeerPo
 
 fn frame(class: TrafficClass) -> RoutedFrame {
     let (kind, flags) = (FrameKind::Record, FrameFlags::default());
-    RoutedFrame { kind, class, flags, body: Bytes::from_static(b"frame") }
+    RoutedFrame { kind, class, flags, via: None, body: Bytes::from_static(b"frame") }
 }
 
 fn push(shard: &mut Shard<NoIo>, class: TrafficClass) -> Sent {
     let (kind, flags) = (FrameKind::Record, FrameFlags::default());
     let (origin, flow) = (Origin::Own, Flow::default());
-    let frame = Outgoing { kind, class, origin, flow, flags };
+    let frame = Outgoing { kind, class, origin, flow, flags, via: None };
     let body = FrameParts::of(&[b"frame"]);
     shard.forwarder.push_plain(neighbour(), frame, &[b"", b""], body)
 }

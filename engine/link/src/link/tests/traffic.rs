@@ -206,7 +206,7 @@ fn a_refusal_names_the_lane_that_the_frame_would_have_taken() {
         }
     };
     assert_eq!(refused(Control, plain, 80_000), (RefusedLimit::FrameSize, LaneId(0)));
-    assert_eq!(refused(Control, plain, 2000), (RefusedLimit::Class, LaneId(0)));
+    assert_eq!(refused(Control, plain, 2000), (RefusedLimit::Tenant, LaneId(0)));
     assert_eq!(refused(Priority, plain, 2000), (RefusedLimit::Stream, LaneId(1)));
     assert_eq!(refused(Bulk, plain, 2 << 20), (RefusedLimit::FrameSize, pinned.0));
     assert_eq!(refused(Bulk, plain, 2000), (RefusedLimit::Stream, pinned.0));
