@@ -18,6 +18,7 @@ mod lanes;
 mod multipath;
 mod node;
 mod notices;
+mod pace;
 mod peer;
 mod recovery;
 mod shutdown;
