@@ -1,5 +1,5 @@
-/// Whose frames are put into a queue. Bulk of each waits apart, so that neither can keep the other
-/// from the link; the other classes make no difference.
+/// Whose frames are put into a queue. Those of each wait apart, so that neither can keep the other from
+/// the link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     /// Streams of the queue's own shard, which look for room before they send.
