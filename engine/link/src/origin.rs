@@ -2,8 +2,8 @@
 /// the link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// Streams of the queue's own shard, which look for room before they send.
+    /// This node's control, and streams of the queue's own shard, which look for room before they send.
     Own,
-    /// Transit and other shards, which do not.
+    /// Transit, and streams of other shards, which do not.
     Foreign,
 }
