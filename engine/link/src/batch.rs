@@ -30,6 +30,8 @@ pub struct Batch {
     /// No counted frame has a higher one; 0 if there is none.
     highest: u64,
     class: TrafficClass,
+    /// Control that others send over this link.
+    is_foreign_control: bool,
     /// All frames are of this epoch of a stripe channel.
     stripe: Option<u32>,
     /// Link sequences, ascending, of frames that have gone another way: they are still counted where
@@ -49,6 +51,7 @@ impl Batch {
             lowest: u64::MAX,
             highest: 0,
             class,
+            is_foreign_control: false,
             stripe: None,
             gone: Vec::new(),
         }
@@ -56,7 +59,17 @@ impl Batch {
 
     /// An empty one for frames of this one.
     fn like(&self, buffer: Vec<u8>) -> Self {
-        Self { stripe: self.stripe, ..Self::new(buffer, self.class) }
+        let Self { is_foreign_control, stripe, .. } = *self;
+        Self { is_foreign_control, stripe, ..Self::new(buffer, self.class) }
+    }
+
+    /// What may be in flight of it is bounded for that.
+    pub(crate) const fn mark_foreign_control(&mut self) {
+        self.is_foreign_control = true;
+    }
+
+    pub(crate) const fn is_foreign_control(&self) -> bool {
+        self.is_foreign_control
     }
 
     /// The epoch of a stripe channel that all of its frames are of.

@@ -37,7 +37,7 @@ pub struct LinkConfig {
     /// A batch is closed when it reaches this many bytes while control or priority waits, or the
     /// link is slow; and what a stream of others gets in each of its turns.
     pub quantum_bytes: usize,
-    /// Bytes of control class that may wait.
+    /// Bytes of own and of foreign control, each, that may wait.
     pub control_bytes_max: usize,
     /// Bytes of own and of foreign priority, of own and of foreign bulk, each, that may wait.
     pub data_bytes_max: usize,

@@ -6,7 +6,8 @@ use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::buffer_pool::BufferPool;
 use crate::queue_slots::QueueSlots;
 
-/// Whose a frame is: hashes of tenant and stream, for fair shares, quotas and pinning to a lane.
+/// Whose a frame is: hashes of tenant and stream, for fair shares, quotas and pinning to a lane. Of control
+/// the tenant is the neighbour that has brought it.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Flow {
     /// Of the tenant.
@@ -57,7 +58,7 @@ struct TenantQueue {
     turns: VecDeque<usize>,
 }
 
-/// Foreign records of one lane, or of priority: deficit round robin (Shreedhar and Varghese, 1995) between
+/// Foreign frames that wait for one lane, or control or priority of them for the link: deficit round robin (Shreedhar and Varghese, 1995) between
 /// tenants, then between each one's streams, with a deficit that may go below zero as batches are not cut.
 /// Each tenant and each stream has a queue and an account of its own, however many they are. Who leaves
 /// owes what it has had too much of until nobody waited: with a batch at a time it has no more than others.

@@ -51,6 +51,8 @@ pub(crate) struct UnackedWindow {
     backing_bytes: usize,
     /// In flight, by class.
     class_bytes: [u64; 3],
+    /// Likewise, of control that others send.
+    foreign_control_bytes: u64,
     /// Batches by class that no other lane answers for.
     owed: [u32; 3],
     /// Of striped batches that were acknowledged: the epoch of their channel, and their lowest link
@@ -101,6 +103,11 @@ impl UnackedWindow {
         self.class_bytes.get(index(class)).copied().unwrap_or(0)
     }
 
+    /// Frame bytes of others' control in flight.
+    pub(crate) const fn foreign_control_bytes(&self) -> u64 {
+        self.foreign_control_bytes
+    }
+
     /// Frame bytes of bulk in flight.
     pub(crate) fn bulk_bytes(&self) -> u64 {
         self.bytes_of(TrafficClass::Bulk)
@@ -141,8 +148,12 @@ impl UnackedWindow {
         merge_bytes: usize,
         pool: &mut BufferPool,
     ) -> usize {
+        self.release_uncounted(pool);
         self.sent = self.sent.saturating_add(batch.counted());
         let bytes = wide(batch.len());
+        if batch.is_foreign_control() {
+            self.foreign_control_bytes = self.foreign_control_bytes.saturating_add(bytes);
+        }
         if let Some(in_flight) = self.bytes_mut(batch.class()) {
             *in_flight = in_flight.saturating_add(bytes);
         }
@@ -150,6 +161,7 @@ impl UnackedWindow {
             && !last.hedged
             && !last.split
             && last.batch.class() == batch.class()
+            && last.batch.is_foreign_control() == batch.is_foreign_control()
             && last.batch.stripe().is_none()
             && batch.stripe().is_none()
             && !last.batch.is_closed()
@@ -222,12 +234,24 @@ impl UnackedWindow {
         if let Some(in_flight) = self.bytes_mut(sent.batch.class()) {
             *in_flight = in_flight.saturating_sub(sent.bytes);
         }
+        if sent.batch.is_foreign_control() {
+            self.foreign_control_bytes = self.foreign_control_bytes.saturating_sub(sent.bytes);
+        }
         if !sent.hedged
             && let Some(owed) = self.owed.get_mut(index(sent.batch.class()))
         {
             *owed = owed.saturating_sub(1);
         }
         Some(sent)
+    }
+
+    /// Lets go of batches with nothing that is counted, if nothing before them is open: no acknowledgement
+    /// need ever come for them.
+    fn release_uncounted(&mut self, pool: &mut BufferPool) {
+        while self.batches.front().is_some_and(|sent| sent.end <= self.acked) {
+            let Some(sent) = self.pop_front() else { break };
+            pool.give(sent.batch.into_buffer());
+        }
     }
 
     /// The peer has `count` frames, which the caller has checked against [`Self::acked`] and
@@ -382,6 +406,19 @@ mod tests {
                 assert_eq!(counted, 6 - count);
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_counted_is_let_go_of_without_an_acknowledgement() {
+        let (mut window, mut pool) = sent(&[&[1], &[0], &[0]], 0);
+        assert_eq!(window.bulk_bytes(), 150, "behind one that is counted they stay");
+        window.acknowledge(1, &mut pool);
+        for _ in 0..100 {
+            let batch = batch(&[0], 30, &mut pool);
+            window.push(batch, NOW, SendSnapshot::default(), 0, &mut pool);
+        }
+        assert_eq!(window.bulk_bytes(), 50);
+        assert!(window.is_settled() && window.backing_bytes() < 40_000);
     }
 
     #[test]

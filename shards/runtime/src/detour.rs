@@ -4,6 +4,7 @@
 //! **Invariant:** a frame is repaired at most [`REPAIRS_MAX`] times, and a list names no node twice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use hawser_exchange::RouteReader;
@@ -191,10 +192,11 @@ impl<I: ShardIo> Forwarder<I> {
             let FrameRef { header, body } = frame;
             let Ok((route, rest)) = RouteHeader::decode(body.bytes()) else { continue };
             let origin = if route.source == self.local { Origin::Own } else { Origin::Foreign };
-            // Who had brought it is not known any more.
-            let flow = flow_of(header.kind, None, route.source, rest);
+            // Who had brought it is not known any more: all of that is as one neighbour's.
+            let via = (origin == Origin::Foreign).then_some(NonZeroU64::MIN);
+            let flow = flow_of(header.kind, via, route.source, rest);
             let FrameHeader { kind, class, flags, .. } = header;
-            let outgoing = Outgoing { kind, class, origin, flow, flags, via: None };
+            let outgoing = Outgoing { kind, class, origin, flow, flags, via };
             // Without a backup it is as if the link had been down when the frame came.
             let rest = &[rest];
             let sent = self.push_backup(peer, outgoing, route, FrameParts::of(rest));

@@ -395,8 +395,10 @@ impl<I: ShardIo> Forwarder<I> {
         let RoutedFrame { kind, class, flags, via, .. } = *frame;
         let Ok((route, rest)) = RouteHeader::decode(&frame.body) else { return };
         let flow = flow_of(kind, via, route.source, rest);
-        let is_own = via.is_none() && class == TrafficClass::Control;
-        let origin = if is_own { Origin::Own } else { Origin::Foreign };
+        let origin = match via {
+            None if class == TrafficClass::Control => Origin::Own,
+            _ => Origin::Foreign,
+        };
         let outgoing = Outgoing { kind, class, origin, flow, flags, via };
         let header = frame.body.get(..frame.body.len() - rest.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [header, &[]] };

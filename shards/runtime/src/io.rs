@@ -32,6 +32,9 @@ pub(crate) trait ShardIo {
     /// or the peer has closed; it takes what comes all the same.
     fn read(&mut self, key: LaneKey, buffer: Vec<u8>, awaited: usize);
 
+    /// Whoever reads wants whatever has come, however many bytes it awaited.
+    fn wake_for_any(&mut self, key: LaneKey);
+
     /// Writes all of the buffer.
     fn write(&mut self, key: LaneKey, buffer: Vec<u8>);
 

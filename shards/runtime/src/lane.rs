@@ -85,8 +85,13 @@ impl Lane {
     }
 
     /// The next read is of no use before so many bytes are there.
-    pub(crate) fn awaited_bytes(&self) -> usize {
+    pub(crate) fn awaited_bytes(&mut self) -> usize {
         self.read_pace.awaited_bytes(self.session.missing_bytes())
+    }
+
+    /// The bytes that it awaits do not come: any of them that do are a sign of life.
+    pub(crate) fn stops_awaiting(&mut self, now: MonoTime, tick: Duration) -> bool {
+        self.read_pace.stops_awaiting(now, tick)
     }
 
     /// A read of `bytes` came back: a full one asks for more room next time.

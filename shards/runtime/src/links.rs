@@ -553,6 +553,11 @@ impl<I: ShardIo> Links<I> {
                 touched.push(peer);
             }
         }
+        for (&key, lane) in &mut self.lanes {
+            if lane.stops_awaiting(now, self.config.tick) {
+                self.io.wake_for_any(key);
+            }
+        }
         for peer in touched {
             self.touch(peer);
         }

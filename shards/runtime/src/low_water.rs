@@ -27,10 +27,13 @@ pub(crate) fn set_receive_low_water(socket: &TcpStream, bytes: usize) -> io::Res
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener};
+    use std::time::{Duration, Instant};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,7 +49,9 @@ mod tests {
 
     /// Waits until so many bytes have come.
     fn await_bytes(socket: &TcpStream, bytes: u64) {
+        let until = Instant::now() + PATIENCE;
         while rustix::io::ioctl_fionread(socket).unwrap() < bytes {
+            assert!(Instant::now() < until, "they never came");
             std::thread::yield_now();
         }
     }
@@ -74,7 +79,8 @@ mod tests {
         set_receive_low_water(&reader, 4000).unwrap();
         writer.write_all(&[1; 10]).unwrap();
         writer.shutdown(Shutdown::Write).unwrap();
+        let patience = Timespec::try_from(PATIENCE).unwrap();
         let mut fds = [PollFd::new(&reader, PollFlags::IN)];
-        assert_eq!(poll(&mut fds, None).unwrap(), 1);
+        assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1);
     }
 }

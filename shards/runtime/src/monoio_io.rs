@@ -93,6 +93,14 @@ struct Pumps {
     awaited: usize,
 }
 
+impl Pumps {
+    fn wake_for(&mut self, bytes: usize) {
+        if bytes != self.awaited && set_receive_low_water(&self.socket, bytes).is_ok() {
+            self.awaited = bytes;
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct MonoioIo {
@@ -128,11 +136,14 @@ impl ShardIo for MonoioIo {
 
     fn read(&mut self, key: LaneKey, buffer: Vec<u8>, awaited: usize) {
         if let Some(pumps) = self.lanes.get_mut(&key) {
-            let awaited = awaited.max(1);
-            if awaited != pumps.awaited && set_receive_low_water(&pumps.socket, awaited).is_ok() {
-                pumps.awaited = awaited;
-            }
+            pumps.wake_for(awaited.max(1));
             pumps.reads.put(buffer);
+        }
+    }
+
+    fn wake_for_any(&mut self, key: LaneKey) {
+        if let Some(pumps) = self.lanes.get_mut(&key) {
+            pumps.wake_for(1);
         }
     }
 

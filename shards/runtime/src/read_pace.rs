@@ -18,11 +18,15 @@ pub(crate) struct ReadPace {
     since: MonoTime,
     bytes: usize,
     is_fast: bool,
+    read_at: MonoTime,
+    /// More than whatever comes.
+    awaits: bool,
 }
 
 impl ReadPace {
     /// So many bytes have come.
     pub(crate) fn handle_read(&mut self, now: MonoTime, bytes: usize) {
+        self.read_at = now;
         self.bytes = self.bytes.saturating_add(bytes);
         let passed = now.saturating_since(self.since);
         if passed >= SPAN {
@@ -32,8 +36,17 @@ impl ReadPace {
     }
 
     /// For how many bytes to wait if nothing can be done before there are `missing` more; 1 for any.
-    pub(crate) fn awaited_bytes(&self, missing: usize) -> usize {
-        if self.is_fast && missing > AWAITED_BYTES_MIN { missing.min(AWAITED_BYTES_MAX) } else { 1 }
+    pub(crate) fn awaited_bytes(&mut self, missing: usize) -> usize {
+        self.awaits = self.is_fast && missing > AWAITED_BYTES_MIN;
+        if self.awaits { missing.min(AWAITED_BYTES_MAX) } else { 1 }
+    }
+
+    /// What was awaited has not come for a tick of the link. It counts its peer's bytes by ticks: from now on
+    /// the reader is to be woken for any.
+    pub(crate) fn stops_awaiting(&mut self, now: MonoTime, tick: Duration) -> bool {
+        let stops = self.awaits && now.saturating_since(self.read_at) >= tick;
+        self.awaits &= !stops;
+        stops
     }
 }
 
@@ -58,6 +71,19 @@ mod tests {
         assert_eq!(after(7000).awaited_bytes(0), 1);
         assert_eq!(after(6000).awaited_bytes(4000), 1);
         assert_eq!(ReadPace::default().awaited_bytes(4000), 1);
+    }
+
+    #[test]
+    fn what_does_not_come_within_a_tick_is_not_awaited_any_more() {
+        let (mut pace, tick) = (after(7000), Duration::from_millis(100));
+        let at = |ms: u64| MonoTime::from_nanos((990 + ms) * 1_000_000);
+        assert!(!pace.stops_awaiting(at(1000), tick), "nothing is");
+        assert_eq!(pace.awaited_bytes(4000), 4000);
+        assert!(!pace.stops_awaiting(at(99), tick));
+        assert!(pace.stops_awaiting(at(100), tick));
+        assert!(!pace.stops_awaiting(at(200), tick), "once");
+        assert_eq!(pace.awaited_bytes(0), 1);
+        assert!(!pace.stops_awaiting(at(300), tick));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::recovery::in_sequence;
 use crate::batch::{Batch, BatchFifo, NewFrame};
 use crate::event::LinkEvent;
 use crate::frame_parts::FrameParts;
+use crate::origin::Origin;
 use crate::width::wide;
 
 impl VirtualLink {
@@ -119,7 +120,7 @@ impl VirtualLink {
     /// Begins channels anew that could not before.
     pub(super) fn renew_left(&mut self) {
         while let Some(epoch) = self.striping.left()
-            && self.has_sequence(TrafficClass::Control)
+            && self.has_sequence(TrafficClass::Control, Origin::Own)
             && let Some(first) = self.renew_channel(epoch)
         {
             self.requeue(self.any_lane(), vec![first]);

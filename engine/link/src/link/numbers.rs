@@ -4,14 +4,15 @@ use hawser_wire::TrafficClass;
 
 use super::VirtualLink;
 use crate::lane::Lane;
+use crate::origin::Origin;
 
 impl VirtualLink {
     /// Link sequences in flight stay within the window in which the peer can tell duplicates, and are no
-    /// jump to it, whichever comes first. The last eighth of it is for control, and the one before for
-    /// control and priority: many small records that wait, or a few that wait for long, refuse none of what
+    /// jump to it, whichever comes first. The last eighth of it is for this node's control, and the one before
+    /// for control and priority: many small records that wait, or a few that wait for long, refuse none of what
     /// keeps the mesh together.
-    pub(super) fn has_sequence(&mut self, class: TrafficClass) -> bool {
-        let kept = self.kept_sequences(class);
+    pub(super) fn has_sequence(&mut self, class: TrafficClass, origin: Origin) -> bool {
+        let kept = self.kept_sequences(class, origin);
         if self.is_within_window(self.lowest_sequence, kept) {
             return true;
         }
@@ -38,13 +39,13 @@ impl VirtualLink {
         self.is_within_window(lowest, kept)
     }
 
-    /// Link sequences that records of a class leave to those of others.
-    const fn kept_sequences(&self, class: TrafficClass) -> u64 {
+    /// Link sequences that frames of a class leave to others.
+    const fn kept_sequences(&self, class: TrafficClass, origin: Origin) -> u64 {
         let eighth = self.config.sequence_window >> 3;
-        match class {
-            TrafficClass::Control => 0,
-            TrafficClass::Priority => eighth,
-            TrafficClass::Bulk => eighth.saturating_mul(2),
+        match (class, origin) {
+            (TrafficClass::Control, Origin::Own) => 0,
+            (TrafficClass::Control, Origin::Foreign) | (TrafficClass::Priority, _) => eighth,
+            (TrafficClass::Bulk, _) => eighth.saturating_mul(2),
         }
     }
 
@@ -61,7 +62,7 @@ impl VirtualLink {
     /// There is none for a frame of `class` until something goes.
     pub(super) fn lacks_sequence(&self, class: TrafficClass) -> bool {
         self.is_lowest_exact
-            && !self.is_within_window(self.lowest_sequence, self.kept_sequences(class))
+            && !self.is_within_window(self.lowest_sequence, self.kept_sequences(class, Origin::Own))
     }
 
     /// The next link sequence may be given out, if `lowest` is the lowest of a frame that is here and so many

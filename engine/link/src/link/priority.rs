@@ -1,4 +1,4 @@
-//! Records of priority: one queue for the link, which goes over one lane at a time.
+//! Control and priority: a queue each for the link. Priority goes over one lane at a time.
 
 use hawser_wire::{FrameKind, TrafficClass};
 

@@ -127,7 +127,7 @@ impl VirtualLink {
             return Err(self.refusal(class, None, RefusedLimit::NoLane, 0, 0));
         }
         let is_counted = kind.is_routed();
-        if is_counted && !self.has_sequence(class) {
+        if is_counted && !self.has_sequence(class, origin) {
             let (lane, queued) = (self.lane_of(class, flow), self.queued_bytes_total());
             return Err(self.refusal(class, lane, RefusedLimit::SequenceWindow, queued, 0));
         }
@@ -136,7 +136,7 @@ impl VirtualLink {
         self.queue(origin, flow, &frame)?;
         if is_counted {
             // Whether there is one for the next, who has that is to know before giving it.
-            self.has_sequence(class);
+            self.has_sequence(class, origin);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::connection::LaneKey;
 use crate::departed::Departed;
 use crate::fragment::SPLIT_BYTES_MAX;
+use crate::origin::Origin;
 use crate::width::wide;
 
 /// Most that one write is worth, in bytes.
@@ -200,12 +201,16 @@ impl VirtualLink {
         if self.control.bytes() == 0 {
             return Some(Turn::Leaves);
         }
+        let own_bytes = self.control.bytes_of(Origin::Own);
         let batch = if self.takes_foreign_control(at) {
             self.control.pop(self.config.quantum_bytes)
         } else {
             self.control.pop_own()
         };
-        let Some(batch) = batch else { return Some(Turn::Leaves) };
+        let Some(mut batch) = batch else { return Some(Turn::Leaves) };
+        if self.control.bytes_of(Origin::Own) == own_bytes {
+            batch.mark_foreign_control();
+        }
         if let Some(turn) = self.turn(at, &batch, None) {
             self.lanes.get_mut(at)?.put_back(batch);
             return Some(turn);
@@ -348,7 +353,7 @@ impl VirtualLink {
     fn stage_batch(&mut self, now: MonoTime, at: usize, batch: Batch) -> Option<Staged> {
         let in_flight = self.in_flight();
         let count = batch.count();
-        // Of the class that nothing holds back no amount shows what the link can do.
+        // Of the class that goes before all no amount shows what the link can do.
         let is_sparse = batch.class() == TrafficClass::Control;
         let is_first = self.has_none_in_flight(in_flight);
         let snapshot = self.rate.handle_send(now, is_first, is_sparse);

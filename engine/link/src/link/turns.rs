@@ -7,6 +7,9 @@ use crate::batch::Batch;
 use crate::lane::Lane;
 use crate::width::wide;
 
+/// So much control of others may be in flight over a lane while the link has nothing of priority and bulk.
+const FOREIGN_CONTROL_BYTES: u64 = 128 << 10;
+
 /// What a class makes of its turn on a lane.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
@@ -105,12 +108,17 @@ impl VirtualLink {
         is_first || own.saturating_add(before).saturating_add(len) <= self.in_flight_bound
     }
 
-    /// Of control from elsewhere a lane has as much in flight as the link may have of priority and bulk, or
-    /// one batch, while any of those waits or is in flight: whoever sends it, others keep half of the link.
+    /// A lane may have more control from elsewhere in flight: while priority or bulk waits or is in flight, as
+    /// much as the link may have of those, so that whoever sends it, others keep half of the link. Else it may
+    /// have what needs no rate to be known, so that own control waits behind little, or three quarters of
+    /// what a link in slow start holds: with more, its own queue would in time pass for distance.
     pub(super) fn takes_foreign_control(&self, at: usize) -> bool {
-        let in_flight =
-            self.lanes.get(at).map_or(0, |lane| lane.unacked.bytes_of(TrafficClass::Control));
-        in_flight == 0 || in_flight < self.in_flight_bound || !self.wants_data()
+        let in_flight = self.lanes.get(at).map_or(0, |lane| lane.unacked.foreign_control_bytes());
+        let bound = match self.in_flight_bound {
+            bound if self.wants_data() => bound,
+            bound => FOREIGN_CONTROL_BYTES.max(bound >> 2),
+        };
+        in_flight == 0 || in_flight < bound
     }
 
     /// Priority or bulk waits or is in flight.

@@ -1,11 +1,12 @@
 use std::net::TcpStream;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use hawser_exchange::{ControlPorts, Exchange, RoutedFrame, ShardPeerPort, exchange};
 use hawser_wire::ShardId;
 
 use super::*;
-use crate::dispatch::Sent;
+use crate::dispatch::{Sent, flow_of};
 
 const NOW: MonoTime = MonoTime::ZERO;
 
@@ -21,6 +22,8 @@ impl ShardIo for NoIo {
     fn set_congestion_control(&mut self, _: LaneKey, _: &str) {}
 
     fn read(&mut self, _: LaneKey, _: Vec<u8>, _: usize) {}
+
+    fn wake_for_any(&mut self, _: LaneKey) {}
 
     fn write(&mut self, _: LaneKey, _: Vec<u8>) {}
 
@@ -63,6 +66,32 @@ fn push(shard: &mut Shard<NoIo>, class: TrafficClass) -> Sent {
     let frame = Outgoing { kind, class, origin, flow, flags, via: None };
     let body = FrameParts::of(&[b"frame"]);
     shard.forwarder.push_plain(neighbour(), frame, &[b"", b""], body)
+}
+
+#[test]
+fn control_is_known_by_who_has_brought_it_on_another_shard_too() {
+    let (kind, rest) = (FrameKind::StreamAck, b"ack".as_slice());
+    let via = |tag| NonZeroU64::new(tag);
+    let flow = |tag, source| flow_of(kind, via(tag), node(source), rest);
+    assert_ne!(flow(1, 7).tenant, flow(2, 7).tenant, "two neighbours");
+    assert_eq!(flow(1, 7).tenant, flow(1, 8).tenant, "whatever they say");
+    assert_ne!(flow(1, 7).stream, flow(1, 8).stream, "two sources of one neighbour");
+
+    let (mut shard, _control, mut others) = shard(2);
+    for brought in [via(5), None] {
+        let (class, flags) = (TrafficClass::Control, FrameFlags::default());
+        let (origin, flow) = (Origin::Foreign, Flow::default());
+        let frame = Outgoing { kind, class, origin, flow, flags, via: brought };
+        let parts = [rest];
+        let body = FrameParts::of(&parts);
+        let sent = shard.forwarder.push_plain(neighbour(), frame, &[b"", b""], body);
+        assert_eq!(sent, Sent::Queued);
+        shard.turn(NOW);
+        let Some(ShardToShard::Egress { frame, .. }) = others[0].control_from.try_recv() else {
+            panic!("nothing came");
+        };
+        assert_eq!(frame.via, brought);
+    }
 }
 
 fn class_of(message: &ShardToShard) -> TrafficClass {

@@ -241,7 +241,7 @@ impl Peer {
     }
 
     /// What it puts on the lane, and what it takes.
-    fn greet(&mut self) {
+    pub(crate) fn greet(&mut self) {
         if self.spec.carries != ClassSet::of(self.spec.class) {
             let body = LaneClasses { classes: self.spec.carries }.encode();
             self.send(FrameKind::LaneClasses, TrafficClass::Control, &[&body]);
