@@ -30,7 +30,7 @@ pub struct Batch {
     /// No counted frame has a higher one; 0 if there is none.
     highest: u64,
     class: TrafficClass,
-    /// Control that others send over this link.
+    /// Some of it is control that others send over this link.
     is_foreign_control: bool,
     /// All frames are of this epoch of a stripe channel.
     stripe: Option<u32>,
@@ -163,6 +163,7 @@ impl Batch {
         self.counted_bytes = self.counted_bytes.saturating_add(other.counted_bytes);
         self.lowest = self.lowest.min(other.lowest);
         self.highest = self.highest.max(other.highest);
+        self.is_foreign_control |= other.is_foreign_control;
         self.gone.extend(other.gone);
         self.gone.sort_unstable();
         (at, other.bytes)

@@ -58,7 +58,7 @@ pub struct LinkConfig {
     pub credit_bytes_max: u64,
     /// Link sequences in flight span less than this, and the next is so far ahead at most of the highest
     /// that the peer has; at most [`LINK_SEQUENCE_WINDOW`], which the peer takes. Bulk leaves a quarter of
-    /// it to the other classes, priority an eighth to control.
+    /// it to the other classes, priority and others' control an eighth to own control.
     pub sequence_window: u64,
     /// Bytes of one striped stream that may be sent beyond the first frame that is not acknowledged; at
     /// most [`STRIPE_WINDOW_BYTES`], which the peer takes.

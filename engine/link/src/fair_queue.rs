@@ -58,8 +58,9 @@ struct TenantQueue {
     turns: VecDeque<usize>,
 }
 
-/// Foreign frames that wait for one lane, or control or priority of them for the link: deficit round robin (Shreedhar and Varghese, 1995) between
-/// tenants, then between each one's streams, with a deficit that may go below zero as batches are not cut.
+/// Foreign frames that wait for one lane, or control or priority of them for the link: deficit round robin
+/// (Shreedhar and Varghese, 1995) between tenants, then between each one's streams, with a deficit that may
+/// go below zero as batches are not cut.
 /// Each tenant and each stream has a queue and an account of its own, however many they are. Who leaves
 /// owes what it has had too much of until nobody waited: with a batch at a time it has no more than others.
 ///

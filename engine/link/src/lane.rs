@@ -151,7 +151,7 @@ impl Lane {
     pub(crate) fn is_drained(&self, now: MonoTime, patience: Duration) -> bool {
         let is_late = self.draining_since.saturating_add(patience) <= now;
         let is_over = is_late || self.peer_classes.is_empty();
-        is_over && self.carries.is_empty() && self.unacked.is_empty() && !self.has_queued()
+        is_over && self.carries.is_empty() && self.unacked.is_settled() && !self.has_queued()
     }
 
     /// Queues a frame of the link itself; heartbeats, and what answers the peer, are left out if too

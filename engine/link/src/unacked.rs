@@ -14,6 +14,8 @@ struct SentBatch {
     batch: Batch,
     /// What of it is in flight.
     bytes: u64,
+    /// Of that, control of others.
+    foreign_control_bytes: u64,
     /// It was sent in pieces: each counts once, whatever the batch holds.
     split: bool,
     /// Counted frames sent over the connection up to the end of this batch.
@@ -117,10 +119,6 @@ impl UnackedWindow {
         self.class_bytes.get_mut(index(class))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     /// Frames of `class` are in flight that no other lane answers for.
     pub(crate) fn owes(&self, class: TrafficClass) -> bool {
         self.owed.get(index(class)).is_some_and(|&batches| batches > 0)
@@ -151,9 +149,9 @@ impl UnackedWindow {
         self.release_uncounted(pool);
         self.sent = self.sent.saturating_add(batch.counted());
         let bytes = wide(batch.len());
-        if batch.is_foreign_control() {
-            self.foreign_control_bytes = self.foreign_control_bytes.saturating_add(bytes);
-        }
+        let foreign_control_bytes = if batch.is_foreign_control() { bytes } else { 0 };
+        self.foreign_control_bytes =
+            self.foreign_control_bytes.saturating_add(foreign_control_bytes);
         if let Some(in_flight) = self.bytes_mut(batch.class()) {
             *in_flight = in_flight.saturating_add(bytes);
         }
@@ -161,7 +159,6 @@ impl UnackedWindow {
             && !last.hedged
             && !last.split
             && last.batch.class() == batch.class()
-            && last.batch.is_foreign_control() == batch.is_foreign_control()
             && last.batch.stripe().is_none()
             && batch.stripe().is_none()
             && !last.batch.is_closed()
@@ -172,6 +169,8 @@ impl UnackedWindow {
             let (at, buffer) = last.batch.absorb(batch);
             last.end = self.sent;
             last.bytes = last.bytes.saturating_add(bytes);
+            last.foreign_control_bytes =
+                last.foreign_control_bytes.saturating_add(foreign_control_bytes);
             pool.give(buffer);
             return at;
         }
@@ -179,6 +178,7 @@ impl UnackedWindow {
         self.add(SentBatch {
             batch,
             bytes,
+            foreign_control_bytes,
             split: false,
             end: self.sent,
             sent_at: now,
@@ -206,6 +206,7 @@ impl UnackedWindow {
         self.add(SentBatch {
             batch: batch.unwrap_or_else(|| Batch::new(Vec::new(), class)),
             bytes,
+            foreign_control_bytes: 0,
             split: true,
             end: self.sent,
             sent_at: now,
@@ -234,9 +235,8 @@ impl UnackedWindow {
         if let Some(in_flight) = self.bytes_mut(sent.batch.class()) {
             *in_flight = in_flight.saturating_sub(sent.bytes);
         }
-        if sent.batch.is_foreign_control() {
-            self.foreign_control_bytes = self.foreign_control_bytes.saturating_sub(sent.bytes);
-        }
+        self.foreign_control_bytes =
+            self.foreign_control_bytes.saturating_sub(sent.foreign_control_bytes);
         if !sent.hedged
             && let Some(owed) = self.owed.get_mut(index(sent.batch.class()))
         {
@@ -261,11 +261,14 @@ impl UnackedWindow {
         self.acked = self.acked.max(count);
         while self.batches.front().is_some_and(|sent| sent.end <= count) {
             let Some(sent) = self.pop_front() else { break };
-            released.bytes = released.bytes.saturating_add(sent.bytes);
+            // What is not counted has not come for that: it may be on its way still.
+            if sent.split || sent.batch.counted() > 0 {
+                released.bytes = released.bytes.saturating_add(sent.bytes);
+                released.newest = Some((sent.sent_at, sent.snapshot));
+                let acked_bytes = self.acked_bytes.saturating_add(released.bytes);
+                released.bytes_since = acked_bytes.saturating_sub(sent.acked_bytes_before);
+            }
             self.acked_sequence = self.acked_sequence.max(sent.batch.highest());
-            released.newest = Some((sent.sent_at, sent.snapshot));
-            let acked_bytes = self.acked_bytes.saturating_add(released.bytes);
-            released.bytes_since = acked_bytes.saturating_sub(sent.acked_bytes_before);
             if let Some(epoch) = sent.batch.stripe().filter(|_| !sent.hedged) {
                 self.striped.push((epoch, sent.batch.lowest()));
             }
@@ -391,7 +394,7 @@ mod tests {
         assert_eq!(window.acknowledge(3, &mut pool).bytes, 200);
         assert_eq!((window.bulk_bytes(), window.lowest(), window.acked()), (150, 4, 3));
         assert_eq!(window.acknowledge(6, &mut pool).bytes, 150);
-        assert!(window.is_empty() && !window.owes(TrafficClass::Bulk));
+        assert!(window.batches.is_empty() && !window.owes(TrafficClass::Bulk));
         assert_eq!((window.backing_bytes(), window.bulk_bytes()), (0, 0));
     }
 
@@ -412,7 +415,7 @@ mod tests {
     fn what_is_not_counted_is_let_go_of_without_an_acknowledgement() {
         let (mut window, mut pool) = sent(&[&[1], &[0], &[0]], 0);
         assert_eq!(window.bulk_bytes(), 150, "behind one that is counted they stay");
-        window.acknowledge(1, &mut pool);
+        assert_eq!(window.acknowledge(1, &mut pool).bytes, 50, "of nothing else it is known");
         for _ in 0..100 {
             let batch = batch(&[0], 30, &mut pool);
             window.push(batch, NOW, SendSnapshot::default(), 0, &mut pool);
@@ -427,7 +430,7 @@ mod tests {
         assert_eq!(sequences(&window.hedge(150, &mut pool)), [1, 2, 3]);
         assert_eq!((window.lowest(), window.owes(TrafficClass::Bulk)), (4, true));
         assert_eq!(sequences(&window.take_rest(1, &mut pool)), [4]);
-        assert!(window.is_empty());
+        assert!(window.batches.is_empty());
     }
 
     #[test]

@@ -89,9 +89,9 @@ impl Lane {
         self.read_pace.awaited_bytes(self.session.missing_bytes())
     }
 
-    /// The bytes that it awaits do not come: any of them that do are a sign of life.
-    pub(crate) fn stops_awaiting(&mut self, now: MonoTime, tick: Duration) -> bool {
-        self.read_pace.stops_awaiting(now, tick)
+    /// As [`ReadPace::handle_silence`].
+    pub(crate) const fn handle_silence(&mut self) -> bool {
+        self.read_pace.handle_silence()
     }
 
     /// A read of `bytes` came back: a full one asks for more room next time.

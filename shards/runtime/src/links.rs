@@ -535,6 +535,11 @@ impl<I: ShardIo> Links<I> {
         for (&peer, link) in &mut self.links {
             if link.machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 link.machine.handle_timeout(now, drained);
+                for key in link.machine.silent_lanes() {
+                    if self.lanes.get_mut(&key).is_some_and(Lane::handle_silence) {
+                        self.io.wake_for_any(key);
+                    }
+                }
                 let far = link.unmeasured.take_far(now, || least_round_trip(&link.machine));
                 for key in far {
                     if let Some(name) = &self.far_control {
@@ -551,11 +556,6 @@ impl<I: ShardIo> Links<I> {
                     }
                 }
                 touched.push(peer);
-            }
-        }
-        for (&key, lane) in &mut self.lanes {
-            if lane.stops_awaiting(now, self.config.tick) {
-                self.io.wake_for_any(key);
             }
         }
         for peer in touched {

@@ -18,7 +18,6 @@ pub(crate) struct ReadPace {
     since: MonoTime,
     bytes: usize,
     is_fast: bool,
-    read_at: MonoTime,
     /// More than whatever comes.
     awaits: bool,
 }
@@ -26,7 +25,6 @@ pub(crate) struct ReadPace {
 impl ReadPace {
     /// So many bytes have come.
     pub(crate) fn handle_read(&mut self, now: MonoTime, bytes: usize) {
-        self.read_at = now;
         self.bytes = self.bytes.saturating_add(bytes);
         let passed = now.saturating_since(self.since);
         if passed >= SPAN {
@@ -41,12 +39,10 @@ impl ReadPace {
         if self.awaits { missing.min(AWAITED_BYTES_MAX) } else { 1 }
     }
 
-    /// What was awaited has not come for a tick of the link. It counts its peer's bytes by ticks: from now on
-    /// the reader is to be woken for any.
-    pub(crate) fn stops_awaiting(&mut self, now: MonoTime, tick: Duration) -> bool {
-        let stops = self.awaits && now.saturating_since(self.read_at) >= tick;
-        self.awaits &= !stops;
-        stops
+    /// The lane is silent by the ticks of its link, which count whether any byte has come. True if its reader
+    /// was to be woken for more than that, which is over.
+    pub(crate) const fn handle_silence(&mut self) -> bool {
+        std::mem::replace(&mut self.awaits, false)
     }
 }
 
@@ -74,16 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_come_within_a_tick_is_not_awaited_any_more() {
-        let (mut pace, tick) = (after(7000), Duration::from_millis(100));
-        let at = |ms: u64| MonoTime::from_nanos((990 + ms) * 1_000_000);
-        assert!(!pace.stops_awaiting(at(1000), tick), "nothing is");
+    fn of_a_silent_lane_nothing_is_awaited_any_more() {
+        let mut pace = after(7000);
+        assert!(!pace.handle_silence(), "nothing is");
         assert_eq!(pace.awaited_bytes(4000), 4000);
-        assert!(!pace.stops_awaiting(at(99), tick));
-        assert!(pace.stops_awaiting(at(100), tick));
-        assert!(!pace.stops_awaiting(at(200), tick), "once");
+        assert!(pace.handle_silence());
+        assert!(!pace.handle_silence(), "once");
+        assert_eq!(pace.awaited_bytes(4000), 4000);
         assert_eq!(pace.awaited_bytes(0), 1);
-        assert!(!pace.stops_awaiting(at(300), tick));
+        assert!(!pace.handle_silence());
     }
 
     #[test]

@@ -126,6 +126,11 @@ impl VirtualLink {
         })
     }
 
+    /// Lanes over which no byte has come for a tick of this side or more.
+    pub fn silent_lanes(&self) -> impl Iterator<Item = LaneKey> {
+        self.lanes.iter().filter(|lane| lane.watch.silent_ticks() > 0).map(|lane| lane.key)
+    }
+
     /// The link.
     #[must_use]
     pub fn status(&self) -> LinkStatus {

@@ -7,7 +7,8 @@ use crate::batch::Batch;
 use crate::lane::Lane;
 use crate::width::wide;
 
-/// So much control of others may be in flight over a lane while the link has nothing of priority and bulk.
+/// So much control of others may at least be in flight over a lane while the link has nothing of priority
+/// and bulk.
 const FOREIGN_CONTROL_BYTES: u64 = 128 << 10;
 
 /// What a class makes of its turn on a lane.
@@ -110,8 +111,8 @@ impl VirtualLink {
 
     /// A lane may have more control from elsewhere in flight: while priority or bulk waits or is in flight, as
     /// much as the link may have of those, so that whoever sends it, others keep half of the link. Else it may
-    /// have what needs no rate to be known, so that own control waits behind little, or three quarters of
-    /// what a link in slow start holds: with more, its own queue would in time pass for distance.
+    /// have what needs no rate to be known, so that own control waits behind little, or a quarter of
+    /// the bound if that is more: with a half, its own queue would in time pass for distance.
     pub(super) fn takes_foreign_control(&self, at: usize) -> bool {
         let in_flight = self.lanes.get(at).map_or(0, |lane| lane.unacked.foreign_control_bytes());
         let bound = match self.in_flight_bound {
