@@ -54,7 +54,7 @@ impl ApiThreads {
             let (plane, end) = (plane.clone(), end.clone());
             let mut stopping = stopping.clone();
             let serve = move || -> Result<(), Failure> {
-                machine::pin(core, "API")?;
+                machine::pin(&[core], "API")?;
                 let runtime = hawser_api::runtime().map_err(|error| thread_failure(&error))?;
                 runtime
                     .block_on(hawser_api::serve(ports, plane, listeners, spin, async move {

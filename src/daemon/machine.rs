@@ -24,17 +24,17 @@ pub(crate) fn usable_processors() -> Result<Vec<usize>, Failure> {
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
-/// Keeps the calling thread, and the threads that it starts from now on, on `processor`.
+/// Keeps the calling thread, and the threads that it starts from now on, on `processors`.
 ///
 /// # Errors
 /// If the system refuses.
-pub(crate) fn pin(processor: usize, thread: &str) -> Result<(), Failure> {
+pub(crate) fn pin(processors: &[usize], thread: &str) -> Result<(), Failure> {
     let mut set = CpuSet::new();
-    if processor < CpuSet::MAX_CPU {
+    for &processor in processors.iter().filter(|&&processor| processor < CpuSet::MAX_CPU) {
         set.set(processor);
     }
     sched_setaffinity(None, &set).map_err(|errno| {
-        Failure::plain(format!("cannot pin the {thread} thread to processor {processor}: {errno}"))
+        Failure::plain(format!("cannot pin the {thread} thread to {processors:?}: {errno}"))
     })
 }
 

@@ -125,7 +125,8 @@ pub(crate) struct CoreWish {
 /// Where all threads run, as the kernel numbers processors.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct CorePlan {
-    pub(crate) control: usize,
+    /// The control thread runs on any of them; at least one.
+    pub(crate) control: Vec<usize>,
     /// One API thread each; at least one.
     pub(crate) api: Vec<usize>,
     /// One shard each; at least one.
@@ -147,16 +148,16 @@ impl CoreWish {
     /// With what the operator says in place of the profile's.
     ///
     /// # Errors
-    /// If more than one processor is named for the control thread.
+    /// If no processor is named for the control thread.
     pub(crate) fn overridden(
         self,
         shards: Option<Vec<usize>>,
         control: Option<Vec<usize>>,
         api: Option<Vec<usize>>,
     ) -> Result<Self, Failure> {
-        if control.as_ref().is_some_and(|list| list.len() != 1) {
+        if control.as_ref().is_some_and(Vec::is_empty) {
             return Err(Failure::config(
-                "cores.control: there is one control thread: name one processor",
+                "cores.control: name the processors that the control thread may run on, one or several",
             ));
         }
         let choose = |list: Option<Vec<usize>>, wish| list.map_or(wish, Wish::Processors);
@@ -170,7 +171,8 @@ impl CoreWish {
     /// Puts the wish onto the processors in `usable` (ascending, at least one).
     ///
     /// What a profile wants beyond them is folded: threads that have no processor of their own go
-    /// to the control thread's, and there are no more shards than processors left for them.
+    /// to the control thread's, there are no more shards than processors left for them, and the control
+    /// thread runs wherever it finds a processor: it would wait for a shard that moves data, and calls for it.
     ///
     /// # Errors
     /// If the operator named a processor that is not usable.
@@ -191,10 +193,13 @@ impl CoreWish {
                 None => Ok(list.clone()),
             },
         };
-        let control =
-            place(&self.control, "cores.control", first)?.first().copied().unwrap_or(first);
-        let api = place(&self.api, "cores.api", control)?;
-        let shards = place(&self.shards, "cores.shards", control)?;
+        let mut control = place(&self.control, "cores.control", first)?;
+        let fallback = control.first().copied().unwrap_or(first);
+        let api = place(&self.api, "cores.api", fallback)?;
+        let shards = place(&self.shards, "cores.shards", fallback)?;
+        if folded && matches!(self.control, Wish::Ordinals(_)) {
+            control = usable.to_vec();
+        }
         Ok(CorePlan { control, api, shards, folded })
     }
 }
@@ -218,20 +223,21 @@ mod tests {
     #[test]
     fn a_profile_counts_the_processors_that_it_may_use() {
         let roomy = plan("balanced", &[4, 5, 6, 7, 12, 13, 14]);
-        assert_eq!((roomy.control, roomy.folded), (4, false));
+        assert_eq!((roomy.control, roomy.folded), (vec![4], false));
         assert_eq!((roomy.api, roomy.shards), (vec![5], vec![6, 7, 12, 13]));
     }
 
     #[test]
     fn too_few_processors_are_shared() {
         let two = plan("balanced", &[0, 1]);
-        assert_eq!((two.control, two.api, two.shards), (0, vec![1], vec![0]));
+        assert_eq!((two.control, two.api, two.shards), (vec![0, 1], vec![1], vec![0]));
         assert!(two.folded);
         let one = plan("latency", &[3]);
-        assert_eq!((one.control, one.api, one.shards), (3, vec![3], vec![3]));
+        assert_eq!((one.control, one.api, one.shards), (vec![3], vec![3], vec![3]));
         let three = plan("balanced", &[0, 1, 2]);
         assert_eq!((three.shards, three.folded), (vec![2], true));
-        assert!(!plan("single-core", &[0]).folded);
+        let single = plan("single-core", &[0, 1]);
+        assert_eq!((single.control, single.folded), (vec![0], false));
     }
 
     #[test]
@@ -239,8 +245,12 @@ mod tests {
         let wish = Profile::named("balanced").unwrap().cores;
         let explicit = wish.overridden(Some(vec![1, 0]), Some(vec![1]), Some(vec![0])).unwrap();
         let plan = explicit.plan(&[0, 1]).unwrap();
-        assert_eq!((plan.control, plan.folded), (1, false));
+        assert_eq!((plan.control, plan.folded), (vec![1], false));
         assert_eq!((plan.api, plan.shards), (vec![0], vec![1, 0]));
+        let several = Profile::named("balanced").unwrap().cores;
+        let several = several.overridden(None, Some(vec![1, 0]), None).unwrap();
+        assert_eq!(several.plan(&[0, 1]).unwrap().control, [1, 0]);
+        assert!(several.overridden(None, Some(Vec::new()), None).is_err());
         let missing = explicit.plan(&[0]).unwrap_err();
         assert!(missing.message.contains("processor 1"), "{missing}");
     }

@@ -79,7 +79,7 @@ pub(crate) fn run(start: &NodeStart) -> Result<(), Failure> {
         let listeners = Listeners { unix, tcp, operators: config.api_operators.clone() };
         let apis = ApiThreads::spawn(wiring.apis, &handle, &listeners, &config, &plan)?;
         // Last, because threads that are started inherit it.
-        machine::pin(plan.control, "control")?;
+        machine::pin(&plan.control, "control")?;
         let ready = Ready {
             ready: true,
             node_id: node.to_string(),
@@ -171,13 +171,13 @@ fn say_plan(config: &Config, plan: &CorePlan) {
     if *folded {
         info!(
             profile = config.profile,
-            control,
+            ?control,
             ?api,
             ?shards,
             "processors, shared: the profile wants more than this process may use"
         );
     } else {
-        info!(profile = config.profile, control, ?api, ?shards, "processors");
+        info!(profile = config.profile, ?control, ?api, ?shards, "processors");
     }
 }
 

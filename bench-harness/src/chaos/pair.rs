@@ -230,7 +230,11 @@ fn configuration(
     let mut api = toml::Table::new();
     api.insert("listen".to_owned(), "none".into());
     let mut placed = toml::Table::new();
-    placed.insert("control".to_owned(), toml::Value::try_from(cores.control)?);
+    // On a host of its own a node has more than one processor: what does little, and is waited for, runs
+    // where there is room.
+    let mut control: Vec<usize> = spec.cores.iter().map(|cores| cores.control).collect();
+    control.dedup();
+    placed.insert("control".to_owned(), toml::Value::try_from(control)?);
     placed.insert("api".to_owned(), toml::Value::try_from(&cores.api)?);
     placed.insert("shards".to_owned(), toml::Value::try_from(&cores.shards)?);
     let sections = [("node", node), ("lanes", lanes), ("api", api), ("cores", placed)];

@@ -287,7 +287,7 @@ pub(crate) const KEYS: &[Key] = &[
         "cores.control",
         Kind::Processors,
         "",
-        "Processor of the control thread. Unset: the profile's choice.",
+        "Processors that the control thread may run on, any of them. Unset: the profile's choice.",
     ),
     key(
         "cores.api",
