@@ -15,8 +15,7 @@ pub(crate) fn set_receive_low_water(socket: &TcpStream, bytes: usize) -> io::Res
     let bytes = c_int::try_from(bytes).map_err(io::Error::other)?;
     let len = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
     let (level, option) = (libc::SOL_SOCKET, libc::SO_RCVLOWAT);
-    // SAFETY: the descriptor is open as long as `socket` is borrowed, and the kernel reads `len` bytes, which
-    // `bytes` has.
+    // SAFETY: the descriptor is open while `socket` is borrowed; the kernel reads `len` bytes, those of `bytes`.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const bytes).cast(), len)
     };
