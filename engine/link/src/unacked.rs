@@ -425,6 +425,23 @@ mod tests {
     }
 
     #[test]
+    fn control_of_others_is_counted_apart_from_own_in_the_same_buffer() {
+        let (mut window, mut pool) = (UnackedWindow::default(), BufferPool::new(1 << 20));
+        for sequence in 1..=3 {
+            let mut batch = Batch::new(Vec::with_capacity(10_000), TrafficClass::Control);
+            batch.absorb(self::batch(&[sequence], 30, &mut pool));
+            if sequence == 2 {
+                batch.mark_foreign_control();
+            }
+            window.push(batch, NOW, SendSnapshot::default(), 2000, &mut pool);
+        }
+        assert_eq!((window.batches.len(), window.bytes_of(TrafficClass::Control)), (1, 150));
+        assert_eq!(window.foreign_control_bytes(), 50);
+        window.acknowledge(3, &mut pool);
+        assert_eq!(window.foreign_control_bytes(), 0);
+    }
+
+    #[test]
     fn a_hedged_batch_is_copied_once_and_not_sent_a_third_time() {
         let (mut window, mut pool) = sent(&[&[1, 2], &[3], &[4]], 0);
         assert_eq!(sequences(&window.hedge(150, &mut pool)), [1, 2, 3]);
