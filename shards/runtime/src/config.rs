@@ -88,6 +88,16 @@ pub enum ShardError {
         /// Why.
         source: std::io::Error,
     },
+    /// No timer to wake it.
+    #[error(
+        "no timer for shard {shard}: {source}; allow timerfd_create (container seccomp profile, ulimit -n)"
+    )]
+    Timer {
+        /// Which.
+        shard: u16,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The core does not exist or is not ours.
     #[error(
         "cannot pin shard {shard} to core {core}: {source}; choose cores that this process may use"

@@ -9,6 +9,7 @@
 //! across an await, nothing is locked, and a peer's bytes never end in a panic. A shard that panics
 //! all the same ends the process.
 
+mod alarm;
 mod breach;
 mod breaches;
 mod budget;

@@ -1,17 +1,18 @@
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hawser_exchange::{Lookout, ShardPorts};
 use hawser_session::LaneSession;
-use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 use rustix::thread::CpuSet;
 use tracing::{info, warn};
 
+use crate::alarm::{self, Alarm};
 use crate::clock::Clock;
 use crate::config::{IoDriver, ShardConfig, ShardError};
 use crate::monoio_io::MonoioIo;
@@ -43,8 +44,10 @@ pub fn spawn_shard(
     let thread = std::thread::Builder::new()
         .name(format!("shard-{shard}"))
         .spawn(move || {
-            let runtime = match pin(shard, &config).and_then(|()| build(shard, config.driver)) {
-                Ok(runtime) => runtime,
+            let timer = || alarm::create().map_err(|source| ShardError::Timer { shard, source });
+            let built = pin(shard, &config).and_then(|()| build(shard, config.driver));
+            let (runtime, timer) = match built.and_then(|runtime| Ok((runtime, timer()?))) {
+                Ok(both) => both,
                 Err(error) => {
                     // The starter waits for this; if it is gone, so is the process.
                     let _nobody = started.send(Err(error));
@@ -53,8 +56,8 @@ pub fn spawn_shard(
             };
             let _nobody = started.send(Ok(runtime.name()));
             match runtime {
-                AnyRuntime::IoUring(mut runtime) => runtime.block_on(run(ports, config)),
-                AnyRuntime::Epoll(mut runtime) => runtime.block_on(run(ports, config)),
+                AnyRuntime::IoUring(mut runtime) => runtime.block_on(run(ports, config, timer)),
+                AnyRuntime::Epoll(mut runtime) => runtime.block_on(run(ports, config, timer)),
             }
         })
         .map_err(|source| ShardError::Thread { shard, source })?;
@@ -81,8 +84,8 @@ fn pin(shard: u16, config: &ShardConfig) -> Result<(), ShardError> {
 }
 
 enum AnyRuntime {
-    IoUring(Runtime<TimeDriver<IoUringDriver>>),
-    Epoll(Runtime<TimeDriver<LegacyDriver>>),
+    IoUring(Runtime<IoUringDriver>),
+    Epoll(Runtime<LegacyDriver>),
 }
 
 impl AnyRuntime {
@@ -103,7 +106,6 @@ fn build(shard: u16, driver: IoDriver) -> Result<AnyRuntime, ShardError> {
         let built = RuntimeBuilder::<IoUringDriver>::new()
             .with_entries(RING_ENTRIES)
             .uring_builder(ring)
-            .enable_timer()
             .build();
         match (built, driver) {
             (Ok(runtime), _) => return Ok(AnyRuntime::IoUring(runtime)),
@@ -116,15 +118,22 @@ fn build(shard: u16, driver: IoDriver) -> Result<AnyRuntime, ShardError> {
         }
     }
     RuntimeBuilder::<LegacyDriver>::new()
-        .enable_timer()
         .build()
         .map(AnyRuntime::Epoll)
         .map_err(|source| ShardError::Epoll { shard, source })
 }
 
 /// The shard loop.
-async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
+///
+/// # Panics
+/// If the alarm cannot be set: a shard that is not woken in time would take its peers for dead.
+#[expect(
+    clippy::expect_used,
+    reason = "a shard that sleeps for ever is worse than a process that ends"
+)]
+async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig, timer: OwnedFd) {
     let clock = Clock::start();
+    let alarm = Alarm::start(timer).expect("a timer can be waited for");
     let bell = Arc::clone(&ports.bell);
     let io = MonoioIo::default();
     let completions = io.completions();
@@ -156,27 +165,18 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig) {
             }
             bell.poll_sleep(cx, || shard.has_work())
         });
-        match shard.poll_timeout() {
-            Some(at) => sleep_until(sleeping, at.saturating_since(clock.now())).await,
-            None => sleeping.await,
-        }
+        let mut sleeping = std::pin::pin!(sleeping);
+        let until = shard.poll_timeout();
+        std::future::poll_fn(|cx| {
+            if sleeping.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Some(at) = until else { return Poll::Pending };
+            alarm.poll_rings(cx, clock.now(), at).map(|rung| rung.expect("a timer can be set"))
+        })
+        .await;
         shard.handle_rest();
     }
-}
-
-/// Waits for `sleeping`, but no longer than `timeout`. Neither is an input or output operation, so
-/// that dropping one loses nothing.
-async fn sleep_until(sleeping: impl Future<Output = ()>, timeout: Duration) {
-    let mut sleeping = std::pin::pin!(sleeping);
-    let mut timer = std::pin::pin!(monoio::time::sleep(timeout));
-    std::future::poll_fn(|cx| {
-        if sleeping.as_mut().poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            timer.as_mut().poll(cx)
-        }
-    })
-    .await;
 }
 
 /// Lets every other task run once and the driver look at its completions.
