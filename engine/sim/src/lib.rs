@@ -47,7 +47,7 @@ pub use simulation::{Simulation, Summary};
 pub use trace::TraceEvent;
 pub use violation::{Failure, Property, Violation};
 pub use world::{
-    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
+    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Rests, Slowness, World,
 };
 pub use worlds::{
     all_lanes, busy_hosts, busy_pair, collapsed, detours, fair_ring, lane_changes, lane_loss,

@@ -110,7 +110,7 @@ impl Simulation {
             source.sender.handle_timeout(now);
             source.settle(now, &mut self.nodes[node].windows);
         }
-        if self.is_saturating(flow) && !self.draining {
+        if self.fills(flow) {
             let (least, most) = self.flows[flow].shape.message_bytes;
             let bytes = least.midpoint(most);
             let count = SATURATING_BYTES.checked_div(bytes).unwrap_or(1).max(1);

@@ -30,7 +30,7 @@ const STREAMS_REST: Duration = Duration::from_secs(11);
 /// Applications begin once the links are up and the streams known.
 const FIRST_PUBLISH: Duration = Duration::from_secs(1);
 /// So many minutes flows are compared with themselves while none is slow.
-const BASELINE_MINUTES: u64 = 5;
+const BASELINE_MINUTES: u64 = 3;
 /// Nothing fails so shortly before the end.
 pub(crate) const CALM_BEFORE_END: Duration = Duration::from_secs(1);
 
@@ -423,9 +423,10 @@ impl Simulation {
         self.violation.get_or_insert(Violation { property, at, detail });
     }
 
-    /// A flow's traffic is not of the kind that fills links.
-    pub(crate) fn is_saturating(&self, flow: usize) -> bool {
-        self.flows[flow].shape.pace == Pace::Saturating
+    /// A flow publishes whenever there is room, now.
+    pub(crate) fn fills(&self, flow: usize) -> bool {
+        let is_full = self.world.rests.is_full(self.queue.now());
+        self.flows[flow].shape.pace == Pace::Saturating && is_full && !self.draining
     }
 
     pub(crate) fn is_running(&self, node: usize) -> bool {

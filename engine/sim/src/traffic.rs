@@ -16,6 +16,8 @@ use crate::simulation::Simulation;
 use crate::violation::Property;
 use crate::world::Pace;
 
+/// Flows that fill links are looked at this often, beside the turns of their nodes.
+const SATURATING_EVERY: Duration = Duration::from_millis(50);
 /// Control frames of known age are sent this often.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 
@@ -63,7 +65,10 @@ impl Simulation {
         self.note(source, Event::Publish { flow });
         let again = match self.flows[flow].shape.pace {
             // Filled up in each turn of its node; this is for the first one.
-            Pace::Saturating => Duration::from_millis(50),
+            Pace::Saturating => {
+                self.flows[flow].source.sender.touch();
+                self.saturates_again()
+            }
             Pace::PerSecond(rate) => {
                 if self.is_running(source) {
                     let (least, most) = self.flows[flow].shape.message_bytes;
@@ -78,6 +83,12 @@ impl Simulation {
         let at = self.queue.now().saturating_add(again);
         self.queue.schedule(at, Event::Publish { flow });
         self.pump(source);
+    }
+
+    /// From now to when flows that fill links are to be looked at again.
+    fn saturates_again(&self) -> Duration {
+        let (now, rests) = (self.queue.now(), self.world.rests);
+        if rests.is_full(now) { SATURATING_EVERY } else { rests.left(now) }
     }
 
     pub(crate) fn publish(&mut self, flow: usize, count: u32, bytes: u32) -> u32 {
@@ -169,6 +180,12 @@ impl Simulation {
         let kind = (FrameKind::LinkControl, TrafficClass::Control);
         let about = (Flow::default(), FrameFlags::default());
         let sent = now.as_nanos().to_le_bytes();
+        // It is about links that are full.
+        if !self.world.rests.is_full(now) {
+            let at = now.saturating_add(self.world.rests.left(now)).saturating_add(PROBE_EVERY);
+            self.queue.schedule(at, Event::Probe { end: link_end });
+            return;
+        }
         self.sample_in_flight(link_end);
         if self.ends[link_end].machine.is_up() {
             let _ =

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hawser_delivery::{DeliveryLimits, PathWindowLimits};
 use hawser_link::LinkConfig;
-use hawser_wire::TrafficClass;
+use hawser_wire::{MonoTime, TrafficClass};
 
 use crate::network::PathShape;
 
@@ -31,6 +31,8 @@ pub struct World {
     pub path_window: PathWindowLimits,
     /// What goes wrong.
     pub faults: FaultProfile,
+    /// When flows that fill links do not.
+    pub rests: Rests,
     /// What is asked of it beyond what always holds.
     pub expect: Expectation,
 }
@@ -78,6 +80,47 @@ pub enum Pace {
     PerSecond(u32),
     /// Whenever there is room.
     Saturating,
+}
+
+/// Flows that fill links do so for a while and then publish nothing for a while, all at once, in turn.
+///
+/// A link that has been full for a minute does in the next what it did in this one. What fills and empties
+/// meets faults while it grows, too, and costs less to simulate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rests {
+    /// How long links are filled at a time.
+    pub full: Duration,
+    /// How long they are not. Zero: they always are.
+    pub rest: Duration,
+}
+
+impl Rests {
+    /// Links are being filled at `now`.
+    pub(crate) fn is_full(&self, now: MonoTime) -> bool {
+        self.rest.is_zero() || self.within(now) < self.full.as_nanos()
+    }
+
+    /// From `now`, while links are not filled, to when they are again.
+    pub(crate) fn left(&self, now: MonoTime) -> Duration {
+        let all = self.full.saturating_add(self.rest).as_nanos();
+        let nanos = all.saturating_sub(self.within(now));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The part of all time in which links are filled, in percent.
+    pub(crate) fn full_percent(&self) -> u64 {
+        let all = self.full.saturating_add(self.rest).as_nanos();
+        let percent = self.full.as_nanos().saturating_mul(100).checked_div(all);
+        percent
+            .filter(|_| !self.rest.is_zero())
+            .map_or(100, |percent| percent.try_into().unwrap_or(100))
+    }
+
+    /// Since links began to be filled last.
+    fn within(&self, now: MonoTime) -> u128 {
+        let all = self.full.saturating_add(self.rest).as_nanos();
+        u128::from(now.as_nanos()).checked_rem(all).unwrap_or(0)
+    }
 }
 
 /// How often something goes wrong, and what; and what nodes do about it.
@@ -215,5 +258,27 @@ impl World {
             flow.consume_every = slowness.consume_every;
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_filled_and_rest_in_turn() {
+        let seconds = Duration::from_secs;
+        let at = |millis: u64| MonoTime::from_nanos(millis.saturating_mul(1_000_000));
+        let rests = Rests { full: seconds(12), rest: seconds(8) };
+        for round in [0, 20_000, 580_000] {
+            assert!(rests.is_full(at(round)) && rests.is_full(at(round + 11_999)));
+            assert!(!rests.is_full(at(round + 12_000)) && !rests.is_full(at(round + 19_999)));
+            assert_eq!(rests.left(at(round + 12_000)), seconds(8));
+            assert_eq!(rests.left(at(round + 19_000)), seconds(1));
+        }
+        assert_eq!(rests.full_percent(), 60);
+        let none = Rests::default();
+        assert!(none.is_full(at(0)) && none.is_full(at(123_456)));
+        assert_eq!(none.full_percent(), 100);
     }
 }

@@ -13,7 +13,7 @@ use hawser_wire::TrafficClass;
 
 use crate::network::PathShape;
 use crate::world::{
-    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Slowness, World,
+    Expectation, FaultKind, FaultProfile, FlowShape, LinkShape, Pace, Rests, Slowness, World,
 };
 
 pub use busy::busy_pair;
@@ -118,6 +118,11 @@ fn marking_link() -> LinkConfig {
     LinkConfig { data_bytes_max: 4 << 20, mark_bytes: 128 << 10, ..LinkConfig::default() }
 }
 
+/// Heartbeats half as often as nodes send them unless told otherwise.
+fn calm_link(link: LinkConfig) -> LinkConfig {
+    LinkConfig { tick: Duration::from_millis(200), ..link }
+}
+
 /// Windows that begin small enough to grow.
 fn limits() -> DeliveryLimits {
     DeliveryLimits {
@@ -141,6 +146,19 @@ fn path_window() -> PathWindowLimits {
 fn faults(every_s: u64, kinds: &[(FaultKind, u32)]) -> FaultProfile {
     let (every, kinds) = (Duration::from_secs(every_s), kinds.to_vec());
     FaultProfile { every, kinds, dials_always: false, reroutes: false }
+}
+
+/// Links are filled for about so many of each twenty seconds; until what was published meanwhile is gone.
+const fn full_for(seconds: u64) -> Rests {
+    Rests {
+        full: Duration::from_secs(seconds),
+        rest: Duration::from_secs(20_u64.saturating_sub(seconds)),
+    }
+}
+
+/// What streams hold at their sources lasts a few seconds on a slow link, so that it comes to rest.
+fn short_limits() -> DeliveryLimits {
+    DeliveryLimits { outbox_bytes: 128 * KIB, ..limits() }
 }
 
 /// Two nodes that send to each other over a link, with faults of these kinds.
@@ -167,6 +185,7 @@ fn two_nodes(
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults,
+        rests: Rests::default(),
         expect: Expectation::default(),
     }
 }
@@ -226,11 +245,12 @@ pub fn lane_changes() -> World {
             priority(paced(&[0, 1, 2])),
             priority(flow(&[0, 1, 2], Pace::PerSecond(2), (10_000, 100_000))),
         ],
-        link: marking_link(),
+        link: calm_link(marking_link()),
         delivery: limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(2, &[(FaultKind::LaneRetire, 3), (FaultKind::ModeSwitch, 1)]),
+        rests: full_for(10),
         expect: Expectation::default(),
     }
 }
@@ -290,6 +310,7 @@ pub fn lane_loss() -> World {
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(4, &kinds),
+        rests: full_for(8),
         expect: Expectation { no_resend: true, ..Expectation::default() },
     }
 }
@@ -317,8 +338,8 @@ pub fn striped() -> World {
     let mut world = two_nodes("striped", about, 4, faults(6, &kinds));
     let stripe = |flow: FlowShape| FlowShape { striped: true, ..flow };
     world.flows.extend([
-        stripe(flow(&[0, 1], Pace::PerSecond(5), (10_000, 60_000))),
-        stripe(flow(&[1, 0], Pace::PerSecond(3), (16, 60_000))),
+        stripe(flow(&[0, 1], Pace::PerSecond(3), (10_000, 60_000))),
+        stripe(flow(&[1, 0], Pace::PerSecond(2), (16, 60_000))),
         stripe(flow(&[0, 1], Pace::PerSecond(1), (100, 200_000))),
     ]);
     world
@@ -342,6 +363,7 @@ pub fn striped_relay() -> World {
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(10, &[(LaneReset, 2), (LaneSilence, 1), (ModeSwitch, 1), (LinkReset, 1)]),
+        rests: Rests::default(),
         expect: Expectation::default(),
     }
 }
@@ -361,7 +383,7 @@ pub fn relays() -> World {
         (NodeStall, 2),
         (NodeRestart, 1),
     ];
-    let slow = |path: &[u16]| flow(path, Pace::PerSecond(3), (16, 4000));
+    let slow = |path: &[u16]| flow(path, Pace::PerSecond(2), (16, 4000));
     World {
         name: "relays",
         about: "a ring of four, flows over two hops, every fault",
@@ -376,11 +398,12 @@ pub fn relays() -> World {
             priority(slow(&[2, 1, 0])),
             priority(slow(&[2, 3, 0])),
         ],
-        link: link_config(),
+        link: calm_link(link_config()),
         delivery: limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(6, &kinds),
+        rests: Rests::default(),
         expect: Expectation::default(),
     }
 }
@@ -392,7 +415,8 @@ pub fn saturated_pair() -> World {
     let control_within = Duration::from_micros(3500 + 25_000);
     let mut world = full_link("saturated-pair", about, (2, 1_250_000), control_within);
     world.flows.truncate(2);
-    sized(world, 40_000)
+    world.rests = full_for(8);
+    sized(world, 20_000)
 }
 
 /// The same over one lane for all classes.
@@ -415,7 +439,8 @@ fn further(mut world: World, delay_ms: u64) -> World {
 #[must_use]
 pub fn thin_link() -> World {
     let about = "bulk fills a bottleneck of 200 kbit/s, no lane passes for silent";
-    sized(full_link("thin-link", about, (2, 25_000), Duration::from_millis(500)), 1000)
+    let world = full_link("thin-link", about, (2, 25_000), Duration::from_millis(500));
+    World { rests: Rests::default(), ..sized(world, 1000) }
 }
 
 /// Its messages are of so many bytes.
@@ -449,6 +474,7 @@ fn full_link(
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: full_for(12),
         expect: Expectation {
             control_within,
             fair_percent: 20,
@@ -474,6 +500,7 @@ pub fn busy_hosts() -> World {
         memory_bytes: 512 << 20,
         path_window: PathWindowLimits::default(),
         faults: faults(0, &[(FaultKind::NodePreempted, 1)]),
+        rests: Rests::default(),
         expect: Expectation { carries_percent: 80, ..Expectation::default() },
     };
     world.faults.every = Duration::from_millis(4);
@@ -505,11 +532,12 @@ fn full_ring(
             full(&[2, 1, 0]),
             full(&[1, 0, 3]),
         ],
-        link: link_config(),
-        delivery: limits(),
+        link: calm_link(link_config()),
+        delivery: short_limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: full_for(10),
         expect,
     }
 }
@@ -537,18 +565,19 @@ pub fn fair_ring() -> World {
 /// Two sources, a relay that both use, two destinations; the first flow's way can be made slow.
 fn shared_relay(name: &'static str, about: &'static str, slowness: Slowness) -> World {
     let spoke = |a, b| far(LinkShape { bytes_per_second: 80_000, ..link(a, b, 1) }, 15);
-    let full = |path: &[u16]| flow(path, Pace::Saturating, (4000, 4000));
+    let full = |path: &[u16]| flow(path, Pace::Saturating, (3000, 3000));
     World {
         name,
         about,
         nodes: 5,
         links: vec![spoke(0, 1), spoke(1, 2), spoke(1, 3), spoke(4, 1)],
         flows: vec![full(&[0, 1, 2]), full(&[0, 1, 3]), full(&[4, 1, 3])],
-        link: marking_link(),
-        delivery: limits(),
+        link: calm_link(marking_link()),
+        delivery: short_limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: full_for(10),
         expect: Expectation { isolate: Some(slowness), ..Expectation::default() },
     }
 }

@@ -1,7 +1,9 @@
 //! Worlds in which frames leave links that cannot bring them on.
 
-use super::{MEMORY_BYTES, far, faults, flow, limits, link, link_config, path_window, priority};
-use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, World};
+use super::{
+    MEMORY_BYTES, calm_link, far, faults, flow, limits, link, link_config, path_window, priority,
+};
+use crate::world::{Expectation, FaultKind, FlowShape, LinkShape, Pace, Rests, World};
 
 /// A ring of four, so that each link has a way around it, over one lane or several; plain and striped
 /// streams over one hop and two fill it in part. Whatever can go wrong with links does, so that one is
@@ -43,19 +45,20 @@ pub fn detours() -> World {
         ],
         flows: vec![
             striped(long(&[0, 1, 2])),
-            striped(paced(&[0, 1, 2], 4)),
-            striped(paced(&[2, 3, 0], 3)),
-            paced(&[1, 2, 3], 3),
+            striped(paced(&[0, 1, 2], 3)),
+            striped(paced(&[2, 3, 0], 2)),
+            paced(&[1, 2, 3], 2),
             paced(&[2, 1], 2),
             long(&[3, 0, 1]),
-            priority(paced(&[0, 1, 2], 3)),
+            priority(paced(&[0, 1, 2], 2)),
             priority(paced(&[3, 2, 1], 2)),
         ],
-        link: link_config(),
+        link: calm_link(link_config()),
         delivery: limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(3, &kinds),
+        rests: Rests::default(),
         expect: Expectation::default(),
     };
     world.faults.reroutes = true;

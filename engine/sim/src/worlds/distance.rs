@@ -1,7 +1,7 @@
 //! Worlds about ways that are long.
 
 use super::{far, faults, flow, limits, link, marking_link, path_window, priority};
-use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
+use crate::world::{Expectation, FaultKind, LinkShape, Pace, Rests, World};
 
 /// Two nodes at ends of the earth, of which one fills the bottleneck between them, though it takes it a good
 /// part of a second to hear of what it did.
@@ -24,6 +24,7 @@ pub fn long_way() -> World {
         memory_bytes: 512 << 20,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: Rests::default(),
         expect: Expectation { carries_percent: 80, ..Expectation::default() },
     }
 }

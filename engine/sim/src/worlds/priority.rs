@@ -5,10 +5,10 @@ use std::time::Duration;
 use hawser_wire::TrafficClass;
 
 use super::{
-    MEMORY_BYTES, far, faults, flow, full_link, further, limits, link, link_config, marking_link,
-    path_window, priority, sized,
+    MEMORY_BYTES, far, faults, flow, full_for, full_link, further, limits, link, link_config,
+    marking_link, path_window, priority, sized,
 };
-use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
+use crate::world::{Expectation, FaultKind, LinkShape, Pace, Rests, World};
 
 /// Priority and bulk over a slow link in pieces of both, every kind of fault of lanes and nodes.
 #[must_use]
@@ -67,7 +67,8 @@ fn slow_pieces(name: &'static str, about: &'static str, bulk_lanes: u16) -> Worl
         delivery: limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
-        faults: faults(6, &kinds),
+        faults: faults(8, &kinds),
+        rests: Rests::default(),
         expect: Expectation::default(),
     }
 }
@@ -88,6 +89,7 @@ pub fn saturated_priority_collapsed() -> World {
         link.bytes_per_second = 625_000;
     }
     world.flows.truncate(2);
+    world.rests = Rests::default();
     world
 }
 
@@ -128,6 +130,7 @@ pub fn priority_relay() -> World {
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: full_for(12),
         expect: Expectation {
             priority_within: Duration::from_millis(700),
             ..Expectation::default()

@@ -1,21 +1,21 @@
 //! Worlds about tenants that share what is too little for them.
 
 use super::{far, faults, flow, limits, link, marking_link, path_window};
-use crate::world::{Expectation, FaultKind, LinkShape, Pace, World};
+use crate::world::{Expectation, FaultKind, LinkShape, Pace, Rests, World};
 
 /// Of one stream and of eight, on one path behind whose first link it is narrow: the path's window is
 /// what they share.
 #[must_use]
 pub fn tenants() -> World {
     let about = "a tenant with eight streams and one with one share the window of a path";
-    shared("tenants", about, &[12_500_000, 250_000])
+    shared("tenants", about, &[12_500_000, 150_000])
 }
 
 /// The same where the first link is the narrow one, so that they share what it takes.
 #[must_use]
 pub fn tenants_first_link() -> World {
     let about = "a tenant with eight streams and one with one share the first link of a path";
-    shared("tenants-first-link", about, &[250_000])
+    shared("tenants-first-link", about, &[150_000])
 }
 
 fn shared(name: &'static str, about: &'static str, speeds: &[u64]) -> World {
@@ -41,6 +41,7 @@ fn shared(name: &'static str, about: &'static str, speeds: &[u64]) -> World {
         memory_bytes: 512 << 20,
         path_window: path_window(),
         faults: faults(20, &[(FaultKind::LaneReset, 1)]),
+        rests: Rests::default(),
         expect: Expectation { tenants_fair_percent: 20, ..Expectation::default() },
     }
 }
