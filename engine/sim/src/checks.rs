@@ -25,7 +25,7 @@ const IN_FLIGHT_PERCENT_ONE_LANE: u64 = 175;
 impl Simulation {
     /// What a world asks of the time under load.
     pub(crate) fn check_load(&mut self) {
-        self.delivered = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
+        self.delivered = self.flows.iter().map(|flow| flow.filled_bytes).collect();
         self.check_fairness();
         self.check_tenants();
         self.check_precedence();
@@ -130,11 +130,11 @@ impl Simulation {
         }
     }
 
-    /// Flows beside a slow one keep nine tenths: all of them together, and each of what it had or, if that
-    /// was more than an equal part, of that.
+    /// Flows beside a slow one keep nine tenths: all of them together, and each of what it had, or of an equal
+    /// part where it had more.
     pub(crate) fn check_isolation(&mut self) {
         let Some(slowness) = self.world.expect.isolate else { return };
-        let delivered: Vec<u64> = self.flows.iter().map(|flow| flow.sink.bytes()).collect();
+        let delivered: Vec<u64> = self.flows.iter().map(|flow| flow.filled_bytes).collect();
         let others = || {
             let pairs = delivered.iter().zip(&self.baseline).enumerate();
             pairs.filter(|(flow, _)| *flow != slowness.flow).map(|(_, pair)| pair)
@@ -145,7 +145,7 @@ impl Simulation {
             all_without = all_without.saturating_add(without);
             count = count.saturating_add(1);
         }
-        let part = all_with.checked_div(count).unwrap_or(0);
+        let part = all_without.checked_div(count).unwrap_or(0);
         let keeps = |with: u64, of: u64| with.saturating_mul(10) >= of.saturating_mul(9) && of > 0;
         let is_kept = keeps(all_with, all_without)
             && others().all(|(&with, &without)| keeps(with, without.min(part)));
@@ -202,7 +202,7 @@ impl Simulation {
         }
     }
 
-    /// Priority and bulk in flight stay within their bound, but for one sample in twenty: a lane that comes, and an estimate, may be too much.
+    /// While links are filled, priority and bulk in flight stay within their bound, but for one sample in twenty: a lane that comes, and an estimate, may be too much.
     fn check_in_flight(&mut self) {
         if !self.world.expect.in_flight {
             return;

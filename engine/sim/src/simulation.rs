@@ -93,7 +93,7 @@ pub struct Simulation {
     pub(crate) withholds: bool,
     /// Scratch space for bodies of frames.
     pub(crate) body: Vec<u8>,
-    /// What each flow delivered under load, in bytes.
+    /// What each flow delivered while links were being filled, in bytes.
     pub(crate) delivered: Vec<u64>,
     /// What each flow delivered while none was slow.
     pub(crate) baseline: Vec<u64>,
@@ -126,6 +126,9 @@ pub(crate) struct Flow {
     pub(crate) forward: Vec<u8>,
     pub(crate) backward: Vec<u8>,
     pub(crate) consumes: bool,
+    /// Payload bytes consumed while links were being filled: what stands before a source goes on for a
+    /// while after that, whatever became of it before.
+    pub(crate) filled_bytes: u64,
 }
 
 impl Simulation {
@@ -262,6 +265,7 @@ impl Simulation {
             forward: self.route(&shape.path),
             backward: self.route(&backward),
             consumes: false,
+            filled_bytes: 0,
             shape,
         };
         self.flows.add(flow);

@@ -165,8 +165,14 @@ impl Simulation {
         if self.flows[flow].sink.last_seq() > 0 && self.mutate(Mutation::RepeatRecord) {
             self.flows[flow].sink.forget_record();
         }
+        let before = self.flows[flow].sink.bytes();
         if let Err((property, text)) = self.flows[flow].sink.consume(now, records_max) {
             self.violate(property, format!("flow {flow}: {text}"));
+        }
+        if self.world.rests.is_full(now) {
+            let flow = &mut self.flows[flow];
+            let consumed = flow.sink.bytes().saturating_sub(before);
+            flow.filled_bytes = flow.filled_bytes.saturating_add(consumed);
         }
     }
 

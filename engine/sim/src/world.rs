@@ -116,10 +116,12 @@ impl Rests {
             .map_or(100, |percent| percent.try_into().unwrap_or(100))
     }
 
-    /// Since links began to be filled last.
+    /// Since links began to be filled last. The world begins in the middle of that, so that whole minutes
+    /// end there, too, and with them the load.
     fn within(&self, now: MonoTime) -> u128 {
         let all = self.full.saturating_add(self.rest).as_nanos();
-        u128::from(now.as_nanos()).checked_rem(all).unwrap_or(0)
+        let since = u128::from(now.as_nanos()).saturating_add(self.full.as_nanos() >> 1);
+        since.checked_rem(all).unwrap_or(0)
     }
 }
 
@@ -271,10 +273,11 @@ mod tests {
         let at = |millis: u64| MonoTime::from_nanos(millis.saturating_mul(1_000_000));
         let rests = Rests { full: seconds(12), rest: seconds(8) };
         for round in [0, 20_000, 580_000] {
-            assert!(rests.is_full(at(round)) && rests.is_full(at(round + 11_999)));
-            assert!(!rests.is_full(at(round + 12_000)) && !rests.is_full(at(round + 19_999)));
-            assert_eq!(rests.left(at(round + 12_000)), seconds(8));
-            assert_eq!(rests.left(at(round + 19_000)), seconds(1));
+            assert!(rests.is_full(at(round)) && rests.is_full(at(round + 5_999)));
+            assert!(!rests.is_full(at(round + 6_000)) && !rests.is_full(at(round + 13_999)));
+            assert!(rests.is_full(at(round + 14_000)) && rests.is_full(at(round + 19_999)));
+            assert_eq!(rests.left(at(round + 6_000)), seconds(8));
+            assert_eq!(rests.left(at(round + 13_000)), seconds(1));
         }
         assert_eq!(rests.full_percent(), 60);
         let none = Rests::default();

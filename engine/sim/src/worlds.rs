@@ -148,7 +148,7 @@ fn faults(every_s: u64, kinds: &[(FaultKind, u32)]) -> FaultProfile {
     FaultProfile { every, kinds, dials_always: false, reroutes: false }
 }
 
-/// Links are filled for about so many of each twenty seconds; until what was published meanwhile is gone.
+/// Links are filled for so many of each twenty seconds, and then until what sources hold is gone.
 const fn full_for(seconds: u64) -> Rests {
     Rests {
         full: Duration::from_secs(seconds),
@@ -246,7 +246,7 @@ pub fn lane_changes() -> World {
             priority(flow(&[0, 1, 2], Pace::PerSecond(2), (10_000, 100_000))),
         ],
         link: calm_link(marking_link()),
-        delivery: limits(),
+        delivery: short_limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(2, &[(FaultKind::LaneRetire, 3), (FaultKind::ModeSwitch, 1)]),
@@ -310,7 +310,7 @@ pub fn lane_loss() -> World {
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
         faults: faults(4, &kinds),
-        rests: full_for(8),
+        rests: Rests::default(),
         expect: Expectation { no_resend: true, ..Expectation::default() },
     }
 }
@@ -559,7 +559,8 @@ pub fn saturated_ring() -> World {
 pub fn fair_ring() -> World {
     let about = "the same with messages of one size, and flows have like shares";
     let expect = Expectation { fair_percent: 20, ..Expectation::default() };
-    full_ring("fair-ring", about, (4000, 4000), expect)
+    let ring = full_ring("fair-ring", about, (4000, 4000), expect);
+    World { delivery: limits(), rests: Rests::default(), ..ring }
 }
 
 /// Two sources, a relay that both use, two destinations; the first flow's way can be made slow.

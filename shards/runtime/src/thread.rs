@@ -1,5 +1,4 @@
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::task::Poll;
@@ -12,7 +11,7 @@ use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 use rustix::thread::CpuSet;
 use tracing::{info, warn};
 
-use crate::alarm::{self, Alarm};
+use crate::alarm::Alarm;
 use crate::clock::Clock;
 use crate::config::{IoDriver, ShardConfig, ShardError};
 use crate::monoio_io::MonoioIo;
@@ -44,20 +43,29 @@ pub fn spawn_shard(
     let thread = std::thread::Builder::new()
         .name(format!("shard-{shard}"))
         .spawn(move || {
-            let timer = || alarm::create().map_err(|source| ShardError::Timer { shard, source });
-            let built = pin(shard, &config).and_then(|()| build(shard, config.driver));
-            let (runtime, timer) = match built.and_then(|runtime| Ok((runtime, timer()?))) {
-                Ok(both) => both,
+            let runtime = match pin(shard, &config).and_then(|()| build(shard, config.driver)) {
+                Ok(runtime) => runtime,
                 Err(error) => {
                     // The starter waits for this; if it is gone, so is the process.
                     let _nobody = started.send(Err(error));
                     return;
                 }
             };
-            let _nobody = started.send(Ok(runtime.name()));
+            let name = runtime.name();
+            let alarmed = async move {
+                let alarm = Alarm::new().map_err(|source| ShardError::Timer { shard, source });
+                let (alarm, told) = match alarm {
+                    Ok(alarm) => (Some(alarm), Ok(name)),
+                    Err(error) => (None, Err(error)),
+                };
+                let _nobody = started.send(told);
+                if let Some(alarm) = alarm {
+                    run(ports, config, alarm).await;
+                }
+            };
             match runtime {
-                AnyRuntime::IoUring(mut runtime) => runtime.block_on(run(ports, config, timer)),
-                AnyRuntime::Epoll(mut runtime) => runtime.block_on(run(ports, config, timer)),
+                AnyRuntime::IoUring(mut runtime) => runtime.block_on(alarmed),
+                AnyRuntime::Epoll(mut runtime) => runtime.block_on(alarmed),
             }
         })
         .map_err(|source| ShardError::Thread { shard, source })?;
@@ -124,16 +132,8 @@ fn build(shard: u16, driver: IoDriver) -> Result<AnyRuntime, ShardError> {
 }
 
 /// The shard loop.
-///
-/// # Panics
-/// If the alarm cannot be set: a shard that is not woken in time would take its peers for dead.
-#[expect(
-    clippy::expect_used,
-    reason = "a shard that sleeps for ever is worse than a process that ends"
-)]
-async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig, timer: OwnedFd) {
+async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig, mut alarm: Alarm) {
     let clock = Clock::start();
-    let alarm = Alarm::start(timer).expect("a timer can be waited for");
     let bell = Arc::clone(&ports.bell);
     let io = MonoioIo::default();
     let completions = io.completions();
@@ -172,7 +172,7 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig, timer: OwnedFd
                 return Poll::Ready(());
             }
             let Some(at) = until else { return Poll::Pending };
-            alarm.poll_rings(cx, clock.now(), at).map(|rung| rung.expect("a timer can be set"))
+            alarm.poll_rings(cx, clock, at)
         })
         .await;
         shard.handle_rest();
