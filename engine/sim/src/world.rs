@@ -202,7 +202,7 @@ impl FaultKind {
     }
 }
 
-/// What a world asks for beyond what always holds.
+/// What a world asks for beyond what always holds. What flows deliver counts while links are filled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expectation {
     /// Each minute consumers get at least 1,000 messages, and something goes wrong.
@@ -233,7 +233,8 @@ pub struct Expectation {
     /// Priority and bulk in flight stay within the bottleneck's rate times (1.5 round trips + 5 ms), and what
     /// any link may have.
     pub in_flight: bool,
-    /// One flow's way is slow; the others keep nine tenths of what they deliver while it is not.
+    /// One flow's way is slow; the others keep nine tenths of what they deliver while it is not, together
+    /// and each, or of an equal part where one had more.
     pub isolate: Option<Slowness>,
 }
 
