@@ -1,4 +1,4 @@
-//! Wakes a shard at a time, in microseconds.
+//! Wakes a shard at a time, within a tenth of a millisecond.
 //!
 //! The runtime's own timers know whole milliseconds and ring up to two too late. A shard that is idle
 //! handled its links' ticks so late, took that for waiting for its core, and let a millisecond and more
@@ -60,7 +60,7 @@ impl Alarm {
         Ok(Self { timer, set_for, watch, fails: false })
     }
 
-    /// Ready at `at`, and not before. A timer that is set for a time before that is left as it is: to ring
+    /// Ready at `at`, and not before. Polls of it are one task's. A timer that is set for a time before that is left as it is: to ring
     /// once for nothing costs less than to be set at every sleep.
     ///
     /// One that fails is told in the log, once, and is ready at once from then on: a shard that does not
@@ -98,7 +98,8 @@ impl Alarm {
         Ok(())
     }
 
-    fn fail(&mut self, error: &io::Error) {
+    /// From now on it is ready at once.
+    pub(crate) fn fail(&mut self, error: &io::Error) {
         error!(%error, "the timer of a shard fails: it looks for work without sleeping, and takes a core");
         self.fails = true;
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use hawser_exchange::{Lookout, ShardPorts};
 use hawser_session::LaneSession;
+use hawser_wire::MonoTime;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 use rustix::thread::CpuSet;
 use tracing::{info, warn};
@@ -165,17 +166,30 @@ async fn run(ports: ShardPorts<LaneSession>, config: ShardConfig, mut alarm: Ala
             }
             bell.poll_sleep(cx, || shard.has_work())
         });
-        let mut sleeping = std::pin::pin!(sleeping);
-        let until = shard.poll_timeout();
-        std::future::poll_fn(|cx| {
-            if sleeping.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            let Some(at) = until else { return Poll::Pending };
-            alarm.poll_rings(cx, clock, at)
-        })
-        .await;
+        sleep_until(sleeping, shard.poll_timeout(), (&mut alarm, clock)).await;
         shard.handle_rest();
+    }
+}
+
+/// Waits for `sleeping`, but no longer than `until`. Other tasks run meanwhile, also if that has passed.
+async fn sleep_until(
+    sleeping: impl Future<Output = ()>,
+    until: Option<MonoTime>,
+    (alarm, clock): (&mut Alarm, Clock),
+) {
+    let mut sleeping = std::pin::pin!(sleeping);
+    let mut is_first_look = true;
+    let is_overdue = std::future::poll_fn(|cx| {
+        if sleeping.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        let at_once = std::mem::replace(&mut is_first_look, false);
+        let Some(at) = until else { return Poll::Pending };
+        alarm.poll_rings(cx, clock, at).map(|()| at_once)
+    });
+    if is_overdue.await {
+        // A loop that is never pending keeps the pumps from their sockets; an alarm that fails makes it one.
+        pass().await;
     }
 }
 
@@ -194,4 +208,33 @@ async fn pass() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pumps_have_their_turn_though_the_alarm_fails_or_its_time_has_passed() {
+        let mut runtime = RuntimeBuilder::<LegacyDriver>::new().build().unwrap();
+        runtime.block_on(async {
+            let (mut alarm, clock) = (Alarm::new().unwrap(), Clock::start());
+            let hour = clock.now().saturating_add(Duration::from_secs(3600));
+            for (fails, until) in [(false, clock.now()), (true, hour)] {
+                if fails {
+                    alarm.fail(&std::io::Error::other("by a test"));
+                }
+                let pump = Rc::new(Cell::new(false));
+                let turn = Rc::clone(&pump);
+                monoio::spawn(async move { turn.set(true) });
+                sleep_until(pending(), Some(until), (&mut alarm, clock)).await;
+                assert!(pump.get(), "alarm fails: {fails}");
+            }
+        });
+    }
 }
