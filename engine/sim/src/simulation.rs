@@ -301,7 +301,7 @@ impl Simulation {
         }
     }
 
-    fn load(&mut self, minutes: u64) {
+    pub(crate) fn load(&mut self, minutes: u64) {
         let start = self.queue.now();
         let minute_end =
             |minute: u64| start.saturating_add(Duration::from_secs(minute.saturating_mul(60)));

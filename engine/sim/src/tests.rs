@@ -208,6 +208,25 @@ fn an_unfair_link_is_noticed() {
 }
 
 #[test]
+fn a_flow_that_starves_in_a_ring_is_noticed() {
+    let mut world = saturated_ring();
+    world.flows[0].consume_every = Duration::from_secs(20);
+    check_world(world, Property::Fairness);
+}
+
+#[test]
+fn what_goes_on_while_links_rest_counts_for_no_share() {
+    let mut simulation = Simulation::new(saturated_ring(), 1);
+    simulation.load(1);
+    assert!(simulation.violation.is_none());
+    for flow in simulation.flows.iter() {
+        // Half of the time, and the source's outbox behind it.
+        let (filled, all) = (flow.filled_bytes, flow.sink.bytes());
+        assert!(filled > all / 4 && filled < all * 3 / 4, "{filled} of {all} bytes");
+    }
+}
+
+#[test]
 fn a_tenant_that_has_less_than_another_is_noticed() {
     let mut world = tenants();
     world.flows[0].consume_every = Duration::from_secs(5);
