@@ -44,11 +44,6 @@ impl LaneCredit {
         frames >= self.granted_frames && bytes >= self.granted_bytes
     }
 
-    /// The grant is more than the last.
-    pub(crate) const fn grows(&self, frames: u64, bytes: u64) -> bool {
-        frames > self.granted_frames || bytes > self.granted_bytes
-    }
-
     /// A grant came.
     ///
     /// # Errors

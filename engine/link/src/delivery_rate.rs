@@ -26,7 +26,7 @@ pub(crate) struct SendSnapshot {
 ///
 /// The bound, rate × (1.5 × least round trip + slack), is more than the link holds, so that the rate
 /// finds its way up from any estimate, by half of itself each round trip at least. Until the rate has
-/// ceased to grow for the first time, it is rate × (3 × least round trip + slack), as in BBR's startup;
+/// ceased to grow for the first time, it is rate × (2.5 × least round trip + slack), as in BBR's startup;
 /// before that, until a queue shows, at least twice what the last round trip carried.
 ///
 /// Ends that wait for their cores ([`crate::turn_delay`]) take longer than the least round trip, which is
@@ -413,6 +413,11 @@ impl DeliveryRate {
         self.min_rtt
     }
 
+    /// The slack is more than the path holds.
+    pub(crate) fn is_near(&self) -> bool {
+        self.min_rtt.is_none_or(|least| least <= slack_at(self.rate()))
+    }
+
     /// Bulk bytes that may be in flight if both ends wait for their cores for `turn_delay` on average; no
     /// more than `floor_bytes` before anything is known.
     ///
@@ -432,7 +437,7 @@ impl DeliveryRate {
             return at_rate(half >> 1);
         }
         let trips = if self.startup.is_some() {
-            least.saturating_mul(3)
+            least.saturating_mul(2).saturating_add(half)
         } else {
             least.saturating_add(half)
         };

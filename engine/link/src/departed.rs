@@ -17,6 +17,8 @@ pub(crate) struct Departed {
     has_final: bool,
     /// The peer knows ours.
     settled: bool,
+    /// Ticks at which the final count was missing though the peer was heard.
+    ticks: u32,
     /// Something about it is to be said.
     pub(crate) to_send: bool,
 }
@@ -26,6 +28,8 @@ pub(crate) struct Departed {
 pub(crate) struct Settlement {
     /// What the peer has not received, to be sent again.
     pub(crate) rest: Vec<Batch>,
+    /// The peer's last count is known since.
+    pub(crate) is_last: bool,
     /// The peer has forgotten the connection: what it has of the rest is not known.
     pub(crate) forgotten: bool,
     /// Both sides know both counts.
@@ -34,7 +38,8 @@ pub(crate) struct Settlement {
 
 impl Departed {
     pub(crate) const fn new(id: ConnectionId, received: u64, unacked: UnackedWindow) -> Self {
-        Self { id, received, unacked, has_final: false, settled: false, to_send: true }
+        let (has_final, settled, ticks) = (false, false, 0);
+        Self { id, received, unacked, has_final, settled, ticks, to_send: true }
     }
 
     pub(crate) const fn unacked(&self) -> &UnackedWindow {
@@ -43,6 +48,14 @@ impl Departed {
 
     pub(crate) const fn unacked_mut(&mut self) -> &mut UnackedWindow {
         &mut self.unacked
+    }
+
+    /// The peer is heard, over another lane; the ticks for which its final count is missing since.
+    pub(crate) const fn handle_tick(&mut self) -> u32 {
+        if !self.has_final {
+            self.ticks = self.ticks.saturating_add(1);
+        }
+        self.ticks
     }
 
     /// As [`UnackedWindow::drain_striped`].
@@ -64,6 +77,12 @@ impl Departed {
         }
     }
 
+    /// The peer's entry says what was not known.
+    pub(crate) const fn is_news(&self, entry: &LaneAckEntry) -> bool {
+        (entry.settled && !self.settled)
+            || (!self.has_final && (entry.is_final || entry.count > self.unacked.acked()))
+    }
+
     /// The peer speaks of the connection.
     ///
     /// # Errors
@@ -81,6 +100,7 @@ impl Departed {
             let _released = self.unacked.acknowledge(entry.count, pool);
         }
         if !self.has_final && (entry.is_final || entry.settled) {
+            settlement.is_last = true;
             settlement.forgotten = !entry.is_final;
             let count = if entry.is_final { entry.count } else { self.unacked.acked() };
             settlement.rest = self.unacked.take_rest(count, pool);

@@ -140,6 +140,12 @@ pub enum SessionEnd {
         /// The connection.
         id: ConnectionId,
     },
+    /// The peer was heard for as long as a link may be without a lane, and has not said how far a connection
+    /// came that was lost.
+    Unsettled {
+        /// The connection.
+        id: ConnectionId,
+    },
     /// Too many connections were lost without an exchange of counts.
     Flapping,
 }

@@ -56,7 +56,7 @@ pub(crate) struct Move {
     last: u64,
     /// Counted frames that `from` had sent when no earlier one of the bucket waited there any more.
     sent: Option<u64>,
-    /// Batches that `from` has sent since it was looked at what waits there.
+    /// Turns of `from` since it was looked at what waits there.
     unseen: usize,
     /// The last frame that waits here; 0 for none.
     pub(crate) newest: u64,
@@ -64,7 +64,7 @@ pub(crate) struct Move {
     pub(crate) bulk: DataQueue,
 }
 
-/// Streams that are looked at for a batch that was sent, about.
+/// Streams that are looked at for a batch that was sent, or an acknowledgement, about.
 const STREAMS_SEEN: usize = 64;
 
 impl Move {
@@ -148,9 +148,9 @@ impl FlowTable {
         !self.moves.is_empty()
     }
 
-    /// A lane has sent a batch. Where many streams wait it is not looked at all of them for each: that
-    /// would take the square of how many they are.
-    pub(crate) fn handle_sent(&mut self, from: &Lane) {
+    /// A lane has sent a batch, or was told what has arrived. Where many streams wait it is not looked at
+    /// all of them each time: that would take the square of how many they are.
+    pub(crate) fn handle_turn(&mut self, from: &Lane) {
         let (seen, mut is_due) = (from.bulk.foreign_streams() / STREAMS_SEEN, false);
         for found in self.moves.iter_mut().filter(|found| found.waits_for(from)) {
             found.unseen = found.unseen.saturating_add(1);
@@ -186,7 +186,7 @@ impl FlowTable {
     /// bucket, or is lost or silent.
     pub(crate) fn take_over(&mut self, lanes: &[Lane]) -> Vec<Move> {
         for lane in lanes {
-            self.look_at(lane);
+            self.handle_turn(lane);
         }
         let is_over = |found: &mut Move| {
             let from = lanes.iter().find(|lane| lane.key == found.from && !lane.quiet);

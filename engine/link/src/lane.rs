@@ -260,16 +260,25 @@ impl Lane {
         self.note_ahead(class);
     }
 
-    /// A batch that goes before new ones of its class, and before those that were taken later.
+    /// A batch that goes before new ones of its class; once all are there, [`Self::sort_resend`] puts it
+    /// before those that were taken later.
     pub(crate) fn push_resend(&mut self, batch: Batch) {
         self.ahead = self.ahead.with(batch.class());
         if let Some((queue, bytes)) = self.resend_mut(batch.class()) {
             *bytes = bytes.saturating_add(batch.len());
-            let later = queue.iter().rev().take_while(|other| other.lowest() > batch.lowest());
-            let at = queue.len().saturating_sub(later.count());
-            queue.insert(at, batch);
+            queue.push_back(batch);
         }
         self.wanted = true;
+    }
+
+    /// Batches were pushed. To find the place of each would take the square of how many they are, and a
+    /// peer can have a hundred thousand wait.
+    pub(crate) fn sort_resend(&mut self) {
+        for class in TrafficClass::ALL {
+            if let Some((queue, _)) = self.resend_mut(class) {
+                queue.make_contiguous().sort_by_key(Batch::lowest);
+            }
+        }
     }
 
     /// Puts a batch that could not be sent yet back in front.

@@ -99,6 +99,8 @@ pub struct VirtualLink {
     lowest_sequence: u64,
     /// It is that of one, or the next one: none has gone since it was looked for.
     is_lowest_exact: bool,
+    /// Frames that were acknowledged since the lowest was looked for.
+    acked_unseen: u64,
     peer_sequences: PeerSequences,
     pool: BufferPool,
     rate: DeliveryRate,
@@ -107,6 +109,8 @@ pub struct VirtualLink {
     heartbeats: HeartbeatCount,
     /// Bytes of priority and bulk that may be in flight, by `rate`.
     in_flight_bound: u64,
+    /// As [`DeliveryRate::is_near`].
+    is_near: bool,
     /// What a lane that shares it with others has got of it when its turn has come.
     bulk_turn: u64,
     mode: ModeAgreement,
@@ -168,6 +172,7 @@ impl VirtualLink {
             next_sequence: 1,
             lowest_sequence: 1,
             is_lowest_exact: false,
+            acked_unseen: 0,
             peer_sequences: PeerSequences::default(),
             pool: BufferPool::new(config.batch_bytes.saturating_mul(2)),
             rate: DeliveryRate::new(),
@@ -175,6 +180,7 @@ impl VirtualLink {
             ack_interval: AckInterval::default(),
             heartbeats: HeartbeatCount::default(),
             in_flight_bound: config.in_flight_floor_bytes,
+            is_near: true,
             bulk_turn: 0,
             mode: ModeAgreement::default(),
             mode_changes: Allowance::new(MonoTime::ZERO, MODE_CHANGES_BURST),
@@ -341,6 +347,7 @@ impl VirtualLink {
     fn update_bound(&mut self) {
         let floor = self.config.in_flight_floor_bytes;
         let bound = self.rate.in_flight_bound(floor, self.turn_delay.both());
+        self.is_near = self.rate.is_near();
         if std::mem::replace(&mut self.in_flight_bound, bound) < bound {
             // What it held back may go, though no acknowledgement says so.
             for lane in &mut self.lanes {

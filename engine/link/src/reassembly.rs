@@ -238,6 +238,14 @@ impl Reassembly {
         Ok(StripeOutcome::Held)
     }
 
+    /// For how many frames before it room is made if this one begins a channel anew.
+    pub(crate) fn early_places(&self, stamp: StripeStamp) -> u64 {
+        let channel = self.channels.get(usize::from(stamp.channel));
+        let begins = stamp.epoch > self.forgotten_epoch
+            && channel.is_some_and(|channel| stamp.epoch > channel.epoch);
+        if begins { stamp.sequence } else { 0 }
+    }
+
     /// The next frame whose turn has come, or that is delivered without those before it.
     pub(crate) fn poll_deliver(&mut self) -> Option<ReassembledFrame> {
         self.ready.pop_front()

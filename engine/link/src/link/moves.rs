@@ -104,7 +104,7 @@ impl VirtualLink {
         if self.flows.is_moving()
             && let Some(lane) = self.lanes.get(at)
         {
-            self.flows.handle_sent(lane);
+            self.flows.handle_turn(lane);
         }
     }
 }

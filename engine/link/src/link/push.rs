@@ -28,6 +28,16 @@ const _: () = assert!(
 
 /// A smaller message is not worth its headers, however slow the link.
 const PIECE_BYTES_MIN: usize = 512;
+/// So many pieces of a distant peer may be in flight. A piece is acknowledged when it is there as a whole,
+/// and a bound that is no multiple of it leaves up to one of it empty: with a quarter both take more than
+/// the half of a round trip by which the bound is above what the path holds, and a rate that is too low
+/// stays so.
+const PIECES: u64 = 8;
+/// So many of a near one, whose bound is more than twice what the path holds; over each lane of striped
+/// streams; and of all, where more would be less than a packet each, since a slow path has the time of a
+/// packet as slack.
+const PIECES_MIN: u64 = 4;
+const PACKET_BYTES: usize = 1500;
 /// Own streams may always give a lane so much, so that the next record is there when one is gone.
 const SEND_AHEAD_BYTES_MIN: usize = 32 << 10;
 
@@ -355,12 +365,15 @@ impl VirtualLink {
         most
     }
 
-    /// What bulk may put on the wire at once, four times over, and over each lane while streams are
-    /// striped: a larger batch goes in pieces, what stands around each included.
+    /// What priority and bulk may put on the wire at once, four or eight times over, or over each lane four
+    /// times while streams are striped: a larger batch goes in pieces, what stands around each included.
     pub(super) fn piece_bytes(&self) -> usize {
-        let lanes = if self.striping.channels() > 0 { self.bulk_lanes() } else { 1 };
-        let share = self.in_flight_share(wide(lanes).saturating_mul(4), self.config.batch_bytes);
-        share.saturating_sub(PIECE_OVERHEAD_BYTES)
+        let lanes = if self.striping.channels() > 0 { wide(self.bulk_lanes()) } else { 1 };
+        let fewest = lanes.saturating_mul(PIECES_MIN);
+        let pieces = if self.is_near { fewest } else { fewest.max(PIECES) };
+        let large = self.in_flight_share(pieces, self.config.batch_bytes);
+        let small = self.in_flight_share(fewest, PACKET_BYTES);
+        large.max(small).saturating_sub(PIECE_OVERHEAD_BYTES)
     }
 
     /// A part of what may be in flight, between the least that is worth a message and `max_bytes`.

@@ -259,7 +259,12 @@ impl VirtualLink {
     }
 
     /// The peer wants what costs as much as so many heartbeats.
-    fn spend(&mut self, now: MonoTime, at: usize, beats: u32) -> Result<(), LinkViolation> {
+    pub(super) fn spend(
+        &mut self,
+        now: MonoTime,
+        at: usize,
+        beats: u32,
+    ) -> Result<(), LinkViolation> {
         let per_second = self.config.heartbeats_per_second;
         let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
         if lane.watch.spend(now, beats, per_second) {
@@ -293,12 +298,13 @@ impl VirtualLink {
 
     fn handle_ack(&mut self, now: MonoTime, at: usize, body: &[u8]) -> Result<(), LinkViolation> {
         let mut ack = std::mem::take(&mut self.ack_in);
+        let acked_before = self.acked_frames();
         let handled = ack
             .decode_into(body)
             .map_err(LinkViolation::from)
             .and_then(|()| self.handle_ack_message(now, at, &ack));
         self.ack_in = ack;
-        self.note_gone();
+        self.note_acked(self.acked_frames().abs_diff(acked_before));
         if std::mem::take(&mut self.channels_forgotten) {
             // Once for all of their connections that the peer speaks of.
             self.renew_channels(self.striping.epochs());
@@ -354,7 +360,7 @@ impl VirtualLink {
 
     /// Frames that were acknowledged over the present connections.
     fn acked_frames(&self) -> u64 {
-        self.lanes.iter().fold(0, |sum: u64, lane| sum.saturating_add(lane.unacked.acked()))
+        self.lanes.iter().map(|lane| lane.unacked.acked()).fold(0, u64::saturating_add)
     }
 
     /// The connection that an entry of the peer's is about: what it has dialled, this side has not.
@@ -362,16 +368,16 @@ impl VirtualLink {
         ConnectionId { lane: entry.lane, epoch: entry.epoch, dialled: !entry.dialled }
     }
 
-    /// The entry says something about a connection that is not known yet.
+    /// The entry says something about a connection that is not known yet. A larger grant alone does not
+    /// count: a peer can grow it by one for ever, and who grants has received something, or ticks.
     fn is_news(&self, entry: &LaneAckEntry) -> bool {
         let id = Self::connection_of(entry);
         match self.lanes.iter().find(|lane| lane.id == id) {
-            Some(lane) => {
-                entry.is_final
-                    || entry.count > lane.unacked.acked()
-                    || lane.credit.grows(entry.credit_frames, entry.credit_bytes)
+            Some(lane) => entry.is_final || entry.count > lane.unacked.acked(),
+            None => {
+                let departed = self.departed.iter().find(|departed| departed.id == id);
+                departed.is_some_and(|departed| departed.is_news(entry))
             }
-            None => self.departed.iter().any(|departed| departed.id == id),
         }
     }
 

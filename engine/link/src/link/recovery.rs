@@ -17,6 +17,7 @@ use crate::duplicates::DuplicateWindow;
 use crate::event::{LinkEvent, SessionEnd};
 use crate::forgotten::ForgottenConnections;
 use crate::frame_parts::FrameParts;
+use crate::lane::Lane;
 use crate::mode::ModeAgreement;
 use crate::unacked::UnackedWindow;
 use crate::violation::LinkViolation;
@@ -64,6 +65,7 @@ impl VirtualLink {
             self.handle_lane_down(now, key, CloseReason::Silent.text());
         }
         self.hedge_silent();
+        self.end_unsettled(now);
         self.handle_stripe_tick(now);
         self.close_idle(now);
         self.close_drained(now);
@@ -149,7 +151,11 @@ impl VirtualLink {
     /// Gives batches that were on lane `from` to one that carries their class, before whatever was
     /// taken later; without one they wait for it.
     pub(super) fn requeue(&mut self, from: LaneId, batches: Vec<Batch>) {
-        for batch in batches {
+        self.requeue_all(batches.into_iter().map(|batch| (from, batch)));
+    }
+
+    fn requeue_all(&mut self, batches: impl IntoIterator<Item = (LaneId, Batch)>) {
+        for (from, batch) in batches {
             // One that was going in pieces may hold frames that have left the link.
             let mut batch = batch.without_gone(&mut self.pool);
             if batch.stripe().is_some_and(|epoch| !self.striping.is_open(epoch)) {
@@ -166,14 +172,16 @@ impl VirtualLink {
                 None => self.orphans.push_back((from, batch)),
             }
         }
+        self.lanes.iter_mut().for_each(Lane::sort_resend);
         // Of those that had left the link nothing is here any more.
         self.is_lowest_exact = false;
     }
 
     /// Batches that waited for a lane go to one.
     pub(super) fn requeue_orphans(&mut self) {
-        for (from, batch) in std::mem::take(&mut self.orphans) {
-            self.requeue(from, vec![batch]);
+        let orphans = std::mem::take(&mut self.orphans);
+        if !orphans.is_empty() {
+            self.requeue_all(orphans);
         }
     }
 
@@ -192,6 +200,26 @@ impl VirtualLink {
     pub(super) fn shed_departed(&mut self, now: MonoTime) {
         if self.departed.len() >= DEPARTED_MAX {
             self.end_session(now, SessionEnd::Flapping);
+        }
+    }
+
+    /// A peer that is heard and does not say how far a lost connection came keeps what was in flight over
+    /// it here, and what must not pass that. As long as a link may be without a lane, it may be so.
+    fn end_unsettled(&mut self, now: MonoTime) {
+        if self.lanes.iter().all(|lane| lane.quiet) {
+            return;
+        }
+        let tick = self.config.tick.as_nanos().max(1);
+        let most = self.config.session_timeout.as_nanos().checked_div(tick).unwrap_or(0);
+        let mut unsettled = None;
+        for departed in &mut self.departed {
+            let waits = departed.handle_tick();
+            if u128::from(waits) > most {
+                unsettled = Some(departed.id);
+            }
+        }
+        if let Some(id) = unsettled {
+            self.end_session(now, SessionEnd::Unsettled { id });
         }
     }
 
@@ -217,7 +245,8 @@ impl VirtualLink {
             return Ok(());
         };
         let Some(departed) = self.departed.get_mut(at) else { return Ok(()) };
-        let Settlement { rest, forgotten, over } = departed.handle_entry(entry, &mut self.pool)?;
+        let Settlement { rest, is_last, forgotten, over } =
+            departed.handle_entry(entry, &mut self.pool)?;
         let acked = departed.unacked_mut().take_acked_sequence();
         if !forgotten {
             self.peer_sequences.handle_acknowledged(acked);
@@ -233,6 +262,8 @@ impl VirtualLink {
         } else if self.departed.get(at).is_some_and(|departed| departed.to_send) {
             self.want_ack_now(now);
         }
+        // What the peer has, and what goes another way, is here no more.
+        self.is_lowest_exact &= !is_last;
         let (frames, bytes) = totals(&rest);
         let rest = in_sequence(rest, self.config.batch_bytes, &mut self.pool);
         if forgotten {
@@ -302,6 +333,10 @@ impl VirtualLink {
     /// Drops what was received and hands out what was in flight or waits.
     fn end_session(&mut self, now: MonoTime, reason: SessionEnd) {
         let mut rest = Vec::new();
+        // Lanes that are lost are asked for when they are; of another life they come by themselves.
+        let is_here = matches!(reason, SessionEnd::Unsettled { .. });
+        let closed = self.lanes.iter().filter(|_| is_here).map(|lane| (lane.id.lane, lane.class));
+        let closed: Vec<_> = closed.collect();
         for mut lane in std::mem::take(&mut self.lanes) {
             let why = "the link session is over";
             self.close_event(lane.key, CloseReason::Superseded, why);
@@ -340,10 +375,14 @@ impl VirtualLink {
         self.alone_since = None;
         (self.lowest_sequence, self.is_lowest_exact) = (self.next_sequence, false);
         self.moved_before = None;
+        // Without a lane there are no ticks, by which it is trimmed.
+        self.pool = BufferPool::new(self.config.batch_bytes.saturating_mul(2));
         self.next_tick = now;
         self.rate.reset();
         self.ack_interval = AckInterval::default();
         self.events.push_back(LinkEvent::SessionEnded { reason, frames });
+        let wanted = closed.into_iter().map(|(lane, class)| LinkEvent::WantLane { lane, class });
+        self.events.extend(wanted);
     }
 }
 

@@ -16,6 +16,10 @@ use crate::origin::Origin;
 use crate::reassembly::{GivenUp, ReassembledFrame, StripeOutcome};
 use crate::violation::LinkViolation;
 
+/// To make room for so many frames before the first of a channel that has come costs a heartbeat. Those of
+/// a burst may well overtake its first.
+const PLACES_A_BEAT: u64 = 256;
+
 impl VirtualLink {
     /// The next frame of a striped stream whose turn has come, or that is delivered without those
     /// before it. To be asked for after each frame of kind [`FrameKind::StripedRecord`], and whenever
@@ -26,7 +30,10 @@ impl VirtualLink {
 
     /// Such a frame was handled: its memory is there for others.
     pub fn give_reassembled(&mut self, frame: ReassembledFrame) {
-        self.reassembly.give(frame);
+        // What nobody ticks for, nobody trims.
+        if self.carries {
+            self.reassembly.give(frame);
+        }
     }
 
     /// Takes a record of a stream that is striped, or was and still has a channel; `None` if it is not.
@@ -196,18 +203,24 @@ impl VirtualLink {
         if frame.header.kind != FrameKind::StripedRecord {
             return Ok(Handled::Deliver);
         }
-        let Some(lane) = self.lanes.get_mut(at) else { return Ok(Handled::Duplicate) };
+        let Some(lane) = self.lanes.get(at) else { return Ok(Handled::Duplicate) };
         if frame.header.class != TrafficClass::Bulk {
             let (lane, class) = (lane.id.lane, frame.header.class);
             return Err(LinkViolation::FrameClass { lane, class });
         }
         let (stamp, _) = StripeStamp::decode(&frame.body)?;
         let plain = frame.unstamped()?;
-        let newest = lane.stripe_epochs.get_mut(usize::from(stamp.channel));
-        let is_outdated = newest.as_ref().is_some_and(|newest| stamp.epoch < **newest);
+        let channel = usize::from(stamp.channel);
+        let is_outdated =
+            lane.stripe_epochs.get(channel).is_some_and(|&newest| stamp.epoch < newest);
         let is_forgiving = now < self.forgives_until;
+        let beats = self.reassembly.early_places(stamp) / PLACES_A_BEAT;
+        if beats > 0 {
+            self.spend(now, at, u32::try_from(beats).unwrap_or(u32::MAX))?;
+        }
         let outcome = self.reassembly.handle_frame(now, stamp, plain, is_outdated, is_forgiving)?;
-        if let Some(newest) = newest {
+        let lane = self.lanes.get_mut(at);
+        if let Some(newest) = lane.and_then(|lane| lane.stripe_epochs.get_mut(channel)) {
             *newest = stamp.epoch.max(*newest);
         }
         Ok(match outcome {

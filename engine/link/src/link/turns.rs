@@ -90,15 +90,21 @@ impl VirtualLink {
     /// So many bytes more of `class` are within what may be in flight.
     ///
     /// Priority goes before bulk, which leaves room for what waits of it. A message of each class goes
-    /// always, and priority leaves room for one while bulk waits: so bulk keeps a part of a link that
+    /// always, and a quarter of the bound is for bulk that waits: so it keeps a part of a link that
     /// priority fills. While the round trip is measured it is one message of all.
     pub(super) fn fits(&self, class: TrafficClass, len: u64) -> bool {
-        let own = self.in_flight_of(class);
+        let (own, bound) = (self.in_flight_of(class), self.in_flight_bound);
+        let for_bulk = bound >> 2;
+        let with_it = own.saturating_add(len);
         let (before, others) = match class {
             TrafficClass::Control => return true,
             TrafficClass::Priority => {
-                let kept = if self.wants_bulk() { wide(self.piece_bytes()) } else { 0 };
+                let kept = if self.wants_bulk() { for_bulk } else { 0 };
                 (kept, self.in_flight_of(TrafficClass::Bulk))
+            }
+            // What waits of priority may not have what is for bulk.
+            TrafficClass::Bulk if with_it <= for_bulk => {
+                (self.in_flight_of(TrafficClass::Priority), self.priority_ahead())
             }
             TrafficClass::Bulk => {
                 let ahead = self.priority_ahead();
@@ -106,7 +112,7 @@ impl VirtualLink {
             }
         };
         let is_first = own == 0 && !(self.rate.is_measuring() && others > 0);
-        is_first || own.saturating_add(before).saturating_add(len) <= self.in_flight_bound
+        is_first || with_it.saturating_add(before) <= bound
     }
 
     /// A lane may have more control from elsewhere in flight: while priority or bulk waits or is in flight, as

@@ -14,7 +14,9 @@ fn slow_lane() -> Pair {
     pair.bytes_per_ms = 1250;
     pair.connect(LaneId(0), Control, 0);
     pair.run(Duration::from_millis(200));
-    pair.push(0, Bulk, Origin::Own, 1, 100_000).unwrap();
+    for _ in 0..3 {
+        pair.push(0, Bulk, Origin::Own, 1, 100_000).unwrap();
+    }
     pair.settle(2);
     pair
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hawser_wire::{Incarnation, LaneId, LifeNonce, LinkMode, TrafficClass};
+use hawser_wire::{
+    BatchWriter, FrameIter, FrameKind, Incarnation, LaneId, LifeNonce, LinkMode, LinkSequence,
+    TrafficClass,
+};
 
 use super::pair::{Pair, Random, class_of, node};
 use crate::*;
@@ -201,6 +204,51 @@ fn ten_seconds_without_a_lane_end_the_session_and_nothing_is_forgotten() {
     load(&mut pair, 20);
     pair.settle(5);
     assert_eq!(pair.violations, []);
+}
+
+/// What was in flight is kept until then, and what must not pass it waits.
+#[test]
+fn a_peer_that_is_heard_and_never_says_a_last_count_ends_the_session() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    load(&mut pair, 50);
+    pair.step(true);
+    let (lost, end) = (pair.key_of(2), &mut pair.ends[0]);
+    end.handle_lane_down(pair.now, lost, "lost");
+    let begun = pair.now;
+    let over = loop {
+        let (now, _) = end.poll_timeout().unwrap();
+        end.handle_timeout(now, true);
+        // It answers heartbeats, and says nothing else.
+        let mut beats = Vec::new();
+        while let Some(key) = end.poll_wanted() {
+            while let Some(Transmit { frames, .. }) = end.poll_transmit(now, key) {
+                let bytes = frames.concat();
+                let sent = FrameIter::new(&bytes).map(Result::unwrap);
+                let pings = sent.filter(|frame| frame.header.kind == FrameKind::Ping);
+                beats.extend(pings.map(|frame| (key, frame.body.to_vec())));
+            }
+        }
+        for (key, beat) in beats {
+            let mut pong = Vec::new();
+            let mut writer = BatchWriter::new(&mut pong);
+            writer.frame(FrameKind::Pong, Control, LinkSequence(0), &[&beat]).unwrap();
+            end.handle_bytes(key);
+            end.handle_frame(now, key, &FrameIter::new(&pong).next().unwrap().unwrap()).unwrap();
+        }
+        let mut events = std::iter::from_fn(|| end.poll_event());
+        let ended = events.find_map(|event| match event {
+            LinkEvent::SessionEnded { reason, .. } => Some(reason),
+            _ => None,
+        });
+        let wanted = events.filter(|event| matches!(event, LinkEvent::WantLane { .. })).count();
+        if let Some(reason) = ended {
+            assert_eq!(wanted, 2, "lanes that were closed for it");
+            break (reason, now.saturating_since(begun));
+        }
+    };
+    assert!(matches!(over.0, SessionEnd::Unsettled { id } if id.lane == LaneId(2)), "{over:?}");
+    assert!((millis(9_900)..millis(10_500)).contains(&over.1), "{over:?}");
+    assert!(end.departed.is_empty() && std::iter::from_fn(|| end.poll_rerouted()).count() > 0);
 }
 
 #[test]

@@ -257,6 +257,26 @@ fn acknowledgements_that_say_nothing_by_the_thousand() {
     check(0, CloseReason::HeartbeatStorm, |pair, key| {
         vec![(0..20_000).flat_map(|n| ack(pair, key, n, |_| ())).collect()]
     });
+    // Nor is a grant that is larger by one.
+    check(0, CloseReason::HeartbeatStorm, |pair, key| {
+        let grant = |n| ack(pair, key, n, |entry| entry.credit_bytes += n);
+        vec![(0..20_000).flat_map(grant).collect()]
+    });
+}
+
+/// Once is news, and is answered.
+#[test]
+fn last_counts_that_are_said_over_and_over() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 3);
+    let (key, lost) = (pair.key_of(0), pair.key_of(2));
+    let last = |pair: &Pair, n| {
+        ack(pair, lost, n, |entry| (entry.is_final, entry.credit_bytes) = (true, 0))
+    };
+    let messages: Vec<u8> = (0..20_000).flat_map(|n| last(&pair, n)).collect();
+    pair.ends[0].handle_lane_down(pair.now, lost, "lost");
+    pair.handle_message(0, key, &messages);
+    let found: Vec<CloseReason> = pair.violations.iter().map(LinkViolation::close_reason).collect();
+    assert_eq!(found, [CloseReason::HeartbeatStorm], "{:?}", pair.violations);
 }
 
 #[test]

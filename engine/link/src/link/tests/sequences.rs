@@ -69,6 +69,24 @@ fn what_comes_after_many_frames_that_have_left_is_no_jump() {
     }
 }
 
+/// What is acknowledged is as the peer likes, and to look for the lowest walks all that waits.
+#[test]
+fn while_bulk_lacks_numbers_it_is_looked_for_them_in_parts_of_the_window() {
+    let mut pair = silent();
+    push(&mut pair, Bulk, BULK);
+    let end = &mut pair.ends[0];
+    assert!(end.lacks_sequence(Bulk));
+    for frames in 1..WINDOW / 64 {
+        end.note_acked(1);
+        assert_eq!(end.acked_unseen, frames, "no look");
+    }
+    end.note_acked(1);
+    assert_eq!(end.acked_unseen, 0);
+    end.note_acked(1);
+    pair.run(Duration::from_millis(200));
+    assert_eq!(pair.ends[0].acked_unseen, 0, "ticks look, too");
+}
+
 /// Whatever waits of bulk, and of priority: the link still takes what keeps the mesh together.
 #[test]
 fn records_leave_control_its_part_of_the_sequences() {

@@ -396,6 +396,19 @@ fn a_peer_that_breaks_the_rules_of_striping_is_told_which() {
     assert_eq!(refused(put(&mut pair, 0, 17, stamp(0, 2, 1), 10)), ClassChange);
 }
 
+/// Each makes room for thousands, and gives up that of the one before.
+#[test]
+fn channels_that_begin_over_and_over_with_their_last_frame() {
+    let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
+    let begun = (1..20_000_u32).find_map(|n| {
+        let stamp = StripeStamp { channel: 0, epoch: n, sequence: 4095 };
+        put(&mut pair, 2, n.into(), stamp, 10).err().map(|violation| (n, violation.close_reason()))
+    });
+    let (times, reason) = begun.unwrap();
+    assert_eq!(reason, hawser_wire::CloseReason::HeartbeatStorm);
+    assert!((100..2000).contains(&times), "{times}");
+}
+
 #[test]
 fn what_a_peer_never_sends_holds_up_nothing_for_ever() {
     let mut pair = Pair::with_lanes(LinkConfig::default(), 4);

@@ -329,6 +329,36 @@ fn a_full_link_measures_its_round_trip_again_and_does_not_stop_for_it() {
     }
 }
 
+/// What may be in flight is half a round trip more than the path holds. Messages that fit into it four
+/// times leave a fifth of it empty, and each is acknowledged when it is there as a whole.
+#[test]
+fn a_link_is_filled_whatever_the_size_of_its_messages() {
+    for (bytes_per_ms, delay_ms) in [(100, 30), (1250, 3), (1250, 10), (12_500, 10), (12_500, 20)] {
+        for size in [1000, 7000, 14_000, 56_000, 120_000] {
+            let mut pair = Pair::with_lanes(LinkConfig::default(), 1);
+            for wire in pair.wires.values_mut() {
+                (wire.bytes_per_ms, wire.delay) = (bytes_per_ms, Duration::from_millis(delay_ms));
+            }
+            let carried =
+                |pair: &Pair| -> u64 { pair.ends[0].lanes().map(|lane| lane.acked_bytes).sum() };
+            let mut before = 0;
+            for ms in 0..16_000 {
+                while pair.ends[0].has_room(Bulk, Flow { tenant: 1, stream: 1 }) {
+                    pair.push(0, Bulk, Origin::Own, 1, size).unwrap();
+                }
+                pair.step(true);
+                // That the path is longer than it was at first is known after ten seconds.
+                if ms == 11_999 {
+                    before = carried(&pair);
+                }
+            }
+            let (carried, whole) = (carried(&pair) - before, bytes_per_ms * 4000);
+            let path = format!("{size} bytes over {bytes_per_ms} bytes/ms and {delay_ms} ms");
+            assert!(carried >= whole * 95 / 100, "{carried} of {whole}: {path}");
+        }
+    }
+}
+
 /// A lane that was silent for a moment, while nothing else was under way.
 #[test]
 fn what_a_silent_lane_still_brings_is_not_taken_for_speed() {
