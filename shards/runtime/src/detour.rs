@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** a frame is repaired at most [`REPAIRS_MAX`] times, and a list names no node twice.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -25,10 +26,13 @@ pub(crate) struct Backup {
     hops: Vec<AdjacencyIndex>,
 }
 
-/// Backups that were asked for, by class, link and destination; none where there is none. Of the
-/// present snapshot, which knows them all and takes longer to say so.
+/// Backups that were asked for, by class, link and destination. Of the present snapshot, which knows them all
+/// and takes longer to say so.
+///
+/// **Invariant:** only what there is: destinations are what frames say, and whoever makes some up is not
+/// remembered for each.
 #[derive(Debug, Default)]
-pub(crate) struct Backups(HashMap<(TrafficClass, NodeId, NodeId), Option<Backup>>);
+pub(crate) struct Backups(HashMap<(TrafficClass, NodeId, NodeId), Backup>);
 
 impl Backups {
     pub(crate) fn clear(&mut self) {
@@ -42,14 +46,15 @@ impl Backups {
         neighbour: NodeId,
         destination: NodeId,
     ) -> Option<&Backup> {
-        let key = (class, neighbour, destination);
-        let found = self.0.entry(key).or_insert_with(|| {
-            let snapshot = routes.current();
-            let hops = snapshot.backup(class, neighbour, destination)?;
-            let neighbour = snapshot.neighbour(*hops.first()?)?;
-            Some(Backup { neighbour, hops })
-        });
-        found.as_ref()
+        match self.0.entry((class, neighbour, destination)) {
+            Entry::Occupied(found) => Some(found.into_mut()),
+            Entry::Vacant(place) => {
+                let snapshot = routes.current();
+                let hops = snapshot.backup(class, neighbour, destination)?;
+                let neighbour = snapshot.neighbour(*hops.first()?)?;
+                Some(place.insert(Backup { neighbour, hops }))
+            }
+        }
     }
 }
 
@@ -117,7 +122,7 @@ impl<I: ShardIo> Forwarder<I> {
             if self.is_usable(next) {
                 let sent = self.push_plain(next, frame, &[&repaired, &[]], body);
                 if sent == Sent::Queued && frame.kind == FrameKind::Record {
-                    self.tell_of_detour(&route, body);
+                    self.tell_of_detour(&route, frame.via, body);
                 }
                 return Some(sent);
             }
@@ -127,12 +132,17 @@ impl<I: ShardIo> Forwarder<I> {
         }
     }
 
-    fn tell_of_detour(&mut self, route: &RouteHeader<'_>, body: FrameParts<'_>) {
+    fn tell_of_detour(
+        &mut self,
+        route: &RouteHeader<'_>,
+        via: Option<NonZeroU64>,
+        body: FrameParts<'_>,
+    ) {
         let Some((_, stream)) = body.iter().next().and_then(StreamHeader::peek) else {
             return;
         };
         if self.told.note(self.now, route.source, route.path, stream) {
-            self.send_notice(*route, NoticeReason::Rerouted, None, stream);
+            self.send_notice(*route, via, NoticeReason::Rerouted, None, stream);
         }
     }
 
@@ -201,7 +211,27 @@ impl<I: ShardIo> Forwarder<I> {
             let rest = &[rest];
             let sent = self.push_backup(peer, outgoing, route, FrameParts::of(rest));
             let sent = sent.unwrap_or(Sent::NoRoute);
-            self.tell_source(sent, header.kind, &body);
+            self.tell_source(sent, via, header.kind, &body);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hawser_exchange::route_cell;
+
+    use super::*;
+
+    #[test]
+    fn destinations_that_are_made_up_are_not_remembered() {
+        let (_publisher, routes) = route_cell();
+        let mut backups = Backups::default();
+        let neighbour = NodeId::from_bytes([1; 16]);
+        for n in 0..10_000_u128 {
+            let destination = NodeId::from_bytes(n.to_be_bytes());
+            let found = backups.find(&routes, TrafficClass::Bulk, neighbour, destination);
+            assert!(found.is_none());
+        }
+        assert!(backups.0.is_empty());
     }
 }

@@ -23,8 +23,10 @@ const PARTS_MAX: usize = 8;
 pub(crate) enum Sent {
     /// It waits in the queue of its next hop.
     Queued,
-    /// There is no path, or its first link is down.
+    /// There is no path.
     NoRoute,
+    /// The next link has no lane, and there is no other way.
+    NoLane(NoticeRefusal),
     /// A bound of the next hop has no place for it.
     Full(NoticeRefusal),
 }
@@ -276,6 +278,22 @@ impl<I: ShardIo> Forwarder<I> {
         self.send_flagged(to, path, kind, class, FrameFlags::default(), FrameParts::of(parts))
     }
 
+    /// Sends control that something calls for which the neighbour `via` has brought. It waits with what that
+    /// neighbour sends on: whoever makes this node say much takes nothing from what it says by itself.
+    pub(crate) fn answer(
+        &mut self,
+        via: Option<NonZeroU64>,
+        to: NodeId,
+        kind: FrameKind,
+        body: &[u8],
+    ) -> Sent {
+        let (class, flags) = (TrafficClass::Control, FrameFlags::default());
+        let origin = if via.is_some() { Origin::Foreign } else { Origin::Own };
+        let flow = flow_of(kind, via, self.local, body);
+        let frame = Outgoing { kind, class, origin, flow, flags, via };
+        self.send_frame(to, None, frame, FrameParts::of(&[body]))
+    }
+
     /// As [`Self::send`], with flags.
     pub(crate) fn send_flagged(
         &mut self,
@@ -286,17 +304,27 @@ impl<I: ShardIo> Forwarder<I> {
         flags: FrameFlags,
         body: FrameParts<'_>,
     ) -> Sent {
+        let first = body.parts.first().copied().unwrap_or_default();
+        let flow = flow_of_record(kind, first).unwrap_or_default();
+        let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags, via: None };
+        self.send_frame(to, path, frame, body)
+    }
+
+    fn send_frame(
+        &mut self,
+        to: NodeId,
+        path: Option<PathId>,
+        frame: Outgoing,
+        body: FrameParts<'_>,
+    ) -> Sent {
         let Some(path) = path.or_else(|| self.control_path(to)) else { return Sent::NoRoute };
-        if self.encode_route(class, to, path).is_none() {
+        if self.encode_route(frame.class, to, path).is_none() {
             return Sent::NoRoute;
         }
         // The header is lent out and put back, so that nothing is copied to please the borrow.
         let Some(lent) = self.encoded.get_mut(&(to, path)).map(std::mem::take) else {
             return Sent::NoRoute;
         };
-        let first = body.parts.first().copied().unwrap_or_default();
-        let flow = flow_of_record(kind, first).unwrap_or_default();
-        let frame = Outgoing { kind, class, origin: Origin::Own, flow, flags, via: None };
         let onward = Onward { route: None, header: [&lent.header, &[]] };
         let sent = self.push_to(lent.neighbour, frame, &onward, body);
         if let Some(route) = self.encoded.get_mut(&(to, path)) {
@@ -355,7 +383,7 @@ impl<I: ShardIo> Forwarder<I> {
             Ok(()) => Sent::Queued,
             Err(refusal) if refusal.limit == RefusedLimit::NoLane => {
                 self.links.note_dropped(neighbour);
-                Sent::NoRoute
+                Sent::NoLane(refusal_of(&refusal))
             }
             Err(refusal) => Sent::Full(refusal_of(&refusal)),
         }
@@ -408,24 +436,25 @@ impl<I: ShardIo> Forwarder<I> {
             _ => FrameBody::shared(&frame.body).with(rest),
         };
         let sent = self.push_onward(peer, outgoing, &onward, body);
-        self.tell_source(sent, frame.kind, &frame.body);
+        self.tell_source(sent, via, frame.kind, &frame.body);
     }
 
-    /// Hands a frame for a stream to the shard that hosts it.
+    /// Hands a frame for a stream, which the neighbour `via` has brought, to the shard that hosts it.
     pub(crate) fn push_host(
         &mut self,
         host: ShardId,
+        via: Option<NonZeroU64>,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
         body: &[u8],
     ) {
         let (origin, flow) = (Origin::Foreign, Flow::default());
-        let frame = Outgoing { kind, class, origin, flow, flags, via: None };
+        let frame = Outgoing { kind, class, origin, flow, flags, via };
         let sent = self.push_to_shard(host, frame, FrameParts::of(&[body]), |frame| {
             ShardToShard::Ingress { frame }
         });
-        self.tell_source(sent, kind, body);
+        self.tell_source(sent, via, kind, body);
     }
 
     /// Sends a frame that came from the neighbour `via` on its way.
@@ -438,25 +467,25 @@ impl<I: ShardIo> Forwarder<I> {
         body: FrameBody<'_>,
     ) {
         let Ok((route, after)) = RouteHeader::decode(body.bytes()) else { return };
+        let via = Some(number_of(via));
         let Hop::Via(index) = route.next_hop() else {
-            self.notify(route, NoticeReason::NotForThisNode, None, kind, &body);
+            self.notify(route, via, NoticeReason::NotForThisNode, None, kind, &body);
             return;
         };
         let Ok((fixed, rest)) = RouteHeader::split_advanced(body.bytes()) else {
-            self.notify(route, NoticeReason::HopsExceeded, None, kind, &body);
+            self.notify(route, via, NoticeReason::HopsExceeded, None, kind, &body);
             return;
         };
         let Some(neighbour) = self.routes.current().neighbour(index) else {
-            self.notify(route, NoticeReason::NoAdjacency, None, kind, &body);
+            self.notify(route, via, NoticeReason::NoAdjacency, None, kind, &body);
             return;
         };
-        let via = Some(NonZeroU64::new(hash_of(via.as_bytes())).unwrap_or(NonZeroU64::MIN));
         let (origin, flow) = (Origin::Foreign, flow_of(kind, via, route.source, after));
         let frame = Outgoing { kind, class, origin, flow, flags, via };
         let hops = rest.get(..rest.len() - after.len()).unwrap_or_default();
         let onward = Onward { route: Some(route), header: [&fixed, hops] };
         let sent = self.push_onward(neighbour, frame, &onward, body.with(after));
-        self.tell_source(sent, kind, &body);
+        self.tell_source(sent, via, kind, &body);
     }
 
     /// Sends what stands behind the route header of a frame that came from elsewhere.
@@ -475,14 +504,22 @@ impl<I: ShardIo> Forwarder<I> {
         }
     }
 
-    pub(crate) fn tell_source(&mut self, sent: Sent, kind: FrameKind, body: &[u8]) {
+    /// Tells the source of a frame that the neighbour `via` has brought what became of it.
+    pub(crate) fn tell_source(
+        &mut self,
+        sent: Sent,
+        via: Option<NonZeroU64>,
+        kind: FrameKind,
+        body: &[u8],
+    ) {
         let (reason, refusal) = match sent {
             Sent::Queued => return,
             Sent::NoRoute => (NoticeReason::NoAdjacency, None),
+            Sent::NoLane(refusal) => (NoticeReason::NoAdjacency, Some(refusal)),
             Sent::Full(refusal) => (NoticeReason::Congested, Some(refusal)),
         };
         if let Ok((route, _)) = RouteHeader::decode(body) {
-            self.notify(route, reason, refusal, kind, body);
+            self.notify(route, via, reason, refusal, kind, body);
         }
     }
 
@@ -490,6 +527,7 @@ impl<I: ShardIo> Forwarder<I> {
     fn notify(
         &mut self,
         route: RouteHeader<'_>,
+        via: Option<NonZeroU64>,
         reason: NoticeReason,
         refusal: Option<NoticeRefusal>,
         kind: FrameKind,
@@ -498,14 +536,15 @@ impl<I: ShardIo> Forwarder<I> {
         let Ok((_, rest)) = RouteHeader::decode(body) else { return };
         let Some((_, stream)) = StreamHeader::peek(rest) else { return };
         if kind == FrameKind::Record {
-            self.send_notice(route, reason, refusal, stream);
+            self.send_notice(route, via, reason, refusal, stream);
         }
     }
 
-    /// Tells a source what became of a record of a stream.
+    /// Tells a source what became of a record of a stream, which the neighbour `via` has brought.
     pub(crate) fn send_notice(
         &mut self,
         route: RouteHeader<'_>,
+        via: Option<NonZeroU64>,
         reason: NoticeReason,
         refusal: Option<NoticeRefusal>,
         stream: StreamId,
@@ -523,8 +562,7 @@ impl<I: ShardIo> Forwarder<I> {
             return;
         }
         // Best effort: without a path back the source's own timer does it.
-        let class = TrafficClass::Control;
-        let _lost = self.send(source, None, FrameKind::Notice, class, &[&out]);
+        let _lost = self.answer(via, source, FrameKind::Notice, &out);
     }
 
     /// What became of records of streams that this very shard hosts.
@@ -578,6 +616,11 @@ pub(crate) fn flow_of(
 fn flow_of_record(kind: FrameKind, rest: &[u8]) -> Option<Flow> {
     let (tenant, stream) = StreamHeader::peek(rest).filter(|_| kind == FrameKind::Record)?;
     Some(Flow { tenant: hash_of(tenant.as_bytes()), stream: hash_of(stream.as_bytes()) })
+}
+
+/// Of a neighbour, for what it brings.
+pub(crate) fn number_of(neighbour: NodeId) -> NonZeroU64 {
+    NonZeroU64::new(hash_of(neighbour.as_bytes())).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Ids are random, or as good as.

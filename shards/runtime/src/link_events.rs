@@ -105,6 +105,9 @@ fn end_of(reason: &SessionEnd) -> String {
         SessionEnd::Forgotten { id } => {
             format!("the peer has forgotten epoch {} of lane {}", id.epoch.0, id.lane.0)
         }
+        SessionEnd::Unsettled { id } => {
+            format!("no final count of epoch {} of lane {}", id.epoch.0, id.lane.0)
+        }
         SessionEnd::Flapping => "lanes were lost too often".to_owned(),
     }
 }

@@ -431,7 +431,7 @@ impl<I: ShardIo> Links<I> {
     /// that can take one.
     pub(crate) fn flush(&mut self, now: MonoTime) {
         self.settle(now);
-        while let Some(key) = self.wanting.pop_front() {
+        while let Some(key) = self.next_wanting(now) {
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             lane.wanted = false;
             if lane.writing {
@@ -466,6 +466,14 @@ impl<I: ShardIo> Links<I> {
         }
     }
 
+    /// A lane that can be sent something. What was to go over one that is lost has gone to others.
+    fn next_wanting(&mut self, now: MonoTime) -> Option<LaneKey> {
+        if self.wanting.is_empty() {
+            self.settle(now);
+        }
+        self.wanting.pop_front()
+    }
+
     /// Lanes of a link that its machine has something for.
     fn note_wanting(&mut self, peer: NodeId) {
         let Some(link) = self.links.get_mut(&peer) else { return };
@@ -494,6 +502,7 @@ impl<I: ShardIo> Links<I> {
                 self.restored.push_back((peer, frame));
             }
             if let Some((at, _)) = link.machine.poll_timeout() {
+                let at = due_at(now, at);
                 self.due = Some(self.due.map_or(at, |due| due.min(at)));
             }
             let mut closes = Vec::new();
@@ -564,12 +573,17 @@ impl<I: ShardIo> Links<I> {
         let closing = self.lanes.values().filter_map(|lane| lane.closing.as_ref());
         let closing = closing.map(|(_, until)| *until);
         let machines = self.links.values().filter_map(|link| link.machine.poll_timeout());
-        self.due = machines.map(|(at, _)| at).chain(closing).min();
+        self.due = machines.map(|(at, _)| due_at(now, at)).chain(closing).min();
     }
 
     pub(crate) const fn poll_timeout(&self) -> Option<MonoTime> {
         self.due
     }
+}
+
+/// Zero is at once. It is not that this shard has stood still since then.
+fn due_at(now: MonoTime, at: MonoTime) -> MonoTime {
+    if at == MonoTime::ZERO { now } else { at }
 }
 
 /// Puts a lane into the queue of those that want to write, unless it stands there already.

@@ -359,6 +359,7 @@ impl<I: ShardIo> Shard<I> {
                     self.moved = true;
                     self.handle_routed(
                         now,
+                        frame.via,
                         frame.kind,
                         frame.class,
                         frame.flags,
@@ -538,7 +539,7 @@ impl<I: ShardIo> Shard<I> {
             }
         }
         while let Some((peer, decision, lanes)) = self.forwarder.links.poll_decision() {
-            self.outward.push_link_event(now, peer, || decision_of(peer, &decision, &lanes));
+            self.outward.push_rare_link_event(decision_of(peer, &decision, &lanes));
         }
         while let Some((peer, frames)) = self.forwarder.links.poll_control_dropped(now) {
             self.outward.push_rare_link_event(control_dropped(peer, frames));

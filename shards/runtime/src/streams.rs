@@ -1,6 +1,7 @@
 mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use hawser_delivery::{DeliveryLimits, PathKey, PathWindows, SendRounds, WindowBudget};
 use hawser_exchange::{ApiData, ApiToShard, Refusal, StreamReport, StreamSpec, SubscribeEnd};
@@ -201,13 +202,13 @@ impl Streams {
         }
     }
 
-    /// A frame for one of our streams arrived. `from` is what its route header says; only the
-    /// stream's own nodes are listened to.
+    /// A frame for one of our streams arrived. `from` is what its route header says, `via` the neighbour
+    /// that has brought it; only the stream's own nodes are listened to.
     #[expect(clippy::too_many_arguments, reason = "what a frame is, and what it takes to answer")]
     pub(crate) fn handle_frame<I: ShardIo>(
         &mut self,
         now: MonoTime,
-        from: NodeId,
+        (from, via): (NodeId, Option<NonZeroU64>),
         kind: FrameKind,
         flags: FrameFlags,
         body: FrameBody<'_>,
@@ -226,7 +227,7 @@ impl Streams {
                     Some(_) => {
                         debug!(stream = %sync.stream, %from, "sync from another node than the source");
                     }
-                    None => answer_unknown(from, &sync, epoch, forwarder),
+                    None => answer_unknown((from, via), &sync, epoch, forwarder),
                 }
             }
             FrameKind::StreamAck => {
@@ -273,7 +274,10 @@ impl Streams {
         }
         // What streams think of a link of this node they know from the link itself.
         let is_news = reason == NoticeReason::Rerouted && at != forwarder.local;
-        if is_news || reason == NoticeReason::NoAdjacency {
+        // Whoever knows the stream can name any path: only one that is there is worth to be avoided.
+        let is_path =
+            || forwarder.paths_to(class, destination).is_some_and(|set| set.get(path).is_some());
+        if (is_news || reason == NoticeReason::NoAdjacency) && is_path() {
             self.avoid(key, forwarder);
         }
     }

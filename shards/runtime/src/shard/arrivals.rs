@@ -1,5 +1,7 @@
 //! Frames that come over lanes.
 
+use std::num::NonZeroU64;
+
 use hawser_exchange::ShardToControl;
 use hawser_link::{Handled, LinkViolation, ReassembledFrame};
 use hawser_wire::{
@@ -9,6 +11,7 @@ use hawser_wire::{
 use tracing::debug;
 
 use super::{Breach, Shard};
+use crate::dispatch::number_of;
 use crate::io::{LaneKey, ShardIo};
 use crate::streams::stream_of;
 
@@ -162,7 +165,7 @@ impl<I: ShardIo> Shard<I> {
         if route.next_hop() != Hop::Last || route.destination != self.forwarder.local {
             self.forwarder.forward(via, kind, class, flags, body);
         } else if kind != FrameKind::Datagram {
-            self.handle_routed(now, kind, class, flags, body);
+            self.handle_routed(now, Some(number_of(via)), kind, class, flags, body);
         } else if let Some(body) = self.forwarder.links.take_control(via, rest) {
             // Who has sent it is what the header says; who has brought it is known.
             let from = route.source;
@@ -171,10 +174,12 @@ impl<I: ShardIo> Shard<I> {
         None
     }
 
-    /// A routed frame about a stream is for this node: for the shard that hosts it.
+    /// A routed frame about a stream, which the neighbour `via` has brought, is for this node: for the shard
+    /// that hosts it.
     pub(super) fn handle_routed(
         &mut self,
         now: MonoTime,
+        via: Option<NonZeroU64>,
         kind: FrameKind,
         class: TrafficClass,
         flags: FrameFlags,
@@ -190,9 +195,10 @@ impl<I: ShardIo> Shard<I> {
         if host == self.forwarder.shard {
             let epoch = self.epoch;
             let rest = body.with(rest);
-            self.streams.handle_frame(now, from, kind, flags, rest, epoch, &mut self.forwarder);
+            let forwarder = &mut self.forwarder;
+            self.streams.handle_frame(now, (from, via), kind, flags, rest, epoch, forwarder);
         } else {
-            self.forwarder.push_host(host, kind, class, flags, &body);
+            self.forwarder.push_host(host, via, kind, class, flags, &body);
         }
     }
 

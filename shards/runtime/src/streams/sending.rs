@@ -1,5 +1,7 @@
 //! What one stream sends when it has its turn, and what it answers.
 
+use std::num::NonZeroU64;
+
 use hawser_delivery::{
     PathKey, PathWindows, SendRounds, StreamSender, Transmit, TransmitBody, WindowBudget,
 };
@@ -185,7 +187,7 @@ pub(super) fn acknowledge_from<I: ShardIo>(
 
 /// Tells a source that its stream is not known here.
 pub(super) fn answer_unknown<I: ShardIo>(
-    from: NodeId,
+    (from, via): (NodeId, Option<NonZeroU64>),
     sync: &StreamSync,
     epoch: BootEpoch,
     forwarder: &mut Forwarder<I>,
@@ -193,5 +195,5 @@ pub(super) fn answer_unknown<I: ShardIo>(
     let ack = StreamAck::unknown(sync.stream, sync.fence_epoch, epoch);
     let mut out = Vec::with_capacity(128);
     ack.encode(&mut out);
-    let _sent = forwarder.send(from, None, FrameKind::StreamAck, TrafficClass::Control, &[&out]);
+    let _sent = forwarder.answer(via, from, FrameKind::StreamAck, &out);
 }

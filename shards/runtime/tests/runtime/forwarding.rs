@@ -6,7 +6,7 @@ use hawser_link::LinkConfig;
 use hawser_wire::{
     AdjacencyIndex, BootEpoch, CloseReason, DATAGRAM_BYTES_MAX, FrameHeader, FrameKind, LaneId,
     LinkEpoch, LinkSequence, NodeId, Notice, NoticeLimit, NoticeReason, PathId, ProducerId, Record,
-    RouteHeader, StreamHeader, StreamId, StreamOffset, TenantId, TrafficClass,
+    RouteHeader, StreamHeader, StreamId, StreamOffset, StreamSync, TenantId, TrafficClass,
 };
 
 use crate::node::{Node, node_id, patient, stream_id};
@@ -56,19 +56,31 @@ impl Relay {
     }
 
     fn expect_notice(&mut self, reason: NoticeReason, destination: NodeId) {
+        self.expect_refusal(reason, destination, None);
+    }
+
+    fn expect_refusal(
+        &mut self,
+        reason: NoticeReason,
+        destination: NodeId,
+        limit: Option<NoticeLimit>,
+    ) {
         let notice = self.source.expect(FrameKind::Notice);
         assert_eq!(notice.header.class, TrafficClass::Control);
         let (route, body) = RouteHeader::decode(&notice.body).unwrap();
         assert_eq!((route.source, route.destination), (self.node.local, self.source.id));
         let at = self.node.local;
         let notice = Notice::decode(body).unwrap();
-        // One stream that fills a queue alone has the quota of a stream against it.
-        let refusal = notice.refusal.filter(|refusal| {
-            assert_eq!((refusal.limit, refusal.class), (NoticeLimit::Stream, BULK));
-            assert_eq!(refusal.lane, Some(LaneId(0)), "it has that lane alone");
-            (1..=1000).contains(&refusal.retry_after_ms)
+        let refusal = notice.refusal.inspect(|refusal| {
+            assert_eq!(refusal.class, BULK);
+            assert!((1..=1000).contains(&refusal.retry_after_ms));
         });
-        assert_eq!(refusal.is_some(), reason == NoticeReason::Congested);
+        // One stream that fills a queue alone has the quota of a stream against it.
+        let is_full = reason == NoticeReason::Congested;
+        let limit = if is_full { Some(NoticeLimit::Stream) } else { limit };
+        assert_eq!(refusal.map(|refusal| refusal.limit), limit);
+        let lane = refusal.and_then(|refusal| refusal.lane);
+        assert_eq!(lane, is_full.then_some(LaneId(0)), "it has that lane alone");
         let expected = Notice { path: PATH, reason, at, destination, stream: stream(), refusal };
         assert_eq!(notice, expected);
     }
@@ -161,7 +173,8 @@ fn the_source_is_told_of_a_link_that_is_down_at_whichever_shard() {
         // The neighbour with the index 9 has its link at shard 0, and no lane.
         let mut relay = Relay::new(shards, shards - 1, 0);
         relay.send(node_id(9, 0), &[1, 9]);
-        relay.expect_notice(NoticeReason::NoAdjacency, node_id(9, 0));
+        let limit = Some(NoticeLimit::NoLane);
+        relay.expect_refusal(NoticeReason::NoAdjacency, node_id(9, 0), limit);
         relay.stop();
     }
 }
@@ -201,6 +214,37 @@ fn nothing_is_said_about_frames_that_repeat_themselves_or_to_who_cannot_be_reach
     relay.source.socket.shutdown(std::net::Shutdown::Write).unwrap();
     let rest = relay.source.until_over();
     assert!(!rest.iter().any(routed), "{rest:?}");
+    relay.node.stop();
+}
+
+/// It says that they come from the far neighbour, which is told of each, and whose link is not theirs.
+#[test]
+fn what_a_neighbour_makes_a_relay_say_is_not_before_what_that_says_by_itself() {
+    const MANY: usize = 20_000;
+    let mut relay = Relay::new(1, 0, 0);
+    let far = relay.far.id;
+    let lost = [arrived(far, node_id(8, 0), &[1, 99]), record()].concat();
+    let sync = StreamSync {
+        stream: stream_id(0x62, 0),
+        fence_epoch: BootEpoch(1),
+        base: None,
+        end: None,
+        producers: Vec::new(),
+    };
+    let mut unknown = arrived(far, relay.node.local, &[1]);
+    sync.encode(&mut unknown);
+    for _ in 0..MANY {
+        relay.source.send(FrameKind::Record, BULK, &[&lost]);
+        relay.source.send(FrameKind::StreamSync, TrafficClass::Control, &[&unknown]);
+    }
+    relay.source.round_trip();
+    let body = Bytes::from_static(b"own");
+    relay.node.tell_link(far, ControlToShard::LinkControl { peer: far, body });
+    let before = std::iter::from_fn(|| relay.far.next())
+        .take_while(|frame| frame.header.kind != FrameKind::LinkControl)
+        .filter(routed)
+        .count();
+    assert!((1..MANY / 4).contains(&before), "{before} notices and answers");
     relay.node.stop();
 }
 
