@@ -18,10 +18,15 @@ const fn millis(low: u64, high: u64) -> (Duration, Duration) {
 /// The next attempt after one that could not be.
 const FAULT_AGAIN: Duration = Duration::from_secs(1);
 
+/// After so long only what breaks something is drawn, so that each minute has its fault.
+const CALM_MAX: Duration = Duration::from_secs(30);
+
 /// How long things last that go wrong.
 const LANE_SILENCE: (Duration, Duration) = millis(100, 4000);
 const LINK_SILENCE: (Duration, Duration) = millis(100, 6000);
 const NODE_STALL: (Duration, Duration) = millis(20, 3000);
+/// Nobody is taken for silent.
+const NODE_PAUSE: (Duration, Duration) = millis(50, 180);
 /// As long as a scheduler lets a process wait for its turn on a busy core.
 const NODE_PREEMPTED: (Duration, Duration) = millis(5, 30);
 /// Below, about and above the session time.
@@ -37,8 +42,11 @@ impl Simulation {
         }
         let every = self.world.faults.every;
         let wait = self.fault_random.duration(Duration::ZERO, every.saturating_mul(2));
-        let kinds = &self.world.faults.kinds;
-        let total = kinds.iter().fold(0_u64, |sum, &(_, weight)| sum.saturating_add(weight.into()));
+        let is_calm = now.saturating_since(self.failed_at) >= CALM_MAX;
+        let kinds = self.world.faults.kinds.iter();
+        let kinds = kinds.filter(|(kind, _)| !is_calm || kind.is_failure());
+        let total =
+            kinds.clone().fold(0_u64, |sum, &(_, weight)| sum.saturating_add(weight.into()));
         let mut drawn = self.fault_random.below(total);
         let mut drawn_kind = None;
         for &(kind, weight) in kinds {
@@ -53,7 +61,13 @@ impl Simulation {
         let wait = if injected.is_some() { wait } else { wait.min(FAULT_AGAIN) };
         self.queue.schedule(now.saturating_add(wait), Event::Fault);
         if let Some(((node, numbers), kind)) = injected {
-            self.faults = self.faults.saturating_add(1);
+            let count = if kind.is_failure() {
+                self.failed_at = now;
+                &mut self.faults
+            } else {
+                &mut self.disturbances
+            };
+            *count = count.saturating_add(1);
             self.note_as(node, kind.name(), numbers);
         }
     }
@@ -104,12 +118,16 @@ impl Simulation {
                 let lasts = *self.fault_random.pick(&OUTAGES)?;
                 self.heal_after(lasts, Heal::Link { link, since });
             }
-            FaultKind::NodeStall | FaultKind::NodePreempted => {
+            FaultKind::NodeStall | FaultKind::NodePause | FaultKind::NodePreempted => {
                 if !self.is_running(node) {
                     return None;
                 }
                 self.nodes[node].state = NodeState::Stalled;
-                let lasts = if kind == FaultKind::NodeStall { NODE_STALL } else { NODE_PREEMPTED };
+                let lasts = match kind {
+                    FaultKind::NodeStall => NODE_STALL,
+                    FaultKind::NodePause => NODE_PAUSE,
+                    _ => NODE_PREEMPTED,
+                };
                 self.heal_after(lasts, Heal::Stall(node));
             }
             FaultKind::NodeRestart => {

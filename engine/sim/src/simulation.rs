@@ -45,8 +45,11 @@ pub struct Summary {
     pub messages: u64,
     /// Payload bytes of them.
     pub bytes: u64,
-    /// Things that went wrong.
+    /// Things that broke.
     pub faults: u64,
+    /// Other things that happened to nodes and lanes: moments without a core, lanes that were let go of,
+    /// changes of mode.
+    pub disturbances: u64,
     /// Bytes of records that sources sent again, end to end.
     pub resent_bytes: u64,
     /// Records that came marked by a relay.
@@ -78,6 +81,9 @@ pub struct Simulation {
     pub(crate) load_end: MonoTime,
     pub(crate) draining: bool,
     pub(crate) faults: u64,
+    /// When something broke last.
+    pub(crate) failed_at: MonoTime,
+    pub(crate) disturbances: u64,
     /// Time that control frames took over a link, in microseconds.
     pub(crate) probes_us: Vec<u64>,
     /// Bulk in flight, in thousandths of what the design allows on that link.
@@ -160,6 +166,8 @@ impl Simulation {
             load_end: MonoTime::ZERO,
             draining: false,
             faults: 0,
+            failed_at: MonoTime::ZERO,
+            disturbances: 0,
             probes_us: Vec::new(),
             in_flight_permille: Vec::new(),
             delayed: None,
@@ -462,6 +470,7 @@ impl Simulation {
             messages: self.messages(),
             bytes: sum(Sink::bytes),
             faults: self.faults,
+            disturbances: self.disturbances,
             resent_bytes: self.resent_bytes(),
             marked: sum(|sink| sink.marked),
             events: self.trace.events(),

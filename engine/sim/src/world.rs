@@ -158,6 +158,8 @@ pub enum FaultKind {
     LinkOutage,
     /// A node does nothing for a while.
     NodeStall,
+    /// A node does nothing for a while that is too short for its lanes to be given up.
+    NodePause,
     /// Other processes have the core of a node for a moment.
     NodePreempted,
     /// A node loses its memory and begins a new life, within the session time or after it.
@@ -169,6 +171,12 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// Something breaks. What is left is what hosts and operators do all day.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::NodePreempted | Self::ModeSwitch | Self::LaneRetire)
+    }
+
     /// A peer that lives may pass for silent.
     pub(crate) const fn is_silent(self) -> bool {
         !matches!(
@@ -177,6 +185,7 @@ impl FaultKind {
                 | Self::LaneFinish
                 | Self::LinkReset
                 | Self::ModeSwitch
+                | Self::NodePause
                 | Self::NodePreempted
                 | Self::LaneRetire
         )
@@ -194,6 +203,7 @@ impl FaultKind {
             Self::LinkSilence => "link silence",
             Self::LinkOutage => "link outage",
             Self::NodeStall => "node stall",
+            Self::NodePause => "node pause",
             Self::NodePreempted => "node preempted",
             Self::NodeRestart => "node restart",
             Self::ModeSwitch => "mode switch",
@@ -205,7 +215,7 @@ impl FaultKind {
 /// What a world asks for beyond what always holds. What flows deliver counts while links are filled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expectation {
-    /// Each minute consumers get at least 1,000 messages, and something goes wrong.
+    /// Each minute consumers get at least 1,000 messages, and something breaks.
     pub load: bool,
     /// Sources send no record a second time: the links make good what they lose.
     pub no_resend: bool,

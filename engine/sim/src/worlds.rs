@@ -249,7 +249,10 @@ pub fn lane_changes() -> World {
         delivery: short_limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
-        faults: faults(2, &[(FaultKind::LaneRetire, 3), (FaultKind::ModeSwitch, 1)]),
+        faults: faults(
+            2,
+            &[(FaultKind::LaneRetire, 30), (FaultKind::ModeSwitch, 10), (FaultKind::NodePause, 3)],
+        ),
         rests: full_for(10),
         expect: Expectation::default(),
     }
@@ -499,7 +502,7 @@ pub fn busy_hosts() -> World {
         delivery: DeliveryLimits::default(),
         memory_bytes: 512 << 20,
         path_window: PathWindowLimits::default(),
-        faults: faults(0, &[(FaultKind::NodePreempted, 1)]),
+        faults: faults(0, &[(FaultKind::NodePreempted, 5000), (FaultKind::NodePause, 1)]),
         rests: Rests::default(),
         expect: Expectation { carries_percent: 80, ..Expectation::default() },
     };

@@ -54,6 +54,7 @@ struct Report {
     minutes: u64,
     messages: u64,
     faults: u64,
+    disturbances: u64,
     resent_bytes: u64,
     marked_records: u64,
     violations: u64,
@@ -188,6 +189,7 @@ fn report(args: &LinkArgs, outcomes: &[Outcome], took: Duration) -> Report {
         minutes: args.minutes,
         messages: sum(|summary| summary.messages),
         faults: sum(|summary| summary.faults),
+        disturbances: sum(|summary| summary.disturbances),
         resent_bytes: sum(|summary| summary.resent_bytes),
         marked_records: sum(|summary| summary.marked),
         violations: u64::try_from(violations).unwrap_or(u64::MAX),
@@ -210,6 +212,7 @@ fn text(report: &Report) -> String {
     table.row(["simulated, each", &format!("{} min", report.minutes)]);
     table.row(["messages delivered", &report.messages.to_string()]);
     table.row(["faults", &report.faults.to_string()]);
+    table.row(["disturbances", &report.disturbances.to_string()]);
     table.row(["bytes sent again", &report.resent_bytes.to_string()]);
     table.row(["records marked", &report.marked_records.to_string()]);
     table.row(["events", &report.events.to_string()]);
