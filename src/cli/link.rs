@@ -60,6 +60,7 @@ pub(crate) struct LinkRow<'a> {
     received_bytes: u64,
     queued_bytes: u64,
     control_dropped_frames: u64,
+    dropped_frames: u64,
     adjacency_index: u32,
 }
 
@@ -81,6 +82,7 @@ impl<'a> From<&'a LinkStatus> for LinkRow<'a> {
             received_bytes: link.received_bytes,
             queued_bytes: link.queued_bytes,
             control_dropped_frames: link.control_dropped_frames,
+            dropped_frames: link.dropped_frames,
             adjacency_index: link.adjacency_index,
         }
     }
@@ -154,6 +156,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 ("RECEIVED", Align::Right),
                 ("QUEUED", Align::Right),
                 ("DROPPED", Align::Right),
+                ("CONTROL DROPPED", Align::Right),
                 ("INDEX", Align::Right),
             ],
             "no links",
@@ -172,6 +175,7 @@ async fn list(target: Target, out: Output) -> Result<(), Failure> {
                 bytes_text(row.sent_bytes),
                 bytes_text(row.received_bytes),
                 bytes_text(row.queued_bytes),
+                row.dropped_frames.to_string(),
                 row.control_dropped_frames.to_string(),
                 row.adjacency_index.to_string(),
             ]);

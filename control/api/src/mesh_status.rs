@@ -86,6 +86,7 @@ pub(crate) fn link_status(view: LinkView) -> v1::LinkStatus {
         digest_agrees: view.digest_agrees,
         mode: view.mode.map(|mode| mode.name().to_owned()),
         control_dropped_frames: view.control_dropped_frames,
+        dropped_frames: view.dropped_frames,
     }
 }
 
