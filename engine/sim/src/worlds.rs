@@ -228,6 +228,7 @@ pub fn mode_switch() -> World {
 /// Lanes come and go on both links of a path and none is lost: links keep the order of every stream.
 #[must_use]
 pub fn lane_changes() -> World {
+    use FaultKind::{LaneRetire, ModeSwitch, NodePause};
     let hop = |a, b| far(LinkShape { bytes_per_second: 80_000, ..link(a, b, 3) }, 30);
     let paced = |path: &[u16]| flow(path, Pace::PerSecond(5), (1000, 8000));
     World {
@@ -249,10 +250,7 @@ pub fn lane_changes() -> World {
         delivery: short_limits(),
         memory_bytes: MEMORY_BYTES,
         path_window: path_window(),
-        faults: faults(
-            2,
-            &[(FaultKind::LaneRetire, 30), (FaultKind::ModeSwitch, 10), (FaultKind::NodePause, 3)],
-        ),
+        faults: faults(2, &[(LaneRetire, 30), (ModeSwitch, 10), (NodePause, 3)]),
         rests: full_for(10),
         expect: Expectation::default(),
     }

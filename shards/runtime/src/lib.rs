@@ -39,6 +39,7 @@ mod read_pace;
 mod refusals;
 mod report;
 mod shard;
+mod source_notices;
 mod stream_paths;
 mod streams;
 mod subscriptions;

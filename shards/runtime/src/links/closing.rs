@@ -3,7 +3,8 @@
 use hawser_exchange::LaneSerial;
 use hawser_wire::{CloseReason, LaneId, MonoTime, NodeId};
 
-use super::{LaneEvent, Links, fill, note_wanted};
+use super::sending::fill;
+use super::{LaneEvent, Links, note_wanted};
 use crate::io::{LaneKey, ShardIo};
 use crate::lane::{Lane, closing_text};
 
