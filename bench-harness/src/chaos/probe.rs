@@ -66,7 +66,7 @@ impl ControlLatency {
 
 /// One exchange; how long it took. One that B does not confirm in time counts with the time that the
 /// node waited.
-async fn exchange(opener: Opener, name: String) -> Result<Duration> {
+pub(crate) async fn exchange(opener: Opener, name: String) -> Result<Duration> {
     let began = Instant::now();
     let handle = opener.open_stream(&name).await?;
     let latency = began.elapsed();

@@ -31,6 +31,10 @@ pub(crate) struct ChaosRow {
     whole_ms_p50: Option<f64>,
     whole_ms_p99: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    control_resume_ms_p50: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control_resume_ms_p99: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     throughput: Option<Throughput>,
     seed: u64,
     profile: String,
@@ -95,8 +99,8 @@ impl ChaosRow {
             }
             Measured::Rounds(rounds) => ([].as_slice(), None, rounds.as_slice()),
         };
-        let of = |part: fn(&Recovery) -> f64, share| {
-            let mut sorted: Vec<f64> = recoveries.iter().map(part).collect();
+        let of = |part: fn(&Recovery) -> Option<f64>, share| {
+            let mut sorted: Vec<f64> = recoveries.iter().filter_map(part).collect();
             sorted.sort_by(f64::total_cmp);
             quantile(&sorted, share).map(|value| decimals(value, 2))
         };
@@ -111,17 +115,19 @@ impl ChaosRow {
             lost: account.lost,
             duplicated: account.duplicated,
             reordered: account.reordered,
-            resume_ms_p50: of(|recovery| recovery.resume_ms, 0.5),
-            resume_ms_p99: of(|recovery| recovery.resume_ms, 0.99),
+            resume_ms_p50: of(|recovery| Some(recovery.resume_ms), 0.5),
+            resume_ms_p99: of(|recovery| Some(recovery.resume_ms), 0.99),
             control_p99_us_idle: control_us(0, 0.99),
             control_p99_us_loaded: control_us(1, 0.99),
             control_p50_us_idle: control_us(0, 0.5),
             control_p50_us_loaded: control_us(1, 0.5),
             control_exchanges: control.map(|both| both.each_ref().map(ControlLatency::exchanges)),
-            delivery_ms_p50: of(|recovery| recovery.delivery_ms, 0.5),
-            delivery_ms_p99: of(|recovery| recovery.delivery_ms, 0.99),
-            whole_ms_p50: of(|recovery| recovery.whole_ms, 0.5),
-            whole_ms_p99: of(|recovery| recovery.whole_ms, 0.99),
+            delivery_ms_p50: of(|recovery| Some(recovery.delivery_ms), 0.5),
+            delivery_ms_p99: of(|recovery| Some(recovery.delivery_ms), 0.99),
+            whole_ms_p50: of(|recovery| Some(recovery.whole_ms), 0.5),
+            whole_ms_p99: of(|recovery| Some(recovery.whole_ms), 0.99),
+            control_resume_ms_p50: of(|recovery| recovery.control_ms, 0.5),
+            control_resume_ms_p99: of(|recovery| recovery.control_ms, 0.99),
             throughput: Throughput::of(rounds),
             seed: subject.seed,
             profile: subject.profile.unwrap_or("balanced").to_owned(),
@@ -159,6 +165,7 @@ impl Report for ChaosRow {
             ("traffic resumed", millis(self.resume_ms_p50, self.resume_ms_p99)),
             ("delivered again", millis(self.delivery_ms_p50, self.delivery_ms_p99)),
             ("link whole", millis(self.whole_ms_p50, self.whole_ms_p99)),
+            ("control resumed", millis(self.control_resume_ms_p50, self.control_resume_ms_p99)),
             ("control, idle", control(self.control_p50_us_idle, self.control_p99_us_idle)),
             ("control, loaded", control(self.control_p50_us_loaded, self.control_p99_us_loaded)),
             ("beside the obstructed", throughput),

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::connection::Treatment;
 use super::pair::Pair;
+use super::probe::exchange;
 use super::random::Random;
 use super::relay::{Handle, Relay};
 use super::watcher::Watcher;
@@ -82,6 +83,8 @@ pub(crate) struct Recovery {
     pub(crate) delivery_ms: f64,
     /// From the fault until each class has a lane again.
     pub(crate) whole_ms: f64,
+    /// How long an exchange of the control class took that began with the fault of its lane.
+    pub(crate) control_ms: Option<f64>,
 }
 
 /// Does one fault after the other.
@@ -122,8 +125,12 @@ impl<'a> Injector<'a> {
                 self.strike(&[victim], Treatment::Reset).await
             }
             Scenario::ControlKill => {
-                let victim = self.control().await?;
-                self.strike(&[victim], Treatment::Reset).await
+                let victims = [self.control().await?];
+                let (opener, name) = (self.pair.opener(), format!("control-kill-{}", now_ns()));
+                let strike = self.strike(&victims, Treatment::Reset);
+                // It begins when the lane is being reset, and has to find another one.
+                let (recovery, exchange) = tokio::join!(strike, exchange(opener, name));
+                Ok(Recovery { control_ms: Some(exchange?.as_secs_f64() * 1e3), ..recovery? })
             }
             Scenario::Blackhole => {
                 let victim = self.carrying().await?;
@@ -171,6 +178,7 @@ impl<'a> Injector<'a> {
             resume_ms: since_ms(resumed_ns),
             delivery_ms: since_ms(arrived_ns),
             whole_ms: since_ms(whole_ns),
+            control_ms: None,
         })
     }
 
@@ -195,6 +203,7 @@ impl<'a> Injector<'a> {
             resume_ms: since_ms(end_ns, first_ns),
             delivery_ms: since_ms(fault_ns, arrived_ns),
             whole_ms: since_ms(fault_ns, whole_ns),
+            control_ms: None,
         })
     }
 

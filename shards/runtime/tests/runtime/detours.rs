@@ -7,8 +7,8 @@ use hawser_exchange::{ControlToShard, MessageWay, ShardToControl};
 use hawser_link::LinkConfig;
 use hawser_runtime::ShardConfig;
 use hawser_wire::{
-    AdjacencyIndex, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeReason, PathId,
-    REPAIRS_MAX, RouteHeader, ShardId, StreamId, StreamOffset, TrafficClass,
+    AdjacencyIndex, FrameKind, LaneId, LinkEpoch, NodeId, Notice, NoticeLimit, NoticeReason,
+    PathId, REPAIRS_MAX, RouteHeader, ShardId, StreamId, StreamOffset, TrafficClass,
 };
 
 use crate::cable::Cable;
@@ -294,7 +294,10 @@ fn check_repair(shards: u16, source: u16, dead: u16, way: u16) {
         let (_, body) = RouteHeader::decode(&frame.body).unwrap();
         let said = Notice::decode(body).unwrap();
         if said.reason == NoticeReason::NoAdjacency {
-            assert_eq!(said, Notice { reason: NoticeReason::NoAdjacency, ..expected });
+            let limit = said.refusal.map(|refusal| refusal.limit);
+            assert_eq!(limit, Some(NoticeLimit::NoLane), "{said:?}");
+            let (reason, refusal) = (NoticeReason::NoAdjacency, said.refusal);
+            assert_eq!(said, Notice { reason, refusal, ..expected });
             break;
         }
     }
