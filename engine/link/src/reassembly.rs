@@ -238,10 +238,12 @@ impl Reassembly {
         Ok(StripeOutcome::Held)
     }
 
-    /// For how many frames before it room is made if this one begins a channel anew.
+    /// For how many frames before it room is made if this one begins a channel anew; none for one that is
+    /// refused.
     pub(crate) fn early_places(&self, stamp: StripeStamp) -> u64 {
         let channel = self.channels.get(usize::from(stamp.channel));
-        let begins = stamp.epoch > self.forgotten_epoch
+        let begins = stamp.sequence < self.limits.frames
+            && stamp.epoch > self.forgotten_epoch
             && channel.is_some_and(|channel| stamp.epoch > channel.epoch);
         if begins { stamp.sequence } else { 0 }
     }

@@ -371,8 +371,10 @@ fn a_peer_that_breaks_the_rules_of_striping_is_told_which() {
     let stamp = |channel, epoch, sequence| StripeStamp { channel, epoch, sequence };
     let mut pair = Pair::with_lanes(LinkConfig::default(), 4);
     let refused = |handled: Result<Handled, LinkViolation>| handled.unwrap_err().close_reason();
-    let jump = put(&mut pair, 2, 1, stamp(0, 1, 4096), 10);
-    assert_eq!(refused(jump), ReorderOverrun);
+    for sequence in [4096, 1 << 40, u64::MAX] {
+        let jump = put(&mut pair, 2, 1, stamp(0, 1, sequence), 10);
+        assert_eq!(refused(jump), ReorderOverrun);
+    }
     assert_eq!(put(&mut pair, 2, 2, stamp(0, 1, 0), 10), Ok(Handled::Striped));
     assert_eq!(refused(put(&mut pair, 3, 3, stamp(0, 1, 0), 10)), StripeSequence);
     let mut flood = 4;
